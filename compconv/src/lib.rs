@@ -1,0 +1,1 @@
+//! CompConv (CVPRW 2021).

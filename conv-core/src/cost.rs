@@ -1,0 +1,43 @@
+//! What a layer pays, as exact integers.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
+
+/// The price of a layer or network, for one image.
+///
+/// Convention: `params` counts weights, biases and the scale and shift of batch norms (not running statistics);
+/// `macs` counts multiply-accumulates of convolutions and linear layers, padded taps included, and nothing else
+/// (papers print these as "FLOPs"); `activations` counts the elements that convolutions and linear layers write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cost {
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Elements written by convolutions and linear layers.
+    pub activations: u64,
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            params: self.params + other.params,
+            macs: self.macs + other.macs,
+            activations: self.activations + other.activations,
+        }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::default(), Add::add)
+    }
+}

@@ -1,0 +1,53 @@
+//! Batch normalisation with running statistics.
+
+use candle_core::{Result, Tensor, Var};
+use candle_nn::{Init, VarBuilder};
+
+use crate::ops;
+
+/// Batch normalisation over `[n, c, h, w]` with PyTorch's defaults (eps 1e-5, momentum 0.1) and parameter names.
+pub struct BatchNorm2d {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Var,
+    running_var: Var,
+    eps: f64,
+    momentum: f64,
+}
+
+impl BatchNorm2d {
+    /// Takes `weight`, `bias`, `running_mean` and `running_var`, each `[channels]`, from `vb`.
+    ///
+    /// # Errors
+    /// Those of `vb`.
+    pub fn new(channels: usize, vb: VarBuilder<'_>) -> Result<Self> {
+        let get = |name, value| vb.get_with_hints(channels, name, Init::Const(value));
+        Ok(Self {
+            weight: get("weight", 1.0)?,
+            bias: get("bias", 0.0)?,
+            running_mean: Var::from_tensor(&get("running_mean", 0.0)?)?,
+            running_var: Var::from_tensor(&get("running_var", 1.0)?)?,
+            eps: 1e-5,
+            momentum: 0.1,
+        })
+    }
+
+    /// `relu?(norm(x) + residual?)`; all tensors `[n, c, h, w]`. With `train`, batch statistics normalise and the running
+    /// ones move towards them by the momentum.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool, train: bool) -> Result<Tensor> {
+        if !train {
+            let scale = (&self.weight / (self.running_var.as_tensor() + self.eps)?.sqrt()?)?;
+            let shift = (&self.bias - (&scale * self.running_mean.as_tensor())?)?;
+            return ops::channel_affine(x, &scale, &shift, residual, relu);
+        }
+        let (y, batch) = ops::batch_norm_train(x, &self.weight, &self.bias, self.eps, residual, relu)?;
+        for (running, now) in [(&self.running_mean, &batch.mean), (&self.running_var, &batch.variance)] {
+            let kept = (running.as_tensor().detach() * (1.0 - self.momentum))?;
+            running.set(&(kept + (now * self.momentum)?)?)?;
+        }
+        Ok(y)
+    }
+}

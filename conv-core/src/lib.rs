@@ -1,0 +1,22 @@
+//! What every convolution of this workspace shares.
+//!
+//! - [`ConvSpec`] and [`UnitSpec`] say what a network asks for, [`Cost`] what it pays.
+//! - [`ConvMethod`] is a way to make a convolution (vanilla, CompConv, Ghost, ...), [`ConvUnit`] the thing it builds:
+//!   a convolution with the normalisation, activation and residual addition that follow it.
+//! - [`layers`] are the pieces that networks are made of; [`ops`] the differentiable functions below them, on CPU
+//!   kernels of their own where candle's are wrong or slow.
+//! - [`ParamStore`] holds a network's parameters, seeded by (seed, parameter name).
+//! - [`meter`] counts the multiplications that are really executed, so that closed forms can be held against them.
+
+mod cost;
+pub mod layers;
+pub mod meter;
+mod method;
+pub mod ops;
+mod spec;
+mod store;
+
+pub use cost::Cost;
+pub use method::{ConvMethod, ConvUnit, Depth, Layout};
+pub use spec::{Activation, ConvSpec, Role, UnitSpec};
+pub use store::{ParamStore, is_running_statistic, normal_stream};

@@ -1,0 +1,26 @@
+//! Analytic cost and the environment stamp.
+
+use serde::{Deserialize, Serialize};
+
+/// Where and with what a result was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Commit of the source tree, or `unknown`.
+    pub commit: String,
+    /// Whether tracked files outside `reports/` differed from it.
+    pub dirty: bool,
+    /// Processor model.
+    pub cpu: String,
+    /// Threads used.
+    pub threads: usize,
+    /// Operating system and architecture.
+    pub os: String,
+    /// rustc that built the harness.
+    pub rustc: String,
+    /// Version of the harness.
+    pub harness: String,
+    /// Version of candle.
+    pub candle: String,
+    /// Kernel path, e.g. `avx512`.
+    pub kernels: String,
+}

@@ -1,0 +1,1 @@
+//! The registry: methods by name.

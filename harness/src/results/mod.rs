@@ -1,0 +1,52 @@
+//! The run folder: what a trial leaves behind, and how trials become a frame.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Provenance;
+use crate::experiment::TrialConfig;
+use crate::measure::Environment;
+use crate::train::Evaluation;
+
+/// A finished trial: `reports/NAME/trials/KEY/result.json`. One row of `results.csv` and `results.parquet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// The trial's identity (see `experiment`).
+    pub key: String,
+    /// Other settings of the same experiment that make the same network, and so share this row: short descriptions
+    /// such as `compconv c0=64`.
+    pub aliases: Vec<String>,
+    /// How the report names the method: name and the options that were set, e.g. `compconv depth=2`.
+    pub label: String,
+    /// Everything that was asked for.
+    pub config: TrialConfig,
+    /// Origin of the data.
+    pub data: Provenance,
+    /// Training images used (after validation was carved and the subset drawn).
+    pub train_images: usize,
+    /// Trainable parameters of the final network, counted in it.
+    pub params: u64,
+    /// Multiply-accumulates per image of the final network, closed form.
+    pub macs: u64,
+    /// Elements written by convolutions and linear layers per image.
+    pub activations: u64,
+    /// Deepest effective recursion of any layer, for methods that recurse.
+    pub depth: Option<usize>,
+    /// Which layers the method made, in words.
+    pub replaced: String,
+    /// What the method remarked about layers (fallbacks, costs above vanilla), each with the layer's name.
+    pub remarks: Vec<String>,
+    /// Last epoch, validation images.
+    pub validation: Evaluation,
+    /// The finished network on the test split, read once; none if the protocol left it closed.
+    pub test: Option<Evaluation>,
+    /// Training loss of the last epoch.
+    pub train_loss: f64,
+    /// Epochs trained, fine-tuning included.
+    pub epochs: usize,
+    /// Wall time of the whole trial, seconds.
+    pub seconds: f64,
+    /// Training images per second over the whole training.
+    pub images_per_second: f64,
+    /// Where and with what it was made.
+    pub environment: Environment,
+}

@@ -1,0 +1,37 @@
+//! Training: loop, optimizer, schedule, metrics.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of a trial's per-epoch log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochLog {
+    /// Counted from 1; fine-tuning after a cut goes on counting.
+    pub epoch: usize,
+    /// `train` or `finetune`.
+    pub phase: String,
+    /// Rate at the epoch's last step.
+    pub lr: f64,
+    /// Mean training loss over the epoch's batches (with label smoothing, as optimised).
+    pub train_loss: f64,
+    /// Top-1 on the augmented training batches while they were trained on, in [0, 1].
+    pub train_accuracy: f64,
+    /// Mean cross-entropy on validation, without smoothing.
+    pub validation_loss: f64,
+    /// Top-1 on validation, in [0, 1].
+    pub validation_accuracy: f64,
+    /// Wall time of training in this epoch, seconds, validation not counted.
+    pub seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+}
+
+/// Accuracy and loss over a whole split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Share of images whose class is the first guess, in [0, 1].
+    pub top1: f64,
+    /// Share of images whose class is among the first five guesses, in [0, 1].
+    pub top5: f64,
+    /// Mean cross-entropy, without smoothing.
+    pub loss: f64,
+}
