@@ -49,7 +49,7 @@ impl Ghost {
         if self.ratio < 2 {
             bail!("ghost: ratio = {} is out of range; accepted: 2 or more", self.ratio);
         }
-        if self.cheap_kernel % 2 == 0 {
+        if self.cheap_kernel.is_multiple_of(2) {
             bail!("ghost: cheap_kernel = {} is out of range; accepted: odd numbers", self.cheap_kernel);
         }
         Ok(())
@@ -191,6 +191,8 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
+    use conv_core::ParamStore;
 
     fn unit(conv: ConvSpec) -> UnitSpec {
         UnitSpec::conv_bn_relu(conv, Role::Spatial)
@@ -273,5 +275,20 @@ mod tests {
         let layout = Ghost::default().layout(&spec).unwrap();
         assert_eq!(layout.signature, DenseUnit::signature(&spec));
         assert_eq!(layout.remarks, ["stays vanilla: it is grouped already"]);
+    }
+
+    #[test]
+    fn the_bare_layer_is_the_unit_and_refuses_groups() {
+        let store = ParamStore::new(0, &Device::Cpu);
+        let conv = ConvSpec::same(4, 7, 3, 2);
+        let layer = GhostConv2d::new(conv, &Ghost::default(), true, store.builder()).unwrap();
+        let module = Ghost::default().build(&unit(conv), store.builder()).unwrap();
+        let x = Tensor::arange(0f32, 200.0, &Device::Cpu).unwrap().sin().unwrap().reshape((2, 4, 5, 5)).unwrap();
+        let flat = |y: Tensor| y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y = flat(ModuleT::forward_t(&layer, &x, true).unwrap());
+        assert_eq!(y, flat(module.forward_t(&x, None, true).unwrap()));
+        assert!(y.iter().any(|&value| value > 0.0));
+        let grouped = ConvSpec::same(4, 8, 3, 1).grouped(2);
+        assert!(GhostConv2d::new(grouped, &Ghost::default(), true, store.builder()).is_err());
     }
 }
