@@ -47,10 +47,10 @@ trait Figure {
 /// A log that cannot be read; names the file.
 pub fn all(group: &Group<'_>, slug: &str, epochs: impl Fn(&str) -> Result<Vec<EpochLog>>) -> Result<Vec<Plot>> {
     let mut plots = Vec::new();
-    if !group.cost_only() {
-        if let Some(figure) = cost::AccuracyOverMacs::of(group) {
-            plots.push(render(format!("{slug}-accuracy-over-macs"), "Accuracy over MACs", &figure)?);
-        }
+    if !group.cost_only()
+        && let Some(figure) = cost::AccuracyOverMacs::of(group)
+    {
+        plots.push(render(format!("{slug}-accuracy-over-macs"), "Accuracy over MACs", &figure)?);
     }
     for figure in setting::settings(group) {
         let name = format!("{slug}-{}-{}", figure.method, figure.option);
