@@ -174,8 +174,8 @@ fn table_over_seeds() {
     - **Data**: CIFAR-10 (JPEG copy), from `data/cifar10`. 10,000 training images (a subset), 5,000 validation images carved from the training set, test read once, after the last epoch.
     - **Recipe**: 12 epochs (a short schedule: the literature trains 160 to 400, and compact modules lose more than vanilla by it), batch 128, SGD with Nesterov momentum 0.9, rate 0.1 cosine to 0, weight decay 0.0005, crops and flips.
     - **Seeds** 0, 1, 2: mean ± sample standard deviation; differences are paired by seed, with their 95 % interval (Student t) in brackets, bold where it leaves out 0 (each row by itself, not corrected for the number of rows). A row with one seed is a plain number.
-    - **Replaced layers**: every convolution but the stem (thin, depthwise, ghost, compconv)
-    - **Replaced layers**: none replaced; filters removed after training (pruned)
+    - **Replaced layers** (thin, depthwise, ghost, compconv): every convolution but the stem
+    - **Replaced layers** (pruned): none replaced; filters removed after training
     - **Cut**: pruned ratio=0.5 trains 9 epochs, is cut, and trains 3 more at a peak rate of 0.01.
     - **Same network**: compconv depth=1 = compconv c0=64 = compconv c0=128
     - **Made with** commit 0123456789ab, Some CPU @ 2.1 GHz, 2 threads, avx512 kernels, harness 0.1.0, candle 0.11.1, rustc 1.90.0, linux x86_64: 39 trials
@@ -224,8 +224,8 @@ fn table_of_costs_has_no_accuracy() {
     | compconv c0=8 | – | 54.27k | 8.848M | 21.8 % | 20.1 % | 188.4k |
 
     - **Nothing was trained**: closed-form cost per image. MACs are multiply-accumulates of convolutions and linear layers; parameters include batch norm's scale and shift.
-    - **Replaced layers**: every convolution but the stem (thin, depthwise, ghost, compconv)
-    - **Replaced layers**: none replaced; filters removed after training (pruned)
+    - **Replaced layers** (thin, depthwise, ghost, compconv): every convolution but the stem
+    - **Replaced layers** (pruned): none replaced; filters removed after training
     - **Same network**: compconv depth=1 = compconv c0=64 = compconv c0=128
     - **Made with** commit 0123456789ab, Some CPU @ 2.1 GHz, 2 threads, avx512 kernels, harness 0.1.0, candle 0.11.1, rustc 1.90.0, linux x86_64: 13 trials
 

@@ -96,7 +96,7 @@ fn caption(group: &Group<'_>) -> String {
         // Vanilla replaces nothing; saying so would only repeat it.
         let rows: Vec<&Row<'_>> = rows.into_iter().filter(|row| !row.is_vanilla()).collect();
         if !rows.is_empty() {
-            say(format!("**Replaced layers**: {replaced} ({})", names(group, &rows).join(", ")));
+            say(format!("**Replaced layers** ({}): {replaced}", names(group, &rows).join(", ")));
         }
     }
     for row in &group.rows {
