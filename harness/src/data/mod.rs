@@ -38,3 +38,12 @@ pub struct Dataset {
     /// Test split.
     pub test: Images,
 }
+
+/// What a data set's images look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// `(c, h, w)` of each image.
+    pub shape: (usize, usize, usize),
+    /// Number of classes.
+    pub classes: usize,
+}
