@@ -3,15 +3,11 @@
 use super::error::Complaint;
 use super::field::Kind::{Choice, Filled, Flag, List, Text};
 use super::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
-use crate::{backbones, methods};
+use crate::{backbones, data, methods};
 
 /// Tables of an experiment file, in the order in which it is written.
 pub const SECTIONS: &[&str] = &["dataset", "backbone", "method", "recipe", "protocol", "run", "grid", "layer"];
 
-/// Data sets by name; `imagenet` has a size but no loader: for costs.
-pub const DATASETS: &[&str] = &["cifar10", "cifar100", "fashion-mnist", "images", "synthetic", "imagenet"];
-
-/// The most that fits into a file's integer.
 const SEED: super::field::Kind = at_least(0);
 
 const fn key(key: &'static str, kind: super::field::Kind, meaning: &'static str) -> Field {
@@ -23,7 +19,7 @@ pub const KEYS: &[Field] = &[
     key("name", Text, "Names the folder of the results, reports/NAME: letters, digits, `-`, `_` and `.`."),
     key("title", Text, "Heads the report."),
     key("description", Text, "Opens the report."),
-    key("dataset.name", Choice(|| DATASETS.to_vec()), "The data."),
+    key("dataset.name", Choice(datasets_by_name), "The data."),
     key("dataset.sources", Filled(&Text), "Where it may come from, tried in order: folders or files, download, synthetic."),
     key("dataset.augment", Flag, "Random crops (4 pixels of padding) and horizontal flips while training."),
     key("backbone.name", Choice(backbones_by_name), "The network."),
@@ -52,7 +48,6 @@ pub const KEYS: &[Field] = &[
     key("protocol.validation", at_least(1), "Images carved from the training set, class-balanced, for every decision."),
     key("protocol.test", Flag, "Whether the finished network is measured, once, on the test split."),
     key("run.threads", at_least(1), "Threads that compute; changes no result."),
-    key("run.workers", at_least(1), "Threads that prepare batches; changes no result."),
 ];
 
 /// Keys of a `[[layer]]` block, beside its method's options.
@@ -86,4 +81,9 @@ pub fn lookup(dotted: &str, methods: &[&str], keys: &'static [Field]) -> Result<
 
 fn backbones_by_name() -> Vec<&'static str> {
     backbones::names().iter().map(|entry| entry.0).collect()
+}
+
+/// `imagenet` has a size but no loader: for costs.
+fn datasets_by_name() -> Vec<&'static str> {
+    data::describe_all().iter().map(|info| info.name).chain(["imagenet"]).collect()
 }

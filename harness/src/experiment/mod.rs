@@ -44,8 +44,6 @@ pub struct Experiment {
     pub frozen: String,
     /// `run.threads`, if set.
     pub threads: Option<usize>,
-    /// `run.workers`, if set.
-    pub workers: Option<usize>,
     /// Every trial once, in the order of the file; the seeds of a setting follow each other.
     pub trials: Vec<Trial>,
 }
@@ -147,7 +145,6 @@ impl Experiment {
             description: text("description"),
             frozen: document.to_toml(),
             threads: count("run.threads"),
-            workers: count("run.workers"),
             trials,
         })
     }
