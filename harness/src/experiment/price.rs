@@ -109,8 +109,10 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         LayerKind::Unit(spec) => baselines::Vanilla {}.cost(spec, layer.output),
         LayerKind::Linear { .. } => layer_cost(layer, &methods),
     };
-    let layers = backbone.layers().iter().zip(nominal.layers().iter());
+    let (layers, nominal) = (backbone.layers(), nominal.layers());
     let layers = layers
+        .iter()
+        .zip(&nominal)
         .map(|(layer, nominal)| {
             let layout = match &layer.kind {
                 LayerKind::Unit(spec) => Some(backbones::Assignment::method(&methods, &layer.name, spec).layout(spec)?),
