@@ -9,68 +9,88 @@ use crate::{backbones, data, methods};
 
 /// Every method with its options.
 pub fn methods(format: Format) -> String {
-    let mut table = Table::new(&["method", "option", "default", "accepted", "meaning"]);
-    for method in methods::all() {
-        table.push(vec![Cell::text(method.name), Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(method.summary)]);
+    const COLUMNS: &[&str] = &["method", "option", "default", "accepted", "meaning"];
+    let options = |method: &methods::MethodInfo, name: Cell, table: &mut Table| {
         let defaults = (method.defaults)();
         for field in method.options {
-            let default = defaults.get(field.key).map_or("-".into(), Value::to_string);
             table.push(vec![
-                if format == Format::Table { Cell::Empty } else { Cell::text(method.name) },
+                name.clone(),
                 Cell::text(field.key),
-                Cell::text(default),
+                Cell::text(defaults.get(field.key).map_or("-".into(), Value::to_string)),
                 Cell::text(field.kind.to_string()),
                 Cell::text(field.meaning),
             ]);
         }
+    };
+    if format != Format::Table {
+        let mut table = Table::new(COLUMNS);
+        for method in methods::all() {
+            let summary = Cell::text(method.summary);
+            table.push(vec![Cell::text(method.name), Cell::Empty, Cell::Empty, Cell::Empty, summary]);
+            options(method, Cell::text(method.name), &mut table);
+        }
+        return table.render(format);
     }
-    table.render(format) + footer(format, "Set as method.OPTION beside method.name, in [method] or a [[grid]].")
+    let mut text = String::new();
+    for method in methods::all() {
+        text += &format!("{}: {}\n", method.name, method.summary);
+        if !method.options.is_empty() {
+            let mut table = Table::new(COLUMNS);
+            options(method, Cell::Empty, &mut table);
+            table.render(format).lines().for_each(|line| text += &format!("  {line}\n"));
+        }
+        text += "\n";
+    }
+    text + "Set as method.OPTION beside method.name, in [method] or a [[grid]].\n"
 }
 
 /// Every backbone, and the keys of `[backbone]`.
 pub fn backbones(format: Format) -> String {
-    let mut table = Table::new(&["backbone", "key", "default", "accepted", "meaning"]);
-    for (name, summary) in backbones::names() {
-        table.push(vec![Cell::text(*name), Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(*summary)]);
-    }
-    push_keys(&mut table, "backbone.");
-    table.render(format)
+    let names = backbones::names().iter().map(|(name, summary)| (name.to_string(), summary.to_string()));
+    named(&["backbone", "key", "default", "accepted", "meaning"], names.collect(), "backbone.", format)
 }
 
 /// Every data set, and the keys of `[dataset]`.
 pub fn datasets(format: Format) -> String {
-    let mut table = Table::new(&["dataset", "key", "default", "accepted", "meaning"]);
-    for info in data::describe_all() {
+    let describe = |info: &data::DatasetInfo| {
         let size = info.geometry.map_or("any size".into(), |geometry| {
             let ((channels, height, width), classes) = (geometry.shape, geometry.classes);
             format!("{channels} x {height} x {width}, {classes} classes")
         });
         let images = info.images.map_or(String::new(), |(train, test)| format!("; {train} + {test} images"));
         let download = if info.remote.is_some() { "; can be downloaded" } else { "" };
-        let meaning = format!("{}: {size}{images}; {}{download}", info.title, info.formats);
-        table.push(vec![Cell::text(info.name), Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(meaning)]);
+        (info.name.to_string(), format!("{}: {size}{images}; {}{download}", info.title, info.formats))
+    };
+    let imagenet = "ImageNet: 3 x 224 x 224, 1000 classes; for plan and cost only, there is no loader";
+    let names = data::describe_all().iter().map(describe).chain([("imagenet".to_string(), imagenet.to_string())]);
+    let text = named(&["dataset", "key", "default", "accepted", "meaning"], names.collect(), "dataset.", format);
+    match format {
+        Format::Table => text + "\nHARNESS_DATA names a folder of data sets that is looked at first.\n",
+        _ => text,
     }
-    let meaning = "3 x 224 x 224, 1000 classes: for plan and cost only, there is no loader";
-    table.push(vec![Cell::text("imagenet"), Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(meaning)]);
-    push_keys(&mut table, "dataset.");
-    table.render(format) + footer(format, "HARNESS_DATA names a folder of data sets that is looked at first.")
 }
 
-fn footer(format: Format, text: &str) -> &str {
-    if format == Format::Table { text } else { "" }
-}
-
-fn push_keys(table: &mut Table, section: &str) {
+/// Names with what they mean, and the keys of their section: for people as two tables.
+fn named(columns: &'static [&'static str], names: Vec<(String, String)>, section: &str, format: Format) -> String {
+    let mut table = Table::new(columns);
+    for (name, meaning) in names {
+        table.push(vec![Cell::Text(name), Cell::Empty, Cell::Empty, Cell::Empty, Cell::Text(meaning)]);
+    }
+    let mut text = String::new();
+    if format == Format::Table {
+        text = table.render(format) + "\n";
+        table = Table::new(columns);
+    }
     for field in KEYS.iter().filter(|field| field.key.starts_with(section) && !field.key.ends_with(".name")) {
-        let default = default_of(field.key).map_or("-".into(), |value| value.to_string());
         table.push(vec![
             Cell::Empty,
             Cell::text(field.key),
-            Cell::text(default),
+            Cell::text(default_of(field.key).map_or("-".into(), |value| value.to_string())),
             Cell::text(field.kind.to_string()),
             Cell::text(field.meaning),
         ]);
     }
+    text + &table.render(format)
 }
 
 /// The default of a key outside of methods, if it has one.
