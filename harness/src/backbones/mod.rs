@@ -1,11 +1,24 @@
 //! Networks, generic over the method that makes their convolutions.
+//!
+//! A backbone is a list of [`Layer`]s with their exact shapes, and a way to chain them. Costs, building and pruning all
+//! read that one list, so that none of them can disagree with another.
+
+mod resnet;
+mod resnet_cifar;
+mod resnet_imagenet;
+mod vgg;
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use baselines::pruning::Coupling;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use conv_core::{ConvMethod, Cost, UnitSpec};
+use conv_core::layers::Linear;
+use conv_core::{ConvMethod, ConvUnit, Cost, UnitSpec};
+
+use crate::data::Geometry;
+use crate::experiment::{BackboneConfig, Head};
 
 /// One layer of a network, in execution order.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +51,13 @@ pub enum LayerKind {
 pub trait Assignment {
     /// The method for this convolution.
     fn method(&self, name: &str, spec: &UnitSpec) -> &dyn ConvMethod;
+}
+
+/// The same method everywhere, the stem included.
+impl<M: ConvMethod> Assignment for M {
+    fn method(&self, _name: &str, _spec: &UnitSpec) -> &dyn ConvMethod {
+        self
+    }
 }
 
 /// A network's architecture, with its widths settled but no parameters yet.
@@ -81,7 +101,7 @@ pub fn layer_cost(layer: &Layer, methods: &dyn Assignment) -> Result<Cost> {
     match &layer.kind {
         LayerKind::Unit(spec) => methods.method(&layer.name, spec).cost(spec, layer.output),
         LayerKind::Linear { inputs, outputs, norm } => {
-            let mut cost = conv_core::layers::Linear::cost(*inputs, *outputs);
+            let mut cost = Linear::cost(*inputs, *outputs);
             if *norm {
                 cost.params += 2 * *outputs as u64;
             }
@@ -96,4 +116,116 @@ pub fn layer_cost(layer: &Layer, methods: &dyn Assignment) -> Result<Cost> {
 /// What a method refuses.
 pub fn network_cost(backbone: &dyn Backbone, methods: &dyn Assignment) -> Result<Cost> {
     backbone.layers().iter().map(|layer| layer_cost(layer, methods)).sum()
+}
+
+/// Every backbone's name, with one line about it.
+pub fn names() -> &'static [(&'static str, &'static str)] {
+    &[
+        (
+            "vgg16",
+            "13 convolutions, CIFAR form; head linear (14.72M parameters) or mlp (14.99M); input of 32 x 32 and up",
+        ),
+        ("resnet20", "3 stages of 3 basic blocks (16, 32, 64 channels), option A shortcuts; 0.27M parameters"),
+        ("resnet32", "3 stages of 5 basic blocks (16, 32, 64 channels), option A shortcuts; 0.46M parameters"),
+        ("resnet44", "3 stages of 7 basic blocks (16, 32, 64 channels), option A shortcuts; 0.66M parameters"),
+        ("resnet56", "3 stages of 9 basic blocks (16, 32, 64 channels), option A shortcuts; 0.85M parameters"),
+        ("resnet110", "3 stages of 18 basic blocks (16, 32, 64 channels), option A shortcuts; 1.73M parameters"),
+        ("resnet18", "ImageNet form: 7 x 7 stem, max pooling, 4 stages of basic blocks; 11.69M parameters"),
+        ("resnet34", "ImageNet form: 7 x 7 stem, max pooling, 4 stages of basic blocks; 21.80M parameters"),
+        ("resnet50", "ImageNet form (v1.5): 7 x 7 stem, max pooling, 4 stages of bottlenecks; 25.56M parameters"),
+    ]
+}
+
+/// The architecture an experiment asks for, for images of this geometry.
+///
+/// `width` scales every channel count but the images' and the classes' (hidden features of a head too): rounded to the
+/// nearest, and at least 1.
+///
+/// # Errors
+/// An unknown name, a head the backbone has not, images it cannot take, a width that is not positive.
+pub fn by_name(config: &BackboneConfig, geometry: &Geometry, width: f64) -> anyhow::Result<Box<dyn Backbone>> {
+    let name = config.name.as_str();
+    anyhow::ensure!(width.is_finite() && width > 0.0, "width = {width}: must be a positive number");
+    let (c, h, w) = geometry.shape;
+    anyhow::ensure!(
+        ![c, h, w, geometry.classes].contains(&0),
+        "backbone {name}: images of {c} x {h} x {w} in {} classes: every number must be at least 1",
+        geometry.classes
+    );
+    anyhow::ensure!(
+        name == "vgg16" || config.head == Head::Linear || !names().iter().any(|(known, _)| *known == name),
+        "backbone.head = \"mlp\": {name} has no such head; only vgg16 has. Leave `head` out or write \"linear\""
+    );
+    let context = || format!("backbone {name}, images of {c} x {h} x {w}");
+    if name == "vgg16" {
+        return Ok(Box::new(vgg::vgg16(config.head, geometry, width).with_context(context)?));
+    }
+    let network = match resnet_cifar::by_name(name, geometry, width) {
+        Some(network) => Some(network),
+        None => resnet_imagenet::by_name(name, geometry, width),
+    };
+    match network {
+        Some(network) => Ok(Box::new(network.with_context(context)?)),
+        None => {
+            let known: Vec<&str> = names().iter().map(|(known, _)| *known).collect();
+            let hint = nearest(name, &known).map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default();
+            anyhow::bail!("backbone.name = \"{name}\": no such backbone.{hint} Known: {}", known.join(", "))
+        }
+    }
+}
+
+/// `channels` under a width multiplier.
+fn scaled(channels: usize, width: f64) -> usize {
+    ((channels as f64 * width).round() as usize).max(1)
+}
+
+/// The known word that takes the fewest edits to reach, if those are few enough to be a slip.
+fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let edits = |other: &str| {
+        let other: Vec<char> = other.chars().collect();
+        let mut row: Vec<usize> = (0..=other.len()).collect();
+        for (i, a) in word.to_lowercase().chars().enumerate() {
+            let mut diagonal = row[0];
+            row[0] = i + 1;
+            for (j, b) in other.iter().enumerate() {
+                let substituted = diagonal + usize::from(a != *b);
+                diagonal = row[j + 1];
+                row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+            }
+        }
+        row[other.len()]
+    };
+    known.iter().map(|known| (edits(known), *known)).filter(|(edits, _)| *edits <= 2).min().map(|(_, known)| known)
+}
+
+/// Builds the unit of a convolution, whichever method makes it.
+fn build_unit(layer: &Layer, methods: &dyn Assignment, vb: &VarBuilder<'_>) -> Result<Box<dyn ConvUnit>> {
+    match &layer.kind {
+        LayerKind::Unit(spec) => methods.method(&layer.name, spec).build(spec, vb.pp(&layer.name)),
+        LayerKind::Linear { .. } => bail!("`{}` is a linear layer, not a convolution", layer.name),
+    }
+}
+
+/// `layers` with the couplings' producers at other output widths, and their consumers reading as many.
+fn with_widths(layers: &[Layer], couplings: &[Coupling], widths: &BTreeMap<String, usize>) -> Result<Vec<Layer>> {
+    let mut layers = layers.to_vec();
+    for (name, &width) in widths {
+        let Some(coupling) = couplings.iter().find(|coupling| coupling.producer == *name) else {
+            let prunable: Vec<&str> = couplings.iter().map(|coupling| coupling.producer.as_str()).collect();
+            bail!("the filters of `{name}` cannot be removed; those of {} can", prunable.join(", "));
+        };
+        if width == 0 {
+            bail!("`{name}`: a width of 0 would cut the network in two; at least 1 filter must stay");
+        }
+        for layer in &mut layers {
+            let (produces, reads) = (layer.name == *name, coupling.consumers.contains(&layer.name));
+            match &mut layer.kind {
+                LayerKind::Unit(spec) if produces => spec.conv.out_channels = width,
+                LayerKind::Unit(spec) if reads => spec.conv.in_channels = width,
+                LayerKind::Linear { inputs, .. } if reads => *inputs = width,
+                _ => {}
+            }
+        }
+    }
+    Ok(layers)
 }

@@ -1,6 +1,32 @@
 //! Data sets: where they come from, and how they reach the training loop.
+//!
+//! [`load`] tries `dataset.sources` in order and reads the first that is there, whatever format it has: one file a format
+//! ([`cifar_binary`], [`parquet`], [`idx`], [`image_folder`], [`synthetic`]). [`split`] carves validation off,
+//! [`Normalization`] is measured on the rest, and a [`Loader`] makes batches of it in the background.
 
+pub mod augment;
+pub mod cifar_binary;
+mod decode;
+pub mod download;
+pub mod idx;
+pub mod image_folder;
+mod loader;
+mod normalize;
+pub mod parquet;
+mod random;
+mod sources;
+mod split;
+pub mod synthetic;
+
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+
+use crate::experiment::DatasetConfig;
+
+pub use loader::{Batch, Loader};
+pub use normalize::Normalization;
+pub use sources::Places;
+pub use split::{Split, split};
 
 /// Images of one split, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +39,42 @@ pub struct Images {
     pub shape: (usize, usize, usize),
 }
 
+impl Images {
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Pixels of one image, `[c, h, w]`.
+    #[must_use]
+    pub fn image(&self, index: usize) -> &[u8] {
+        let size = self.shape.0 * self.shape.1 * self.shape.2;
+        &self.pixels[index * size..][..size]
+    }
+}
+
+/// What a network has to know of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Geometry {
+    /// `(c, h, w)` of each image.
+    pub shape: (usize, usize, usize),
+    /// Number of classes.
+    pub classes: usize,
+}
+
 /// Where a data set came from; printed, stamped into every row, shown in every caption.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// How captions name the data, e.g. `CIFAR-10 (JPEG copy)` or `SYNTHETIC (procedural, 10 classes)`.
     pub label: String,
-    /// The entry of `dataset.sources` that was used.
+    /// The entry of `dataset.sources` that was used, or `HARNESS_DATA/NAME`.
     pub source: String,
     /// Whether the data is procedural: never a real result.
     pub synthetic: bool,
@@ -37,4 +93,196 @@ pub struct Dataset {
     pub train: Images,
     /// Test split.
     pub test: Images,
+}
+
+/// What a format's reader returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splits {
+    /// Training split.
+    pub train: Images,
+    /// Test split.
+    pub test: Images,
+    /// What captions have to say about this copy of the data.
+    pub remark: Option<&'static str>,
+}
+
+/// A data set that experiments can name; a row of the `datasets` command.
+#[derive(Clone, Copy, Debug)]
+pub struct DatasetInfo {
+    /// `dataset.name`.
+    pub name: &'static str,
+    /// How captions name it.
+    pub title: &'static str,
+    /// Shape and classes, where the name settles them.
+    pub geometry: Option<Geometry>,
+    /// Published number of training and test images.
+    pub images: Option<(usize, usize)>,
+    /// The formats it is read from.
+    pub formats: &'static str,
+    /// The archive that `download` gets.
+    pub remote: Option<&'static download::Remote>,
+    /// CIFAR's binary release.
+    release: Option<&'static cifar_binary::Release>,
+    /// Names of the label column in Parquet files; none if there is no such release.
+    label_columns: &'static [&'static str],
+}
+
+const CIFAR_SHAPE: (usize, usize, usize) = (3, 32, 32);
+
+static DATASETS: [DatasetInfo; 5] = [
+    DatasetInfo {
+        name: "cifar10",
+        title: "CIFAR-10",
+        geometry: Some(Geometry { shape: CIFAR_SHAPE, classes: 10 }),
+        images: Some((50_000, 10_000)),
+        formats: "Parquet, binary (folder or .tar.gz), image folder",
+        remote: Some(&download::CIFAR10),
+        release: Some(&cifar_binary::CIFAR10),
+        label_columns: &["label"],
+    },
+    DatasetInfo {
+        name: "cifar100",
+        title: "CIFAR-100",
+        geometry: Some(Geometry { shape: CIFAR_SHAPE, classes: 100 }),
+        images: Some((50_000, 10_000)),
+        formats: "Parquet, binary (folder or .tar.gz), image folder",
+        remote: Some(&download::CIFAR100),
+        release: Some(&cifar_binary::CIFAR100),
+        label_columns: &["fine_label", "label"],
+    },
+    DatasetInfo {
+        name: "fashion-mnist",
+        title: "Fashion-MNIST",
+        geometry: Some(Geometry { shape: (1, 28, 28), classes: 10 }),
+        images: Some((60_000, 10_000)),
+        formats: "IDX (plain or .gz), Parquet, image folder",
+        remote: None,
+        release: None,
+        label_columns: &["label"],
+    },
+    DatasetInfo {
+        name: "images",
+        title: "Images",
+        geometry: None,
+        images: None,
+        formats: "image folder: train/CLASS/*.png|jpg and test/CLASS or val/CLASS",
+        remote: None,
+        release: None,
+        label_columns: &[],
+    },
+    DatasetInfo {
+        name: "synthetic",
+        title: "SYNTHETIC",
+        geometry: Some(Geometry { shape: CIFAR_SHAPE, classes: 10 }),
+        images: Some((10_000, 2_000)),
+        formats: "procedural, no files",
+        remote: None,
+        release: None,
+        label_columns: &[],
+    },
+];
+
+/// Every data set there is.
+#[must_use]
+pub fn describe_all() -> Vec<DatasetInfo> {
+    DATASETS.to_vec()
+}
+
+/// The data set of `config`, from the first of its sources that is there; prints which one to stderr.
+///
+/// The environment variable `HARNESS_DATA` names a folder of data sets that is looked at before the sources.
+///
+/// # Errors
+/// An unknown name; no source that is there (says what was tried and how to get the data); one that is there but
+/// damaged, incomplete or another data set (it is never passed over for the next).
+pub fn load(config: &DatasetConfig) -> Result<Dataset> {
+    load_from(config, &Places::from_environment())
+}
+
+/// [`load`], with the places outside the configuration given.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(config: &DatasetConfig, places: &Places) -> Result<Dataset> {
+    let info = by_name(&config.name)?;
+    let found = sources::find(config, info, places)?;
+    let sources::Found { splits, geometry, label, source, synthetic } = found;
+    check(&splits, &geometry).with_context(|| format!("{source}: {} expected", info.title))?;
+    let Splits { train, test, .. } = splits;
+    let fingerprint = fingerprint(&[&train, &test]);
+    eprintln!("data: {label}, {} training and {} test images, from {source}", train.len(), test.len());
+    let provenance = Provenance { label, source, synthetic, fingerprint };
+    Ok(Dataset { provenance, classes: geometry.classes, train, test })
+}
+
+/// Shape and classes of the data set of `config`; nothing is read where the name settles them.
+///
+/// # Errors
+/// An unknown name; for `images`, no folder that is there or no image in it.
+pub fn geometry(config: &DatasetConfig) -> Result<Geometry> {
+    let info = by_name(&config.name)?;
+    info.geometry.map_or_else(|| sources::peek(config, info, &Places::from_environment()), Ok)
+}
+
+fn by_name(name: &str) -> Result<&'static DatasetInfo> {
+    let known = || DATASETS.iter().map(|info| info.name).collect::<Vec<_>>().join(", ");
+    let info = DATASETS.iter().find(|info| info.name == name);
+    info.with_context(|| format!("dataset.name = \"{name}\" is unknown; there are: {}", known()))
+}
+
+/// What no reader checks: that both splits hold something, and training all classes.
+fn check(splits: &Splits, geometry: &Geometry) -> Result<()> {
+    ensure!(!splits.train.is_empty() && !splits.test.is_empty(), "a split without images");
+    let mut seen = vec![false; geometry.classes];
+    splits.train.labels.iter().for_each(|&label| seen[usize::from(label)] = true);
+    if let Some(missing) = seen.iter().position(|seen| !seen) {
+        let count = seen.iter().filter(|seen| **seen).count();
+        anyhow::bail!(
+            "{count} of {} classes have training images, class {missing} for one has none: is it this data set?",
+            geometry.classes
+        );
+    }
+    Ok(())
+}
+
+/// blake3 over shape, labels and pixels of all splits.
+fn fingerprint(splits: &[&Images]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for images in splits {
+        let (c, h, w) = images.shape;
+        for number in [images.len(), c, h, w] {
+            hasher.update(&(number as u64).to_le_bytes());
+        }
+        let labels: Vec<u8> = images.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        hasher.update(&labels).update(&images.pixels);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_sees_pixels_labels_shape_and_the_split() {
+        let images =
+            |pixels: &[u8], labels: &[u16], shape| Images { pixels: pixels.to_vec(), labels: labels.to_vec(), shape };
+        let a = images(&[1, 2, 3, 4], &[0, 1], (1, 1, 2));
+        let variants = [
+            fingerprint(&[&a, &a]),
+            fingerprint(&[&images(&[1, 2, 3, 5], &[0, 1], (1, 1, 2)), &a]),
+            fingerprint(&[&images(&[1, 2, 3, 4], &[1, 0], (1, 1, 2)), &a]),
+            fingerprint(&[&images(&[1, 2, 3, 4], &[0, 1], (1, 2, 1)), &a]),
+            fingerprint(&[&a]),
+        ];
+        let distinct: std::collections::HashSet<_> = variants.iter().collect();
+        assert_eq!(distinct.len(), variants.len());
+        assert_eq!(fingerprint(&[&a, &a]), variants[0]);
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let text = by_name("cifar").unwrap_err().to_string();
+        assert!(text.contains("\"cifar\"") && text.contains("cifar10, cifar100, fashion-mnist"), "{text}");
+    }
 }

@@ -1,6 +1,12 @@
 //! The run folder: what a trial leaves behind, and how trials become a frame.
 
-use serde::{Deserialize, Serialize};
+mod folder;
+mod frame;
+
+pub use folder::{RunFolder, write_atomic};
+pub use frame::{collect, frame, write_frames};
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::Provenance;
 use crate::experiment::TrialConfig;
@@ -40,6 +46,7 @@ pub struct TrialRecord {
     /// The finished network on the test split, read once; none if the protocol left it closed.
     pub test: Option<Evaluation>,
     /// Training loss of the last epoch.
+    #[serde(deserialize_with = "nan_if_null")]
     pub train_loss: f64,
     /// Epochs trained, fine-tuning included.
     pub epochs: usize,
@@ -49,4 +56,16 @@ pub struct TrialRecord {
     pub images_per_second: f64,
     /// Where and with what it was made.
     pub environment: Environment,
+}
+
+impl TrialRecord {
+    /// Whether nothing was trained: only the cost is a result, accuracies and times are not.
+    pub fn cost_only(&self) -> bool {
+        self.config.recipe.epochs == 0
+    }
+}
+
+/// Reads a number that JSON could not hold: the loss of a diverged training is written as `null` and is NaN again.
+pub(crate) fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

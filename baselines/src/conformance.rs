@@ -1,0 +1,245 @@
+//! What every [`ConvMethod`] has to hold, as one function for the tests of this and other crates.
+//!
+//! A method is built for many units (every role, strides 1 and 2, odd widths and sizes, kernels 1, 3 and 5, with and
+//! without norm, activation, residual and bias). For each, [`check`] holds the closed-form cost against the parameters that
+//! exist and the work that is executed, shapes against the specification, and gradients, seeds, modes and layouts against
+//! what [`ConvMethod`] and [`ConvUnit`] promise.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_nn::{VarBuilder, VarMap};
+use conv_core::{
+    Activation, ConvMethod, ConvSpec, ConvUnit, Cost, ParamStore, Role, UnitSpec, is_running_statistic, meter,
+    normal_stream,
+};
+
+/// Images in a batch: two, so that a cost per image and one per batch differ.
+const BATCH: usize = 2;
+/// Height and width of the input: odd, different, and not divisible by the stride.
+const SIZE: (usize, usize) = (9, 7);
+
+/// Checks `method` on every unit; a unit that it cannot serve has to be refused by `build`, `cost` and `layout` alike.
+///
+/// # Errors
+/// The first promise that is broken, with the unit that breaks it.
+pub fn check(method: &dyn ConvMethod) -> Result<()> {
+    let width = method.width();
+    if method.name().is_empty() || !(width > 0.0 && width <= 1.0) {
+        bail!("name `{}`, width {width}: a method has a name, and a width in (0, 1]", method.name());
+    }
+    let mut signatures = BTreeMap::new();
+    for (spec, residual) in units() {
+        let case =
+            |error| candle_core::Error::Msg(format!("{} as {spec:?}, residual {residual}: {error}", method.name()));
+        if refuses(method, &spec).map_err(case)? {
+            continue;
+        }
+        check_unit(method, &spec, residual).map_err(case)?;
+        // Whatever shapes the function shapes the signature; the role does not, nor that a residual comes.
+        let function = UnitSpec { role: Role::Spatial, ..spec };
+        let signature = method.layout(&spec)?.signature;
+        if let Some(other) = signatures.insert(signature.clone(), function)
+            && other != function
+        {
+            return Err(case(candle_core::Error::Msg(format!("{other:?} has the same signature, `{signature}`"))));
+        }
+    }
+    if signatures.is_empty() {
+        bail!("{} refuses every unit", method.name());
+    }
+    Ok(())
+}
+
+/// The units to be checked, each with whether a residual is added.
+fn units() -> Vec<(UnitSpec, bool)> {
+    let relu = Some(Activation::Relu);
+    // norm, activation, bias, residual
+    let finishes = [
+        (true, relu, false, false),
+        (true, relu, false, true),
+        (true, None, false, false),
+        (true, None, true, true),
+        (false, None, true, false),
+        (false, relu, true, true),
+        (false, None, false, false),
+    ];
+    let mut units = Vec::new();
+    for (inputs, outputs) in [(3, 13), (5, 1), (7, 29), (16, 16), (16, 32), (29, 7)] {
+        for kernel in [1, 3, 5] {
+            for stride in [1, 2] {
+                let role = match (inputs, kernel, stride) {
+                    (3, ..) => Role::Stem,
+                    (_, 1, 1) => Role::Pointwise,
+                    (_, 1, _) => Role::Shortcut,
+                    _ => Role::Spatial,
+                };
+                for (norm, activation, bias, residual) in finishes {
+                    let conv = ConvSpec { bias, ..ConvSpec::same(inputs, outputs, kernel, stride) };
+                    units.push((UnitSpec { conv, role, norm, activation }, residual));
+                }
+            }
+        }
+    }
+    // Nothing a network of today asks for, but what a method must serve or refuse, rather than get wrong.
+    let odd = [
+        ConvSpec::same(16, 16, 3, 1).grouped(4),
+        ConvSpec::same(16, 16, 3, 2).grouped(16),
+        ConvSpec { padding: 0, ..ConvSpec::same(16, 16, 3, 1) },
+        ConvSpec { padding: 2, ..ConvSpec::same(16, 16, 3, 1) },
+        ConvSpec { padding: 0, ..ConvSpec::same(16, 32, 2, 2) },
+        ConvSpec::same(0, 16, 3, 1),
+        ConvSpec::same(16, 16, 3, 0),
+        ConvSpec::same(16, 16, 3, 1).grouped(0),
+        ConvSpec::same(16, 16, 3, 1).grouped(3),
+    ];
+    units.extend(odd.map(|conv| (UnitSpec::conv_bn_relu(conv, Role::Spatial), false)));
+    units
+}
+
+/// Whether the method refuses the unit, in all three ways or in none.
+fn refuses(method: &dyn ConvMethod, spec: &UnitSpec) -> Result<bool> {
+    let store = ParamStore::new(0, &Device::Cpu);
+    let refused = [
+        method.build(spec, store.builder()).is_err(),
+        method.cost(spec, (1, 1)).is_err(),
+        method.layout(spec).is_err(),
+    ];
+    match refused {
+        [true, true, true] => Ok(true),
+        [false, false, false] if spec.conv.validate().is_ok() => Ok(false),
+        [false, false, false] => bail!("it is no convolution at all, and has to be refused"),
+        [build, cost, layout] => {
+            bail!("refused by build: {build}, by cost: {cost}, by layout: {layout}; must be alike")
+        }
+    }
+}
+
+fn check_unit(method: &dyn ConvMethod, spec: &UnitSpec, residual: bool) -> Result<()> {
+    let out = spec.conv.output_size(SIZE)?;
+    let cost = method.cost(spec, out)?;
+    let x = Var::from_tensor(&noise("x", &[BATCH, spec.conv.in_channels, SIZE.0, SIZE.1])?)?;
+    let shape = [BATCH, spec.conv.out_channels, out.0, out.1];
+    let residual = match residual {
+        true => Some(Var::from_tensor(&noise("residual", &shape)?)?),
+        false => None,
+    };
+    let added = residual.as_ref().map(Var::as_tensor);
+
+    let (store, unit) = build(method, spec, 0)?;
+    if store.params() != cost.params {
+        bail!("{} parameters exist, the closed form says {}", store.params(), cost.params);
+    }
+    let fresh = store.snapshot()?;
+
+    // Training.
+    let y = executes(&*unit, &x, added, true, cost)?;
+    if y.dims() != shape {
+        bail!("the output is {:?}, the specification says {shape:?}", y.dims());
+    }
+    let trained = store.snapshot()?;
+    for (name, before) in &fresh {
+        let changed = bits(before)? != bits(&trained[name])?;
+        if changed != is_running_statistic(name) {
+            bail!("`{name}` changed in a training pass: {changed}; running statistics do, others do not");
+        }
+    }
+    if spec.norm && !fresh.keys().any(|name| is_running_statistic(name)) {
+        bail!("the unit has a norm, but no running statistics");
+    }
+    check_gradients(&y, &store, &x, residual.as_ref())?;
+
+    // Inference: the same work, nothing changes, the same every time.
+    let first = executes(&*unit, &x, added, false, cost)?;
+    let second = unit.forward_t(&x, added, false)?;
+    if first.dims() != shape || bits(&first)? != bits(&second)? {
+        bail!("inference twice: {:?} with different bits, or not {shape:?}", first.dims());
+    }
+    if !same(&trained, &store.snapshot()?)? {
+        bail!("an inference pass changed the parameters or running statistics");
+    }
+    if !spec.norm && bits(&y)? != bits(&first)? {
+        bail!("without a norm, training and inference are the same function; they differ");
+    }
+
+    // Seeds.
+    let (again, unit) = build(method, spec, 0)?;
+    if !same(&fresh, &again.snapshot()?)? || bits(&y)? != bits(&unit.forward_t(&x, added, true)?)? {
+        bail!("built twice from the same seed: other parameters or another output");
+    }
+    if same(&fresh, &build(method, spec, 1)?.0.snapshot()?)? {
+        bail!("another seed gives the same parameters");
+    }
+
+    // Any VarBuilder.
+    let map = VarMap::new();
+    let unit = method.build(spec, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+    unit.forward_t(&x, added, true)?;
+    let made: usize = map.data().lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len();
+    if made != fresh.len() {
+        bail!("{made} tensors in candle's VarMap, {} in a ParamStore", fresh.len());
+    }
+
+    let layout = method.layout(spec)?;
+    if layout.signature.is_empty() || layout != method.layout(spec)? {
+        bail!("the layout is empty or changes: {layout:?}");
+    }
+    Ok(())
+}
+
+fn build(method: &dyn ConvMethod, spec: &UnitSpec, seed: u64) -> Result<(ParamStore, Box<dyn ConvUnit>)> {
+    let store = ParamStore::new(seed, &Device::Cpu);
+    let unit = method.build(spec, store.builder().pp("unit"))?;
+    Ok((store, unit))
+}
+
+/// Runs the unit and holds the work that it executes against the closed form.
+fn executes(unit: &dyn ConvUnit, x: &Tensor, residual: Option<&Tensor>, train: bool, cost: Cost) -> Result<Tensor> {
+    let (y, executed) = meter::measure(|| unit.forward_t(x, residual, train));
+    let y = y?;
+    let batch = BATCH as u64;
+    let expected = Cost { params: 0, macs: batch * cost.macs, activations: batch * cost.activations };
+    if executed != expected {
+        bail!("executed for {BATCH} images (training: {train}): {executed:?}; the closed form says {expected:?}");
+    }
+    Ok(y)
+}
+
+/// Every parameter, `x` and `residual` get a gradient of their shape, finite; those of `x` and `residual` are not all 0.
+fn check_gradients(y: &Tensor, store: &ParamStore, x: &Var, residual: Option<&Var>) -> Result<()> {
+    let gradients = (y * noise("loss", y.dims())?)?.sum_all()?.backward()?;
+    let inputs = [("x", Some(x)), ("residual", residual)];
+    let inputs = inputs.into_iter().filter_map(|(name, var)| Some((name.to_owned(), var?.clone())));
+    for (name, var) in store.trainable().into_iter().chain(inputs) {
+        let Some(gradient) = gradients.get(&var) else { bail!("`{name}` gets no gradient") };
+        let values = gradient.flatten_all()?.to_vec1::<f32>()?;
+        if gradient.dims() != var.dims() || values.iter().any(|value| !value.is_finite()) {
+            bail!("the gradient of `{name}` is {:?} (it is {:?}) or not finite", gradient.dims(), var.dims());
+        }
+        if (name == "x" || name == "residual") && values.iter().all(|&value| value == 0.0) {
+            bail!("the gradient of `{name}` is 0 everywhere");
+        }
+    }
+    Ok(())
+}
+
+fn noise(name: &str, shape: &[usize]) -> Result<Tensor> {
+    let values = normal_stream(7, name, shape.iter().product());
+    Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(DType::F32)
+}
+
+fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+}
+
+fn same(a: &BTreeMap<String, Tensor>, b: &BTreeMap<String, Tensor>) -> Result<bool> {
+    if !a.keys().eq(b.keys()) {
+        return Ok(false);
+    }
+    for (name, tensor) in a {
+        if tensor.dims() != b[name].dims() || bits(tensor)? != bits(&b[name])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,277 @@
+//! Ghost module.
+
+use candle_core::{Module, ModuleT, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use conv_core::layers::{BatchNorm2d, Conv2d, DenseUnit};
+use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Layout, Role, UnitSpec, ops};
+use serde::{Deserialize, Serialize};
+
+use crate::vanilla::{above_vanilla, stays_vanilla};
+
+/// Ghost module (GhostNet, arXiv 1911.11907, section 3.1, with the choices of its released code): a primary `k x k`
+/// convolution, which takes the stride, makes `m = ceil(C_out / s)` channels; a cheap depthwise convolution makes
+/// `m (s - 1)` more of them; both are concatenated and the first `C_out` channels are the output.
+///
+/// Conventions, where batch norm and ReLU stand:
+/// - The module's inner batch norms and ReLUs serve as the unit's own; nothing follows the concatenation.
+/// - Unit with activation, no residual (VGG; first convolution of a block): batch norm and ReLU after the primary and after
+///   the cheap convolution.
+/// - Unit without activation (shortcut projections): batch norms only, as `relu=False` in the released code.
+/// - Unit with a residual (last convolution of a block): batch norms only, both convolutions; then the addition, then the
+///   unit's activation. The unit learns of the residual when it runs; parameters and cost are the same.
+/// - Unit without norm: no inner batch norms either. A bias goes to both inner convolutions, `m s` values.
+///
+/// Channels beyond `C_out` (where `s` does not divide it) are computed and cut, as in the released code, and counted:
+/// for an output of `h x w`, `h w m (k^2 C_in + (s - 1) q^2)` MACs with the cheap kernel `q`, `h w m s` activations;
+/// parameters are the MACs without `h w`, plus `2 m s` for batch norms and `m s` for biases. A grouped convolution stays
+/// vanilla.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ghost {
+    /// s: output channels per primary one, at least 2; default 2.
+    pub ratio: usize,
+    /// Side of the cheap depthwise kernel, odd; default 3.
+    pub cheap_kernel: usize,
+}
+
+impl Default for Ghost {
+    fn default() -> Self {
+        Self { ratio: 2, cheap_kernel: 3 }
+    }
+}
+
+impl Ghost {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// A ratio below 2, an even cheap kernel.
+    pub fn validate(&self) -> Result<()> {
+        if self.ratio < 2 {
+            bail!("ghost: ratio = {} is out of range; accepted: 2 or more", self.ratio);
+        }
+        if self.cheap_kernel % 2 == 0 {
+            bail!("ghost: cheap_kernel = {} is out of range; accepted: odd numbers", self.cheap_kernel);
+        }
+        Ok(())
+    }
+
+    /// The primary and the cheap convolution, with the norm and activation that follow each where no residual is added.
+    fn parts(&self, spec: &UnitSpec) -> Result<(UnitSpec, UnitSpec)> {
+        self.validate()?;
+        spec.conv.validate()?;
+        let primary = spec.conv.out_channels.div_ceil(self.ratio);
+        let Some(ghosts) = primary.checked_mul(self.ratio - 1) else {
+            bail!("ghost: ratio = {} is out of range", self.ratio);
+        };
+        let cheap = ConvSpec { bias: spec.conv.bias, ..ConvSpec::same(primary, ghosts, self.cheap_kernel, 1) };
+        let unit = |conv| UnitSpec { conv, ..*spec };
+        Ok((unit(ConvSpec { out_channels: primary, ..spec.conv }), unit(cheap.grouped(primary))))
+    }
+}
+
+impl ConvMethod for Ghost {
+    fn name(&self) -> &str {
+        "ghost"
+    }
+
+    fn build(&self, spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Box<dyn ConvUnit>> {
+        self.validate()?;
+        match spec.conv.groups {
+            1 => Ok(Box::new(GhostConv2d::from_unit(spec, self, vb)?)),
+            _ => Ok(Box::new(DenseUnit::new(spec, vb)?)),
+        }
+    }
+
+    fn cost(&self, spec: &UnitSpec, out: (usize, usize)) -> Result<Cost> {
+        let (primary, cheap) = self.parts(spec)?;
+        match spec.conv.groups {
+            1 => Ok(DenseUnit::cost(&primary, out) + DenseUnit::cost(&cheap, out)),
+            _ => Ok(DenseUnit::cost(spec, out)),
+        }
+    }
+
+    fn layout(&self, spec: &UnitSpec) -> Result<Layout> {
+        let (primary, cheap) = self.parts(spec)?;
+        if spec.conv.groups > 1 {
+            return Ok(stays_vanilla(spec, "it is grouped already"));
+        }
+        let signature = format!(
+            "ghost [{}] [{}] first {}",
+            DenseUnit::signature(&primary),
+            DenseUnit::signature(&cheap),
+            spec.conv.out_channels
+        );
+        let remarks = above_vanilla(spec, self.cost(spec, (1, 1))?).into_iter().collect();
+        Ok(Layout { remarks, ..Layout::plain(signature) })
+    }
+}
+
+/// A Ghost module as a layer. Parameters: `primary.weight: [m, C_in, k, k]`, `cheap.weight: [m (s - 1), 1, q, q]` and for
+/// each its `bn.*`.
+pub struct GhostConv2d {
+    primary: Part,
+    cheap: Part,
+    out_channels: usize,
+    relu: bool,
+}
+
+impl GhostConv2d {
+    /// In place of `conv` and the batch norm after it; `relu` (both convolutions' or neither's) in place of the ReLU.
+    ///
+    /// # Errors
+    /// Options out of range, an impossible or grouped specification; those of `vb`.
+    pub fn new(conv: ConvSpec, options: &Ghost, relu: bool, vb: VarBuilder<'_>) -> Result<Self> {
+        if conv.groups != 1 {
+            bail!("ghost: groups = {}; accepted: 1", conv.groups);
+        }
+        let activation = relu.then_some(Activation::Relu);
+        Self::from_unit(&UnitSpec { conv, role: Role::Spatial, norm: true, activation }, options, vb)
+    }
+
+    fn from_unit(spec: &UnitSpec, options: &Ghost, vb: VarBuilder<'_>) -> Result<Self> {
+        let (primary, cheap) = options.parts(spec)?;
+        Ok(Self {
+            primary: Part::new(&primary, vb.pp("primary"))?,
+            cheap: Part::new(&cheap, vb.pp("cheap"))?,
+            out_channels: spec.conv.out_channels,
+            relu: spec.activation == Some(Activation::Relu),
+        })
+    }
+}
+
+impl ConvUnit for GhostConv2d {
+    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
+        let inner_relu = self.relu && residual.is_none();
+        let primary = self.primary.forward_t(x, inner_relu, train)?;
+        let ghosts = self.cheap.forward_t(&primary, inner_relu, train)?;
+        let mut y = Tensor::cat(&[primary, ghosts], 1)?;
+        if y.dim(1)? > self.out_channels {
+            y = y.narrow(1, 0, self.out_channels)?.contiguous()?;
+        }
+        match residual {
+            Some(residual) if self.relu => ops::relu(&(y + residual)?),
+            Some(residual) => y + residual,
+            None => Ok(y),
+        }
+    }
+}
+
+impl ModuleT for GhostConv2d {
+    /// `[n, in_channels, h, w] -> [n, out_channels, h', w']`.
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        ConvUnit::forward_t(self, x, None, train)
+    }
+}
+
+/// A convolution and its batch norm; whether ReLU follows is said at each call.
+struct Part {
+    conv: Conv2d,
+    norm: Option<BatchNorm2d>,
+}
+
+impl Part {
+    fn new(spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Self> {
+        let norm = match spec.norm {
+            true => Some(BatchNorm2d::new(spec.conv.out_channels, vb.pp("bn"))?),
+            false => None,
+        };
+        Ok(Self { conv: Conv2d::new(spec.conv, vb)?, norm })
+    }
+
+    fn forward_t(&self, x: &Tensor, relu: bool, train: bool) -> Result<Tensor> {
+        let y = self.conv.forward(x)?;
+        match &self.norm {
+            Some(norm) => norm.forward_t(&y, None, relu, train),
+            None if relu => ops::relu(&y),
+            None => Ok(y),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(conv: ConvSpec) -> UnitSpec {
+        UnitSpec::conv_bn_relu(conv, Role::Spatial)
+    }
+
+    #[test]
+    fn options_are_checked() {
+        assert_eq!(serde_json::from_str::<Ghost>("{}").unwrap(), Ghost { ratio: 2, cheap_kernel: 3 });
+        assert!(serde_json::from_str::<Ghost>(r#"{"s": 2}"#).is_err());
+        for (ratio, cheap_kernel) in [(1, 3), (0, 3), (2, 4), (2, 0)] {
+            let ghost = Ghost { ratio, cheap_kernel };
+            assert!(ghost.validate().unwrap_err().to_string().contains("out of range; accepted"));
+            assert!(ghost.cost(&unit(ConvSpec::same(4, 4, 3, 1)), (1, 1)).is_err());
+        }
+    }
+
+    #[test]
+    fn cost_is_the_documented_closed_form_with_cut_channels_counted() {
+        // s = 3 of 13 channels: m = 5, 10 ghosts, 15 made, 13 used.
+        let spec = unit(ConvSpec { bias: true, ..ConvSpec::same(7, 13, 5, 2) });
+        let cost = Ghost { ratio: 3, cheap_kernel: 3 }.cost(&spec, (2, 3)).unwrap();
+        let weights = 5 * (25 * 7 + 2 * 9);
+        assert_eq!(cost, Cost { params: weights + 2 * 15 + 15, macs: 6 * weights, activations: 6 * 15 });
+    }
+
+    /// `(in, out, output side, stride)` of VGG-16's convolutions on CIFAR.
+    const VGG16: [(usize, usize, usize); 13] = [
+        (3, 64, 32),
+        (64, 64, 32),
+        (64, 128, 16),
+        (128, 128, 16),
+        (128, 256, 8),
+        (256, 256, 8),
+        (256, 256, 8),
+        (256, 512, 4),
+        (512, 512, 4),
+        (512, 512, 4),
+        (512, 512, 2),
+        (512, 512, 2),
+        (512, 512, 2),
+    ];
+
+    #[test]
+    fn ghost_vgg16_costs_what_the_paper_prints() {
+        // GhostNet, Table 4: 158 / 107 / 80 / 65 M for s = 2..5, with the stem replaced and the linear head 512 -> 10.
+        // The first and the last come out rounded; s = 3 and s = 4 are printed rounded too.
+        for (ratio, printed) in [(2, 158), (3, 107), (4, 80), (5, 65)] {
+            let ghost = Ghost { ratio, ..Ghost::default() };
+            let convolutions: Cost = VGG16
+                .iter()
+                .map(|&(i, o, side)| ghost.cost(&unit(ConvSpec::same(i, o, 3, 1)), (side, side)).unwrap())
+                .sum();
+            let macs = convolutions.macs + 512 * 10;
+            println!("s = {ratio}: {macs}");
+            assert_eq!((macs as f64 / 1e6).round() as u64, printed, "s = {ratio}: {macs}");
+        }
+    }
+
+    #[test]
+    fn ghost_resnet56_costs_what_its_definition_says() {
+        // The paper prints 63M, which leaves the cheap operations out; by the definition it is 65.29M / 0.438M with the
+        // stem vanilla, option A shortcuts and the linear layer 64 -> 10.
+        let mut total = DenseUnit::cost(&unit(ConvSpec::same(3, 16, 3, 1)), (32, 32));
+        total += conv_core::layers::Linear::cost(64, 10);
+        let mut inputs = 16;
+        for (width, side) in [(16, 32), (32, 16), (64, 8)] {
+            for _ in 0..18 {
+                total += Ghost::default().cost(&unit(ConvSpec::same(inputs, width, 3, 1)), (side, side)).unwrap();
+                inputs = width;
+            }
+        }
+        println!("{total:?}");
+        assert_eq!((total.macs as f64 / 1e4).round() as u64, 6529);
+        assert_eq!((total.params as f64 / 1e3).round() as u64, 438);
+    }
+
+    #[test]
+    fn grouped_convolutions_stay_vanilla_and_say_so() {
+        let spec = unit(ConvSpec::same(8, 8, 3, 1).grouped(4));
+        let layout = Ghost::default().layout(&spec).unwrap();
+        assert_eq!(layout.signature, DenseUnit::signature(&spec));
+        assert_eq!(layout.remarks, ["stays vanilla: it is grouped already"]);
+    }
+}

@@ -1,0 +1,243 @@
+//! The layer: executes a [`Plan`].
+
+use candle_core::{Module, ModuleT, Result, Tensor, bail};
+use candle_nn::{Conv2dConfig, Init, VarBuilder};
+use conv_core::layers::{BatchNorm2d, Conv2d};
+use conv_core::{ConvSpec, ops};
+
+use crate::options::{CompConvOptions, Downsample, InnerNorm};
+use crate::plan::{Half, Part, Plan, Source};
+
+/// CompConv for networks that tell training from inference, which inner norms need: `[n, C_in, h, w] -> [n, C_out, h', w']`.
+///
+/// Parameters, where d is the effective depth: `inner.0` to `inner.{d-1}` are the convolutions that make B_(d-1) to B_0 (in
+/// the order of computation), `tail` makes A_0, and without identity `side.0` to `side.{d-2}` make A_(d-1) to A_1. Each has
+/// `weight`, those but the tail also `bn.*` where inner norms are on. The layer's own `bias: [C_out]` adds to the shuffled
+/// output. At depth 0 there are `weight` and `bias` only, as in `candle_nn::Conv2d`.
+pub struct CompConv2dT {
+    plan: Plan,
+    bias: Option<Tensor>,
+    body: Body,
+}
+
+enum Body {
+    Vanilla(Conv2d),
+    /// From B_(d-1) and A_(d-1) down.
+    Levels(Vec<Level>),
+}
+
+struct Level {
+    b: Inner,
+    a: Side,
+    emitted: bool,
+}
+
+/// How A_i comes to be.
+enum Side {
+    /// From input channels.
+    Identity { start: usize, channels: usize },
+    /// From the first channels of B_i.
+    Derived { channels: usize, conv: Inner },
+}
+
+/// An inner convolution with what follows it.
+struct Inner {
+    conv: Conv2d,
+    norm: Option<BatchNorm2d>,
+    /// Whether ReLU follows the norm.
+    relu: bool,
+}
+
+impl Inner {
+    fn new(plan: &Plan, part: &Part, vb: VarBuilder<'_>) -> Result<Self> {
+        let Some(spec) = part.conv else { bail!("compconv: {:?}{} has no convolution", part.half, part.level) };
+        let norm = match plan.has_norm(part) {
+            true => Some(BatchNorm2d::new(part.channels, vb.pp("bn"))?),
+            false => None,
+        };
+        Ok(Self { conv: Conv2d::new(spec, vb)?, norm, relu: plan.inner_norm == InnerNorm::BnRelu })
+    }
+
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let y = self.conv.forward(x)?;
+        match &self.norm {
+            Some(norm) => norm.forward_t(&y, None, self.relu, train),
+            None => Ok(y),
+        }
+    }
+}
+
+impl CompConv2dT {
+    /// The replacement of `spec`, with its parameters from `vb`.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`] and of `vb`.
+    pub fn new(spec: &ConvSpec, options: &CompConvOptions, vb: VarBuilder<'_>) -> Result<Self> {
+        Self::from_plan(Plan::new(spec, options)?, vb)
+    }
+
+    /// The layer that `plan` describes, with its parameters from `vb`.
+    ///
+    /// # Errors
+    /// Those of `vb`.
+    pub fn from_plan(plan: Plan, vb: VarBuilder<'_>) -> Result<Self> {
+        let bias = match plan.spec.bias {
+            true => Some(vb.get_with_hints(plan.spec.out_channels, "bias", Init::Const(0.0))?),
+            false => None,
+        };
+        if plan.parts.is_empty() {
+            let conv = Conv2d::new(ConvSpec { bias: false, ..plan.spec }, vb)?;
+            return Ok(Self { plan, bias, body: Body::Vanilla(conv) });
+        }
+        let mut levels = Vec::with_capacity(plan.depth.effective);
+        for (step, pair) in plan.parts.chunks_exact(2).enumerate() {
+            let [b, a] = pair else { bail!("compconv: a level has a B and an A") };
+            let side = match (&a.source, a.level) {
+                (Source::B(channels), level) => {
+                    let name = if level == 0 { "tail".to_owned() } else { format!("side.{step}") };
+                    Side::Derived { channels: channels.len(), conv: Inner::new(&plan, a, vb.pp(name))? }
+                }
+                (Source::Input(channels), _) => Side::Identity { start: channels.start, channels: channels.len() },
+                (Source::LevelAbove, _) => bail!("compconv: {:?}{} cannot read a level above", Half::A, a.level),
+            };
+            let inner = Inner::new(&plan, b, vb.pp(format!("inner.{step}")))?;
+            levels.push(Level { b: inner, a: side, emitted: b.emitted.is_some() });
+        }
+        Ok(Self { plan, bias, body: Body::Levels(levels) })
+    }
+
+    /// The layout.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn levels_forward(&self, levels: &[Level], x: &Tensor, train: bool) -> Result<Tensor> {
+        let kept = match self.plan.downsample {
+            Some(how) => downsample(&x.narrow(1, 0, self.plan.identity_channels())?, how, self.plan.spec.stride)?,
+            None => x.clone(),
+        };
+        let mut input = x.clone();
+        let mut output = Vec::with_capacity(levels.len());
+        for level in levels {
+            let b = level.b.forward_t(&input, train)?;
+            let a = match &level.a {
+                Side::Identity { start, channels } => kept.narrow(1, *start, *channels)?,
+                Side::Derived { channels, conv } => conv.forward_t(&b.narrow(1, 0, *channels)?, train)?,
+            };
+            // What the next level reads is also what this one adds to the output.
+            input = Tensor::cat(&[b, a], 1)?;
+            if level.emitted {
+                output.push(input.clone());
+            }
+        }
+        match output.as_slice() {
+            [only] => Ok(only.clone()),
+            _ => Tensor::cat(&output, 1),
+        }
+    }
+}
+
+/// Brings identity channels `[n, c, h, w]` to the output size `ceil(h / stride)`, `ceil(w / stride)`.
+fn downsample(x: &Tensor, how: Downsample, stride: usize) -> Result<Tensor> {
+    match how {
+        Downsample::Average => ops::avg_pool2d(x, stride, stride, true),
+        Downsample::Slice => every(&every(x, 2, stride)?, 3, stride),
+    }
+}
+
+/// Every `stride`-th index along `dim`, from the first.
+fn every(x: &Tensor, dim: usize, stride: usize) -> Result<Tensor> {
+    let indices: Vec<u32> = (0..x.dim(dim)? as u32).step_by(stride).collect();
+    x.contiguous()?.index_select(&Tensor::new(indices, x.device())?, dim)
+}
+
+impl ModuleT for CompConv2dT {
+    /// `[n, C_in, h, w] -> [n, C_out, h', w']`; `train` only matters to inner norms.
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let y = match &self.body {
+            Body::Vanilla(conv) => conv.forward(x)?,
+            Body::Levels(levels) => {
+                let y = self.levels_forward(levels, x, train)?;
+                if self.plan.shuffle > 1 { ops::channel_shuffle(&y, self.plan.shuffle)? } else { y }
+            }
+        };
+        match &self.bias {
+            Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// CompConv where a `candle_nn::Conv2d` stood: `[n, C_in, h, w] -> [n, C_out, h', w']`. Made by [`compconv2d`].
+///
+/// A candle `Module` (and so a `ModuleT`, whose flag it has no use for). It has no inner norms, which would have to know
+/// whether they train; [`CompConv2dT`] has. Parameters are named as there.
+pub struct CompConv2d(CompConv2dT);
+
+impl CompConv2d {
+    /// The replacement of `spec`, with its parameters from `vb`.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`] and of `vb`; inner norms.
+    pub fn new(spec: &ConvSpec, options: &CompConvOptions, vb: VarBuilder<'_>) -> Result<Self> {
+        if options.inner_norm != InnerNorm::None {
+            bail!("compconv: a CompConv2d has no inner norms, which must know whether they train; use CompConv2dT");
+        }
+        CompConv2dT::new(spec, options, vb).map(Self)
+    }
+
+    /// The layout.
+    pub fn plan(&self) -> &Plan {
+        self.0.plan()
+    }
+}
+
+impl Module for CompConv2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.forward_t(x, false)
+    }
+}
+
+/// A CompConv with bias, called as `candle_nn::conv2d` is.
+///
+/// # Errors
+/// Those of [`CompConv2d::new`]; a dilation other than 1.
+pub fn compconv2d(
+    in_channels: usize,
+    out_channels: usize,
+    kernel_size: usize,
+    config: Conv2dConfig,
+    options: &CompConvOptions,
+    vb: VarBuilder<'_>,
+) -> Result<CompConv2d> {
+    CompConv2d::new(&spec_of(in_channels, out_channels, kernel_size, config, true)?, options, vb)
+}
+
+/// A CompConv without bias, called as `candle_nn::conv2d_no_bias` is.
+///
+/// # Errors
+/// Those of [`CompConv2d::new`]; a dilation other than 1.
+pub fn compconv2d_no_bias(
+    in_channels: usize,
+    out_channels: usize,
+    kernel_size: usize,
+    config: Conv2dConfig,
+    options: &CompConvOptions,
+    vb: VarBuilder<'_>,
+) -> Result<CompConv2d> {
+    CompConv2d::new(&spec_of(in_channels, out_channels, kernel_size, config, false)?, options, vb)
+}
+
+fn spec_of(
+    in_channels: usize,
+    out_channels: usize,
+    kernel: usize,
+    config: Conv2dConfig,
+    bias: bool,
+) -> Result<ConvSpec> {
+    let Conv2dConfig { padding, stride, dilation, groups, .. } = config;
+    if dilation != 1 {
+        bail!("compconv: dilation = {dilation} is not supported, 1 is");
+    }
+    Ok(ConvSpec { in_channels, out_channels, kernel, stride, padding, groups, bias })
+}

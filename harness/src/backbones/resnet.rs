@@ -1,0 +1,245 @@
+//! What every ResNet is: a stem, residual blocks, a global average and a linear layer. He et al., "Deep Residual Learning
+//! for Image Recognition" (arXiv 1512.03385).
+//!
+//! A block's last convolution gets the block's input (or its shortcut) as the unit's residual, and its ReLU follows the
+//! addition. [`super::resnet_cifar`] and [`super::resnet_imagenet`] say which blocks there are.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use baselines::pruning::Coupling;
+use candle_core::{Module, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use conv_core::layers::Linear;
+use conv_core::{ConvSpec, ConvUnit, Role, UnitSpec, ops};
+
+use super::{Assignment, Backbone, Layer, LayerKind, Network, build_unit};
+use crate::data::Geometry;
+
+/// How a shortcut reaches the shape of its block's output, where that differs from its input's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Widening {
+    /// Option A: every other pixel, and zeros for the new channels, half of them before and half behind. No parameters.
+    Pad,
+    /// Option B: a strided 1 x 1 convolution with batch norm, `downsample`.
+    Project,
+}
+
+/// One convolution of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockConv {
+    pub out_channels: usize,
+    pub kernel: usize,
+    pub stride: usize,
+}
+
+/// A ResNet's architecture.
+#[derive(Clone)]
+pub(super) struct ResNet {
+    name: String,
+    /// In execution order: the stem; every block's projection, if it has one, and convolutions; `fc`.
+    layers: Vec<Layer>,
+    /// 3 x 3 max pooling of stride 2 behind the stem.
+    max_pool: bool,
+    blocks: Vec<Block>,
+}
+
+/// A residual block, as indices into the layers.
+#[derive(Clone)]
+struct Block {
+    /// Counted from 1.
+    stage: usize,
+    shortcut: Shortcut<usize>,
+    convs: Range<usize>,
+}
+
+/// A block's way around its convolutions; `P` is the projection.
+#[derive(Clone)]
+enum Shortcut<P> {
+    Identity,
+    Pad { stride: usize, channels: usize },
+    Project(P),
+}
+
+impl ResNet {
+    /// The stem for images of this geometry, and a network to add blocks to.
+    ///
+    /// # Errors
+    /// Images that the stem does not fit on.
+    pub(super) fn new(name: &str, geometry: &Geometry, stem: ConvSpec, max_pool: bool) -> Result<Self> {
+        let (_, h, w) = geometry.shape;
+        let output = stem.output_size((h, w))?;
+        let unit = LayerKind::Unit(UnitSpec::conv_bn_relu(stem, Role::Stem));
+        let layers = vec![Layer { name: "conv1".to_owned(), kind: unit, output }];
+        Ok(Self { name: name.to_owned(), layers, max_pool, blocks: Vec::new() })
+    }
+
+    /// Appends a block (`layer{stage}.{index}`) of these convolutions; the last one's output meets the shortcut.
+    ///
+    /// # Errors
+    /// An image smaller than a kernel.
+    pub(super) fn push_block(
+        &mut self,
+        (stage, index): (usize, usize),
+        convs: &[BlockConv],
+        widening: Widening,
+    ) -> Result<()> {
+        let (in_channels, input) = self.output()?;
+        let stride: usize = convs.iter().map(|conv| conv.stride).product();
+        let channels = convs.last().map_or(in_channels, |conv| conv.out_channels);
+        let shortcut = match widening {
+            _ if stride == 1 && channels == in_channels => Shortcut::Identity,
+            Widening::Pad => Shortcut::Pad { stride, channels },
+            Widening::Project => {
+                let conv = ConvSpec::same(in_channels, channels, 1, stride);
+                self.layers.push(Layer {
+                    name: format!("layer{stage}.{index}.downsample"),
+                    output: conv.output_size(input)?,
+                    kind: LayerKind::Unit(UnitSpec::conv_bn(conv, Role::Shortcut)),
+                });
+                Shortcut::Project(self.layers.len() - 1)
+            }
+        };
+        let start = self.layers.len();
+        let (mut channels, mut size) = (in_channels, input);
+        for (number, conv) in convs.iter().enumerate() {
+            let spec = ConvSpec::same(channels, conv.out_channels, conv.kernel, conv.stride);
+            let role = if conv.kernel == 1 { Role::Pointwise } else { Role::Spatial };
+            (channels, size) = (conv.out_channels, spec.output_size(size)?);
+            self.layers.push(Layer {
+                name: format!("layer{stage}.{index}.conv{}", number + 1),
+                kind: LayerKind::Unit(UnitSpec::conv_bn_relu(spec, role)),
+                output: size,
+            });
+        }
+        self.blocks.push(Block { stage, shortcut, convs: start..self.layers.len() });
+        Ok(())
+    }
+
+    /// Appends the classifier.
+    ///
+    /// # Errors
+    /// None for a network that [`ResNet::new`] began.
+    pub(super) fn finish(mut self, classes: usize) -> Result<Self> {
+        let (inputs, _) = self.output()?;
+        let kind = LayerKind::Linear { inputs, outputs: classes, norm: false };
+        self.layers.push(Layer { name: "fc".to_owned(), kind, output: (1, 1) });
+        Ok(self)
+    }
+
+    /// Channels and size of what the network computes so far.
+    fn output(&self) -> Result<(usize, (usize, usize))> {
+        let Some(Layer { kind: LayerKind::Unit(unit), output: (h, w), .. }) = self.layers.last() else {
+            bail!("{}: nothing follows the classifier", self.name)
+        };
+        let pooled = |size: &usize| if self.max_pool && self.blocks.is_empty() { (size - 1) / 2 + 1 } else { *size };
+        Ok((unit.conv.out_channels, (pooled(h), pooled(w))))
+    }
+}
+
+impl Backbone for ResNet {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn layers(&self) -> Vec<Layer> {
+        self.layers.clone()
+    }
+
+    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Box<dyn Network>> {
+        let unit = |index: usize| build_unit(&self.layers[index], methods, &vb);
+        let block = |block: &Block| {
+            let shortcut = match block.shortcut {
+                Shortcut::Identity => Shortcut::Identity,
+                Shortcut::Pad { stride, channels } => Shortcut::Pad { stride, channels },
+                Shortcut::Project(index) => Shortcut::Project(unit(index)?),
+            };
+            Ok(BuiltBlock { shortcut, convs: block.convs.clone().map(unit).collect::<Result<_>>()? })
+        };
+        let Some(Layer { name, kind: LayerKind::Linear { inputs, outputs, .. }, .. }) = self.layers.last() else {
+            bail!("{}: no classifier", self.name)
+        };
+        Ok(Box::new(Built {
+            stem: unit(0)?,
+            max_pool: self.max_pool,
+            blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
+            fc: Linear::new(*inputs, *outputs, vb.pp(name))?,
+        }))
+    }
+
+    /// Every convolution of a block but the last, whose filters the residual addition ties to other blocks'.
+    /// Projections are not counted in the numbers.
+    fn prunable(&self) -> Vec<Coupling> {
+        let mut number = 1;
+        let mut couplings = Vec::new();
+        for block in &self.blocks {
+            for pair in self.layers[block.convs.clone()].windows(2) {
+                number += 1;
+                couplings.push(Coupling {
+                    producer: pair[0].name.clone(),
+                    consumers: vec![pair[1].name.clone()],
+                    number,
+                    stage: block.stage,
+                });
+            }
+            number += 1;
+        }
+        couplings
+    }
+
+    fn with_widths(&self, widths: &BTreeMap<String, usize>) -> Result<Box<dyn Backbone>> {
+        let layers = super::with_widths(&self.layers, &self.prunable(), widths)?;
+        Ok(Box::new(Self { layers, ..self.clone() }))
+    }
+}
+
+struct Built {
+    stem: Box<dyn ConvUnit>,
+    max_pool: bool,
+    blocks: Vec<BuiltBlock>,
+    fc: Linear,
+}
+
+struct BuiltBlock {
+    shortcut: Shortcut<Box<dyn ConvUnit>>,
+    convs: Vec<Box<dyn ConvUnit>>,
+}
+
+impl Network for Built {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let mut x = self.stem.forward_t(x, None, train)?;
+        if self.max_pool {
+            x = ops::max_pool2d(&x, 3, 2, 1)?;
+        }
+        for block in &self.blocks {
+            x = block.forward_t(&x, train)?;
+        }
+        self.fc.forward(&ops::global_avg_pool(&x)?)
+    }
+}
+
+impl BuiltBlock {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let residual = match &self.shortcut {
+            Shortcut::Identity => x.clone(),
+            Shortcut::Pad { stride, channels } => pad(x, *stride, *channels)?,
+            Shortcut::Project(unit) => unit.forward_t(x, None, train)?,
+        };
+        let mut y = x.clone();
+        for (index, conv) in self.convs.iter().enumerate() {
+            let residual = (index + 1 == self.convs.len()).then_some(&residual);
+            y = conv.forward_t(&y, residual, train)?;
+        }
+        Ok(y)
+    }
+}
+
+/// Option A: `[n, c, h, w] -> [n, channels, ceil(h / stride), ceil(w / stride)]`.
+fn pad(x: &Tensor, stride: usize, channels: usize) -> Result<Tensor> {
+    // The average over a 1 x 1 window is the pixel itself: a strided slice, in one pass there and one back.
+    let x = if stride == 1 { x.clone() } else { ops::avg_pool2d(x, 1, stride, false)? };
+    let Some(new) = channels.checked_sub(x.dim(1)?) else {
+        bail!("a padded shortcut cannot go from {} channels down to {channels}", x.dim(1)?)
+    };
+    x.pad_with_zeros(1, new / 2, new - new / 2)
+}

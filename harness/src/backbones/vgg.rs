@@ -1,0 +1,140 @@
+//! VGG-16 as papers use it on CIFAR: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+//! Recognition" (arXiv 1409.1556), configuration D with batch norm and a small head.
+//!
+//! Convolutions have no biases, as a batch norm follows each. Behind the fifth pooling stands a global average (which does
+//! nothing to the single pixel that a 32 x 32 image leaves), then one of the two heads that the literature mixes:
+//! `linear`, 512 -> classes, or `mlp`, 512 -> 512 (batch norm, ReLU) -> classes. For 10 classes that makes 14,724,042 or
+//! 14,987,722 parameters.
+
+use std::collections::BTreeMap;
+
+use baselines::pruning::Coupling;
+use candle_core::{Module, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use conv_core::layers::{BatchNorm2d, Linear};
+use conv_core::{ConvSpec, ConvUnit, Role, UnitSpec, ops};
+
+use super::{Assignment, Backbone, Layer, LayerKind, Network, build_unit, scaled};
+use crate::data::Geometry;
+use crate::experiment::Head;
+
+/// Channels of every stage's convolutions; a 2 x 2 max pooling ends each stage.
+const STAGES: [&[usize]; 5] = [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 512, 512], &[512, 512, 512]];
+
+/// Features of the mlp head's hidden layer.
+const HIDDEN: usize = 512;
+
+#[derive(Clone)]
+pub(super) struct Vgg {
+    /// The convolutions, then `hidden` (mlp head only) and `classifier`.
+    layers: Vec<Layer>,
+    /// Stage of every convolution, counted from 1.
+    stages: Vec<usize>,
+}
+
+/// VGG-16 for images of at least 32 x 32 pixels.
+///
+/// # Errors
+/// Smaller images: nothing would be left of them after five poolings.
+pub(super) fn vgg16(head: Head, geometry: &Geometry, width: f64) -> Result<Vgg> {
+    let (mut channels, mut h, mut w) = geometry.shape;
+    if h.min(w) < 32 {
+        bail!("five poolings halve the image: it must be at least 32 x 32 pixels; the ResNets take any size");
+    }
+    let (mut layers, mut stages) = (Vec::new(), Vec::new());
+    for (stage, widths) in STAGES.iter().enumerate() {
+        for &nominal in *widths {
+            let out = scaled(nominal, width);
+            let role = if layers.is_empty() { Role::Stem } else { Role::Spatial };
+            let unit = UnitSpec::conv_bn_relu(ConvSpec::same(channels, out, 3, 1), role);
+            let name = format!("features.{}", layers.len());
+            layers.push(Layer { name, kind: LayerKind::Unit(unit), output: (h, w) });
+            stages.push(stage + 1);
+            channels = out;
+        }
+        (h, w) = (h / 2, w / 2);
+    }
+    let mut linear = |name: &str, inputs, outputs, norm| {
+        layers.push(Layer { name: name.to_owned(), kind: LayerKind::Linear { inputs, outputs, norm }, output: (1, 1) });
+        outputs
+    };
+    if head == Head::Mlp {
+        channels = linear("hidden", channels, scaled(HIDDEN, width), true);
+    }
+    linear("classifier", channels, geometry.classes, false);
+    Ok(Vgg { layers, stages })
+}
+
+impl Backbone for Vgg {
+    fn name(&self) -> &str {
+        "vgg16"
+    }
+
+    fn layers(&self) -> Vec<Layer> {
+        self.layers.clone()
+    }
+
+    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Box<dyn Network>> {
+        let (mut convolutions, mut head) = (Vec::new(), Vec::new());
+        for (index, layer) in self.layers.iter().enumerate() {
+            match layer.kind {
+                LayerKind::Unit(_) => {
+                    let pooled = self.stages.get(index + 1) != Some(&self.stages[index]);
+                    convolutions.push((build_unit(layer, methods, &vb)?, pooled));
+                }
+                LayerKind::Linear { inputs, outputs, norm } => {
+                    let vb = vb.pp(&layer.name);
+                    let norm = if norm { Some(BatchNorm2d::new(outputs, vb.pp("bn"))?) } else { None };
+                    head.push((Linear::new(inputs, outputs, vb)?, norm));
+                }
+            }
+        }
+        Ok(Box::new(Built { convolutions, head }))
+    }
+
+    /// Every convolution; each is read by the next layer alone.
+    fn prunable(&self) -> Vec<Coupling> {
+        (self.stages.iter().zip(self.layers.windows(2)).enumerate())
+            .map(|(index, (&stage, pair))| Coupling {
+                producer: pair[0].name.clone(),
+                consumers: vec![pair[1].name.clone()],
+                number: index + 1,
+                stage,
+            })
+            .collect()
+    }
+
+    fn with_widths(&self, widths: &BTreeMap<String, usize>) -> Result<Box<dyn Backbone>> {
+        let layers = super::with_widths(&self.layers, &self.prunable(), widths)?;
+        Ok(Box::new(Self { layers, stages: self.stages.clone() }))
+    }
+}
+
+struct Built {
+    /// Each with whether a pooling follows.
+    convolutions: Vec<(Box<dyn ConvUnit>, bool)>,
+    /// Linear layers; a batch norm and ReLU follow where there is a norm.
+    head: Vec<(Linear, Option<BatchNorm2d>)>,
+}
+
+impl Network for Built {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (convolution, pooled) in &self.convolutions {
+            x = convolution.forward_t(&x, None, train)?;
+            if *pooled {
+                x = ops::max_pool2d(&x, 2, 2, 0)?;
+            }
+        }
+        let mut x = ops::global_avg_pool(&x)?;
+        for (linear, norm) in &self.head {
+            x = linear.forward(&x)?;
+            if let Some(norm) = norm {
+                let (n, features) = x.dims2()?;
+                let image = x.reshape((n, features, 1, 1))?;
+                x = norm.forward_t(&image, None, true, train)?.reshape((n, features))?;
+            }
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,247 @@
+//! Batches, prepared in background threads.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use anyhow::{Result, anyhow};
+use candle_core::{Device, Tensor};
+
+use super::augment::Augmentation;
+use super::random::{Purpose, shuffle, stream};
+use super::{Images, Normalization};
+
+/// Batches a worker may be ahead of the consumer.
+const AHEAD: usize = 2;
+
+/// What one training or evaluation step sees.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// `[b, c, h, w]`, f32, normalised.
+    pub images: Tensor,
+    /// `[b]`, u32.
+    pub labels: Tensor,
+}
+
+/// One pass over a set of images, as batches in a fixed order.
+///
+/// Worker i of n makes the batches i, i + n, i + 2n, .. and has a queue of its own; reading the queues in turn gives
+/// the batches in order without any reordering. Dropping a loader early stops its workers.
+pub struct Loader {
+    queues: Vec<Receiver<Result<Batch>>>,
+    workers: Vec<JoinHandle<()>>,
+    next: usize,
+    batches: usize,
+}
+
+/// What the workers share.
+struct Job {
+    images: Arc<Images>,
+    order: Vec<usize>,
+    table: Vec<[f32; 256]>,
+    batch: usize,
+    /// `(seed, epoch)` of the crops and flips.
+    augment: Option<(u64, usize)>,
+}
+
+impl Loader {
+    /// One training epoch: the images at `indices` in an order of (`seed`, `epoch`), cropped and flipped by
+    /// (`seed`, `epoch`, image) if `augment`. The last, partial batch is left out.
+    ///
+    /// The batches are the same for any number of `workers`.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)]
+    pub fn train(
+        images: Arc<Images>,
+        mut indices: Vec<usize>,
+        norm: Normalization,
+        batch: usize,
+        augment: bool,
+        seed: u64,
+        epoch: usize,
+        workers: usize,
+    ) -> Self {
+        shuffle(&mut indices, &mut stream(Purpose::Order, seed, epoch as u64, 0));
+        let batches = indices.len() / batch.max(1);
+        let augment = augment.then_some((seed, epoch));
+        Self::start(Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment }, batches, workers)
+    }
+
+    /// The images at `indices`, in that order, as they are; the last batch may be smaller.
+    #[must_use]
+    pub fn eval(images: Arc<Images>, indices: Vec<usize>, norm: Normalization, batch: usize, workers: usize) -> Self {
+        let batches = indices.len().div_ceil(batch.max(1));
+        let job = Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment: None };
+        Self::start(job, batches, workers)
+    }
+
+    /// Number of batches in the pass.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        self.batches
+    }
+
+    fn start(job: Job, batches: usize, workers: usize) -> Self {
+        let job = Arc::new(job);
+        let stride = workers.clamp(1, batches.max(1));
+        let (mut queues, mut handles) = (Vec::new(), Vec::new());
+        for first in 0..stride {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let job = Arc::clone(&job);
+            queues.push(receiver);
+            handles.push(std::thread::spawn(move || {
+                for number in (first..batches).step_by(stride) {
+                    // The consumer is gone: nobody needs the rest.
+                    if sender.send(job.batch(number)).is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+        Self { queues, workers: handles, next: 0, batches }
+    }
+}
+
+impl Job {
+    fn batch(&self, number: usize) -> Result<Batch> {
+        let (c, h, w) = self.images.shape;
+        let start = number * self.batch;
+        let members = &self.order[start..(start + self.batch).min(self.order.len())];
+        let mut pixels = vec![0.0; members.len() * c * h * w];
+        for (&index, out) in members.iter().zip(pixels.chunks_exact_mut(c * h * w)) {
+            let augmentation = self.augment.map(|(seed, epoch)| Augmentation::draw(seed, epoch, index));
+            let image = self.images.image(index);
+            augmentation.unwrap_or(Augmentation::NONE).apply(image, (h, w), &self.table, out);
+        }
+        let labels = members.iter().map(|&index| u32::from(self.images.labels[index])).collect::<Vec<_>>();
+        Ok(Batch {
+            images: Tensor::from_vec(pixels, (members.len(), c, h, w), &Device::Cpu)?,
+            labels: Tensor::from_vec(labels, members.len(), &Device::Cpu)?,
+        })
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.batches {
+            return None;
+        }
+        let queue = &self.queues[self.next % self.queues.len()];
+        let lost = || anyhow!("a data worker died while preparing batch {} of {}", self.next + 1, self.batches);
+        let batch = queue.recv().unwrap_or_else(|_| Err(lost()));
+        // After an error there is nothing more to come.
+        self.next = if batch.is_ok() { self.next + 1 } else { self.batches };
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.batches - self.next))
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // Closed queues let workers that wait for room go on, and end.
+        self.queues.clear();
+        self.workers.drain(..).for_each(|worker| {
+            let _ = worker.join();
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(n: usize) -> (Arc<Images>, Normalization) {
+        let shape = (3, 8, 8);
+        let pixels = (0..n * 3 * 64).map(|i| (i * 31 % 253) as u8).collect();
+        let images = Images { pixels, labels: (0..n).map(|i| i as u16).collect(), shape };
+        let norm = Normalization::of(&images, &(0..n).collect::<Vec<_>>());
+        (Arc::new(images), norm)
+    }
+
+    type Contents = Vec<(Vec<f32>, Vec<u32>)>;
+
+    fn contents(loader: Loader) -> Result<Contents> {
+        let batch = |b: Batch| Ok((b.images.flatten_all()?.to_vec1()?, b.labels.to_vec1()?));
+        loader.map(|b| batch(b?)).collect()
+    }
+
+    fn train(augment: bool, seed: u64, epoch: usize, workers: usize) -> Result<Contents> {
+        let (images, norm) = images(53);
+        contents(Loader::train(images, (0..53).collect(), norm, 8, augment, seed, epoch, workers))
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_the_number_of_workers() -> Result<()> {
+        for augment in [false, true] {
+            let one = train(augment, 7, 2, 1)?;
+            assert_eq!(one.len(), 6, "the partial batch of 5 is left out");
+            for workers in [0, 2, 5, 64] {
+                assert_eq!(one, train(augment, 7, 2, workers)?, "{workers} workers, augment {augment}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn order_and_crops_change_with_epoch_and_seed() -> Result<()> {
+        let labels = |c: &Contents| c.iter().flat_map(|b| b.1.clone()).collect::<Vec<_>>();
+        let first = train(true, 0, 0, 2)?;
+        for other in [train(true, 0, 1, 2)?, train(true, 1, 0, 2)?] {
+            assert_ne!(labels(&first), labels(&other));
+        }
+        // One image's pixels in two epochs: other crop, unless augmentation is off.
+        let pixels = |c: &Contents, label| {
+            let (batch, at) = c.iter().find_map(|b| Some((b, b.1.iter().position(|&l| l == label)?)))?;
+            Some(batch.0[at * 192..][..192].to_vec())
+        };
+        let (plain0, plain1, cropped1) = (train(false, 0, 0, 2)?, train(false, 0, 1, 2)?, train(true, 0, 1, 2)?);
+        assert_eq!(labels(&plain1), labels(&cropped1), "augmentation leaves the order alone");
+        let (mut same, mut differs) = (0, 0);
+        for label in 0..53 {
+            if let (Some(a), Some(b)) = (pixels(&plain0, label), pixels(&plain1, label)) {
+                same += 1;
+                assert_eq!(a, b);
+            }
+            differs += usize::from(pixels(&first, label) != pixels(&cropped1, label));
+        }
+        assert!(same > 30 && differs > 45, "{same} {differs}");
+        Ok(())
+    }
+
+    #[test]
+    fn eval_keeps_the_order_and_the_partial_batch() -> Result<()> {
+        let (images, norm) = images(20);
+        let indices = vec![3, 1, 4, 15, 9, 2, 6];
+        let batches = contents(Loader::eval(Arc::clone(&images), indices, norm.clone(), 3, 2))?;
+        let labels: Vec<Vec<u32>> = batches.iter().map(|b| b.1.clone()).collect();
+        assert_eq!(labels, [vec![3, 1, 4], vec![15, 9, 2], vec![6]]);
+        let expected = (f32::from(images.image(6)[70]) / 255.0 - norm.mean[1]) / norm.std[1];
+        assert_eq!(batches[2].0[70], expected);
+        Ok(())
+    }
+
+    #[test]
+    fn an_early_drop_ends_the_workers() -> Result<()> {
+        let (images, norm) = images(53);
+        let weak = Arc::downgrade(&images);
+        let mut loader = Loader::train(images, (0..53).collect(), norm, 2, true, 0, 0, 3);
+        assert_eq!(loader.batches(), 26);
+        loader.next().transpose()?;
+        drop(loader);
+        assert!(weak.upgrade().is_none(), "a worker still holds the images");
+        Ok(())
+    }
+
+    #[test]
+    fn no_images_are_no_batches() -> Result<()> {
+        let (images, norm) = images(5);
+        assert!(contents(Loader::eval(Arc::clone(&images), vec![], norm.clone(), 4, 2))?.is_empty());
+        assert!(contents(Loader::train(images, vec![1, 2], norm, 4, true, 0, 0, 2))?.is_empty());
+        Ok(())
+    }
+}

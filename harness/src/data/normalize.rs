@@ -1,0 +1,76 @@
+//! Per-channel standardisation.
+
+use super::Images;
+
+/// Mean and standard deviation per channel, of pixels scaled to [0, 1].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalization {
+    /// One per channel.
+    pub mean: Vec<f32>,
+    /// One per channel; 1 where a channel is constant.
+    pub std: Vec<f32>,
+}
+
+impl Normalization {
+    /// That of the images at `indices`: pass those trained on, so that nothing of validation or test leaks in.
+    ///
+    /// Counts values in integers and divides once: exact, and the same in any order.
+    #[must_use]
+    pub fn of(images: &Images, indices: &[usize]) -> Self {
+        let (channels, h, w) = images.shape;
+        let mut counts = vec![[0u64; 256]; channels];
+        for &index in indices {
+            for (plane, counts) in images.image(index).chunks_exact(h * w).zip(&mut counts) {
+                plane.iter().for_each(|&v| counts[usize::from(v)] += 1);
+            }
+        }
+        let total = (indices.len() * h * w).max(1) as f64;
+        let moment = |counts: &[u64; 256], power| {
+            counts.iter().enumerate().map(|(v, &n)| n as f64 * (v as f64 / 255.0).powi(power)).sum::<f64>() / total
+        };
+        let (mut mean, mut std) = (Vec::new(), Vec::new());
+        for counts in &counts {
+            let m = moment(counts, 1);
+            let variance = moment(counts, 2) - m * m;
+            mean.push(m as f32);
+            std.push(if variance > 1e-12 { variance.sqrt() as f32 } else { 1.0 });
+        }
+        Self { mean, std }
+    }
+
+    /// The normalised value of every pixel value, per channel: conversion and normalisation in one look-up.
+    #[must_use]
+    pub fn table(&self) -> Vec<[f32; 256]> {
+        let row = |(&mean, &std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+        self.mean.iter().zip(&self.std).map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standardises_exactly_the_chosen_images() {
+        let pixels = (0..3 * 2 * 2 * 3).map(|i| (i * 37 % 251) as u8).collect::<Vec<_>>();
+        let images = Images { pixels, labels: vec![0; 3], shape: (2, 2, 3) };
+        let norm = Normalization::of(&images, &[0, 2]);
+        for (channel, table) in norm.table().iter().enumerate() {
+            let values: Vec<f64> = [0, 2]
+                .iter()
+                .flat_map(|&i| images.image(i)[channel * 6..][..6].iter().map(|&v| f64::from(table[usize::from(v)])))
+                .collect();
+            let mean = values.iter().sum::<f64>() / 12.0;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 12.0;
+            assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{mean} {variance}");
+        }
+        assert_ne!(norm, Normalization::of(&images, &[0, 1]));
+    }
+
+    #[test]
+    fn a_constant_channel_is_not_divided_by_zero() {
+        let images = Images { pixels: vec![51; 8], labels: vec![0; 2], shape: (1, 2, 2) };
+        let norm = Normalization::of(&images, &[0, 1]);
+        assert_eq!((norm.mean[0], norm.std[0]), (0.2, 1.0));
+    }
+}

@@ -1,0 +1,239 @@
+//! `dataset.sources`: which of them is there, and what format it has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::download::{self, Fetched};
+use super::synthetic::Synthetic;
+use super::{DatasetInfo, Geometry, Splits, idx, image_folder, parquet};
+use crate::experiment::DatasetConfig;
+
+/// Places that no experiment file names.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// A folder of data sets, looked at first: `cifar10/` and so on.
+    pub home: Option<PathBuf>,
+    /// Where downloads come from.
+    pub base_url: String,
+    /// Where they go: `NAME/` in this folder.
+    pub downloads: PathBuf,
+}
+
+impl Places {
+    /// `HARNESS_DATA`, the publisher's server, and `data/` in the working directory.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let home = std::env::var_os("HARNESS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self { home, base_url: download::BASE_URL.into(), downloads: "data".into() }
+    }
+}
+
+/// A source that was there.
+pub(super) struct Found {
+    pub splits: Splits,
+    pub geometry: Geometry,
+    pub label: String,
+    pub source: String,
+    pub synthetic: bool,
+}
+
+/// An entry of `dataset.sources`, understood.
+enum Source {
+    Path(PathBuf),
+    Download,
+    Synthetic { train: usize, test: usize },
+}
+
+/// Reads the first source that is there.
+pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Found> {
+    let mut tried = Vec::new();
+    for (entry, source) in resolve(config, info, places)? {
+        let path = match source {
+            Source::Path(path) => path,
+            Source::Download => match fetch(info, places)? {
+                Fetched::File(path) => path,
+                Fetched::Unreachable(reason) => {
+                    eprintln!("data: download of {} skipped: {reason}", info.name);
+                    tried.push(format!("{entry}: {reason}"));
+                    continue;
+                }
+            },
+            Source::Synthetic { train, test } => match info.geometry {
+                Some(geometry) => return Ok(synthetic(entry, Synthetic { train, test, ..Synthetic::new(geometry) })),
+                None => {
+                    tried.push(format!("{entry}: the size of `{}` is only known from its files", info.name));
+                    continue;
+                }
+            },
+        };
+        if let Some((splits, geometry)) = read(&path, info)? {
+            let label = label(info, &path, &splits, geometry);
+            return Ok(Found { splits, geometry, label, source: entry, synthetic: false });
+        }
+        tried.push(format!("{entry}: nothing at {}", path.display()));
+    }
+    bail!("{}", missing(info, &tried))
+}
+
+/// Geometry of the first image folder that is there.
+pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Geometry> {
+    let mut tried = Vec::new();
+    for (entry, source) in resolve(config, info, places)? {
+        if let Source::Path(path) = source {
+            if !vacant(&path)? {
+                return image_folder::geometry(&path);
+            }
+            tried.push(format!("{entry}: nothing at {}", path.display()));
+        }
+    }
+    bail!("{}", missing(info, &tried))
+}
+
+/// The sources in the order they are tried, each with its name.
+fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Vec<(String, Source)>> {
+    let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];
+    let entries = if config.sources.is_empty() { &default[..] } else { &config.sources };
+    let mut sources = entries.iter().map(|entry| Ok((entry.clone(), parse(entry)?))).collect::<Result<Vec<_>>>()?;
+    if info.name == "synthetic" {
+        // No file holds it; an entry may still set its size.
+        sources.retain(|(_, source)| matches!(source, Source::Synthetic { .. }));
+        if sources.is_empty() {
+            sources.push(("synthetic".into(), parse("synthetic")?));
+        }
+        return Ok(sources);
+    }
+    // Who asks for synthetic data only gets that, whatever HARNESS_DATA holds.
+    let real = sources.iter().find(|(_, source)| !matches!(source, Source::Synthetic { .. }));
+    if let (Some(home), Some((_, source))) = (&places.home, real) {
+        // An image folder is known by its own name only.
+        let name = match source {
+            Source::Path(path) if info.name == "images" => path.file_name().unwrap_or_default().to_string_lossy(),
+            _ => info.name.into(),
+        };
+        sources.insert(0, (format!("HARNESS_DATA/{name}"), Source::Path(home.join(&*name))));
+    }
+    Ok(sources)
+}
+
+/// `download`, `synthetic`, `synthetic:TRAIN+TEST`, else a path.
+fn parse(entry: &str) -> Result<Source> {
+    if entry == "download" {
+        return Ok(Source::Download);
+    }
+    let Some(sizes) = entry.strip_prefix("synthetic") else { return Ok(Source::Path(entry.into())) };
+    if sizes.is_empty() {
+        let Synthetic { train, test, .. } = Synthetic::new(Geometry { shape: (3, 32, 32), classes: 10 });
+        return Ok(Source::Synthetic { train, test });
+    }
+    let Some(sizes) = sizes.strip_prefix(':') else { return Ok(Source::Path(entry.into())) };
+    let numbers = sizes.split_once('+').map(|(train, test)| (train.trim().parse(), test.trim().parse()));
+    match numbers {
+        Some((Ok(train), Ok(test))) if train > 0 && test > 0 => Ok(Source::Synthetic { train, test }),
+        _ => bail!("dataset.sources: \"{entry}\", expected synthetic:TRAIN+TEST, e.g. synthetic:10000+2000"),
+    }
+}
+
+fn fetch(info: &DatasetInfo, places: &Places) -> Result<Fetched> {
+    match info.remote {
+        Some(remote) => download::fetch(remote, &places.base_url, &places.downloads.join(info.name)),
+        None => Ok(Fetched::Unreachable(format!("not offered for {}", info.name))),
+    }
+}
+
+fn synthetic(source: String, synthetic: Synthetic) -> Found {
+    let label = format!("SYNTHETIC (procedural, {} classes)", synthetic.geometry.classes);
+    Found { splits: synthetic.generate(), geometry: synthetic.geometry, label, source, synthetic: true }
+}
+
+/// Whether nothing is there: no such path, or a folder with nothing in it but what a broken download left.
+fn vacant(path: &Path) -> Result<bool> {
+    if !path.try_exists().with_context(|| format!("{}: cannot be looked at", path.display()))? {
+        return Ok(true);
+    }
+    Ok(path.is_dir() && contents(path)?.is_empty())
+}
+
+fn contents(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))?;
+    let name = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let mut names = entries.map(name).collect::<Result<Vec<_>>>()?;
+    names.retain(|name| !name.starts_with('.') && !name.ends_with(".part"));
+    names.sort();
+    Ok(names)
+}
+
+/// Reads what is at `path`, in whichever format it is; `None` if nothing is there.
+fn read(path: &Path, info: &DatasetInfo) -> Result<Option<(Splits, Geometry)>> {
+    if vacant(path)? {
+        return Ok(None);
+    }
+    if let Some(geometry) = info.geometry {
+        let columns = info.label_columns;
+        if let Some(folder) = parquet::find(path).filter(|_| !columns.is_empty()) {
+            return Ok(Some((parquet::read(&folder, columns, &geometry)?, geometry)));
+        }
+        if let Some((release, at)) = info.release.and_then(|release| Some((release, release.find(path)?))) {
+            return Ok(Some((release.read(&at)?, geometry)));
+        }
+        if let Some(folder) = idx::find(path).filter(|_| geometry.shape.0 == 1) {
+            return Ok(Some((idx::read(&folder, &geometry)?, geometry)));
+        }
+    }
+    if let Some(folder) = image_folder::find(path) {
+        let found = image_folder::geometry(&folder)?;
+        let geometry = info.geometry.unwrap_or(found);
+        let classes = (geometry.classes, found.classes);
+        ensure!(
+            classes.0 == classes.1,
+            "{}: {} class folders, where {} has {}",
+            folder.join("train").display(),
+            classes.1,
+            info.title,
+            classes.0
+        );
+        return Ok(Some((image_folder::read(&folder, geometry.shape)?, geometry)));
+    }
+    let holds = if path.is_dir() {
+        contents(path)?.into_iter().take(5).collect::<Vec<_>>().join(", ")
+    } else {
+        "a file".into()
+    };
+    bail!("{}: no {} found here ({holds}), expected {}", path.display(), info.title, info.formats)
+}
+
+/// How captions name the data: with what is special about this copy, and its size where it is not the published one.
+fn label(info: &DatasetInfo, path: &Path, splits: &Splits, geometry: Geometry) -> String {
+    if info.geometry.is_none() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return format!("{name} ({} classes)", geometry.classes);
+    }
+    let sizes = (splits.train.len(), splits.test.len());
+    let odd_size = Some(format!("{} + {} images", sizes.0, sizes.1)).filter(|_| info.images != Some(sizes));
+    let remarks: Vec<String> = splits.remark.map(String::from).into_iter().chain(odd_size).collect();
+    if remarks.is_empty() { info.title.into() } else { format!("{} ({})", info.title, remarks.join(", ")) }
+}
+
+fn missing(info: &DatasetInfo, tried: &[String]) -> String {
+    let mut ways = Vec::new();
+    if info.geometry.is_none() {
+        ways.push("name the folder in dataset.sources".to_string());
+    } else {
+        ways.push(format!("put the files into data/{} and name that in dataset.sources", info.name));
+    }
+    ways.push(format!("set HARNESS_DATA to a folder that has {} in it", info.name));
+    if info.remote.is_some() {
+        ways.push("add \"download\" to dataset.sources".into());
+    }
+    if info.geometry.is_some() {
+        ways.push("add \"synthetic\" for procedural data of the same shape".into());
+    }
+    let tried: String = tried.iter().map(|line| format!("\n  tried {line}")).collect();
+    format!(
+        "dataset.name = \"{}\": no data found{tried}\nto get it: {}\nread are: {}",
+        info.name,
+        ways.join("; or "),
+        info.formats
+    )
+}

@@ -1,0 +1,257 @@
+//! The procedural data set: needs no file and no network, and is hard enough that methods differ.
+//!
+//! A class is a pair of a shape and the texture that fills it. Position, size, rotation, colours, contrast, the
+//! texture's own angle, phase and period, the background (a gradient under a weak texture of any kind), flat
+//! distracting shapes and noise are all drawn independently of the class: neither colour nor mean nor frequency alone
+//! tells it, and every class looks the same mirrored.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+use rayon::prelude::*;
+
+use super::random::{Purpose, below, between, stream};
+use super::{Geometry, Images, Splits};
+
+/// Shapes: disc, square, triangle, ring, cross.
+const SHAPES: usize = 5;
+/// Kinds of texture: stripes, checks, dots, rings.
+const KINDS: usize = 4;
+/// Standard deviation of the noise, in pixel values.
+const NOISE: f32 = 20.0;
+
+/// What to generate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synthetic {
+    /// Shape and number of classes.
+    pub geometry: Geometry,
+    /// Training images.
+    pub train: usize,
+    /// Test images.
+    pub test: usize,
+    /// Other seeds give other images of the same classes.
+    pub seed: u64,
+}
+
+impl Synthetic {
+    /// The default sizes, 10,000 and 2,000 images.
+    #[must_use]
+    pub fn new(geometry: Geometry) -> Self {
+        Self { geometry, train: 10_000, test: 2_000, seed: 0 }
+    }
+
+    /// Both splits; classes are balanced. The same bits on every machine that has IEEE arithmetic.
+    #[must_use]
+    pub fn generate(&self) -> Splits {
+        Splits { train: self.split(0, self.train), test: self.split(1, self.test), remark: None }
+    }
+
+    fn split(&self, split: u64, count: usize) -> Images {
+        let Geometry { shape: (c, h, w), classes } = self.geometry;
+        let mut pixels = vec![0; count * c * h * w];
+        pixels.par_chunks_exact_mut(c * h * w).enumerate().for_each(|(index, image)| {
+            let mut rng = stream(Purpose::Synthetic, self.seed, split, index as u64);
+            render(index % classes, self.geometry, &mut rng, image);
+        });
+        Images { pixels, labels: (0..count).map(|index| (index % classes) as u16).collect(), shape: (c, h, w) }
+    }
+}
+
+/// A shape at a place. Coordinates are relative to the centre, turned, and divided by the radius.
+struct Figure {
+    shape: usize,
+    center: (f32, f32),
+    radius: f32,
+    turn: (f32, f32),
+}
+
+impl Figure {
+    /// `radius` in pixels; the centre leaves at least `inside` times the radius to the border.
+    fn draw(shape: usize, radius: f32, inside: f32, (h, w): (usize, usize), rng: &mut ChaCha8Rng) -> Self {
+        let margin = inside * radius;
+        let mut along = |size: usize| between(rng, margin.min(size as f32 / 2.0), size as f32 - margin);
+        let center = (along(w), along(h));
+        Self { shape, center, radius, turn: direction(rng) }
+    }
+
+    /// How far inside the shape a pixel is: 1 inside, 0 outside, between on the edge.
+    fn coverage(&self, x: f32, y: f32) -> f32 {
+        let (dx, dy) = ((x - self.center.0) / self.radius, (y - self.center.1) / self.radius);
+        let (u, v) = (dx * self.turn.0 + dy * self.turn.1, dy * self.turn.0 - dx * self.turn.1);
+        let bar = |u: f32, v: f32| (0.32 - u.abs()).min(1.0 - v.abs());
+        // Sizes chosen so that all shapes cover about the same area.
+        let depth = match self.shape {
+            0 => 0.8 - u.hypot(v),
+            1 => 0.7 - u.abs().max(v.abs()),
+            2 => 0.52 - v.max(0.866 * u - 0.5 * v).max(-0.866 * u - 0.5 * v),
+            3 => 0.22 - (u.hypot(v) - 0.78).abs(),
+            _ => bar(u, v).max(bar(v, u)),
+        };
+        (depth * self.radius + 0.5).clamp(0.0, 1.0)
+    }
+}
+
+/// A pattern with values in [-1, 1].
+struct Texture {
+    kind: usize,
+    turn: (f32, f32),
+    phase: (f32, f32),
+    period: f32,
+}
+
+impl Texture {
+    fn draw(kind: usize, period: f32, rng: &mut ChaCha8Rng) -> Self {
+        Self { kind, turn: direction(rng), phase: (between(rng, 0.0, 1.0), between(rng, 0.0, 1.0)), period }
+    }
+
+    fn at(&self, x: f32, y: f32) -> f32 {
+        // A triangle wave, cheaper than a sine.
+        let wave = |t: f32| 4.0 * (t - t.floor() - 0.5).abs() - 1.0;
+        let (x, y) = (x / self.period, y / self.period);
+        let (u, v) =
+            (x * self.turn.0 + y * self.turn.1 + self.phase.0, y * self.turn.0 - x * self.turn.1 + self.phase.1);
+        let value = match self.kind {
+            0 => wave(u),
+            1 => 2.0 * wave(u) * wave(v),
+            2 => wave(u) + wave(v) - 0.3,
+            _ => wave(u.hypot(v)),
+        };
+        (2.0 * value).clamp(-1.0, 1.0)
+    }
+}
+
+/// A unit vector; drawn by rejection, as trigonometric functions differ between machines.
+fn direction(rng: &mut ChaCha8Rng) -> (f32, f32) {
+    loop {
+        let (x, y) = (between(rng, -1.0, 1.0), between(rng, -1.0, 1.0));
+        let norm = (x * x + y * y).sqrt();
+        if (0.1..=1.0).contains(&norm) {
+            return (x / norm, y / norm);
+        }
+    }
+}
+
+/// A random colour; neither black nor white.
+fn colour(rng: &mut ChaCha8Rng) -> [f32; 3] {
+    std::array::from_fn(|_| between(rng, 40.0, 215.0))
+}
+
+fn render(class: usize, geometry: Geometry, rng: &mut ChaCha8Rng, image: &mut [u8]) {
+    let (_, h, w) = geometry.shape;
+    let unit = h.min(w) as f32 / 32.0;
+    // Up to 20 classes, kinds tell the textures apart; beyond that, five periods too.
+    let (shape, texture) = (class % SHAPES, class / SHAPES);
+    let levels = geometry.classes.div_ceil(SHAPES * KINDS).max(1);
+    let level = (texture / KINDS) as f32;
+    let (low, high) = (3.2 * unit, 7.0 * unit);
+    let step = (high - low) / levels as f32;
+    let period = |level: f32, rng: &mut ChaCha8Rng| low + step * (level + between(rng, 0.0, 1.0));
+
+    let object_radius = between(rng, 7.5, 12.5) * unit;
+    let object = Figure::draw(shape, object_radius, 0.8, (h, w), rng);
+    let pattern = Texture::draw(texture % KINDS, period(level, rng), rng);
+    let (bright, mean) = (between(rng, 30.0, 70.0), colour(rng));
+    let tint: [f32; 3] = std::array::from_fn(|_| between(rng, 0.4, 1.0));
+
+    let kinds = geometry.classes.div_ceil(SHAPES).min(KINDS);
+    let (back_kind, back_level) = (below(rng, kinds), below(rng, levels) as f32);
+    let back_pattern = Texture::draw(back_kind, period(back_level, rng), rng);
+    let (back, slope, weak) = (colour(rng), direction(rng), between(rng, 5.0, 25.0));
+    let slope = (slope.0 * 1.5 / unit, slope.1 * 1.5 / unit);
+    let clutter: [(Figure, [f32; 3]); 4] = std::array::from_fn(|_| {
+        let (shape, radius) = (below(rng, SHAPES), between(rng, 3.0, 6.0) * unit);
+        (Figure::draw(shape, radius, 0.0, (h, w), rng), colour(rng))
+    });
+
+    let mut noise = [0u8; 12];
+    for y in 0..h {
+        for x in 0..w {
+            let (fx, fy) = (x as f32, y as f32);
+            let shade = slope.0 * (fx - w as f32 / 2.0) + slope.1 * (fy - h as f32 / 2.0);
+            let mut value = back.map(|b| b + shade + weak * back_pattern.at(fx, fy));
+            // Three distractors lie behind the object, one before it.
+            for (i, (figure, flat)) in clutter.iter().enumerate() {
+                if i == 3 {
+                    let cover = object.coverage(fx, fy);
+                    if cover > 0.0 {
+                        let wave = bright * pattern.at(fx, fy);
+                        blend(&mut value, cover, std::array::from_fn(|c| mean[c] + tint[c] * wave));
+                    }
+                }
+                let cover = figure.coverage(fx, fy);
+                if cover > 0.0 {
+                    blend(&mut value, cover, *flat);
+                }
+            }
+            rng.fill_bytes(&mut noise);
+            let channels = image.chunks_exact_mut(h * w).zip(value).zip(noise.chunks_exact(4));
+            for ((plane, value), noise) in channels {
+                // The sum of four bytes is nearly normal: mean 510, standard deviation 147.8.
+                let normal = noise.iter().map(|&n| f32::from(n)).sum::<f32>() - 510.0;
+                plane[y * w + x] = (value + normal * (NOISE / 147.8)).clamp(0.0, 255.0) as u8;
+            }
+        }
+    }
+}
+
+fn blend(value: &mut [f32; 3], cover: f32, over: [f32; 3]) {
+    value.iter_mut().zip(over).for_each(|(v, o)| *v += cover * (o - *v));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(geometry: Geometry, seed: u64) -> Splits {
+        Synthetic { geometry, train: 400, test: 100, seed }.generate()
+    }
+
+    const CIFAR: Geometry = Geometry { shape: (3, 32, 32), classes: 10 };
+
+    #[test]
+    fn seeded_balanced_and_without_repetition() {
+        let (a, b, c) = (small(CIFAR, 0), small(CIFAR, 0), small(CIFAR, 1));
+        assert_eq!((&a.train, &a.test), (&b.train, &b.test));
+        assert_ne!(a.train.pixels, c.train.pixels);
+        for class in 0..10 {
+            assert_eq!(a.train.labels.iter().filter(|&&l| l == class).count(), 40);
+        }
+        let distinct: std::collections::HashSet<_> =
+            (0..400).map(|i| a.train.image(i)).chain((0..100).map(|i| a.test.image(i))).collect();
+        assert_eq!(distinct.len(), 500);
+    }
+
+    #[test]
+    fn fits_other_geometries() {
+        for geometry in [Geometry { shape: (1, 28, 28), classes: 10 }, Geometry { shape: (3, 32, 32), classes: 100 }] {
+            let splits = small(geometry, 0);
+            assert_eq!(splits.train.shape, geometry.shape);
+            assert_eq!(splits.train.labels.iter().max(), Some(&(geometry.classes as u16 - 1)));
+        }
+    }
+
+    /// The mean colour of an image, and its mean difference to the next pixel, do not give the class away: the nearest
+    /// class mean over these features is right hardly more often than chance.
+    #[test]
+    fn colour_and_brightness_do_not_tell_the_class() {
+        let data = Synthetic { geometry: CIFAR, train: 2000, test: 500, seed: 0 }.generate();
+        let features = |image: &[u8]| -> [f32; 4] {
+            let mean = |i: usize| image[i * 1024..][..1024].iter().map(|&v| f32::from(v)).sum::<f32>() / 1024.0;
+            let rough: f32 = image.windows(2).map(|p| (f32::from(p[0]) - f32::from(p[1])).abs()).sum();
+            [mean(0), mean(1), mean(2), rough / 3072.0]
+        };
+        let mut centers = [[0.0f32; 4]; 10];
+        for i in 0..2000 {
+            let f = features(data.train.image(i));
+            centers[usize::from(data.train.labels[i])].iter_mut().zip(f).for_each(|(c, f)| *c += f / 200.0);
+        }
+        let distance = |a: &[f32; 4], b: &[f32; 4]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
+        let right = (0..500)
+            .filter(|&i| {
+                let f = features(data.test.image(i));
+                let nearest = (0..10).min_by(|&a, &b| distance(&centers[a], &f).total_cmp(&distance(&centers[b], &f)));
+                nearest == Some(usize::from(data.test.labels[i]))
+            })
+            .count();
+        assert!(right < 125, "{right} of 500 right, chance is 50");
+    }
+}

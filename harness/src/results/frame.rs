@@ -1,0 +1,163 @@
+//! Trials as a polars frame, one row each: `results.csv` and `results.parquet`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use polars::prelude::*;
+use serde::Serialize;
+use toml::Value;
+
+use super::{RunFolder, TrialRecord, write_atomic};
+use crate::train::Evaluation;
+
+/// Every finished trial of the folder as a frame (see [`frame`]).
+///
+/// # Errors
+/// A result that cannot be read; names the file.
+pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
+    frame(&folder.records()?)
+}
+
+/// Writes `results.csv` and `results.parquet` into the folder; the two paths.
+///
+/// # Errors
+/// Those of [`collect`] and of the file system.
+pub fn write_frames(folder: &RunFolder) -> Result<[PathBuf; 2]> {
+    let mut frame = collect(folder)?;
+    let [csv, parquet] = ["results.csv", "results.parquet"].map(|name| folder.root().join(name));
+    let mut bytes = Vec::new();
+    CsvWriter::new(&mut bytes).finish(&mut frame).context("results as CSV")?;
+    write_atomic(&csv, &bytes)?;
+    bytes.clear();
+    ParquetWriter::new(&mut bytes).finish(&mut frame).context("results as Parquet")?;
+    write_atomic(&parquet, &bytes)?;
+    Ok([csv, parquet])
+}
+
+/// One row a trial, in the order given. Every option that any method was given is a column `option_NAME`, null where a
+/// trial does not set it; accuracies, losses and times are null where nothing was trained, or the test split not read.
+///
+/// # Errors
+/// Those of polars.
+pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
+    let rows = Rows(records);
+    let mut columns = vec![
+        rows.text("key", |r| Some(r.key.clone())),
+        rows.text("label", |r| Some(r.label.clone())),
+        rows.text("method", |r| Some(r.config.method.name.clone())),
+    ];
+    let names: BTreeSet<&String> = records.iter().flat_map(|r| r.config.method.options.keys()).collect();
+    columns.extend(names.into_iter().map(|name| rows.option(name)));
+    columns.extend([
+        rows.text("layers", |r| (!r.config.layers.is_empty()).then(|| overrides(r))),
+        rows.text("aliases", |r| Some(r.aliases.join("; "))),
+        rows.text("backbone", |r| Some(r.config.backbone.name.clone())),
+        rows.text("head", |r| name(&r.config.backbone.head)),
+        rows.text("replaced", |r| Some(r.replaced.clone())),
+        rows.text("dataset", |r| Some(r.config.dataset.name.clone())),
+        rows.text("data_source", |r| Some(r.data.source.clone())),
+        rows.text("data_label", |r| Some(r.data.label.clone())),
+        rows.flag("synthetic", |r| r.data.synthetic),
+        rows.text("data_fingerprint", |r| Some(r.data.fingerprint.clone())),
+        rows.flag("augment", |r| r.config.dataset.augment),
+        rows.count("seed", |r| Some(r.config.seed)),
+        rows.count("epochs", |r| Some(r.config.recipe.epochs as u64)),
+        rows.count("finetune_epochs", |r| Some(r.config.recipe.finetune_epochs as u64)),
+        rows.count("epochs_trained", |r| Some(r.epochs as u64)),
+        rows.count("batch", |r| Some(r.config.recipe.batch as u64)),
+        rows.real("lr", |r| Some(r.config.recipe.lr)),
+        rows.text("schedule", |r| name(&r.config.recipe.schedule)),
+        rows.real("warmup_epochs", |r| Some(r.config.recipe.warmup_epochs)),
+        rows.real("momentum", |r| Some(r.config.recipe.momentum)),
+        rows.flag("nesterov", |r| r.config.recipe.nesterov),
+        rows.real("weight_decay", |r| Some(r.config.recipe.weight_decay)),
+        rows.flag("decay_norm_and_bias", |r| r.config.recipe.decay_norm_and_bias),
+        rows.real("label_smoothing", |r| Some(r.config.recipe.label_smoothing)),
+        rows.real("finetune_lr", |r| Some(r.config.recipe.finetune_lr)),
+        rows.count("subset", |r| Some(r.config.recipe.subset as u64)),
+        rows.count("train_images", |r| Some(r.train_images as u64)),
+        rows.count("validation_images", |r| Some(r.config.validation as u64)),
+        rows.count("params", |r| Some(r.params)),
+        rows.count("macs", |r| Some(r.macs)),
+        rows.count("activations", |r| Some(r.activations)),
+        rows.count("depth", |r| r.depth.map(|depth| depth as u64)),
+    ]);
+    let splits: [(&str, fn(&TrialRecord) -> Option<Evaluation>); 2] =
+        [("validation", |r| Some(r.validation)), ("test", |r| r.test)];
+    for (split, evaluation) in splits {
+        let trained = |r: &TrialRecord| if r.cost_only() { None } else { evaluation(r) };
+        columns.push(rows.real(&format!("{split}_top1"), |r| Some(trained(r)?.top1)));
+        columns.push(rows.real(&format!("{split}_top5"), |r| Some(trained(r)?.top5)));
+        columns.push(rows.real(&format!("{split}_loss"), |r| Some(trained(r)?.loss)));
+    }
+    let trained = |r: &TrialRecord, value: f64| (!r.cost_only()).then_some(value);
+    columns.extend([
+        rows.real("train_loss", |r| trained(r, r.train_loss)),
+        rows.real("seconds", |r| trained(r, r.seconds)),
+        rows.real("images_per_second", |r| trained(r, r.images_per_second)),
+        rows.text("commit", |r| Some(r.environment.commit.clone())),
+        rows.flag("dirty", |r| r.environment.dirty),
+        rows.text("cpu", |r| Some(r.environment.cpu.clone())),
+        rows.count("threads", |r| Some(r.environment.threads as u64)),
+        rows.text("os", |r| Some(r.environment.os.clone())),
+        rows.text("rustc", |r| Some(r.environment.rustc.clone())),
+        rows.text("harness", |r| Some(r.environment.harness.clone())),
+        rows.text("candle", |r| Some(r.environment.candle.clone())),
+        rows.text("kernels", |r| Some(r.environment.kernels.clone())),
+    ]);
+    DataFrame::new(records.len(), columns).context("results as a frame")
+}
+
+/// Makes one column over all trials.
+struct Rows<'a>(&'a [TrialRecord]);
+
+impl Rows<'_> {
+    fn text(&self, name: &str, value: impl Fn(&TrialRecord) -> Option<String>) -> Column {
+        Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
+    }
+
+    fn real(&self, name: &str, value: impl Fn(&TrialRecord) -> Option<f64>) -> Column {
+        Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
+    }
+
+    fn count(&self, name: &str, value: impl Fn(&TrialRecord) -> Option<u64>) -> Column {
+        Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
+    }
+
+    fn flag(&self, name: &str, value: impl Fn(&TrialRecord) -> bool) -> Column {
+        Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
+    }
+
+    /// An option's column, in the narrowest type that holds every value given to it.
+    fn option(&self, name: &str) -> Column {
+        let values: Vec<Option<&Value>> = self.0.iter().map(|r| r.config.method.options.get(name)).collect();
+        let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
+        let title = format!("option_{name}").into();
+        if all(Value::is_integer) {
+            Column::new(title, values.iter().map(|v| v.and_then(Value::as_integer)).collect::<Vec<_>>())
+        } else if all(|value| value.is_integer() || value.is_float()) {
+            let real = |value: &Value| value.as_float().or(value.as_integer().map(|n| n as f64));
+            Column::new(title, values.iter().map(|v| v.and_then(real)).collect::<Vec<_>>())
+        } else if all(Value::is_bool) {
+            Column::new(title, values.iter().map(|v| v.and_then(Value::as_bool)).collect::<Vec<_>>())
+        } else {
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+            Column::new(title, values.iter().map(|v| v.map(text)).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// How a unit variant is written in experiment files.
+fn name(value: &impl Serialize) -> Option<String> {
+    serde_json::to_value(value).ok()?.as_str().map(String::from)
+}
+
+/// The `[[layer]]` exceptions in one line, e.g. `layer3.*: ghost ratio=4`.
+fn overrides(record: &TrialRecord) -> String {
+    let one = |layer: &crate::experiment::LayerOverride| {
+        let options = layer.method.options.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
+        format!("{}: {}{options}", layer.pattern, layer.method.name)
+    };
+    record.config.layers.iter().map(one).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,133 @@
+//! Whole networks against PyTorch: logits with running and with batch statistics, loss, the gradient of every parameter.
+//! The golden file and what its entries mean: `goldens/backbones.py`.
+
+use std::collections::BTreeMap;
+
+use baselines::Vanilla;
+use candle_core::{Device, Tensor};
+use conv_core::{ParamStore, is_running_statistic, ops};
+use harness::backbones::by_name;
+use harness::data::Geometry;
+use harness::experiment::{BackboneConfig, Head, Replace};
+
+/// Uniform in [-1, 1) by name and index alone, as the script's `values`.
+fn values(name: &str, count: usize) -> Vec<f64> {
+    let seed = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+    (1..=count as u64)
+        .map(|index| {
+            let z = seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 23) - 1.0
+        })
+        .collect()
+}
+
+/// The starting value of a parameter, as the script's `parameter`.
+fn parameter(name: &str, shape: &[usize]) -> Tensor {
+    let (offset, factor) = match (name, shape) {
+        _ if name.ends_with("running_mean") || name.ends_with("bias") => (0.0, 0.1),
+        _ if name.ends_with("running_var") => (1.0, 0.5),
+        _ if name.ends_with("bn.weight") => (1.0, 0.25),
+        (_, [o, _, k, l]) => (0.0, (6.0 / (o * k * l) as f64).sqrt()),
+        (_, shape) => (0.0, (1.0 / shape[1] as f64).sqrt()),
+    };
+    let values = values(name, shape.iter().product()).into_iter().map(|v| (offset + factor * v) as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect()
+}
+
+/// Largest difference, relative to the largest expected value.
+fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}: number of values");
+    let scale = expected.iter().fold(0.0_f64, |max, v| max.max(v.abs()));
+    let error = got.iter().zip(expected).fold(0.0_f64, |max, (a, b)| max.max((a - b).abs()));
+    assert!(error <= tolerance * scale, "{what}: off by {error:.2e}, largest value {scale:.2e}");
+}
+
+/// The tensor's norm, and its product with the name's probe, relative to the norm.
+fn assert_two_numbers(what: &str, name: &str, tensor: &Tensor, expected: &Tensor) {
+    let (tensor, expected) = (flat(tensor), flat(expected));
+    let norm = tensor.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let probe = values(&format!("{name}.probe"), tensor.len());
+    let product: f64 = tensor.iter().zip(probe).map(|(v, p)| v * p).sum();
+    let error = (norm - expected[0]).abs().max((product - expected[1]).abs());
+    assert!(
+        error <= 2e-3 * expected[0] + 1e-6,
+        "{what} {name}: norm {norm} and product {product}, expected {expected:?}"
+    );
+}
+
+fn check(entry: &str, backbone: &str, head: Head, width: f64, [n, c, h, w]: [usize; 4], classes: usize) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/backbones.safetensors");
+    let golden = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let golden = |key: &str| &golden[&format!("{entry}/{key}")];
+
+    let config = BackboneConfig { name: backbone.to_owned(), head, replace: Replace::default() };
+    let geometry = Geometry { shape: (c, h, w), classes };
+    let store = ParamStore::new(0, &Device::Cpu);
+    let network = by_name(&config, &geometry, width).unwrap().build(&Vanilla {}, store.builder()).unwrap();
+    let start: BTreeMap<_, _> =
+        store.named().iter().map(|(name, var)| (name.clone(), parameter(name, var.dims()))).collect();
+    store.assign(&start).unwrap();
+
+    let pixels = values("images", n * c * h * w).into_iter().map(|v| v as f32).collect();
+    let images = Tensor::from_vec(pixels, (n, c, h, w), &Device::Cpu).unwrap();
+    let labels: Vec<u32> = (0..n).map(|i| (3 * i % classes) as u32).collect();
+    let labels = Tensor::new(labels, &Device::Cpu).unwrap();
+
+    let logits = network.forward_t(&images, false).unwrap();
+    assert_close(&format!("{entry}: logits, running statistics"), &flat(&logits), &flat(golden("eval")), 1e-4);
+    let logits = network.forward_t(&images, true).unwrap();
+    assert_close(&format!("{entry}: logits, batch statistics"), &flat(&logits), &flat(golden("train")), 1e-3);
+    let loss = ops::cross_entropy(&logits, &labels, 0.1).unwrap();
+    assert_close(&format!("{entry}: loss"), &flat(&loss), &flat(golden("loss")), 1e-4);
+
+    let gradients = loss.backward().unwrap();
+    for (name, var) in store.named() {
+        if is_running_statistic(&name) {
+            assert_two_numbers(entry, &name, &var, golden(&format!("stat/{name}")));
+        } else {
+            let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{entry}: no gradient of {name}"));
+            assert_two_numbers(entry, &name, gradient, golden(&format!("grad/{name}")));
+        }
+    }
+}
+
+#[test]
+fn resnet20() {
+    check("resnet20", "resnet20", Head::Linear, 0.25, [4, 3, 32, 32], 10);
+}
+
+/// Odd widths and sizes, one input channel: the padded shortcuts' uneven cases.
+#[test]
+fn resnet20_odd() {
+    check("resnet20-odd", "resnet20", Head::Linear, 0.3, [3, 1, 29, 26], 7);
+}
+
+#[test]
+fn vgg16() {
+    check("vgg16", "vgg16", Head::Linear, 0.25, [6, 3, 32, 32], 10);
+}
+
+/// An image that leaves more than one pixel behind the last pooling.
+#[test]
+fn vgg16_mlp() {
+    check("vgg16-mlp", "vgg16", Head::Mlp, 0.125, [4, 3, 64, 40], 10);
+}
+
+/// Basic blocks with projections, odd sizes.
+#[test]
+fn resnet18() {
+    check("resnet18", "resnet18", Head::Linear, 0.125, [3, 3, 75, 67], 5);
+}
+
+#[test]
+fn resnet50() {
+    check("resnet50", "resnet50", Head::Linear, 0.125, [4, 3, 64, 64], 10);
+}

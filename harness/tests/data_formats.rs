@@ -1,0 +1,441 @@
+//! Every format, written here and read back; and everything that can be wrong with it.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use flate2::{Compression, write::GzEncoder};
+use harness::data::{Dataset, Images, Places, cifar_binary, load_from};
+use harness::experiment::DatasetConfig;
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use polars::prelude::{Column, DataFrame, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
+
+/// `n` images with all `classes` in turn; smooth, so that JPEG changes little.
+fn images(n: usize, shape: (usize, usize, usize), classes: usize, salt: usize) -> Images {
+    let (c, h, w) = shape;
+    let pixel = |i: usize| {
+        let (image, channel, y, x) = (i / (c * h * w), i / (h * w) % c, i / w % h, i % w);
+        ((image * 17 + channel * 60 + y * 3 + x * 2 + salt) % 256) as u8
+    };
+    Images {
+        pixels: (0..n * c * h * w).map(pixel).collect(),
+        labels: (0..n).map(|i| ((i * 7 + salt) % classes) as u16).collect(),
+        shape,
+    }
+}
+
+const CIFAR: (usize, usize, usize) = (3, 32, 32);
+
+fn config(name: &str, source: &Path) -> DatasetConfig {
+    DatasetConfig { name: name.into(), sources: vec![source.display().to_string(), "synthetic".into()], augment: true }
+}
+
+/// Nothing but what the test names: no folder of data sets, no server.
+fn nowhere() -> Places {
+    Places { home: None, base_url: "http://127.0.0.1:1".into(), downloads: "/nonexistent".into() }
+}
+
+fn load(name: &str, source: &Path) -> Result<Dataset> {
+    load_from(&config(name, source), &nowhere())
+}
+
+/// The whole error, causes included; panics if there is none (`synthetic` must never stand in for a damaged file).
+fn error(name: &str, source: &Path) -> String {
+    match load(name, source) {
+        Ok(dataset) => panic!("{name} was read as {:?}", dataset.provenance),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}
+
+fn encode(image: &[u8], (c, h, w): (usize, usize, usize), format: ImageFormat) -> Result<Vec<u8>> {
+    let interleaved = (0..h * w).flat_map(|i| (0..c).map(move |ch| image[ch * h * w + i])).collect();
+    let wrong = "the buffer has another size";
+    let image: DynamicImage = match c {
+        1 => GrayImage::from_raw(w as u32, h as u32, interleaved).context(wrong)?.into(),
+        _ => RgbImage::from_raw(w as u32, h as u32, interleaved).context(wrong)?.into(),
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format)?;
+    Ok(bytes.into_inner())
+}
+
+fn write_parquet(path: &Path, encoded: &[Vec<u8>], labels: &[i64], columns: (&str, &str)) -> Result<()> {
+    let bytes = Series::new("bytes".into(), encoded.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let names = Series::new("path".into(), (0..encoded.len()).map(|i| format!("{i}.png")).collect::<Vec<_>>());
+    let image = StructChunked::from_series(columns.0.into(), encoded.len(), [bytes, names].iter())?.into_series();
+    let label = Series::new(columns.1.into(), labels);
+    let mut frame = DataFrame::new(encoded.len(), vec![Column::from(image), Column::from(label)])?;
+    ParquetWriter::new(File::create(path)?).finish(&mut frame)?;
+    Ok(())
+}
+
+fn parquet_split(folder: &Path, file: &str, images: &Images, format: ImageFormat, columns: (&str, &str)) -> Result<()> {
+    let encoded =
+        (0..images.len()).map(|i| encode(images.image(i), images.shape, format)).collect::<Result<Vec<_>>>()?;
+    let labels: Vec<i64> = images.labels.iter().map(|&label| i64::from(label)).collect();
+    write_parquet(&folder.join(file), &encoded, &labels, columns)
+}
+
+fn parquet_folder(folder: &Path, format: ImageFormat) -> Result<(Images, Images)> {
+    let (train, test) = (images(40, CIFAR, 10, 0), images(12, CIFAR, 10, 5));
+    parquet_split(folder, "train-00000-of-00001.parquet", &train, format, ("img", "label"))?;
+    parquet_split(folder, "test-00000-of-00001.parquet", &test, format, ("img", "label"))?;
+    Ok((train, test))
+}
+
+#[test]
+fn parquet_with_png_comes_back_exactly() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (train, test) = parquet_folder(dir.path(), ImageFormat::Png)?;
+    let data = load("cifar10", dir.path())?;
+    assert_eq!((data.train, data.test, data.classes), (train, test, 10));
+    assert_eq!(data.provenance.label, "CIFAR-10 (40 + 12 images)");
+    assert_eq!(data.provenance.source, dir.path().display().to_string());
+    assert!(!data.provenance.synthetic);
+    Ok(())
+}
+
+#[test]
+fn parquet_with_jpeg_is_close_and_says_so() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (train, _) = parquet_folder(dir.path(), ImageFormat::Jpeg)?;
+    let data = load("cifar10", dir.path())?;
+    assert_eq!(data.provenance.label, "CIFAR-10 (JPEG copy, 40 + 12 images)");
+    assert_eq!(data.train.labels, train.labels);
+    let error: u64 = data.train.pixels.iter().zip(&train.pixels).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    let mean = error as f64 / train.pixels.len() as f64;
+    assert!(mean < 8.0 && mean > 0.0, "{mean}");
+    Ok(())
+}
+
+#[test]
+fn parquet_in_several_shards_with_other_column_names() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("cifar100");
+    fs::create_dir(&folder)?;
+    let train = images(200, CIFAR, 100, 0);
+    let half = |range: std::ops::Range<usize>| Images {
+        pixels: train.pixels[range.start * 3072..range.end * 3072].to_vec(),
+        labels: train.labels[range].to_vec(),
+        shape: CIFAR,
+    };
+    let columns = ("image", "fine_label");
+    parquet_split(&folder, "train-00001-of-00002.parquet", &half(120..200), ImageFormat::Png, columns)?;
+    parquet_split(&folder, "train-00000-of-00002.parquet", &half(0..120), ImageFormat::Png, columns)?;
+    parquet_split(&folder, "test.parquet", &half(0..7), ImageFormat::Png, columns)?;
+    let data = load("cifar100", dir.path())?;
+    assert_eq!((data.train, data.test.len(), data.classes), (train, 7, 100));
+
+    assert_says(&error("cifar10", &folder), &["test.parquet", "no label column", "fine_label", "expected label"]);
+    fs::remove_file(folder.join("train-00000-of-00002.parquet"))?;
+    assert_says(&error("cifar100", dir.path()), &["train-00001-of-00002", "promises 2 files, 1 found"]);
+    Ok(())
+}
+
+#[test]
+fn damaged_parquet_is_an_error_that_names_the_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    parquet_folder(dir.path(), ImageFormat::Png)?;
+    let path = dir.path().join("train-00000-of-00001.parquet");
+    let whole = fs::read(&path)?;
+    for length in [0, 3, 8, 11, 12, whole.len() / 3, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+        fs::write(&path, &whole[..length])?;
+        assert_says(&error("cifar10", dir.path()), &["train-00000-of-00001.parquet", "Parquet file"]);
+    }
+    // Inside an image (PNG has checksums), in the footer, in its length.
+    let png = whole.windows(4).rposition(|bytes| bytes == b"IDAT").context("no PNG in the file")?;
+    for at in [png + 2, png + 30, whole.len() - 60, whole.len() - 7, whole.len() - 5] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        fs::write(&path, &flipped)?;
+        assert_says(&error("cifar10", dir.path()), &["train-00000-of-00001.parquet"]);
+    }
+    fs::write(&path, &whole)?;
+    load("cifar10", dir.path())?;
+    fs::remove_file(&path)?;
+    assert_says(&error("cifar10", dir.path()), &["no train-*.parquet"]);
+    Ok(())
+}
+
+#[test]
+fn wrong_rows_in_parquet_are_named() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (train, _) = parquet_folder(dir.path(), ImageFormat::Png)?;
+    let path = dir.path().join("train-00000-of-00001.parquet");
+    let good = encode(train.image(0), CIFAR, ImageFormat::Png)?;
+    let jpeg = encode(train.image(0), CIFAR, ImageFormat::Jpeg)?;
+    let small = images(1, (3, 28, 32), 10, 0);
+    let small = encode(&small.pixels, small.shape, ImageFormat::Png)?;
+    let cases: [(Vec<u8>, i64, &[&str]); 7] = [
+        (good.clone(), 10, &["row 2 has label 10", "0 to 9"]),
+        (good.clone(), -1, &["row 2 has label -1"]),
+        (small, 0, &["row 2", "28 x 32 pixels", "32 x 32 are expected"]),
+        (good[..good.len() / 2].to_vec(), 0, &["row 2", "damaged"]),
+        (jpeg[..jpeg.len() - 40].to_vec(), 0, &["row 2", "truncated"]),
+        (b"GIF89a".to_vec(), 0, &["row 2", "neither PNG nor JPEG"]),
+        (vec![], 0, &["row 2", "neither PNG nor JPEG"]),
+    ];
+    for (bytes, label, says) in cases {
+        write_parquet(&path, &[good.clone(), good.clone(), bytes], &[0, 1, label], ("img", "label"))?;
+        let text = error("cifar10", dir.path());
+        assert_says(&text, &["train-00000-of-00001.parquet"]);
+        assert_says(&text, says);
+    }
+    write_parquet(&path, &vec![good; 9], &(0..9).collect::<Vec<_>>(), ("img", "label"))?;
+    assert_says(&error("cifar10", dir.path()), &["9 of 10 classes", "class 9"]);
+    Ok(())
+}
+
+fn records(images: &Images, coarse: bool) -> Vec<u8> {
+    let record = |i: usize| {
+        let label = images.labels[i] as u8;
+        let labels = if coarse { vec![label / 5, label] } else { vec![label] };
+        [&labels, images.image(i)].concat()
+    };
+    (0..images.len()).flat_map(record).collect()
+}
+
+/// A release as the real ones, with ten records a file.
+const SMALL10: cifar_binary::Release = cifar_binary::Release { records: (10, 10), ..cifar_binary::CIFAR10 };
+const SMALL100: cifar_binary::Release = cifar_binary::Release { records: (10, 10), ..cifar_binary::CIFAR100 };
+
+fn cifar10_files() -> Vec<(&'static str, Images)> {
+    let names = SMALL10.train.iter().copied().chain([SMALL10.test]);
+    names.enumerate().map(|(i, name)| (name, images(10, CIFAR, 10, i))).collect()
+}
+
+#[test]
+fn cifar_binary_folder_and_archive_come_back_exactly() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let archive = dir.path().join("any.tar.gz");
+    let mut tar = tar::Builder::new(GzEncoder::new(File::create(&archive)?, Compression::fast()));
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    // In the archive, the test batch comes first and a file of no interest last.
+    for (name, images) in cifar10_files().into_iter().rev().chain([("readme.html", images(1, CIFAR, 10, 0))]) {
+        let bytes = records(&images, false);
+        fs::write(dir.path().join(name), &bytes)?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, format!("cifar-10-batches-bin/{name}"), &bytes[..])?;
+    }
+    for (_, images) in &cifar10_files()[..5] {
+        pixels.extend_from_slice(&images.pixels);
+        labels.extend_from_slice(&images.labels);
+    }
+    tar.into_inner()?.finish()?;
+    for path in [dir.path(), &archive] {
+        let splits = SMALL10.read(path)?;
+        assert_eq!(splits.train, Images { pixels: pixels.clone(), labels: labels.clone(), shape: CIFAR });
+        assert_eq!(splits.test, cifar10_files()[5].1);
+    }
+
+    let whole = fs::read(&archive)?;
+    for length in [0, 5, whole.len() / 3, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+        fs::write(&archive, &whole[..length])?;
+        let text = format!("{:#}", SMALL10.read(&archive).unwrap_err());
+        assert_says(&text, &["any.tar.gz", "truncated or damaged"]);
+    }
+    for at in [1, whole.len() / 4, whole.len() / 2, whole.len() - 6] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 4;
+        fs::write(&archive, &flipped)?;
+        assert_says(&format!("{:#}", SMALL10.read(&archive).unwrap_err()), &["any.tar.gz"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn cifar100_binary_takes_the_fine_label() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (train, test) = (images(10, CIFAR, 100, 3), images(10, CIFAR, 100, 8));
+    fs::write(dir.path().join("train.bin"), records(&train, true))?;
+    fs::write(dir.path().join("test.bin"), records(&test, true))?;
+    let splits = SMALL100.read(dir.path())?;
+    assert_eq!((splits.train, splits.test), (train, test));
+    Ok(())
+}
+
+#[test]
+fn damaged_cifar_binary_is_an_error_that_names_the_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for (name, images) in cifar10_files() {
+        fs::write(dir.path().join(name), records(&images, false))?;
+    }
+    let path = dir.path().join("data_batch_3.bin");
+    let whole = fs::read(&path)?;
+    let refused = || format!("{:#}", SMALL10.read(dir.path()).unwrap_err());
+    // Also where a record ends: the release has a fixed number of them.
+    for length in [0, 1, 3072, 3073, whole.len() - 3073, whole.len() - 1] {
+        fs::write(&path, &whole[..length])?;
+        assert_says(&refused(), &["data_batch_3.bin", &length.to_string(), "30730", "truncated"]);
+    }
+    fs::write(&path, [&whole[..], &[0]].concat())?;
+    assert_says(&refused(), &["data_batch_3.bin", "30731"]);
+    let mut flipped = whole.clone();
+    flipped[4 * 3073] ^= 0x20;
+    fs::write(&path, &flipped)?;
+    assert_says(&refused(), &["data_batch_3.bin", "record 4 has label", "0 to 9"]);
+    fs::remove_file(&path)?;
+    assert_says(&refused(), &["data_batch_3.bin", "missing"]);
+    // Through `load`, a small file is not the real release, and synthetic data does not stand in for it.
+    assert_says(&error("cifar10", dir.path()), &["data_batch_1.bin", "30730 bytes", "30730000"]);
+    Ok(())
+}
+
+fn idx(images: &Images) -> (Vec<u8>, Vec<u8>) {
+    let be = |n: usize| (n as u32).to_be_bytes();
+    let (_, h, w) = images.shape;
+    let pixels = [&[0, 0, 8, 3], &be(images.len())[..], &be(h), &be(w), &images.pixels].concat();
+    let labels: Vec<u8> = images.labels.iter().map(|&label| label as u8).collect();
+    (pixels, [&[0, 0, 8, 1], &be(labels.len())[..], &labels].concat())
+}
+
+fn gz(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?)
+}
+
+const FASHION: (usize, usize, usize) = (1, 28, 28);
+
+#[test]
+fn idx_plain_and_gzipped_come_back_exactly() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (train, test) = (images(30, FASHION, 10, 0), images(10, FASHION, 10, 4));
+    let (pixels, labels) = idx(&train);
+    fs::write(dir.path().join("train-images-idx3-ubyte.gz"), gz(&pixels)?)?;
+    fs::write(dir.path().join("train-labels-idx1-ubyte"), labels)?;
+    let (pixels, labels) = idx(&test);
+    fs::write(dir.path().join("t10k-images.idx3-ubyte"), pixels)?;
+    fs::write(dir.path().join("t10k-labels-idx1-ubyte.gz"), gz(&labels)?)?;
+    let data = load("fashion-mnist", dir.path())?;
+    assert_eq!((data.train, data.test, data.classes), (train, test, 10));
+    assert_eq!(data.provenance.label, "Fashion-MNIST (30 + 10 images)");
+    Ok(())
+}
+
+#[test]
+fn damaged_idx_is_an_error_that_names_the_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let set = images(30, FASHION, 10, 0);
+    let (pixels, labels) = idx(&set);
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes);
+    write("t10k-images-idx3-ubyte", &pixels)?;
+    write("t10k-labels-idx1-ubyte", &labels)?;
+    assert_says(&error("fashion-mnist", dir.path()), &["no train-images-idx3-ubyte"]);
+    write("train-labels-idx1-ubyte", &labels)?;
+    let refused = || error("fashion-mnist", dir.path());
+    for length in [0, 3, 15, 16, 1000, pixels.len() - 1] {
+        write("train-images-idx3-ubyte", &pixels[..length])?;
+        assert_says(&refused(), &["train-images-idx3-ubyte", "truncated"]);
+    }
+    // The magic, the number of images, their height (one bit each).
+    for at in [0, 2, 3, 4, 7, 11] {
+        let mut flipped = pixels.clone();
+        flipped[at] ^= 0x40;
+        write("train-images-idx3-ubyte", &flipped)?;
+        assert_says(&refused(), &["train-images-idx3-ubyte"]);
+    }
+    let (other, _) = idx(&images(30, (1, 14, 56), 10, 0));
+    write("train-images-idx3-ubyte", &other)?;
+    assert_says(&refused(), &["train-images-idx3-ubyte", "14 x 56", "28 x 28"]);
+    write("train-images-idx3-ubyte", &pixels)?;
+
+    let mut flipped = labels.clone();
+    flipped[8 + 5] |= 0x40;
+    write("train-labels-idx1-ubyte", &flipped)?;
+    assert_says(&refused(), &["train-labels-idx1-ubyte", "image 5 has label", "0 to 9"]);
+    let (_, fewer) = idx(&images(29, FASHION, 10, 0));
+    write("train-labels-idx1-ubyte", &fewer)?;
+    assert_says(&refused(), &["train-labels-idx1-ubyte", "29 labels for the 30 images"]);
+    write("train-labels-idx1-ubyte", &labels)?;
+
+    fs::remove_file(dir.path().join("train-images-idx3-ubyte"))?;
+    let packed = gz(&pixels)?;
+    for length in [0, 5, packed.len() / 2, packed.len() - 1] {
+        write("train-images-idx3-ubyte.gz", &packed[..length])?;
+        assert_says(&refused(), &["train-images-idx3-ubyte.gz", "truncated or damaged .gz"]);
+    }
+    for at in [0, packed.len() / 2, packed.len() - 7] {
+        let mut flipped = packed.clone();
+        flipped[at] ^= 1;
+        write("train-images-idx3-ubyte.gz", &flipped)?;
+        assert_says(&refused(), &["train-images-idx3-ubyte.gz"]);
+    }
+    Ok(())
+}
+
+fn write_image(path: &Path, image: &[u8], shape: (usize, usize, usize), format: ImageFormat) -> Result<()> {
+    fs::create_dir_all(path.parent().context("no parent")?)?;
+    Ok(fs::write(path, encode(image, shape, format)?)?)
+}
+
+#[test]
+fn image_folders_come_back_in_the_order_of_their_names() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let root = dir.path().join("pets");
+    let shape = (3, 10, 14);
+    let set = images(4, shape, 2, 0);
+    let files = ["train/cat/1.png", "train/cat/2.PNG", "train/dog/0.png", "val/dog/9.png"];
+    for (i, file) in files.iter().enumerate() {
+        write_image(&root.join(file), set.image(i), shape, ImageFormat::Png)?;
+    }
+    fs::write(root.join("train/cat/notes.txt"), "no image")?;
+    fs::write(root.join("train/.DS_Store"), "hidden")?;
+    let data = load("images", &root)?;
+    assert_eq!(data.train.pixels, set.pixels[..3 * 420]);
+    assert_eq!((data.train.labels, data.test.labels), (vec![0, 0, 1], vec![1]));
+    assert_eq!((data.test.pixels, data.train.shape, data.classes), (set.image(3).to_vec(), shape, 2));
+    assert_eq!(data.provenance.label, "pets (2 classes)");
+    let geometry = harness::data::geometry(&config("images", &root))?;
+    assert_eq!((geometry.shape, geometry.classes), (shape, 2));
+    Ok(())
+}
+
+#[test]
+fn wrong_image_folders_are_errors_that_name_the_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let shape = (3, 8, 8);
+    let (set, big) = (images(6, shape, 2, 0), images(1, (3, 8, 9), 2, 0));
+    let write = |file: &str, i| write_image(&dir.path().join(file), set.image(i), shape, ImageFormat::Png);
+    write("train/a/0.png", 0)?;
+    assert_says(&error("images", dir.path()), &["neither `test` nor `val`"]);
+    write("test/a/0.png", 2)?;
+    write("train/b/1.png", 1)?;
+    load("images", dir.path())?;
+
+    for name in ["z", "m"] {
+        write_image(&dir.path().join(format!("train/b/{name}.png")), &big.pixels, big.shape, ImageFormat::Png)?;
+    }
+    assert_says(&error("images", dir.path()), &["b/m.png", "8 x 9", "8 x 8"]);
+    let bytes = encode(set.image(0), shape, ImageFormat::Jpeg)?;
+    fs::write(dir.path().join("train/b/b.jpg"), &bytes[..bytes.len() / 2])?;
+    assert_says(&error("images", dir.path()), &["b/b.jpg", "truncated"]);
+    fs::remove_file(dir.path().join("train/b/b.jpg"))?;
+    ["z", "m"].iter().try_for_each(|name| fs::remove_file(dir.path().join(format!("train/b/{name}.png"))))?;
+
+    write("test/c/0.png", 3)?;
+    assert_says(&error("images", dir.path()), &["test/c", "`train` does not have", "a, b"]);
+    fs::remove_dir_all(dir.path().join("test/c"))?;
+    fs::create_dir(dir.path().join("train/d"))?;
+    assert_says(&error("images", dir.path()), &["train/d", "no .png"]);
+    fs::remove_dir(dir.path().join("train/d"))?;
+
+    let gray = images(1, (1, 8, 8), 2, 0);
+    write_image(&dir.path().join("train/b/gray.png"), &gray.pixels, gray.shape, ImageFormat::Png)?;
+    let data = load("images", dir.path())?;
+    assert_eq!(data.train.image(2), [&gray.pixels[..]; 3].concat(), "grey fills all planes of an RGB set");
+    write_image(&dir.path().join("train/a/0.png"), &gray.pixels, gray.shape, ImageFormat::Png)?;
+    assert_says(&error("images", dir.path()), &["b/1.png", "RGB", "greyscale"]);
+    assert_says(&error("cifar10", dir.path()), &["2 class folders", "CIFAR-10 has 10"]);
+    Ok(())
+}

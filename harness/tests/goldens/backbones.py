@@ -1,0 +1,192 @@
+"""Writes backbones.safetensors: whole networks in PyTorch, in double precision, for tests/backbone_goldens.rs.
+
+    python backbones.py            (torch, numpy, safetensors)
+
+Weights, images and probes are not stored: both sides compute them from a tensor's name (`values`). A network's entries are
+    NAME/eval, NAME/train   logits, with running and with batch statistics
+    NAME/loss               cross-entropy with label smoothing 0.1 in training, labels 3 i mod classes
+    NAME/grad/PARAMETER     the gradient's norm, and its product with values(PARAMETER + ".probe")
+    NAME/stat/STATISTIC     the same two numbers of a running statistic after the training pass
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import save_file
+from torch import nn
+
+torch.set_default_dtype(torch.float64)
+MASK = (1 << 64) - 1
+
+
+def values(name, shape):
+    """Uniform in [-1, 1), on a grid of 2^-23: FNV-1a of the name, plus the index, through SplitMix64."""
+    seed = 0xCBF29CE484222325
+    for byte in name.encode():
+        seed = ((seed ^ byte) * 0x100000001B3) & MASK
+    count = int(np.prod(shape))
+    z = np.uint64(seed) + (np.arange(count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return torch.from_numpy((z >> np.uint64(40)).astype(np.float64) / 2**23 - 1).reshape(shape)
+
+
+def parameter(name, shape):
+    v = values(name, shape)
+    if name.endswith("running_mean"):
+        v = 0.1 * v
+    elif name.endswith("running_var"):
+        v = 1 + 0.5 * v
+    elif name.endswith("bn.weight"):
+        v = 1 + 0.25 * v
+    elif name.endswith("bias"):
+        v = 0.1 * v
+    elif len(shape) == 4:
+        v = v * (6 / (shape[0] * shape[2] * shape[3])) ** 0.5
+    else:
+        v = v * (1 / shape[1]) ** 0.5
+    return v.float().double()
+
+
+def scaled(channels, width):
+    return max(1, int(channels * width + 0.5))
+
+
+class Conv(nn.Conv2d):
+    def __init__(self, i, o, k, stride=1):
+        super().__init__(i, o, k, stride, k // 2, bias=False)
+        self.bn = nn.BatchNorm2d(o)
+
+    def forward(self, x):
+        return self.bn(super().forward(x))
+
+
+class Vgg16(nn.Module):
+    STAGES = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
+
+    def __init__(self, channels, classes, width, head):
+        super().__init__()
+        self.features = nn.ModuleList()
+        for stage in self.STAGES:
+            for out in stage:
+                self.features.append(Conv(channels, scaled(out, width), 3))
+                channels = scaled(out, width)
+        self.hidden = None
+        if head == "mlp":
+            self.hidden = nn.Linear(channels, scaled(512, width))
+            channels = scaled(512, width)
+            self.hidden.bn = nn.BatchNorm1d(channels)
+        self.classifier = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        layers = iter(self.features)
+        for stage in self.STAGES:
+            for _ in stage:
+                x = F.relu(next(layers)(x))
+            x = F.max_pool2d(x, 2)
+        x = x.mean((2, 3))
+        if self.hidden is not None:
+            x = F.relu(self.hidden.bn(self.hidden(x)))
+        return self.classifier(x)
+
+
+class Block(nn.Module):
+    def __init__(self, i, inner, o, stride, bottleneck, option):
+        super().__init__()
+        if bottleneck:
+            self.conv1, self.conv2, self.conv3 = Conv(i, inner, 1), Conv(inner, inner, 3, stride), Conv(inner, o, 1)
+        else:
+            self.conv1, self.conv2 = Conv(i, inner, 3, stride), Conv(inner, o, 3)
+        self.new = o - i
+        self.stride = stride
+        self.option = option if stride > 1 or i != o else None
+        if self.option == "B":
+            self.downsample = Conv(i, o, 1, stride)
+
+    def forward(self, x):
+        y = self.conv2(F.relu(self.conv1(x)))
+        if hasattr(self, "conv3"):
+            y = self.conv3(F.relu(y))
+        if self.option == "A":
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = F.pad(x, (0, 0, 0, 0, self.new // 2, self.new - self.new // 2))
+        elif self.option == "B":
+            x = self.downsample(x)
+        return F.relu(y + x)
+
+
+class ResNet(nn.Module):
+    def __init__(self, channels, classes, width, stem, widths, blocks, bottleneck, option):
+        super().__init__()
+        kernel, stride, self.pool = stem
+        i = scaled(widths[0], width)
+        self.conv1 = Conv(channels, i, kernel, stride)
+        for s, (inner, count) in enumerate(zip(widths, blocks)):
+            stage = nn.ModuleList()
+            for b in range(count):
+                o = scaled(inner * 4 if bottleneck else inner, width)
+                stride = 2 if s > 0 and b == 0 else 1
+                stage.append(Block(i, scaled(inner, width), o, stride, bottleneck, option))
+                i = o
+            setattr(self, f"layer{s + 1}", stage)
+        self.stages = len(widths)
+        self.fc = nn.Linear(i, classes)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        if self.pool:
+            x = F.max_pool2d(x, 3, 2, 1)
+        for s in range(self.stages):
+            for block in getattr(self, f"layer{s + 1}"):
+                x = block(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def resnet20(channels, classes, width):
+    return ResNet(channels, classes, width, (3, 1, False), [16, 32, 64], [3, 3, 3], False, "A")
+
+
+def imagenet(channels, classes, width, blocks, bottleneck):
+    return ResNet(channels, classes, width, (7, 2, True), [64, 128, 256, 512], blocks, bottleneck, "B")
+
+
+NETWORKS = {
+    "resnet20": (resnet20(3, 10, 0.25), (4, 3, 32, 32)),
+    "resnet20-odd": (resnet20(1, 7, 0.3), (3, 1, 29, 26)),
+    "vgg16": (Vgg16(3, 10, 0.25, "linear"), (6, 3, 32, 32)),
+    "vgg16-mlp": (Vgg16(3, 10, 0.125, "mlp"), (4, 3, 64, 40)),
+    "resnet18": (imagenet(3, 5, 0.125, [2, 2, 2, 2], False), (3, 3, 75, 67)),
+    "resnet50": (imagenet(3, 10, 0.125, [3, 4, 6, 3], True), (4, 3, 64, 64)),
+}
+
+
+def two_numbers(name, tensor):
+    return np.array([tensor.norm().item(), (tensor * values(name + ".probe", tuple(tensor.shape))).sum().item()])
+
+
+tensors = {}
+for name, (network, shape) in NETWORKS.items():
+    with torch.no_grad():
+        for key, tensor in network.state_dict().items():
+            if not key.endswith("num_batches_tracked"):
+                tensor.copy_(parameter(key, tuple(tensor.shape)))
+    x = values("images", shape).float().double()
+    network.eval()
+    tensors[f"{name}/eval"] = network(x).detach().numpy()
+    network.train()
+    logits = network(x)
+    tensors[f"{name}/train"] = logits.detach().numpy()
+    labels = torch.arange(shape[0]) * 3 % logits.shape[1]
+    loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    loss.backward()
+    tensors[f"{name}/loss"] = np.array([loss.item()])
+    for key, tensor in network.named_parameters():
+        tensors[f"{name}/grad/{key}"] = two_numbers(key, tensor.grad)
+    for key, tensor in network.named_buffers():
+        if "running" in key:
+            tensors[f"{name}/stat/{key}"] = two_numbers(key, tensor)
+
+save_file({key: value.astype(np.float32) for key, value in tensors.items()}, Path(__file__).with_suffix(".safetensors"))
