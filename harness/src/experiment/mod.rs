@@ -176,19 +176,21 @@ impl Trial {
     /// method, `seed`, or a key of another section; anything else must be a part of the label. Aliases count.
     pub fn matches(&self, filter: &str) -> bool {
         let labels = || self.aliases.iter().chain([&self.label]);
-        if labels().any(|label| label.contains(filter)) {
-            return true;
-        }
-        filter.split(',').map(str::trim).all(|term| match term.split_once('=') {
+        // With a value in it, only whole words: `c0=6` is not `c0=64`.
+        let part = |text: &str| match text.contains('=') {
+            true => labels().any(|label| format!(" {label} ").contains(&format!(" {text} "))),
+            false => labels().any(|label| label.contains(text)),
+        };
+        // As a whole first: labels can have commas in them.
+        part(filter) || filter.split(',').map(str::trim).all(|term| match term.split_once('=') {
             Some(("method" | "method.name", name)) => {
                 labels().any(|label| label.split(' ').next() == Some(name))
             }
             Some(("seed", seed)) => self.config.seed.to_string() == seed,
             Some((key, value)) => {
-                let word = format!("{}={value}", key.trim_start_matches("method."));
-                labels().any(|label| label.split(' ').any(|there| there == word)) || self.has(key, value)
+                part(&format!("{}={value}", key.trim_start_matches("method."))) || self.has(key, value)
             }
-            None => labels().any(|label| label.contains(term)),
+            None => part(term),
         })
     }
 
