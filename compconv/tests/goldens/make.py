@@ -140,7 +140,7 @@ CASES = [
     case(10, 17, 2, tail_kernel=5),
     case(10, 25, 3, downsample="slice", stride=2, size=(5, 6)),
     case(10, 17, 2, identity=False, stride=2),
-    case(10, 30, 3, identity=False),
+    case(10, 38, 3, identity=False),
     case(10, 17, 2, integration=False, stride=2),
     case(12, 29, 3, integration=False),
     case(10, 17, 2, inner_norm="bn"),
