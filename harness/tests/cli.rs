@@ -63,10 +63,10 @@ fn a_dry_run_is_a_plan_and_leaves_nothing_behind() {
         "{}",
         run.out
     );
-    assert_eq!(lines.map(|line| line.split(',').take(2).collect::<Vec<_>>().join(",")).collect::<Vec<_>>(), [
-        "compconv depth=3,0",
-        "compconv depth=3,1"
-    ]);
+    assert_eq!(
+        lines.map(|line| line.split(',').take(2).collect::<Vec<_>>().join(",")).collect::<Vec<_>>(),
+        ["compconv depth=3,0", "compconv depth=3,1"]
+    );
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["x.toml"]);
 }
@@ -77,7 +77,10 @@ fn json_rows_are_objects() {
     let plan = harness(folder.path(), &["plan", "x.toml", "--format", "json", "--set", "protocol.seeds=[7]"]);
     let rows: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
     assert_eq!(rows.as_array().unwrap().len(), 4);
-    assert_eq!((&rows[0]["trial"], &rows[0]["seed"], &rows[0]["vanilla_share"]), (&"vanilla".into(), &7.into(), &1.0.into()));
+    assert_eq!(
+        (&rows[0]["trial"], &rows[0]["seed"], &rows[0]["vanilla_share"]),
+        (&"vanilla".into(), &7.into(), &1.0.into())
+    );
 }
 
 #[test]

@@ -50,8 +50,7 @@ impl Document {
     /// # Errors
     /// What is no TOML; unknown sections and keys; empty grids.
     pub fn parse(file: &str, text: &str) -> Result<Self, ExperimentError> {
-        let mut document =
-            Self { file: file.into(), text: text.into(), base: vec![], grids: vec![], layers: vec![] };
+        let mut document = Self { file: file.into(), text: text.into(), base: vec![], grids: vec![], layers: vec![] };
         let syntax = |error: toml::de::Error| {
             let at = error.span().map_or(At::File, |span| At::Line(line_of(text, &span)));
             document.error(&at, Complaint::new(error.message().replace('\n', ", "), "", "TOML 1.0"))
