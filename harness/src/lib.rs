@@ -4,6 +4,7 @@
 //! (polars frame) -> [`report`] (tables, plots). One direction, each step runnable alone.
 
 pub mod backbones;
+pub mod cli;
 pub mod data;
 pub mod experiment;
 pub mod measure;

@@ -1,7 +1,11 @@
 //! The `harness` command.
 
+use std::process::ExitCode;
+
 /// Keeps its pages: a fresh large tensor costs no page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    harness::cli::main()
+}

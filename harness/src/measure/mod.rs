@@ -1,5 +1,7 @@
 //! Analytic cost and the environment stamp.
 
+mod environment;
+
 use serde::{Deserialize, Serialize};
 
 /// Where and with what a result was made.
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Environment {
     /// Commit of the source tree, or `unknown`.
     pub commit: String,
-    /// Whether tracked files outside `reports/` differed from it.
+    /// Whether the binary may not be that commit's, most often because tracked files outside `reports/` differed from it.
     pub dirty: bool,
     /// Processor model.
     pub cpu: String,

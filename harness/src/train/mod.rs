@@ -1,5 +1,17 @@
 //! Training: loop, optimizer, schedule, metrics.
 
+mod feed;
+mod fit;
+mod metrics;
+mod optimizer;
+mod schedule;
+
+pub use feed::{Feed, SharedData};
+pub use fit::{Fitted, Observer, Phase, Step, StepLog, fit, step};
+pub use metrics::evaluate;
+pub use optimizer::Sgd;
+pub use schedule::LearningRate;
+
 use serde::{Deserialize, Serialize};
 
 /// One line of a trial's per-epoch log.

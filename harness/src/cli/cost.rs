@@ -1,0 +1,127 @@
+//! `harness cost`: closed-form cost per layer, without training or data.
+
+use std::path::PathBuf;
+
+use anyhow::{anyhow, bail};
+use clap::Args;
+use conv_core::Depth;
+use toml::Value;
+
+use super::table::{Cell, Format, Table};
+use crate::experiment::error::At;
+use crate::experiment::parse::{Document, Entry};
+use crate::experiment::price::{Price, price};
+use crate::experiment::{Experiment, overrides, read};
+
+const COLUMNS: &[&str] =
+    &["layer", "params", "macs", "activations", "depth_requested", "depth", "vanilla_share", "remark", "trial"];
+
+/// Closed-form cost per layer and in total: parameters (batch norms counted), multiply-accumulates and activations for one
+/// image. `vanilla_share` compares a layer's MACs with the vanilla network's.
+#[derive(Args, Debug)]
+pub struct CostArgs {
+    /// An experiment: the cost of each of its trials.
+    #[arg(conflicts_with_all = ["backbone", "method", "dataset"])]
+    file: Option<PathBuf>,
+    /// A network, as `harness backbones` lists them.
+    #[arg(long)]
+    backbone: Option<String>,
+    /// A method, as `harness methods` lists them [default: vanilla].
+    #[arg(long)]
+    method: Option<String>,
+    /// Sets image size and classes [default: imagenet for resnet18/34/50, else cifar10].
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Sets any key, e.g. --set method.c0=32 --set backbone.head=mlp.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the command.
+pub fn run(args: &CostArgs) -> anyhow::Result<String> {
+    let document = match &args.file {
+        Some(file) => read(file, &args.set)?,
+        None => from_options(args)?,
+    };
+    let experiment = Experiment::from_document(&document)?;
+    let mut table = Table::new(COLUMNS);
+    let mut text = String::new();
+    let mut told = Vec::new();
+    for trial in &experiment.trials {
+        // The seed changes no cost.
+        if told.contains(&&trial.label) {
+            continue;
+        }
+        told.push(&trial.label);
+        let price = price(&trial.config).map_err(|error| anyhow!("{}", error.why))?;
+        if args.format == Format::Table {
+            let mut own = Table::new(COLUMNS);
+            push(&mut own, &price, "");
+            let config = &trial.config;
+            text += &format!(
+                "{}{}, {}, {} ({} replaced)\n\n",
+                if text.is_empty() { "" } else { "\n" },
+                config.backbone.name,
+                config.dataset.name,
+                trial.label,
+                trial.replaced
+            );
+            text += &own.render(args.format);
+        } else {
+            push(&mut table, &price, &trial.label);
+        }
+    }
+    Ok(if args.format == Format::Table { text } else { table.render(args.format) })
+}
+
+fn push(table: &mut Table, price: &Price, label: &str) {
+    for layer in &price.layers {
+        table.push(vec![
+            Cell::text(&layer.name),
+            Cell::Count(layer.cost.params),
+            Cell::Count(layer.cost.macs),
+            Cell::Count(layer.cost.activations),
+            Cell::count(layer.depth.map(|Depth { requested, .. }| requested)),
+            Cell::count(layer.depth.map(|Depth { effective, .. }| effective)),
+            Cell::share(layer.cost.macs, layer.vanilla.macs),
+            Cell::text(layer.remarks.join("; ")),
+            Cell::text(label),
+        ]);
+    }
+    table.push(vec![
+        Cell::text("total"),
+        Cell::Count(price.total.params),
+        Cell::Count(price.total.macs),
+        Cell::Count(price.total.activations),
+        Cell::Empty,
+        Cell::Empty,
+        Cell::share(price.total.macs, price.vanilla.macs),
+        Cell::Empty,
+        Cell::text(label),
+    ]);
+}
+
+/// The experiment of one trial that the options describe.
+fn from_options(args: &CostArgs) -> anyhow::Result<Document> {
+    let Some(backbone) = args.backbone.as_deref() else {
+        bail!("cost of what?\n  accepted: an experiment FILE, or --backbone NAME (`harness backbones` lists them)");
+    };
+    let imagenet = ["resnet18", "resnet34", "resnet50"].contains(&backbone);
+    let dataset = args.dataset.as_deref().unwrap_or(if imagenet { "imagenet" } else { "cifar10" });
+    let entry = |key: &str, option: &str, value: &str| Entry {
+        key: key.into(),
+        value: Value::String(value.into()),
+        at: At::Option(format!("--{option} {value}")),
+    };
+    let mut document = Document::parse("the command line", "name = \"cost\"")?;
+    document.base.push(entry("dataset.name", "dataset", dataset));
+    document.base.push(entry("backbone.name", "backbone", backbone));
+    document.base.push(entry("method.name", "method", args.method.as_deref().unwrap_or("vanilla")));
+    for assignment in &args.set {
+        overrides::apply(&mut document, assignment)?;
+    }
+    Ok(document)
+}

@@ -1,0 +1,135 @@
+//! `harness methods | datasets | backbones`: what there is, with every option, its default and meaning.
+
+use toml::{Table as Toml, Value};
+
+use super::table::{Cell, Format, Table};
+use crate::experiment::keys::KEYS;
+use crate::experiment::{BackboneConfig, DatasetConfig, Protocol, Recipe};
+use crate::{backbones, data, methods};
+
+/// Every method with its options.
+pub fn methods(format: Format) -> String {
+    const COLUMNS: &[&str] = &["method", "option", "default", "accepted", "meaning"];
+    let options = |method: &methods::MethodInfo, name: Cell, table: &mut Table| {
+        let defaults = (method.defaults)();
+        for field in method.options {
+            table.push(vec![
+                name.clone(),
+                Cell::text(field.key),
+                Cell::text(defaults.get(field.key).map_or("-".into(), Value::to_string)),
+                Cell::text(field.kind.to_string()),
+                Cell::text(field.meaning),
+            ]);
+        }
+    };
+    if format != Format::Table {
+        let mut table = Table::new(COLUMNS);
+        for method in methods::all() {
+            let summary = Cell::text(method.summary);
+            table.push(vec![Cell::text(method.name), Cell::Empty, Cell::Empty, Cell::Empty, summary]);
+            options(method, Cell::text(method.name), &mut table);
+        }
+        return table.render(format);
+    }
+    let mut text = String::new();
+    for method in methods::all() {
+        text += &format!("{}: {}\n", method.name, method.summary);
+        if !method.options.is_empty() {
+            let mut table = Table::new(COLUMNS);
+            options(method, Cell::Empty, &mut table);
+            table.render(format).lines().for_each(|line| text += &format!("  {line}\n"));
+        }
+        text += "\n";
+    }
+    text + "Set as method.OPTION beside method.name, in [method] or a [[grid]].\n"
+}
+
+/// Every backbone, and the keys of `[backbone]`.
+pub fn backbones(format: Format) -> String {
+    let names = backbones::names().iter().map(|(name, summary)| (name.to_string(), summary.to_string()));
+    named(&["backbone", "key", "default", "accepted", "meaning"], names.collect(), "backbone.", format)
+}
+
+/// Every data set, and the keys of `[dataset]`.
+pub fn datasets(format: Format) -> String {
+    let describe = |info: data::DatasetInfo| {
+        let size = info.geometry.map_or("any size".into(), |geometry| {
+            let ((channels, height, width), classes) = (geometry.shape, geometry.classes);
+            format!("{channels} x {height} x {width}, {classes} classes")
+        });
+        let images = info.images.map_or(String::new(), |(train, test)| format!("; {train} + {test} images"));
+        let download = if info.remote.is_some() { "; can be downloaded" } else { "" };
+        (info.name.to_string(), format!("{}: {size}{images}; {}{download}", info.title, info.formats))
+    };
+    let imagenet = "ImageNet: 3 x 224 x 224, 1000 classes; for plan and cost only, there is no loader";
+    let names = data::describe_all().into_iter().map(describe).chain([("imagenet".to_string(), imagenet.to_string())]);
+    let text = named(&["dataset", "key", "default", "accepted", "meaning"], names.collect(), "dataset.", format);
+    match format {
+        Format::Table => text + "\nHARNESS_DATA names a folder of data sets that is looked at first.\n",
+        _ => text,
+    }
+}
+
+/// Names with what they mean, and the keys of their section: for people as two tables.
+fn named(columns: &'static [&'static str], names: Vec<(String, String)>, section: &str, format: Format) -> String {
+    let mut table = Table::new(columns);
+    for (name, meaning) in names {
+        table.push(vec![Cell::Text(name), Cell::Empty, Cell::Empty, Cell::Empty, Cell::Text(meaning)]);
+    }
+    let mut text = String::new();
+    if format == Format::Table {
+        text = table.render(format) + "\n";
+        table = Table::new(columns);
+    }
+    for field in KEYS.iter().filter(|field| field.key.starts_with(section) && !field.key.ends_with(".name")) {
+        table.push(vec![
+            Cell::Empty,
+            Cell::text(field.key),
+            Cell::text(default_of(field.key).map_or("-".into(), |value| value.to_string())),
+            Cell::text(field.kind.to_string()),
+            Cell::text(field.meaning),
+        ]);
+    }
+    text + &table.render(format)
+}
+
+/// The default of a key outside of methods, if it has one.
+fn default_of(dotted: &str) -> Option<Value> {
+    let name = || Toml::from_iter([("name".to_string(), Value::String("cifar10".into()))]);
+    let (section, rest) = dotted.split_once('.')?;
+    let defaults = match section {
+        "dataset" => Toml::try_from(name().try_into::<DatasetConfig>().ok()?),
+        "backbone" => Toml::try_from(name().try_into::<BackboneConfig>().ok()?),
+        "recipe" => Toml::try_from(Recipe::default()),
+        "protocol" => Toml::try_from(Protocol::default()),
+        _ => return None,
+    };
+    let value = Value::Table(defaults.ok()?);
+    rest.split('.').try_fold(value, |value, part| value.get(part).cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_structs_agree() {
+        // A key that no struct reads, or a field that no key checks, would go unnoticed otherwise.
+        let keys: Vec<&str> = KEYS.iter().map(|field| field.key).filter(|key| key.contains('.')).collect();
+        for key in keys.iter().filter(|key| !key.starts_with("method.") && !key.starts_with("run.")) {
+            let default = default_of(key).unwrap_or_else(|| panic!("{key} has no default"));
+            let field = KEYS.iter().find(|field| field.key == *key).unwrap();
+            if !key.ends_with(".name") {
+                assert!(field.kind.accepts(&default), "{key} accepts its default {default}");
+            }
+        }
+        for (section, table) in [
+            ("recipe", Toml::try_from(Recipe::default()).unwrap()),
+            ("protocol", Toml::try_from(Protocol::default()).unwrap()),
+        ] {
+            for field in table.keys() {
+                assert!(keys.contains(&format!("{section}.{field}").as_str()), "{section}.{field} is no key");
+            }
+        }
+    }
+}

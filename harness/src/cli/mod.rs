@@ -1,0 +1,155 @@
+//! The command line: one file a group of commands. Commands return what goes to stdout; progress and errors go to stderr.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod cost;
+mod init;
+mod list;
+mod plan;
+mod run;
+mod table;
+
+use crate::experiment::Experiment;
+use crate::experiment::error::{explain, nearest};
+use crate::report;
+use crate::results::RunFolder;
+use table::Format;
+
+/// Compares compact convolutions with each other: one TOML file in, tables and plots out.
+///
+/// `harness FILE.toml` trains what the file asks for (what is done already is skipped) and writes the report. A first file
+/// comes from `harness init`.
+#[derive(Parser, Debug)]
+#[command(name = "harness", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<run::RunArgs>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Train an experiment (or resume it), then write its report; the same as `harness FILE.toml`
+    Run(run::RunArgs),
+    /// List an experiment's trials with their costs; trains nothing
+    Plan(PlanArgs),
+    /// Write tables, plots and page from the results that are there; trains nothing
+    Report {
+        /// A run folder, e.g. reports/cifar.
+        folder: PathBuf,
+    },
+    /// Closed-form cost per layer, of a network or of each trial of an experiment
+    Cost(cost::CostArgs),
+    /// List the methods with their options
+    Methods(ListArgs),
+    /// List the data sets and how they are set
+    Datasets(ListArgs),
+    /// List the networks and how they are set
+    Backbones(ListArgs),
+    /// Write a commented experiment that runs as it is
+    Init {
+        /// Where to; never overwrites.
+        #[arg(default_value = "experiment.toml")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+struct PlanArgs {
+    /// The experiment.
+    file: PathBuf,
+    /// Only trials that fit: part of a label, or KEY=VALUE,... such as method=compconv,depth=2.
+    #[arg(long, value_name = "FILTER")]
+    only: Option<String>,
+    /// Overrides any key, e.g. --set recipe.epochs=1.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+struct ListArgs {
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// What a command came to.
+struct Outcome {
+    text: String,
+    /// Whether something that was asked for was not done, though the rest was.
+    failed: bool,
+}
+
+impl From<String> for Outcome {
+    fn from(text: String) -> Self {
+        Self { text, failed: false }
+    }
+}
+
+/// Runs the command line. Exit codes: 0 done, 1 some trials failed, 2 nothing could be done as asked.
+pub fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(outcome) => {
+            // Whoever reads may have enough (`| head`): no error.
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(outcome.text.as_bytes()).and_then(|()| stdout.flush());
+            ExitCode::from(u8::from(outcome.failed))
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {}", explain(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
+    match cli.command {
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Plan(args)) => {
+            let experiment = select(Experiment::load(&args.file, &args.set)?, args.only.as_deref())?;
+            Ok(plan::render(&experiment, args.format).into())
+        }
+        Some(Command::Report { folder }) => {
+            let written = report::write(&RunFolder::open(&folder)?)?;
+            Ok(written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
+        }
+        Some(Command::Cost(args)) => cost::run(&args).map(Outcome::from),
+        Some(Command::Methods(args)) => Ok(list::methods(args.format).into()),
+        Some(Command::Datasets(args)) => Ok(list::datasets(args.format).into()),
+        Some(Command::Backbones(args)) => Ok(list::backbones(args.format).into()),
+        Some(Command::Init { path }) => init::write(&path).map(Outcome::from),
+        None => match cli.run {
+            Some(args) => {
+                misspelt(&args.file)?;
+                run::run(&args)
+            }
+            None => anyhow::bail!("nothing to do; `harness --help` lists the commands"),
+        },
+    }
+}
+
+/// A word that is no file may be a command with a slip in it.
+fn misspelt(file: &std::path::Path) -> anyhow::Result<()> {
+    let commands = ["run", "plan", "report", "cost", "methods", "datasets", "backbones", "init", "help"];
+    match file.to_str().and_then(|word| nearest(word, &commands)) {
+        Some(command) if !file.exists() => {
+            anyhow::bail!("`{}` is neither a file nor a command; did you mean `{command}`?", file.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn select(experiment: Experiment, only: Option<&str>) -> anyhow::Result<Experiment> {
+    match only {
+        Some(filter) => experiment.only(filter),
+        None => Ok(experiment),
+    }
+}

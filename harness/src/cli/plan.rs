@@ -1,0 +1,66 @@
+//! `harness plan`: what a file would train. Trains nothing.
+
+use super::table::{Cell, Format, Table};
+use crate::data;
+use crate::experiment::{Experiment, Trial};
+
+const COLUMNS: &[&str] =
+    &["trial", "seed", "params", "macs", "vanilla_share", "depth", "training_macs", "aliases", "remarks"];
+
+/// Every trial with its price.
+pub fn render(experiment: &Experiment, format: Format) -> String {
+    let mut table = Table::new(COLUMNS);
+    let notes = format == Format::Table;
+    for trial in &experiment.trials {
+        table.push(vec![
+            Cell::text(&trial.label),
+            Cell::Count(trial.config.seed),
+            Cell::Count(trial.cost.params),
+            Cell::Count(trial.cost.macs),
+            Cell::share(trial.cost.macs, trial.vanilla.macs),
+            Cell::count(trial.depth),
+            training_macs(trial).map_or(Cell::Empty, Cell::Large),
+            Cell::text(trial.aliases.join(" = ")),
+            if notes { Cell::Empty } else { Cell::text(trial.remarks.join(" | ")) },
+        ]);
+    }
+    let known: Vec<f64> = experiment.trials.iter().filter_map(training_macs).collect();
+    let total = (known.len() == experiment.trials.len()).then(|| known.iter().sum::<f64>());
+    if !notes {
+        return table.render(format);
+    }
+    let mut text = table.render(format);
+    let count = experiment.trials.len();
+    text += &format!("\n{}: {count} {}", experiment.name, if count == 1 { "trial" } else { "trials" });
+    if let Some(total) = total {
+        text += &format!(", {total:.2e} multiply-accumulates of training in all (forward and backward: 3 a forward)");
+    }
+    text += "\n";
+    // Seeds and costs aside, a remark belongs to a setting.
+    let mut told = Vec::new();
+    for trial in experiment.trials.iter().filter(|trial| !trial.remarks.is_empty()) {
+        if !told.contains(&&trial.label) {
+            told.push(&trial.label);
+            text += &format!("\n{}\n", trial.label);
+            trial.remarks.iter().for_each(|remark| text += &format!("  {remark}\n"));
+        }
+    }
+    text
+}
+
+/// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch. Unknown where
+/// the number of images is known only once the data is there.
+fn training_macs(trial: &Trial) -> Option<f64> {
+    let config = &trial.config;
+    let images = match config.recipe.subset {
+        0 => {
+            let info = data::describe_all().into_iter().find(|info| info.name == config.dataset.name);
+            info?.images?.0.checked_sub(config.validation)?
+        }
+        subset => subset,
+    };
+    let cut = config.method.name == "pruned";
+    let trained = if cut { trial.vanilla.macs } else { trial.cost.macs } as f64 * config.recipe.epochs as f64;
+    let finetuned = if cut { trial.cost.macs as f64 * config.recipe.finetune_epochs as f64 } else { 0.0 };
+    Some(3.0 * images as f64 * (trained + finetuned))
+}

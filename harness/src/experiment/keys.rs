@@ -1,0 +1,97 @@
+//! Every key of an experiment file but the methods' own options (those are in [`crate::methods`]).
+
+use super::error::Complaint;
+use super::field::Kind::{Choice, Filled, Flag, List, Text};
+use super::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+use crate::{backbones, data, methods};
+
+/// Tables of an experiment file, in the order in which it is written.
+pub const SECTIONS: &[&str] = &["dataset", "backbone", "method", "recipe", "protocol", "run", "grid", "layer"];
+
+const SEED: super::field::Kind = at_least(0);
+
+const fn key(key: &'static str, kind: super::field::Kind, meaning: &'static str) -> Field {
+    Field { key, kind, meaning }
+}
+
+/// All keys, by section.
+pub const KEYS: &[Field] = &[
+    key("name", Text, "Names the folder of the results, reports/NAME: letters, digits, `-`, `_` and `.`."),
+    key("title", Text, "Heads the report."),
+    key("description", Text, "Opens the report."),
+    key("dataset.name", Choice(datasets_by_name), "The data."),
+    key(
+        "dataset.sources",
+        Filled(&Text),
+        "Where it may come from, tried in order: folders or files, download, synthetic.",
+    ),
+    key("dataset.augment", Flag, "Random crops (4 pixels of padding) and horizontal flips while training."),
+    key("backbone.name", Choice(backbones_by_name), "The network."),
+    key(
+        "backbone.head",
+        Choice(|| vec!["linear", "mlp"]),
+        "VGG's classifier: 512 -> classes, or 512 -> 512 -> classes.",
+    ),
+    key("backbone.replace.stem", Flag, "Whether the method replaces the first convolution."),
+    key("backbone.replace.spatial", Flag, "Whether it replaces kernels larger than 1 x 1."),
+    key("backbone.replace.pointwise", Flag, "Whether it replaces 1 x 1 convolutions on the main path."),
+    key("backbone.replace.shortcut", Flag, "Whether it replaces projections of residual connections."),
+    key("method.name", Choice(methods::names), "What makes the convolutions; its options stand beside it."),
+    key("recipe.epochs", at_least(1), "Passes over the training images."),
+    key("recipe.batch", at_least(1), "Images per optimizer step."),
+    key("recipe.lr", POSITIVE, "Peak learning rate."),
+    key("recipe.schedule", Choice(|| vec!["cosine", "step", "constant"]), "Shape of the learning rate after warm-up."),
+    key("recipe.milestones", List(&INSIDE), "For step: fractions of the training at which the rate drops."),
+    key("recipe.gamma", FACTOR, "For step: the factor at each milestone."),
+    key("recipe.warmup_epochs", NOT_NEGATIVE, "Epochs over which the rate grows linearly from 0 to lr."),
+    key("recipe.momentum", SHARE, "SGD momentum."),
+    key("recipe.nesterov", Flag, "Nesterov's form of it."),
+    key("recipe.weight_decay", NOT_NEGATIVE, "L2 penalty, added to the gradient."),
+    key("recipe.decay_norm_and_bias", Flag, "Whether batch norms and biases decay too."),
+    key("recipe.label_smoothing", SHARE, "Share of the target spread evenly over all classes."),
+    key("recipe.subset", at_least(0), "Train on this many images only, drawn class-balanced; 0: all."),
+    key("recipe.finetune_epochs", at_least(0), "For pruning: epochs after the cut."),
+    key("recipe.finetune_lr", POSITIVE, "For pruning: peak rate after the cut."),
+    key("protocol.seeds", Filled(&SEED), "One training per seed."),
+    key("protocol.validation", at_least(1), "Images carved from the training set, class-balanced, for every decision."),
+    key("protocol.test", Flag, "Whether the finished network is measured, once, on the test split."),
+    key("run.threads", at_least(1), "Threads that compute; changes no result."),
+];
+
+/// Keys of a `[[layer]]` block, beside its method's options.
+pub const LAYER_KEYS: &[Field] = &[
+    key("match", Text, "A layer's name as `harness cost` prints it; `*` stands for any run of characters."),
+    key("method.name", Choice(methods::names), "The method there, whatever backbone.replace says."),
+];
+
+/// The field behind a dotted key. `methods`: the names whose options `method.*` may be; the first that has it counts.
+///
+/// # Errors
+/// A key that is none, with the keys that are.
+pub fn lookup(dotted: &str, methods: &[&str], keys: &'static [Field]) -> Result<&'static Field, Complaint> {
+    if let Some(field) = keys.iter().find(|field| field.key == dotted) {
+        return Ok(field);
+    }
+    if let Some(option) = dotted.strip_prefix("method.") {
+        return methods::option_of(methods, option);
+    }
+    let all: Vec<&str> = keys.iter().map(|field| field.key).collect();
+    let complaint = Complaint::unknown("key", dotted, &all);
+    // On one screen: only the keys of the section that was meant.
+    let section = dotted.split_once('.').map_or("", |(section, _)| section);
+    let near: Vec<&str> = match all.iter().any(|key| key.starts_with(&format!("{section}."))) && !section.is_empty() {
+        true => all.iter().filter(|key| key.starts_with(&format!("{section}."))).copied().collect(),
+        false if keys.len() == LAYER_KEYS.len() => all,
+        false => all.iter().filter(|key| !key.contains('.')).chain(SECTIONS).copied().collect(),
+    };
+    Err(Complaint { accepted: near.join(", "), ..complaint })
+}
+
+fn backbones_by_name() -> Vec<&'static str> {
+    backbones::names().iter().map(|entry| entry.0).collect()
+}
+
+/// `imagenet` has a size but no loader: for costs.
+fn datasets_by_name() -> Vec<&'static str> {
+    data::describe_all().iter().map(|info| info.name).chain(["imagenet"]).collect()
+}

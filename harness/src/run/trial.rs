@@ -1,0 +1,159 @@
+//! One trial, from its configuration to its record.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use baselines::pruning::Pruned;
+use candle_core::Device;
+use conv_core::{Cost, ParamStore};
+
+use crate::backbones::{self, Backbone, Network, network_cost};
+use crate::data::Geometry;
+use crate::experiment::Trial;
+use crate::measure::Environment;
+use crate::methods::Methods;
+use crate::results::{RunFolder, TrialRecord};
+use crate::train::{EpochLog, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
+
+/// Trains and measures one trial, and leaves its folder behind; the record comes last.
+///
+/// Budget: every trial trains for `recipe.epochs` in all. A method that prunes trains the vanilla network for all but the
+/// last `recipe.finetune_epochs` of them (the recipe's schedule runs its full course over these), cuts, and fine-tunes
+/// for the rest: a cosine from `recipe.finetune_lr`, momentum afresh.
+///
+/// Seeds: initialisation is keyed by (seed, parameter name), order and augmentation by (seed, epoch, image). The test
+/// images are read once, by the finished network, after everything is decided.
+///
+/// # Errors
+/// Whatever keeps the trial from an honest result: data and options that do not fit, divergence, a parameter count that
+/// is not the closed form's, a folder that cannot be written.
+pub fn run_trial(
+    trial: &Trial,
+    key: &str,
+    data: &SharedData,
+    folder: &RunFolder,
+    environment: &Environment,
+    observer: &mut dyn Observer,
+) -> Result<TrialRecord> {
+    let started = Instant::now();
+    let config = &trial.config;
+    let recipe = &config.recipe;
+    folder.start(key, config)?;
+    let feed = Feed::new(data, config, workers(environment.threads))?;
+    let methods = Methods::new(config)?;
+    let geometry = Geometry { shape: data.train.shape, classes: data.classes };
+    let backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
+    let mut model = Model::new(backbone, &methods, config.seed)?;
+
+    let steps = feed.steps_per_epoch();
+    let finetune = match methods.pruning() {
+        Some(_) => recipe.finetune_epochs,
+        None => 0,
+    };
+    ensure!(
+        recipe.epochs > finetune,
+        "recipe.epochs = {} leaves nothing to train before recipe.finetune_epochs = {finetune}; accepted: more than that",
+        recipe.epochs
+    );
+    let before = recipe.epochs - finetune;
+    let rate = LearningRate::of_recipe(recipe, before, steps);
+    let phase = Phase { name: "train", first_epoch: 1, epochs: before, rate };
+    let mut fitted = fit(&*model.network, &model.store, &feed, recipe, &phase, observer)?;
+
+    if let Some(pruned) = methods.pruning() {
+        model = model.cut(pruned, &methods, config.seed).context("cutting filters")?;
+        let rate = LearningRate::cosine(recipe.finetune_lr, finetune * steps);
+        let phase = Phase { name: "finetune", first_epoch: before + 1, epochs: finetune, rate };
+        let mut tuned = fit(&*model.network, &model.store, &feed, recipe, &phase, observer)?;
+        if finetune == 0 {
+            tuned.validation = evaluate(&*model.network, feed.validation())?;
+        }
+        fitted.epochs.append(&mut tuned.epochs);
+        fitted.validation = tuned.validation;
+    }
+
+    let cost = model.checked_cost(&methods)?;
+    let test = match config.test {
+        true => Some(evaluate(&*model.network, feed.test()).context("on the test images")?),
+        false => None,
+    };
+    model.store.save(&folder.trial_dir(key).join("weights.safetensors")).context("saving the weights")?;
+    let record = TrialRecord {
+        key: key.to_owned(),
+        aliases: trial.aliases.clone(),
+        label: trial.label.clone(),
+        config: config.clone(),
+        data: data.provenance.clone(),
+        train_images: feed.train_images(),
+        params: cost.params,
+        macs: cost.macs,
+        activations: cost.activations,
+        depth: trial.depth,
+        replaced: trial.replaced.clone(),
+        remarks: trial.remarks.clone(),
+        validation: fitted.validation,
+        test,
+        train_loss: fitted.epochs.last().map_or(0.0, |epoch| epoch.train_loss),
+        epochs: fitted.epochs.len(),
+        seconds: started.elapsed().as_secs_f64(),
+        images_per_second: images_per_second(&fitted.epochs),
+        environment: environment.clone(),
+    };
+    folder.save(&record)?;
+    Ok(record)
+}
+
+/// A network with its architecture and parameters.
+struct Model {
+    backbone: Box<dyn Backbone>,
+    store: ParamStore,
+    network: Box<dyn Network>,
+}
+
+impl Model {
+    fn new(backbone: Box<dyn Backbone>, methods: &Methods, seed: u64) -> Result<Self> {
+        let store = ParamStore::new(seed, &Device::Cpu);
+        let network = backbone.build(methods, store.builder())?;
+        Ok(Self { backbone, store, network })
+    }
+
+    /// The smaller network that pruning leaves, with the weights that are kept.
+    fn cut(self, pruned: &Pruned, methods: &Methods, seed: u64) -> Result<Self> {
+        let couplings = self.backbone.prunable();
+        let weights = self.store.snapshot()?;
+        let selection = pruned.select(&couplings, &weights)?;
+        let narrowed = pruned.narrow(&couplings, &selection, &weights)?;
+        // The widths are those of the weights that are there, so architecture and weights cannot disagree.
+        let widths = couplings.iter().map(|coupling| {
+            let name = &coupling.producer;
+            let weight = narrowed.get(&format!("{name}.weight")).with_context(|| format!("`{name}` lost its weight"))?;
+            Ok((name.clone(), weight.dim(0)?))
+        });
+        let smaller = Self::new(self.backbone.with_widths(&widths.collect::<Result<_>>()?)?, methods, seed)?;
+        smaller.store.assign(&narrowed)?;
+        Ok(smaller)
+    }
+
+    /// The closed-form cost, if the parameters that are really there agree with it: otherwise the tables would lie.
+    fn checked_cost(&self, methods: &Methods) -> Result<Cost> {
+        let cost = network_cost(&*self.backbone, methods)?;
+        let counted = self.store.params();
+        ensure!(
+            counted == cost.params,
+            "the network has {counted} parameters and its closed form says {}: a defect of the method or backbone",
+            cost.params
+        );
+        Ok(cost)
+    }
+}
+
+/// Background threads for the data: preparing a batch is cheap beside a training step.
+fn workers(threads: usize) -> usize {
+    threads.div_ceil(2).clamp(1, 4)
+}
+
+fn images_per_second(epochs: &[EpochLog]) -> f64 {
+    let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+    let images: f64 = epochs.iter().map(|epoch| epoch.images_per_second * epoch.seconds).sum();
+    if seconds > 0.0 { images / seconds } else { 0.0 }
+}

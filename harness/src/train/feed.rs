@@ -1,0 +1,97 @@
+//! The images one trial trains, validates and is tested on.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+
+use crate::data::{self, Dataset, Images, Loader, Normalization, Provenance, Split};
+use crate::experiment::TrialConfig;
+
+/// A loaded data set that trials share.
+#[derive(Clone, Debug)]
+pub struct SharedData {
+    /// Its origin.
+    pub provenance: Provenance,
+    /// Number of classes.
+    pub classes: usize,
+    /// Training images, validation not yet carved.
+    pub train: Arc<Images>,
+    /// Test images.
+    pub test: Arc<Images>,
+}
+
+impl From<Dataset> for SharedData {
+    fn from(dataset: Dataset) -> Self {
+        let Dataset { provenance, classes, train, test } = dataset;
+        Self { provenance, classes, train: Arc::new(train), test: Arc::new(test) }
+    }
+}
+
+/// A data set as one trial uses it: split, normalised and batched as its configuration says.
+pub struct Feed {
+    images: Arc<Images>,
+    test: Arc<Images>,
+    split: Split,
+    normalization: Normalization,
+    batch: usize,
+    augment: bool,
+    seed: u64,
+    workers: usize,
+}
+
+impl Feed {
+    /// Splits `data` for the trial; normalisation is that of the images trained on. `workers`: background threads,
+    /// which change nothing but the time.
+    ///
+    /// # Errors
+    /// What [`data::split`] refuses; no validation images; fewer training images than one batch.
+    pub fn new(data: &SharedData, config: &TrialConfig, workers: usize) -> Result<Self> {
+        let recipe = &config.recipe;
+        let split = data::split(&data.train, data.classes, config.validation, recipe.subset)?;
+        let (train, batch) = (split.train.len(), recipe.batch);
+        ensure!(!split.validation.is_empty(), "protocol.validation = 0: a trial needs validation images, e.g. 5000");
+        ensure!(batch >= 1, "recipe.batch = 0: a batch holds at least one image");
+        ensure!(train >= batch, "recipe.batch = {batch} is more than the {train} training images; accepted: 1 to {train}");
+        Ok(Self {
+            normalization: Normalization::of(&data.train, &split.train),
+            images: Arc::clone(&data.train),
+            test: Arc::clone(&data.test),
+            split,
+            batch,
+            augment: config.dataset.augment,
+            seed: config.seed,
+            workers,
+        })
+    }
+
+    /// Number of images trained on.
+    pub fn train_images(&self) -> usize {
+        self.split.train.len()
+    }
+
+    /// Optimizer steps an epoch; the last, smaller batch is left out.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.train_images() / self.batch
+    }
+
+    /// The shuffled (and, if asked for, augmented) batches of an epoch.
+    pub fn train(&self, epoch: usize) -> Loader {
+        let (images, indices) = (Arc::clone(&self.images), self.split.train.clone());
+        let normalization = self.normalization.clone();
+        Loader::train(images, indices, normalization, self.batch, self.augment, self.seed, epoch, self.workers)
+    }
+
+    /// The validation images in order.
+    pub fn validation(&self) -> Loader {
+        self.eval(&self.images, self.split.validation.clone())
+    }
+
+    /// The test images in order.
+    pub fn test(&self) -> Loader {
+        self.eval(&self.test, (0..self.test.labels.len()).collect())
+    }
+
+    fn eval(&self, images: &Arc<Images>, indices: Vec<usize>) -> Loader {
+        Loader::eval(Arc::clone(images), indices, self.normalization.clone(), self.batch, self.workers)
+    }
+}

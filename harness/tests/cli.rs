@@ -1,0 +1,157 @@
+//! The commands that train nothing, as a user types them.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+const FILE: &str = "name = 'small'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n\
+    [protocol]\nseeds = [0, 1]\n[[grid]]\nmethod.name = 'vanilla'\n[[grid]]\nmethod.name = 'compconv'\nmethod.depth = [1, 3]\n\
+    [[grid]]\nmethod.name = 'compconv'\nmethod.c0 = 64\n[[grid]]\nmethod.name = 'pruned'\n";
+
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn harness(folder: &Path, arguments: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn folder(text: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("x.toml"), text).unwrap();
+    folder
+}
+
+#[test]
+fn plan_lists_every_trial_once() {
+    let folder = folder(FILE);
+    let plan = harness(folder.path(), &["plan", "x.toml"]);
+    assert_eq!((plan.code, plan.err.as_str()), (0, ""));
+    insta::assert_snapshot!(plan.out, @r"
+    trial             seed   params        macs  vanilla share  depth  training macs  aliases
+    ----------------  ----  -------  ----------  -------------  -----  -------------  --------------
+    vanilla              0  269,722  40,551,040        100.0 %               5.47e13
+    vanilla              1  269,722  40,551,040        100.0 %               5.47e13
+    compconv depth=1     0  139,114  21,271,168         52.5 %      1        2.87e13  compconv c0=64
+    compconv depth=1     1  139,114  21,271,168         52.5 %      1        2.87e13  compconv c0=64
+    compconv depth=3     0   65,386  11,831,680         29.2 %      3        1.60e13
+    compconv depth=3     1   65,386  11,831,680         29.2 %      3        1.60e13
+    pruned               0  135,754  20,497,024         50.5 %               5.47e13
+    pruned               1  135,754  20,497,024         50.5 %               5.47e13
+
+    small: 8 trials, 3.08e14 multiply-accumulates of training in all (forward and backward: 3 a forward)
+
+    compconv depth=3
+      layer1.0.conv1, layer1.0.conv2, layer1.1.conv1, layer1.1.conv2, layer1.2.conv1, layer1.2.conv2: depth lowered from 3 to 2: A_0 would have no channel
+    ");
+}
+
+#[test]
+fn a_dry_run_is_a_plan_and_leaves_nothing_behind() {
+    let folder = folder(FILE);
+    let run = harness(folder.path(), &["x.toml", "--dry-run", "--format", "csv", "--only", "method=compconv,depth=3"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let mut lines = run.out.lines();
+    assert_eq!(
+        lines.next(),
+        Some("trial,seed,params,macs,vanilla_share,depth,training_macs,aliases,remarks"),
+        "{}",
+        run.out
+    );
+    assert_eq!(
+        lines.map(|line| line.split(',').take(2).collect::<Vec<_>>().join(",")).collect::<Vec<_>>(),
+        ["compconv depth=3,0", "compconv depth=3,1"]
+    );
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["x.toml"]);
+}
+
+#[test]
+fn json_rows_are_objects() {
+    let folder = folder(FILE);
+    let plan = harness(folder.path(), &["plan", "x.toml", "--format", "json", "--set", "protocol.seeds=[7]"]);
+    let rows: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 4);
+    assert_eq!(
+        (&rows[0]["trial"], &rows[0]["seed"], &rows[0]["vanilla_share"]),
+        (&"vanilla".into(), &7.into(), &1.0.into())
+    );
+}
+
+#[test]
+fn cost_csv_has_its_columns_and_a_total() {
+    let folder = TempDir::new().unwrap();
+    let cost = |arguments: &[&str]| {
+        let run = harness(folder.path(), &[&["cost", "--format", "csv"], arguments].concat());
+        assert_eq!(run.code, 0, "{}", run.err);
+        run.out
+    };
+    let vgg = cost(&["--backbone", "vgg16", "--method", "compconv", "--set", "method.c0=32"]);
+    let rows: Vec<Vec<&str>> = vgg.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0][..6], ["layer", "params", "macs", "activations", "depth_requested", "depth"]);
+    let (layers, total) = (&rows[1..rows.len() - 1], rows.last().unwrap());
+    assert_eq!((layers.len(), total[0]), (14, "total"));
+    for column in 1..4 {
+        let sum: u64 = layers.iter().map(|row| row[column].parse::<u64>().unwrap()).sum();
+        assert_eq!(sum.to_string(), total[column], "{}", rows[0][column]);
+    }
+    // The stem stays vanilla: 3 x 3 x 3 x 64 weights, and a scale and shift per channel (maybe a bias).
+    assert!(["1856", "1920"].contains(&layers[0][1]) && layers[0][4].is_empty(), "{:?}", layers[0]);
+    // 256 channels at C_0 = 32: the adaptive rule asks for 4 and caps at 3.
+    let wide = layers.iter().find(|row| row[4] == "3").unwrap();
+    assert_eq!(wide[5], "3");
+    // ImageNet networks come with ImageNet's size: 25.56M parameters, 4.09G multiply-accumulates.
+    let resnet = cost(&["--backbone", "resnet50"]);
+    let total: Vec<&str> = resnet.lines().last().unwrap().split(',').collect();
+    assert_eq!(total[..3], ["total", "25557032", "4089184256"]);
+}
+
+#[test]
+fn cost_of_a_file_names_each_trial() {
+    let folder = folder(FILE);
+    let run = harness(folder.path(), &["cost", "x.toml", "--format", "csv"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let totals: Vec<&str> = run.out.lines().filter(|line| line.starts_with("total,")).collect();
+    let trials: Vec<&str> = totals.iter().map(|line| line.rsplit(',').next().unwrap()).collect();
+    assert_eq!(trials, ["vanilla", "compconv depth=1", "compconv depth=3", "pruned"]);
+}
+
+#[test]
+fn init_writes_a_file_that_can_be_planned_and_never_overwrites() {
+    let folder = TempDir::new().unwrap();
+    let first = harness(folder.path(), &["init"]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    let plan = harness(folder.path(), &["plan", "experiment.toml", "--format", "csv"]);
+    assert_eq!((plan.code, plan.out.lines().count()), (0, 5), "{}", plan.err);
+    std::fs::write(folder.path().join("experiment.toml"), "mine").unwrap();
+    let again = harness(folder.path(), &["init"]);
+    assert_eq!(again.code, 2);
+    assert!(again.err.contains("experiment.toml exists already"), "{}", again.err);
+    assert_eq!(std::fs::read_to_string(folder.path().join("experiment.toml")).unwrap(), "mine");
+}
+
+#[test]
+fn lists_show_options_with_defaults() {
+    let folder = TempDir::new().unwrap();
+    let list = |what: &str| harness(folder.path(), &[what, "--format", "csv"]).out;
+    let methods = list("methods");
+    for row in ["ghost,ratio,2,", "compconv,depth,-,an integer from 0 to 6,", "thin,width,0.5,", "pruned,skip,[],"] {
+        assert!(methods.contains(row), "{row} in {methods}");
+    }
+    assert!(list("backbones").contains("resnet56,") && list("backbones").contains("backbone.head,\"\"\"linear\"\"\","));
+    assert!(list("datasets").contains("fashion-mnist,") && list("datasets").contains("dataset.augment,true,"));
+}
+
+#[test]
+fn help_names_every_command() {
+    let folder = TempDir::new().unwrap();
+    let help = harness(folder.path(), &["--help"]);
+    for command in ["run", "plan", "report", "cost", "methods", "datasets", "backbones", "init", "--set", "--only"] {
+        assert!(help.out.contains(command), "{command}");
+    }
+}

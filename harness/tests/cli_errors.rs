@@ -1,0 +1,170 @@
+//! Bad input: one clear error that names place, key, finding and remedy; exit code 2.
+
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+fn harness(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+/// Runs it, expects exit code 2 and every part in a message that fits a screen.
+fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) -> String {
+    let output = harness(folder, arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+    assert!(output.stdout.is_empty() && !message.contains("panicked"), "{message}");
+    assert!(message.lines().count() <= 12, "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{arguments:?} should say {part:?}:\n{message}");
+    }
+    message
+}
+
+/// A valid file: name 1, dataset 2-3, backbone 4-5, recipe 6-7, grid 8-10.
+const LINES: [&str; 10] = [
+    "name = 'x'",
+    "[dataset]",
+    "name = 'synthetic'",
+    "[backbone]",
+    "name = 'resnet20'",
+    "[recipe]",
+    "epochs = 1",
+    "[[grid]]",
+    "method.name = 'compconv'",
+    "method.depth = [1, 2]",
+];
+
+#[test]
+fn every_slip_in_a_file_is_found_where_it_is() {
+    for (line, text, parts) in [
+        (1, "name = 'a/b'", &["`name` names a folder", "a/b", "letters, digits"][..]),
+        (1, "nmae = 'x'", &["unknown key `nmae`", "did you mean `name`?"]),
+        (1, "name = 7", &["`name`", "7 (an integer)", "name = \"...\""]),
+        (1, "name = x", &["TOML"]),
+        (2, "[datset]", &["unknown section `datset`", "did you mean `dataset`?"]),
+        (3, "name = 'cifar11'", &["cifar11", "cifar10, cifar100, fashion-mnist", "did you mean \"cifar10\"?"]),
+        (5, "name = 'resnet21'", &["resnet21", "did you mean \"resnet20\"?"]),
+        (5, "name = ['resnet20']", &["wrong type", "[[grid]]"]),
+        (5, "nam = 'resnet20'", &["unknown key `backbone.nam`", "did you mean `backbone.name`?"]),
+        (7, "epochs = 0", &["`recipe.epochs` is out of range", "0 (an integer)", "an integer of at least 1"]),
+        (7, "epochs = 'ten'", &["`recipe.epochs` has the wrong type", "\"ten\" (a text)", "an integer"]),
+        (7, "epohcs = 1", &["unknown key `recipe.epohcs`", "did you mean `recipe.epochs`?"]),
+        (7, "batch = 0", &["recipe.batch", "an integer of at least 1"]),
+        (7, "lr = 0.0", &["recipe.lr", "a number above 0"]),
+        (7, "lr = nan", &["recipe.lr", "a number above 0"]),
+        (7, "momentum = 1.0", &["recipe.momentum", "a number in [0, 1)"]),
+        (7, "label_smoothing = -0.1", &["recipe.label_smoothing", "a number in [0, 1)"]),
+        (7, "schedule = 'cosin'", &["recipe.schedule", "did you mean \"cosine\"?"]),
+        (7, "milestones = 0.5", &["recipe.milestones", "a list"]),
+        (7, "warmup_epochs = 20", &["recipe.warmup_epochs", "at most recipe.epochs = 10"]),
+        (9, "method.name = 'compcon'", &["compcon", "did you mean \"compconv\"?"]),
+        (9, "method.name = []", &["the axis `method.name` is empty"]),
+        (9, "method.name = 'thin'", &["unknown option of thin `depth`", "width"]),
+        (
+            9,
+            "method.name = ['vanilla', 'compconv']",
+            &["unknown option of vanilla `depth`", "[[grid]] block of their own"],
+        ),
+        (10, "method.dept = 1", &["unknown option of compconv `dept`", "did you mean `depth`?"]),
+        (10, "method.depth = [1, 7]", &["`method.depth` is out of range", "7 (an integer)", "from 0 to 6"]),
+        (10, "method.depth = [1, 2.5]", &["method.depth", "2.5 (a number)", "an integer from 0 to 6"]),
+        (10, "method.depth = []", &["the axis `method.depth` is empty"]),
+        (10, "method.tail_kernel = 2", &["method.tail_kernel", "an odd integer"]),
+        (10, "run.threads = [1, 2]", &["`run.threads` cannot vary"]),
+        (10, "dataset.name = ['cifar10', 'mnist']", &["mnist", "fashion-mnist"]),
+    ] {
+        let mut lines = LINES;
+        lines[line - 1] = text;
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("x.toml"), lines.join("\n")).unwrap();
+        // An option that its method has not is blamed where the option stands.
+        let at = if line == 9 && text.contains("thin") || text.contains("'vanilla'") { 10 } else { line };
+        let place = format!("x.toml:{at}: ");
+        let message = refused(folder.path(), &["plan", "x.toml"], &[&[place.as_str()], parts].concat());
+        assert!(message.contains(lines[at - 1]), "the line itself is shown:\n{message}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_fits_no_network_is_named() {
+    let whole = LINES.join("\n");
+    for (text, parts) in [
+        (LINES[1..].join("\n"), &["x.toml: ", "the key `name` is missing"][..]),
+        (
+            LINES[..5].join("\n").replace("[dataset]\nname = 'synthetic'", ""),
+            &["`dataset.name` is missing", "harness datasets"],
+        ),
+        (LINES[..3].join("\n"), &["`backbone.name` is missing", "resnet20"]),
+        (format!("{whole}\n[[grid]]\n"), &["x.toml:11: ", "[[grid]] is empty"]),
+        (format!("grid = []\n{}", LINES[..7].join("\n")), &["x.toml:1: ", "`grid` is empty"]),
+        (
+            format!("{whole}\n[[layer]]\nmatch = 'layer9.*'\nmethod.name = 'ghost'"),
+            &["x.toml:12: ", "no layer is called `layer9.*`"],
+        ),
+        (format!("{whole}\n[[layer]]\nmatch = 'layer1.*'"), &["x.toml:11: ", "`method.name`"]),
+        (
+            format!("{whole}\n[[layer]]\nmatch = 'fc'\nmethod.name = 'ghost'\nmethod.rato = 2"),
+            &["x.toml:14: ", "did you mean `ratio`?"],
+        ),
+        (format!("{whole}\n[[layer]]\nmatch = 'layer1.*'\nmethod.name = 'thin'"), &["`thin` works on whole networks"]),
+        (
+            format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [1.0]", LINES[..7].join("\n")),
+            &["x.toml:10: ", "[0, 1)"],
+        ),
+        (
+            format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [[0.1, 0.2]]", LINES[..7].join("\n")),
+            &["3 stages"],
+        ),
+        (
+            format!("{}\n[[grid]]\nmethod.name = 'ghost'\nmethod.ratio = 1", LINES[..7].join("\n")),
+            &["x.toml:10: ", "at least 2"],
+        ),
+    ] {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("x.toml"), text).unwrap();
+        refused(folder.path(), &["plan", "x.toml"], parts);
+    }
+}
+
+#[test]
+fn the_command_line_is_checked_like_a_file() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("x.toml"), LINES.join("\n")).unwrap();
+    for (arguments, parts) in [
+        (
+            &["plan", "x.toml", "--set", "recipe.epohcs=1"][..],
+            &["--set recipe.epohcs=1", "did you mean `recipe.epochs`?"][..],
+        ),
+        (&["x.toml", "--set", "recipe.epochs=0"], &["--set recipe.epochs=0", "an integer of at least 1"]),
+        (&["x.toml", "--set", "recipe.epochs"], &["no `=` found", "KEY=VALUE"]),
+        (&["x.toml", "--set", "method.dept=1"], &["--set method.dept=1", "did you mean `depth`?"]),
+        (&["plan", "x.toml", "--only", "depth=5"], &["--only depth=5", "compconv depth=1"]),
+        (&["plan", "nothing.toml"], &["nothing.toml: ", "cannot be read", "harness init"]),
+        (&["plna"], &["did you mean `plan`?"]),
+        (&["cost", "--backbone", "vgg17"], &["--backbone vgg17", "did you mean \"vgg16\"?"]),
+        (&["cost", "--backbone", "vgg16", "--method", "gost"], &["--method gost", "did you mean \"ghost\"?"]),
+        (
+            &["cost", "--backbone", "vgg16", "--method", "thin", "--set", "method.width=2"],
+            &["--set method.width=2", "(0, 1]"],
+        ),
+        (
+            &["cost", "--backbone", "vgg16", "--method", "thin", "--set", "method.c0=2"],
+            &["unknown option of thin `c0`", "width"],
+        ),
+        (&["cost"], &["--backbone"]),
+        (&["report", "nowhere"], &["nowhere"]),
+    ] {
+        refused(folder.path(), arguments, parts);
+    }
+}
+
+#[test]
+fn a_refused_run_writes_nothing() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("x.toml"), LINES.join("\n").replace("[1, 2]", "[1, 9]")).unwrap();
+    refused(folder.path(), &["x.toml"], &["x.toml:10: "]);
+    assert!(!folder.path().join("reports").exists());
+}
