@@ -92,8 +92,16 @@ pub static METHODS: &[MethodInfo] = &[
         name: "compconv",
         summary: "CompConv: recursive divide and conquer over channels, input channels handed on",
         options: &[
-            option("depth", Kind::Integer(0, compconv::MAX_DEPTH as i64), "fixed depth; beside c0: cap of the adaptive rule"),
-            option("c0", at_least(1), "C_0 of the adaptive rule (cap 3): larger, lighter compression; without depth: 128"),
+            option(
+                "depth",
+                Kind::Integer(0, compconv::MAX_DEPTH as i64),
+                "fixed depth; beside c0: cap of the adaptive rule",
+            ),
+            option(
+                "c0",
+                at_least(1),
+                "C_0 of the adaptive rule (cap 3): larger, lighter compression; without depth: 128",
+            ),
             option("shuffle", at_least(1), "groups of the channel shuffle; 1: off"),
             option("tail", Kind::Choice(|| vec!["depthwise", "full", "pointwise"]), "how A_0 is derived from B_0"),
             option("tail_kernel", Kind::Odd, "kernel of the tail; default: the layer's own"),
@@ -240,8 +248,7 @@ impl Methods {
             (false, true, true, true) => "every convolution but the stem".to_string(),
             (false, false, false, false) => "no convolution".to_string(),
             _ => {
-                let roles =
-                    [(stem, "stem"), (spatial, "spatial"), (pointwise, "pointwise"), (shortcut, "shortcut")];
+                let roles = [(stem, "stem"), (spatial, "spatial"), (pointwise, "pointwise"), (shortcut, "shortcut")];
                 let roles: Vec<&str> = roles.iter().filter(|(on, _)| *on).map(|(_, role)| *role).collect();
                 format!("{} convolutions only", roles.join(" and "))
             }

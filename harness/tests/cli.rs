@@ -32,7 +32,23 @@ fn plan_lists_every_trial_once() {
     let folder = folder(FILE);
     let plan = harness(folder.path(), &["plan", "x.toml"]);
     assert_eq!((plan.code, plan.err.as_str()), (0, ""));
-    insta::assert_snapshot!(plan.out, @"");
+    insta::assert_snapshot!(plan.out, @r"
+    trial             seed   params        macs  vanilla share  depth  training macs  aliases
+    ----------------  ----  -------  ----------  -------------  -----  -------------  --------------
+    vanilla              0  269,722  40,551,040        100.0 %               5.47e13
+    vanilla              1  269,722  40,551,040        100.0 %               5.47e13
+    compconv depth=1     0  139,114  21,271,168         52.5 %      1        2.87e13  compconv c0=64
+    compconv depth=1     1  139,114  21,271,168         52.5 %      1        2.87e13  compconv c0=64
+    compconv depth=3     0   65,386  11,831,680         29.2 %      3        1.60e13
+    compconv depth=3     1   65,386  11,831,680         29.2 %      3        1.60e13
+    pruned               0  135,754  20,497,024         50.5 %               5.47e13
+    pruned               1  135,754  20,497,024         50.5 %               5.47e13
+
+    small: 8 trials, 3.08e14 multiply-accumulates of training in all (forward and backward: 3 a forward)
+
+    compconv depth=3
+      layer1.0.conv1, layer1.0.conv2, layer1.1.conv1, layer1.1.conv2, layer1.2.conv1, layer1.2.conv2: depth lowered from 3 to 2: A_0 would have no channel
+    ");
 }
 
 #[test]
@@ -47,10 +63,10 @@ fn a_dry_run_is_a_plan_and_leaves_nothing_behind() {
         "{}",
         run.out
     );
-    assert_eq!(lines.map(|line| line.split(',').take(2).collect::<Vec<_>>().join(",")).collect::<Vec<_>>(), [
-        "compconv depth=3,0",
-        "compconv depth=3,1"
-    ]);
+    assert_eq!(
+        lines.map(|line| line.split(',').take(2).collect::<Vec<_>>().join(",")).collect::<Vec<_>>(),
+        ["compconv depth=3,0", "compconv depth=3,1"]
+    );
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["x.toml"]);
 }
@@ -61,7 +77,10 @@ fn json_rows_are_objects() {
     let plan = harness(folder.path(), &["plan", "x.toml", "--format", "json", "--set", "protocol.seeds=[7]"]);
     let rows: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
     assert_eq!(rows.as_array().unwrap().len(), 4);
-    assert_eq!((&rows[0]["trial"], &rows[0]["seed"], &rows[0]["vanilla_share"]), (&"vanilla".into(), &7.into(), &1.0.into()));
+    assert_eq!(
+        (&rows[0]["trial"], &rows[0]["seed"], &rows[0]["vanilla_share"]),
+        (&"vanilla".into(), &7.into(), &1.0.into())
+    );
 }
 
 #[test]

@@ -63,7 +63,11 @@ fn every_slip_in_a_file_is_found_where_it_is() {
         (9, "method.name = 'compcon'", &["compcon", "did you mean \"compconv\"?"]),
         (9, "method.name = []", &["the axis `method.name` is empty"]),
         (9, "method.name = 'thin'", &["unknown option of thin `depth`", "width"]),
-        (9, "method.name = ['vanilla', 'compconv']", &["unknown option of vanilla `depth`", "[[grid]] block of their own"]),
+        (
+            9,
+            "method.name = ['vanilla', 'compconv']",
+            &["unknown option of vanilla `depth`", "[[grid]] block of their own"],
+        ),
         (10, "method.dept = 1", &["unknown option of compconv `dept`", "did you mean `depth`?"]),
         (10, "method.depth = [1, 7]", &["`method.depth` is out of range", "7 (an integer)", "from 0 to 6"]),
         (10, "method.depth = [1, 2.5]", &["method.depth", "2.5 (a number)", "an integer from 0 to 6"]),
@@ -89,17 +93,35 @@ fn what_is_missing_or_fits_no_network_is_named() {
     let whole = LINES.join("\n");
     for (text, parts) in [
         (LINES[1..].join("\n"), &["x.toml: ", "the key `name` is missing"][..]),
-        (LINES[..5].join("\n").replace("[dataset]\nname = 'synthetic'", ""), &["`dataset.name` is missing", "harness datasets"]),
+        (
+            LINES[..5].join("\n").replace("[dataset]\nname = 'synthetic'", ""),
+            &["`dataset.name` is missing", "harness datasets"],
+        ),
         (LINES[..3].join("\n"), &["`backbone.name` is missing", "resnet20"]),
         (format!("{whole}\n[[grid]]\n"), &["x.toml:11: ", "[[grid]] is empty"]),
         (format!("grid = []\n{}", LINES[..7].join("\n")), &["x.toml:1: ", "`grid` is empty"]),
-        (format!("{whole}\n[[layer]]\nmatch = 'layer9.*'\nmethod.name = 'ghost'"), &["x.toml:12: ", "no layer is called `layer9.*`"]),
+        (
+            format!("{whole}\n[[layer]]\nmatch = 'layer9.*'\nmethod.name = 'ghost'"),
+            &["x.toml:12: ", "no layer is called `layer9.*`"],
+        ),
         (format!("{whole}\n[[layer]]\nmatch = 'layer1.*'"), &["x.toml:11: ", "`method.name`"]),
-        (format!("{whole}\n[[layer]]\nmatch = 'fc'\nmethod.name = 'ghost'\nmethod.rato = 2"), &["x.toml:14: ", "did you mean `ratio`?"]),
+        (
+            format!("{whole}\n[[layer]]\nmatch = 'fc'\nmethod.name = 'ghost'\nmethod.rato = 2"),
+            &["x.toml:14: ", "did you mean `ratio`?"],
+        ),
         (format!("{whole}\n[[layer]]\nmatch = 'layer1.*'\nmethod.name = 'thin'"), &["`thin` works on whole networks"]),
-        (format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [1.0]", LINES[..7].join("\n")), &["x.toml:10: ", "[0, 1)"]),
-        (format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [[0.1, 0.2]]", LINES[..7].join("\n")), &["3 stages"]),
-        (format!("{}\n[[grid]]\nmethod.name = 'ghost'\nmethod.ratio = 1", LINES[..7].join("\n")), &["x.toml:10: ", "at least 2"]),
+        (
+            format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [1.0]", LINES[..7].join("\n")),
+            &["x.toml:10: ", "[0, 1)"],
+        ),
+        (
+            format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [[0.1, 0.2]]", LINES[..7].join("\n")),
+            &["3 stages"],
+        ),
+        (
+            format!("{}\n[[grid]]\nmethod.name = 'ghost'\nmethod.ratio = 1", LINES[..7].join("\n")),
+            &["x.toml:10: ", "at least 2"],
+        ),
     ] {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("x.toml"), text).unwrap();
@@ -112,7 +134,10 @@ fn the_command_line_is_checked_like_a_file() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("x.toml"), LINES.join("\n")).unwrap();
     for (arguments, parts) in [
-        (&["plan", "x.toml", "--set", "recipe.epohcs=1"][..], &["--set recipe.epohcs=1", "did you mean `recipe.epochs`?"][..]),
+        (
+            &["plan", "x.toml", "--set", "recipe.epohcs=1"][..],
+            &["--set recipe.epohcs=1", "did you mean `recipe.epochs`?"][..],
+        ),
         (&["x.toml", "--set", "recipe.epochs=0"], &["--set recipe.epochs=0", "an integer of at least 1"]),
         (&["x.toml", "--set", "recipe.epochs"], &["no `=` found", "KEY=VALUE"]),
         (&["x.toml", "--set", "method.dept=1"], &["--set method.dept=1", "did you mean `depth`?"]),
@@ -121,8 +146,14 @@ fn the_command_line_is_checked_like_a_file() {
         (&["plna"], &["did you mean `plan`?"]),
         (&["cost", "--backbone", "vgg17"], &["--backbone vgg17", "did you mean \"vgg16\"?"]),
         (&["cost", "--backbone", "vgg16", "--method", "gost"], &["--method gost", "did you mean \"ghost\"?"]),
-        (&["cost", "--backbone", "vgg16", "--method", "thin", "--set", "method.width=2"], &["--set method.width=2", "(0, 1]"]),
-        (&["cost", "--backbone", "vgg16", "--method", "thin", "--set", "method.c0=2"], &["unknown option of thin `c0`", "width"]),
+        (
+            &["cost", "--backbone", "vgg16", "--method", "thin", "--set", "method.width=2"],
+            &["--set method.width=2", "(0, 1]"],
+        ),
+        (
+            &["cost", "--backbone", "vgg16", "--method", "thin", "--set", "method.c0=2"],
+            &["unknown option of thin `c0`", "width"],
+        ),
         (&["cost"], &["--backbone"]),
         (&["report", "nowhere"], &["nowhere"]),
     ] {

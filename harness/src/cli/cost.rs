@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use conv_core::Depth;
 use toml::Value;
@@ -21,7 +21,7 @@ const COLUMNS: &[&str] =
 #[derive(Args, Debug)]
 pub struct CostArgs {
     /// An experiment: the cost of each of its trials.
-    #[arg(conflicts_with_all = ["backbone", "method", "dataset"], required_unless_present = "backbone")]
+    #[arg(conflicts_with_all = ["backbone", "method", "dataset"])]
     file: Option<PathBuf>,
     /// A network, as `harness backbones` lists them.
     #[arg(long)]
@@ -106,7 +106,9 @@ fn push(table: &mut Table, price: &Price, label: &str) {
 
 /// The experiment of one trial that the options describe.
 fn from_options(args: &CostArgs) -> anyhow::Result<Document> {
-    let backbone = args.backbone.as_deref().unwrap_or_default();
+    let Some(backbone) = args.backbone.as_deref() else {
+        bail!("cost of what?\n  accepted: an experiment FILE, or --backbone NAME (`harness backbones` lists them)");
+    };
     let imagenet = ["resnet18", "resnet34", "resnet50"].contains(&backbone);
     let dataset = args.dataset.as_deref().unwrap_or(if imagenet { "imagenet" } else { "cifar10" });
     let entry = |key: &str, option: &str, value: &str| Entry {

@@ -15,7 +15,9 @@ pub fn write(path: &Path) -> anyhow::Result<String> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(mut file) => file.write_all(TEMPLATE.as_bytes()).with_context(|| format!("{shown} cannot be written"))?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{shown} exists already and is left as it is\n  accepted: a path where nothing is: `harness init PATH`")
+            bail!(
+                "{shown} exists already and is left as it is\n  accepted: a path where nothing is: `harness init PATH`"
+            )
         }
         Err(error) => return Err(error).with_context(|| format!("{shown} cannot be written")),
     }

@@ -52,7 +52,7 @@ pub fn backbones(format: Format) -> String {
 
 /// Every data set, and the keys of `[dataset]`.
 pub fn datasets(format: Format) -> String {
-    let describe = |info: &data::DatasetInfo| {
+    let describe = |info: data::DatasetInfo| {
         let size = info.geometry.map_or("any size".into(), |geometry| {
             let ((channels, height, width), classes) = (geometry.shape, geometry.classes);
             format!("{channels} x {height} x {width}, {classes} classes")
@@ -62,7 +62,7 @@ pub fn datasets(format: Format) -> String {
         (info.name.to_string(), format!("{}: {size}{images}; {}{download}", info.title, info.formats))
     };
     let imagenet = "ImageNet: 3 x 224 x 224, 1000 classes; for plan and cost only, there is no loader";
-    let names = data::describe_all().iter().map(describe).chain([("imagenet".to_string(), imagenet.to_string())]);
+    let names = data::describe_all().into_iter().map(describe).chain([("imagenet".to_string(), imagenet.to_string())]);
     let text = named(&["dataset", "key", "default", "accepted", "meaning"], names.collect(), "dataset.", format);
     match format {
         Format::Table => text + "\nHARNESS_DATA names a folder of data sets that is looked at first.\n",

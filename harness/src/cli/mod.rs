@@ -14,7 +14,7 @@ mod run;
 mod table;
 
 use crate::experiment::Experiment;
-use crate::experiment::error::nearest;
+use crate::experiment::error::{explain, nearest};
 use crate::report;
 use crate::results::RunFolder;
 use table::Format;
@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(u8::from(outcome.failed))
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", explain(&error));
             ExitCode::from(2)
         }
     }

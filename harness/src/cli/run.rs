@@ -54,7 +54,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
     };
     let summary = run::run(&experiment, &options)?;
     // What finished is reported, whatever failed.
-    let mut text = format!("{} trained, {} done before, {} failed\n", summary.trained, summary.skipped, summary.failed.len());
+    let mut text =
+        format!("{} trained, {} done before, {} failed\n", summary.trained, summary.skipped, summary.failed.len());
     for failure in &summary.failed {
         text += &format!("failed: {}: {}\n", failure.trial, failure.error);
     }

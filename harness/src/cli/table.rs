@@ -121,9 +121,8 @@ impl Table {
     }
 
     fn aligned(&self) -> String {
-        let used: Vec<usize> = (0..self.columns.len())
-            .filter(|&column| self.rows.iter().any(|row| row[column] != Cell::Empty))
-            .collect();
+        let used: Vec<usize> =
+            (0..self.columns.len()).filter(|&column| self.rows.iter().any(|row| row[column] != Cell::Empty)).collect();
         let numeric = |column: usize| self.rows.iter().any(|row| row[column].is_number());
         let shown: Vec<Vec<String>> =
             self.rows.iter().map(|row| used.iter().map(|&column| row[column].shown()).collect()).collect();
@@ -161,7 +160,13 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new(&["layer", "macs", "depth", "share", "remark"]);
-        table.push(vec![Cell::text("conv1"), Cell::Count(442368), Cell::Empty, Cell::share(1, 2), Cell::text("a, \"b\"")]);
+        table.push(vec![
+            Cell::text("conv1"),
+            Cell::Count(442368),
+            Cell::Empty,
+            Cell::share(1, 2),
+            Cell::text("a, \"b\""),
+        ]);
         table.push(vec![Cell::text("total"), Cell::Count(7), Cell::Empty, Cell::share(1, 0), Cell::text("")]);
         table
     }

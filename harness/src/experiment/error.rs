@@ -100,6 +100,27 @@ impl fmt::Display for ExperimentError {
 
 impl std::error::Error for ExperimentError {}
 
+/// An error with its causes, without the backtraces that candle writes into its messages where `RUST_BACKTRACE` is set.
+pub fn explain(error: &anyhow::Error) -> String {
+    fn plain(error: &candle_core::Error) -> String {
+        match error {
+            candle_core::Error::WithBacktrace { inner, .. } => plain(inner),
+            candle_core::Error::Context { inner, context } => format!("{context}: {}", plain(inner)),
+            other => other.to_string(),
+        }
+    }
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let candle = cause.downcast_ref::<candle_core::Error>();
+        parts.push(candle.map_or_else(|| cause.to_string(), plain));
+        // Its own causes are in its message already.
+        if candle.is_some() {
+            break;
+        }
+    }
+    parts.join(": ")
+}
+
 /// The accepted name nearest to `name` by edit distance, if it is near enough to be a slip. For dotted names also by the
 /// last part, so that a key in the wrong section is found.
 pub fn nearest<'a>(name: &str, accepted: &[&'a str]) -> Option<&'a str> {
@@ -126,6 +147,16 @@ mod tests {
         assert_eq!(nearest("protocol.epochs", &["recipe.epochs", "protocol.seeds"]), Some("recipe.epochs"));
         assert_eq!(nearest("frobnicate", &["c0", "depth"]), None);
         assert_eq!(nearest("x", &[]), None);
+    }
+
+    #[test]
+    fn explanations_keep_causes_and_drop_backtraces() {
+        let inner = candle_core::Error::Msg("too small".into());
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let candle = candle_core::Error::WithBacktrace { inner: Box::new(inner), backtrace };
+        assert!(candle.to_string().contains('\n'), "candle writes the backtrace");
+        let error = anyhow::Error::from(candle).context("layer1");
+        assert_eq!(explain(&error), "layer1: too small");
     }
 
     #[test]

@@ -171,7 +171,8 @@ impl fmt::Display for Bounds {
 /// The value as TOML with its type, cut to a line.
 pub fn describe(value: &Value) -> String {
     let text = value.to_string();
-    let shown: String = if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text };
+    let shown: String =
+        if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text };
     let kind = match value {
         Value::String(_) => "a text",
         Value::Integer(_) => "an integer",
@@ -223,8 +224,14 @@ mod tests {
     fn complaints_tell_type_from_range() {
         let field = Field { key: "recipe.epochs", kind: at_least(1), meaning: "" };
         let wrong = field.check("recipe.epochs", &value("'ten'")).unwrap_err();
-        assert_eq!((wrong.what.as_str(), wrong.found.as_str()), ("`recipe.epochs` has the wrong type", "\"ten\" (a text)"));
+        assert_eq!(
+            (wrong.what.as_str(), wrong.found.as_str()),
+            ("`recipe.epochs` has the wrong type", "\"ten\" (a text)")
+        );
         let wrong = field.check("recipe.epochs", &value("0")).unwrap_err();
-        assert_eq!((wrong.what.as_str(), wrong.accepted.as_str()), ("`recipe.epochs` is out of range", "an integer of at least 1"));
+        assert_eq!(
+            (wrong.what.as_str(), wrong.accepted.as_str()),
+            ("`recipe.epochs` is out of range", "an integer of at least 1")
+        );
     }
 }

@@ -1,15 +1,13 @@
 //! TOML -> experiment -> trials.
 //!
-//! [`parse`] takes the text apart, [`overrides`] applies `--set`, [`sweep`] multiplies the grids out, [`price`] says what each
+//! [`parse`] takes the text apart, [`overrides`] applies `--set`, [`sweep`] multiplies the grids out, [`resolve`] types the values, [`price`] says what each
 //! network costs, [`identity`] which trials are the same. [`keys`] lists every key with type, range and meaning.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::Context;
 use conv_core::Cost;
-use serde::Deserialize;
-use toml::{Table, Value};
+use toml::Table;
 
 pub mod error;
 pub mod field;
@@ -18,6 +16,7 @@ pub mod keys;
 pub mod overrides;
 pub mod parse;
 pub mod price;
+pub mod resolve;
 pub mod schema;
 pub mod sweep;
 
@@ -28,8 +27,8 @@ pub use schema::{
 
 use crate::methods;
 use error::{At, Complaint};
-use parse::{Document, Entry, find, insert};
-use sweep::Combination;
+use parse::{Document, find};
+use resolve::{file_name, layers, plain, resolve, short, varied};
 
 /// A checked experiment: what is to be trained, in order.
 #[derive(Clone, Debug)]
@@ -132,7 +131,8 @@ impl Experiment {
             }
         }
         if let Some(&index) = unmatched.first() {
-            let at = find(&document.layers[index].entries, "match").map_or(&document.layers[index].at, |entry| &entry.at);
+            let at =
+                find(&document.layers[index].entries, "match").map_or(&document.layers[index].at, |entry| &entry.at);
             let what = format!("no layer is called `{}`", layers[index].pattern);
             let accepted = "layer names as `harness cost` prints them; `*` stands for any run of characters";
             return Err(document.error(at, Complaint::new(what, "", accepted)).into());
@@ -176,20 +176,21 @@ impl Trial {
     /// method, `seed`, or a key of another section; anything else must be a part of the label. Aliases count.
     pub fn matches(&self, filter: &str) -> bool {
         let labels = || self.aliases.iter().chain([&self.label]);
-        if labels().any(|label| label.contains(filter)) {
-            return true;
-        }
-        filter.split(',').map(str::trim).all(|term| match term.split_once('=') {
-            Some(("method" | "method.name", name)) => {
-                labels().any(|label| label.split(' ').next() == Some(name))
-            }
-            Some(("seed", seed)) => self.config.seed.to_string() == seed,
-            Some((key, value)) => {
-                let word = format!("{}={value}", key.trim_start_matches("method."));
-                labels().any(|label| label.split(' ').any(|there| there == word)) || self.has(key, value)
-            }
-            None => labels().any(|label| label.contains(term)),
-        })
+        // With a value in it, only whole words: `c0=6` is not `c0=64`.
+        let part = |text: &str| match text.contains('=') {
+            true => labels().any(|label| format!(" {label} ").contains(&format!(" {text} "))),
+            false => labels().any(|label| label.contains(text)),
+        };
+        // As a whole first: labels can have commas in them.
+        part(filter)
+            || filter.split(',').map(str::trim).all(|term| match term.split_once('=') {
+                Some(("method" | "method.name", name)) => labels().any(|label| label.split(' ').next() == Some(name)),
+                Some(("seed", seed)) => self.config.seed.to_string() == seed,
+                Some((key, value)) => {
+                    part(&format!("{}={value}", key.trim_start_matches("method."))) || self.has(key, value)
+                }
+                None => part(term),
+            })
     }
 
     fn has(&self, key: &str, value: &str) -> bool {
@@ -222,134 +223,4 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Document, ExperimentErr
         overrides::apply(&mut document, assignment)?;
     }
     Ok(document)
-}
-
-/// The experiment's name, fit to be a folder's.
-fn file_name(document: &Document) -> Result<String, ExperimentError> {
-    let accepted = "name = \"...\" of letters, digits, `-`, `_` and `.`, not starting with `.`";
-    let Some(entry) = document.get("name") else {
-        return Err(document.error(&At::File, Complaint::new("the key `name` is missing", "", accepted)));
-    };
-    match entry.value.as_str() {
-        Some(name)
-            if !name.is_empty()
-                && !name.starts_with('.')
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) =>
-        {
-            Ok(name.into())
-        }
-        _ => {
-            let complaint = Complaint::new("`name` names a folder", field::describe(&entry.value), accepted);
-            Err(document.error(&entry.at, complaint))
-        }
-    }
-}
-
-/// `[[layer]]` blocks, checked.
-fn layers(document: &Document) -> Result<Vec<LayerOverride>, ExperimentError> {
-    let mut layers = Vec::new();
-    for block in &document.layers {
-        let mut table = Table::new();
-        for key in ["match", "method.name"] {
-            if find(&block.entries, key).is_none() {
-                let accepted = "match = \"layer3.*\" and method.name = \"vanilla\"";
-                let what = format!("the key `{key}` of [[layer]] is missing");
-                return Err(document.error(&block.at, Complaint::new(what, "", accepted)));
-            }
-        }
-        let name = find(&block.entries, "method.name").and_then(|entry| entry.value.as_str()).unwrap_or_default();
-        let fail = |entry: &Entry, complaint| document.error(&entry.at, complaint);
-        // The name first: what its options are depends on it.
-        let (first, rest): (Vec<_>, Vec<_>) = block.entries.iter().partition(|entry| entry.key == "method.name");
-        for entry in first.into_iter().chain(rest) {
-            keys::lookup(&entry.key, &[name], keys::LAYER_KEYS)
-                .and_then(|field| field.check(&entry.key, &entry.value))
-                .map_err(|complaint| fail(entry, complaint))?;
-            insert(&mut table, &entry.key, entry.value.clone());
-        }
-        let layer = table.try_into().map_err(|error: toml::de::Error| {
-            document.error(&block.at, Complaint::new(error.message(), "", "match and method.name"))
-        })?;
-        layers.push(layer);
-    }
-    Ok(layers)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sections {
-    dataset: DatasetConfig,
-    backbone: BackboneConfig,
-    method: MethodConfig,
-    #[serde(default)]
-    recipe: Recipe,
-    #[serde(default)]
-    protocol: Protocol,
-}
-
-/// One combination as a configuration (its seed still to be set) and protocol.
-fn resolve(
-    document: &Document,
-    combination: &Combination,
-    layers: &[LayerOverride],
-) -> anyhow::Result<(TrialConfig, Protocol)> {
-    let fail = |key: &str, complaint| {
-        let at = find(&combination.entries, key).map_or(&At::File, |entry| &entry.at);
-        document.error(at, complaint)
-    };
-    let mut table = Table::new();
-    insert(&mut table, "method.name", Value::String("vanilla".into()));
-    let sections = combination.entries.iter().filter(|entry| entry.key.contains('.') && !entry.key.starts_with("run."));
-    sections.for_each(|entry| insert(&mut table, &entry.key, entry.value.clone()));
-    for (key, example) in [("dataset.name", "cifar10"), ("backbone.name", "resnet20")] {
-        if find(&combination.entries, key).is_none() {
-            let accepted = format!("[{}] with name = \"{example}\"", key.split('.').next().unwrap_or_default());
-            let complaint = Complaint::new(format!("the key `{key}` is missing"), "", accepted);
-            return Err(fail(key, complaint.help("`harness datasets` and `harness backbones` list the names")).into());
-        }
-    }
-    let sections: Sections = table.try_into().context("a checked configuration was refused")?;
-    let Sections { dataset, backbone, method, recipe, protocol } = sections;
-    if recipe.warmup_epochs > recipe.epochs as f64 {
-        let what = "`recipe.warmup_epochs` is out of range";
-        let accepted = format!("at most recipe.epochs = {}", recipe.epochs);
-        return Err(fail("recipe.warmup_epochs", Complaint::new(what, recipe.warmup_epochs.to_string(), accepted)).into());
-    }
-    if let Err(error) = methods::resolve(&method) {
-        return Err(fail("method.name", Complaint::new(error.to_string(), "", "")).into());
-    }
-    let Protocol { validation, test, .. } = protocol;
-    let layers = layers.to_vec();
-    Ok((TrialConfig { dataset, backbone, method, layers, recipe, validation, test, seed: 0 }, protocol))
-}
-
-/// Keys outside of the method that differ between combinations: labels show them.
-fn varied(combinations: &[Combination]) -> Vec<String> {
-    let mut values: BTreeMap<&str, (String, bool, usize)> = BTreeMap::new();
-    for entry in combinations.iter().flat_map(|combination| &combination.entries) {
-        if entry.key.starts_with("method.") || entry.key == "protocol.seeds" {
-            continue;
-        }
-        let text = plain(&entry.value);
-        let seen = values.entry(&entry.key).or_insert_with(|| (text.clone(), false, 0));
-        seen.1 |= seen.0 != text;
-        seen.2 += 1;
-    }
-    let differs = |(_, (_, differs, count)): &(&str, (String, bool, usize))| *differs || *count < combinations.len();
-    values.into_iter().filter(differs).map(|(key, _)| key.to_string()).collect()
-}
-
-/// `recipe.lr` -> `lr`, `backbone.name` -> `backbone`.
-fn short(key: &str) -> &str {
-    match key.strip_suffix(".name") {
-        Some(section) => section,
-        None => key.rsplit('.').next().unwrap_or(key),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string().replace(' ', ""),
-    }
 }

@@ -136,8 +136,14 @@ fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(),
     }
     // An unknown method is reported where it is written, when the file is resolved.
     if used.iter().all(|name| methods::find(name).is_some()) && !used.iter().any(|name| has(name)) {
-        let used: Vec<&str> = used.iter().map(String::as_str).collect();
-        let complaint = methods::option_of(&used, option).err().unwrap_or_else(|| Complaint::new("no method", "", ""));
+        let mut options: Vec<&str> = Vec::new();
+        for field in used.iter().filter_map(|name| methods::find(name)).flat_map(|method| method.options) {
+            if !options.contains(&field.key) {
+                options.push(field.key);
+            }
+        }
+        used.dedup();
+        let complaint = Complaint::unknown(&format!("option of {}", used.join(", ")), option, &options);
         return Err(document.error(&entry.at, complaint));
     }
     Ok(())

@@ -50,8 +50,7 @@ impl Document {
     /// # Errors
     /// What is no TOML; unknown sections and keys; empty grids.
     pub fn parse(file: &str, text: &str) -> Result<Self, ExperimentError> {
-        let mut document =
-            Self { file: file.into(), text: text.into(), base: vec![], grids: vec![], layers: vec![] };
+        let mut document = Self { file: file.into(), text: text.into(), base: vec![], grids: vec![], layers: vec![] };
         let syntax = |error: toml::de::Error| {
             let at = error.span().map_or(At::File, |span| At::Line(line_of(text, &span)));
             document.error(&at, Complaint::new(error.message().replace('\n', ", "), "", "TOML 1.0"))
@@ -119,6 +118,11 @@ impl Document {
         if let (Value::Table(table), DeValue::Table(spans)) = (value, span.get_ref()) {
             flatten(&self.text, "", table, spans, &mut entries);
         }
+        // TOML gathers `method.a`, `recipe.b`, `method.c` by table; axes vary in the order in which they are written.
+        entries.sort_by_key(|entry| match entry.at {
+            At::Line(line) => line,
+            _ => 0,
+        });
         if entries.is_empty() {
             let accepted = match name {
                 "grid" => "at least one key, e.g. method.name = [\"vanilla\", \"compconv\"]",
@@ -164,7 +168,8 @@ impl Document {
         self.get("method.name").and_then(|entry| entry.value.as_str())
     }
 
-    /// The document as TOML: parsing it gives the same trials. Overrides are in it; comments are not.
+    /// The document as TOML: parsing it gives the same trials, in another order where a grid mixes
+    /// sections. Overrides are in it; comments are not.
     pub fn to_toml(&self) -> String {
         let mut root = Table::new();
         for entry in &self.base {

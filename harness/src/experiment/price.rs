@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use conv_core::{ConvMethod, Cost, Depth};
 
 use super::TrialConfig;
+use super::error::explain;
 use super::schema::DatasetConfig;
 use crate::backbones::{self, Layer, LayerKind, layer_cost};
 use crate::data::{self, Geometry};
@@ -84,7 +85,7 @@ pub fn geometry(config: &DatasetConfig) -> anyhow::Result<Geometry> {
 /// # Errors
 /// Data whose size cannot be told, a backbone that cannot take it, a method that cannot serve the backbone.
 pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
-    let blame = |key: &'static str| move |error: anyhow::Error| Unpriceable { key, why: format!("{error:#}") };
+    let blame = |key: &'static str| move |error: anyhow::Error| Unpriceable { key, why: explain(&error) };
     let method_error = |error: candle_core::Error| blame("method.name")(error.into());
     let geometry = geometry(&config.dataset).map_err(blame("dataset.name"))?;
     let methods = Methods::new(config).map_err(blame("method.name"))?;
@@ -92,7 +93,8 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     let mut backbone =
         backbones::by_name(&config.backbone, &geometry, methods.width()).map_err(blame("backbone.name"))?;
     let trained = backbone.layers();
-    let architecture = trained.iter().map(|layer| line(layer, &methods)).collect::<Result<_, _>>().map_err(method_error)?;
+    let architecture =
+        trained.iter().map(|layer| line(layer, &methods)).collect::<Result<_, _>>().map_err(method_error)?;
     if let Some(pruned) = methods.pruning() {
         let couplings = backbone.prunable();
         pruned.check(&couplings).map_err(method_error)?;

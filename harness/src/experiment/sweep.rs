@@ -125,7 +125,8 @@ fn axes(document: &Document, grid: &Block) -> Result<Vec<Vec<Entry>>, Experiment
 
 /// Sections and chosen values in one list, the method's options checked.
 fn combine(document: &Document, at: At, chosen: &[Entry]) -> Result<Combination, ExperimentError> {
-    let name = |entries: &[Entry]| find(entries, "method.name").and_then(|entry| entry.value.as_str().map(String::from));
+    let name =
+        |entries: &[Entry]| find(entries, "method.name").and_then(|entry| entry.value.as_str().map(String::from));
     let same_method = name(chosen).is_none() || name(chosen).as_deref() == document.base_method();
     let mut entries: Vec<Entry> = document
         .base
@@ -196,7 +197,8 @@ mod tests {
 
     #[test]
     fn options_stay_with_their_method() {
-        let all = sweep("[method]\nname = 'compconv'\nc0 = 32\n[[grid]]\nmethod.name = ['compconv', 'vanilla']").unwrap();
+        let all =
+            sweep("[method]\nname = 'compconv'\nc0 = 32\n[[grid]]\nmethod.name = ['compconv', 'vanilla']").unwrap();
         assert_eq!(all, ["method.c0=32 method.name=compconv", "method.name=vanilla"]);
         let all = sweep("[method]\nname = 'compconv'\nc0 = 32\n[[grid]]\nrecipe.lr = 0.2\nmethod.c0 = 8").unwrap();
         assert_eq!(all, ["method.name=compconv recipe.lr=0.2 method.c0=8"]);

@@ -1,1 +1,119 @@
 //! Tables and plots from result files; never trains.
+
+pub mod aggregate;
+pub mod plots;
+pub mod published;
+pub mod tables;
+
+mod layers;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::results::{RunFolder, write_atomic, write_frames};
+use aggregate::{Group, SHORT_SCHEDULE};
+
+/// Writes the report of all finished trials into the folder: `README.md`, `plots/*.svg` and `*.png`, and the frames it
+/// stands on (`results.csv`, `results.parquet`). Returns every path written, `README.md` first.
+///
+/// # Errors
+/// No finished trial; a result file that cannot be read (named); those of the file system.
+pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
+    let records = folder.records()?;
+    if records.is_empty() {
+        bail!("results {}: no trial is finished yet; there is nothing to report", folder.root().display());
+    }
+    let groups = aggregate::groups(&records);
+    let mut written = vec![folder.root().join("README.md")];
+    written.extend(write_frames(folder)?);
+
+    let plots_dir = folder.root().join("plots");
+    fs::create_dir_all(&plots_dir).with_context(|| format!("{}: the folder cannot be made", plots_dir.display()))?;
+    let mut page = format!("# {}\n\n{}", folder.name(), warnings(&groups));
+    let mut slugs = BTreeSet::new();
+    for group in &groups {
+        page += &format!("\n## {}\n\n{}", group.title(), tables::comparison(group));
+        for plot in plots::all(group, &slug(group, &mut slugs), |key| folder.epochs(key))? {
+            for (ending, bytes) in [("svg", plot.svg.as_bytes()), ("png", &plot.png)] {
+                let path = plots_dir.join(format!("{}.{ending}", plot.name));
+                write_atomic(&path, bytes)?;
+                written.push(path);
+            }
+            let name = &plot.name;
+            page += &format!("\n### {}\n\n[![{0}](plots/{name}.png)](plots/{name}.svg)\n", plot.title);
+        }
+        if let Some(table) = layers::table(group, |key| folder.costs(key))? {
+            page += &format!("\n### Where the MACs are\n\n{table}");
+        }
+        if let Some(published) = published::beside(group) {
+            page += &format!("\n### Published figures\n\n{published}");
+        }
+    }
+    page += &how(folder);
+    drop_stale(&plots_dir, &written)?;
+    write_atomic(&written[0], page.as_bytes())?;
+    Ok(written)
+}
+
+/// What a reader must know before the first number.
+fn warnings(groups: &[Group<'_>]) -> String {
+    let mut text = String::new();
+    let trained = || groups.iter().filter(|group| !group.cost_only());
+    if trained().any(|group| group.first().data.synthetic) {
+        text += "> **SYNTHETIC data**: procedural images stand in for real ones. The figures show that the machinery works, and \
+                 nothing about the methods.\n\n";
+    }
+    if trained().any(|group| group.first().config.recipe.epochs < SHORT_SCHEDULE) {
+        text += "> **Short schedule**: a first look, not a benchmark. Compact modules lose more than vanilla by training short.\n\n";
+    }
+    if groups.len() > 1 {
+        text += &format!(
+            "Results fall into {} groups by data, backbone and recipe; nothing compares across them.\n",
+            groups.len()
+        );
+    }
+    text
+}
+
+fn how(folder: &RunFolder) -> String {
+    let root = folder.root().display();
+    let name = folder.name();
+    format!(
+        "\n## How this was made\n\n\
+         [`experiment.toml`](experiment.toml) is the experiment `{name}` with every default written out. Again, from the start or from \
+         where it stopped, and the report alone:\n\n\
+         ```\ncargo run -p harness -- {root}/experiment.toml --output {root}\ncargo run -p harness -- report {root}\n```\n\n\
+         Every trial with every option, exact counts and its environment stamp is a row of [`results.csv`](results.csv) and \
+         `results.parquet`; `trials/` holds each one's configuration, log by epoch, result and weights. Code and machine stand \
+         under each table.\n"
+    )
+}
+
+/// Start of a group's file names, e.g. `resnet20-cifar10`; unique in the folder.
+fn slug(group: &Group<'_>, taken: &mut BTreeSet<String>) -> String {
+    let record = group.first();
+    let data = if record.data.synthetic && !group.cost_only() { "synthetic" } else { &record.config.dataset.name };
+    let base = format!("{}-{data}", record.config.backbone.name);
+    let numbered = (2..).map(|number| format!("{base}-{number}"));
+    let slug = std::iter::once(base.clone()).chain(numbered).find(|slug| !taken.contains(slug)).unwrap_or(base);
+    taken.insert(slug.clone());
+    slug
+}
+
+/// Removes plots of an earlier report that this one did not draw.
+fn drop_stale(plots: &std::path::Path, written: &[PathBuf]) -> Result<()> {
+    let stale = || -> std::io::Result<()> {
+        for entry in fs::read_dir(plots)? {
+            let path = entry?.path();
+            let drawn = path.extension().is_some_and(|ending| ending == "svg" || ending == "png");
+            if drawn && !written.contains(&path) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    };
+    stale().with_context(|| format!("{}: old plots cannot be removed", plots.display()))
+}

@@ -135,7 +135,10 @@ impl RunFolder {
             bytes => bytes.with_context(|| format!("{}: cannot be read", path.display()))?,
         };
         let record: TrialRecord = serde_json::from_slice(&bytes).with_context(|| {
-            format!("{}: is not a readable result; delete this file and run again to make the trial anew", path.display())
+            format!(
+                "{}: is not a readable result; delete this file and run again to make the trial anew",
+                path.display()
+            )
         })?;
         if record.key != key {
             bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.key);

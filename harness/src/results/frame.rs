@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use polars::prelude::*;
+use anyhow::{Context as _, Result};
+use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 use serde::Serialize;
 use toml::Value;
 

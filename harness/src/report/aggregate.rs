@@ -1,0 +1,294 @@
+//! Trials -> groups that may be compared -> rows over seeds.
+
+use std::collections::BTreeMap;
+
+use crate::results::TrialRecord;
+
+/// Schedules below this many epochs are called short: the literature's run 160 to 400 (paper.md, section 4).
+pub const SHORT_SCHEDULE: usize = 100;
+
+/// Mean and spread of a quantity over seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// Number of values.
+    pub n: usize,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Sample standard deviation (n - 1 in the denominator); none for a single value.
+    pub deviation: Option<f64>,
+}
+
+impl Summary {
+    /// None of no values.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len();
+        if n == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let deviation = (n >= 2).then(|| (squares / (n - 1) as f64).sqrt());
+        Some(Self { n, mean, deviation })
+    }
+
+    /// 95 % confidence interval of the mean (Student t, two-sided); none for a single value.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        let half = student_t(self.n - 1) * self.deviation? / (self.n as f64).sqrt();
+        Some((self.mean - half, self.mean + half))
+    }
+}
+
+/// 97.5 % quantile of Student's t with `freedom` degrees of freedom; beyond the table the next smaller entry, which
+/// makes intervals too wide rather than too narrow.
+fn student_t(freedom: usize) -> f64 {
+    const TABLE: [(usize, f64); 19] = [
+        (1, 12.706),
+        (2, 4.303),
+        (3, 3.182),
+        (4, 2.776),
+        (5, 2.571),
+        (6, 2.447),
+        (7, 2.365),
+        (8, 2.306),
+        (9, 2.262),
+        (10, 2.228),
+        (12, 2.179),
+        (14, 2.145),
+        (16, 2.120),
+        (18, 2.101),
+        (20, 2.086),
+        (25, 2.060),
+        (30, 2.042),
+        (60, 2.000),
+        (120, 1.980),
+    ];
+    TABLE.iter().rev().find(|(least, _)| *least <= freedom).map_or(f64::INFINITY, |(_, t)| *t)
+}
+
+/// Which split an accuracy was measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Carved from the training set.
+    Validation,
+    /// Read once, at the end.
+    Test,
+}
+
+impl Split {
+    /// As captions and axes say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+
+    /// Top-1 of a trial in percent; none where nothing was trained or the split was not read.
+    fn top1(self, record: &TrialRecord) -> Option<f64> {
+        let evaluation = match self {
+            Self::Validation => Some(record.validation),
+            Self::Test => record.test,
+        };
+        evaluation.filter(|_| !record.cost_only()).map(|evaluation| 100.0 * evaluation.top1)
+    }
+}
+
+/// One setting, over its seeds.
+#[derive(Clone, Debug)]
+pub struct Row<'a> {
+    /// Method and options, unique within the group.
+    pub label: String,
+    /// Its trials by ascending seed; never empty.
+    pub trials: Vec<&'a TrialRecord>,
+}
+
+impl<'a> Row<'a> {
+    /// A trial that stands for the row in everything seeds do not change.
+    pub fn first(&self) -> &'a TrialRecord {
+        self.trials[0]
+    }
+
+    /// The method's name.
+    pub fn method(&self) -> &'a str {
+        &self.first().config.method.name
+    }
+
+    /// Whether this network is the uncompressed one, under whatever name it was trained.
+    pub fn is_vanilla(&self) -> bool {
+        let record = self.first();
+        (record.config.method.name == "vanilla" && record.config.layers.is_empty())
+            || record.aliases.iter().any(|alias| alias == "vanilla")
+    }
+
+    /// Parameters; the rounded mean where a method lets seeds decide the widths.
+    pub fn params(&self) -> u64 {
+        self.mean(|record| record.params)
+    }
+
+    /// Multiply-accumulates per image; the rounded mean where a method lets seeds decide the widths.
+    pub fn macs(&self) -> u64 {
+        self.mean(|record| record.macs)
+    }
+
+    /// Top-1 in percent over seeds; none unless every trial has it.
+    pub fn top1(&self, split: Split) -> Option<Summary> {
+        let values: Option<Vec<f64>> = self.trials.iter().map(|record| split.top1(record)).collect();
+        Summary::of(&values?)
+    }
+
+    /// Mean training speed in images per second; none where nothing was trained.
+    pub fn images_per_second(&self) -> Option<f64> {
+        let speeds: Vec<f64> = self.trials.iter().filter(|r| !r.cost_only()).map(|r| r.images_per_second).collect();
+        Some(Summary::of(&speeds)?.mean)
+    }
+
+    /// Difference in top-1 to `other` in percentage points, trial by trial over the seeds that both have: seeds share the
+    /// order of the data, so that pairs vary less than their members. None without a common seed.
+    pub fn difference(&self, other: &Row<'_>, split: Split) -> Option<Summary> {
+        let values: Vec<f64> = self
+            .trials
+            .iter()
+            .filter_map(|mine| {
+                let theirs = other.trials.iter().find(|record| record.config.seed == mine.config.seed)?;
+                Some(split.top1(mine)? - split.top1(theirs)?)
+            })
+            .collect();
+        Summary::of(&values)
+    }
+
+    /// Its seeds, ascending.
+    pub fn seeds(&self) -> Vec<u64> {
+        self.trials.iter().map(|record| record.config.seed).collect()
+    }
+
+    fn mean(&self, value: impl Fn(&TrialRecord) -> u64) -> u64 {
+        let total: u128 = self.trials.iter().map(|record| u128::from(value(record))).sum();
+        let n = self.trials.len() as u128;
+        ((total + n / 2) / n) as u64
+    }
+}
+
+/// Rows that may stand in one table: same data, same backbone, same recipe.
+#[derive(Clone, Debug)]
+pub struct Group<'a> {
+    /// Vanilla first, then by method, each from the largest to the smallest network.
+    pub rows: Vec<Row<'a>>,
+}
+
+impl<'a> Group<'a> {
+    /// A trial that stands for the group in what all its trials share: data, backbone, recipe.
+    pub fn first(&self) -> &'a TrialRecord {
+        self.rows[0].first()
+    }
+
+    /// Every trial.
+    pub fn trials(&self) -> impl Iterator<Item = &'a TrialRecord> + '_ {
+        self.rows.iter().flat_map(|row| row.trials.iter().copied())
+    }
+
+    /// The uncompressed network, if it is there.
+    pub fn vanilla(&self) -> Option<&Row<'a>> {
+        self.rows.iter().find(|row| row.is_vanilla())
+    }
+
+    /// Whether nothing was trained.
+    pub fn cost_only(&self) -> bool {
+        self.first().cost_only()
+    }
+
+    /// The split that differences and plots are about: test, if every trial has read it.
+    pub fn split(&self) -> Split {
+        if self.rows.iter().all(|row| row.top1(Split::Test).is_some()) { Split::Test } else { Split::Validation }
+    }
+
+    /// `resnet20` as `ResNet-20`, with VGG's head where it is not the usual one.
+    pub fn backbone(&self) -> String {
+        let config = &self.first().config.backbone;
+        let name = [("resnet", "ResNet-"), ("vgg", "VGG-"), ("mobilenet", "MobileNet")]
+            .iter()
+            .find_map(|(prefix, shown)| Some(format!("{shown}{}", config.name.strip_prefix(prefix)?)))
+            .unwrap_or_else(|| config.name.clone());
+        let mlp = config.name.starts_with("vgg") && config.head == crate::experiment::Head::Mlp;
+        if mlp { format!("{name} (mlp head)") } else { name }
+    }
+
+    /// The data's label; procedural data says so, whatever its label.
+    pub fn data(&self) -> String {
+        let data = &self.first().data;
+        if data.synthetic && !data.label.contains("SYNTHETIC") {
+            format!("SYNTHETIC ({})", data.label)
+        } else {
+            data.label.clone()
+        }
+    }
+
+    /// Backbone, data, and the schedule where it is short: the title of table and plots.
+    pub fn title(&self) -> String {
+        let (backbone, data, record) = (self.backbone(), self.data(), self.first());
+        match record.config.recipe.epochs {
+            0 => format!("{backbone} ({data}): cost only"),
+            1 => format!("{backbone} on {data}: short schedule (1 epoch)"),
+            epochs if epochs < SHORT_SCHEDULE => format!("{backbone} on {data}: short schedule ({epochs} epochs)"),
+            epochs => format!("{backbone} on {data} ({epochs} epochs)"),
+        }
+    }
+}
+
+/// Sorts trials into groups that may be compared, and each into rows over seeds. Nothing mixes data or recipes; only the
+/// fine-tuning of methods that prune may differ within a group (tables show the epochs then).
+pub fn groups(records: &[TrialRecord]) -> Vec<Group<'_>> {
+    let mut groups: BTreeMap<String, BTreeMap<String, Vec<&TrialRecord>>> = BTreeMap::new();
+    for record in records {
+        groups.entry(comparable(record)).or_default().entry(setting(record)).or_default().push(record);
+    }
+    groups.into_values().map(|settings| Group { rows: rows(settings) }).collect()
+}
+
+fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = settings
+        .into_values()
+        .map(|mut trials| {
+            trials.sort_by_key(|record| record.config.seed);
+            Row { label: trials[0].label.clone(), trials }
+        })
+        .collect();
+    let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
+    for row in &mut rows {
+        if labels.iter().filter(|label| **label == row.label).count() > 1 {
+            row.label = format!("{} ({})", row.label, row.first().replaced);
+        }
+    }
+    // Paper style: the reference first, the controls, the rivals, the method under study last.
+    let place = |row: &Row<'_>| match row.method() {
+        _ if row.is_vanilla() => 0,
+        "thin" => 1,
+        "compconv" => 3,
+        _ => 2,
+    };
+    rows.sort_by_cached_key(|row| {
+        let size = (u64::MAX - row.macs(), u64::MAX - row.params());
+        (place(row), row.method().to_owned(), size, row.label.clone())
+    });
+    rows
+}
+
+/// What trials must share to be compared at all.
+fn comparable(record: &TrialRecord) -> String {
+    let config = &record.config;
+    let mut recipe = config.recipe.clone();
+    (recipe.finetune_epochs, recipe.finetune_lr) = (0, 0.0);
+    let network = format!("{}|{}|{:?}", record.data.label, config.backbone.name, config.backbone.head);
+    if record.cost_only() {
+        return format!("{network}|{}|cost", config.dataset.name);
+    }
+    format!(
+        "{network}|{}|{}|{}|{}|{recipe:?}",
+        record.data.fingerprint, config.dataset.augment, config.validation, record.train_images
+    )
+}
+
+/// What distinguishes rows: everything that decides a network and its training, but the seed.
+fn setting(record: &TrialRecord) -> String {
+    let config = &record.config;
+    format!("{}|{}|{:?}|{:?}|{:?}", record.label, record.replaced, config.method, config.layers, config.recipe)
+}

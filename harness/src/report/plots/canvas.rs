@@ -1,0 +1,268 @@
+//! Fonts, colours and marks that all plots share; positions are pixels.
+
+use std::ops::Range;
+
+use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::Drawn;
+use crate::report::aggregate::Row;
+
+/// Size of ordinary text, in pixels.
+pub const TEXT: u32 = 20;
+/// Grid lines, leaders and references.
+pub const GREY: RGBColor = RGBColor(150, 150, 150);
+/// Secondary text.
+pub const DIM: RGBColor = RGBColor(90, 90, 90);
+const FAMILY: &str = "sans-serif";
+
+/// Registers the font that comes with the binary: no machine needs to have any.
+pub fn register_fonts() -> Result<()> {
+    plotters::style::register_font(FAMILY, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| anyhow!("the embedded font cannot be read"))
+}
+
+/// A style for text of that size and colour, anchored as said.
+pub fn style(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
+    let mut style = TextStyle::from((FAMILY, size).into_font()).pos(Pos::new(h, v));
+    style.color = plotters::style::Color::to_backend_color(&color);
+    style
+}
+
+/// Okabe and Ito's palette, which people with any colour vision can tell apart; a method keeps its colour in every plot.
+pub fn color(method: &str) -> RGBColor {
+    match method {
+        "vanilla" => RGBColor(0, 0, 0),
+        "thin" => RGBColor(230, 159, 0),
+        "depthwise" => RGBColor(86, 180, 233),
+        "ghost" => RGBColor(0, 158, 115),
+        "pruned" => RGBColor(204, 121, 167),
+        "compconv" => RGBColor(213, 94, 0),
+        _ => RGBColor(0, 114, 178),
+    }
+}
+
+/// Mixes a colour with white; `share` of white in [0, 1].
+pub fn lighten(RGBColor(r, g, b): RGBColor, share: f64) -> RGBColor {
+    let mix = |channel: u8| (f64::from(channel) + (255.0 - f64::from(channel)) * share) as u8;
+    RGBColor(mix(r), mix(g), mix(b))
+}
+
+/// A row's colour: vanilla's under whatever name it was trained.
+pub fn row_color(row: &Row<'_>) -> RGBColor {
+    color(if row.is_vanilla() { "vanilla" } else { row.method() })
+}
+
+/// Title and what needs saying about it, top left; long lines shrink to fit.
+pub fn heading<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, title: &str, subtitle: &str) -> Drawn<DB> {
+    let room = f64::from(area.dim_in_pixel().0) - 48.0;
+    for (text, size, color, y) in [(title, 30, BLACK, 16), (subtitle, TEXT, DIM, 56)] {
+        let width = f64::from(area.estimate_text_size(text, &style(size, color, HPos::Left, VPos::Top))?.0);
+        let size = if width > room { (f64::from(size) * room / width) as u32 } else { size };
+        area.draw_text(text, &style(size, color, HPos::Left, VPos::Top), (24, y))?;
+    }
+    Ok(())
+}
+
+/// One direction of a coordinate system.
+pub struct Axis {
+    /// What is shown.
+    pub range: Range<f64>,
+    /// Where values are written.
+    pub ticks: Vec<f64>,
+    /// What, and in which unit.
+    pub title: String,
+    /// How values are written.
+    pub format: Box<dyn Fn(f64) -> String>,
+}
+
+impl Axis {
+    /// An axis over all values with some air, ticks at round numbers.
+    pub fn over(values: impl Iterator<Item = f64> + Clone, title: &str) -> Self {
+        let low = values.clone().fold(f64::INFINITY, f64::min);
+        let high = values.fold(f64::NEG_INFINITY, f64::max);
+        let air = (0.08 * (high - low)).max(0.5);
+        Self::round(low - air..high + air, title)
+    }
+
+    /// An axis over a range, ticks at round numbers.
+    pub fn round(range: Range<f64>, title: &str) -> Self {
+        let rough = (range.end - range.start) / 7.0;
+        let power = 10f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].iter().map(|n| n * power).find(|step| *step >= rough).unwrap_or(rough);
+        let first = (range.start / step).ceil() as i64;
+        let ticks = (first..).map(|n| n as f64 * step).take_while(|tick| *tick <= range.end).collect();
+        let decimals = (-step.log10().floor()).max(0.0) as usize;
+        Self { range, ticks, title: title.to_owned(), format: Box::new(move |value| format!("{value:.decimals$}")) }
+    }
+
+    /// An axis of named places 0, 1, 2, ...
+    pub fn places(names: Vec<String>, title: &str) -> Self {
+        let ticks = (0..names.len()).map(|place| place as f64).collect();
+        let range = -0.5..names.len() as f64 - 0.5;
+        let format = move |value: f64| names.get(value.round() as usize).cloned().unwrap_or_default();
+        Self { range, ticks, title: title.to_owned(), format: Box::new(format) }
+    }
+}
+
+/// Draws axes with a light grid, and gives the map from values to pixels with the pixels of the plotting area.
+pub fn axes<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    margin: [i32; 4],
+    x: &Axis,
+    y: &Axis,
+) -> Drawn<DB, Frame> {
+    let [top, right, bottom, left] = margin;
+    let (width, height) = area.dim_in_pixel();
+    let frame = Frame {
+        x: x.range.clone(),
+        y: y.range.clone(),
+        left,
+        right: width as i32 - right,
+        top,
+        bottom: height as i32 - bottom,
+    };
+    let grid = RGBColor(228, 228, 228);
+    for tick in &x.ticks {
+        let at = frame.at(*tick, frame.y.start).0;
+        line(area, (at, frame.top), (at, frame.bottom), grid, 1)?;
+        area.draw_text(&(x.format)(*tick), &style(TEXT, BLACK, HPos::Center, VPos::Top), (at, frame.bottom + 10))?;
+    }
+    for tick in &y.ticks {
+        let at = frame.at(frame.x.start, *tick).1;
+        line(area, (frame.left, at), (frame.right, at), grid, 1)?;
+        area.draw_text(&(y.format)(*tick), &style(TEXT, BLACK, HPos::Right, VPos::Center), (frame.left - 10, at))?;
+    }
+    line(area, (frame.left, frame.bottom), (frame.right, frame.bottom), BLACK, 1)?;
+    line(area, (frame.left, frame.top), (frame.left, frame.bottom), BLACK, 1)?;
+    let middle = (frame.left + frame.right) / 2;
+    area.draw_text(&x.title, &style(TEXT, BLACK, HPos::Center, VPos::Top), (middle, frame.bottom + 42))?;
+    // Above the axis: read without turning the head.
+    area.draw_text(&y.title, &style(TEXT, BLACK, HPos::Left, VPos::Bottom), (24.min(frame.left), frame.top - 14))?;
+    Ok(frame)
+}
+
+/// The map from values to pixels.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    x: Range<f64>,
+    y: Range<f64>,
+    /// Pixel column of the smallest x.
+    pub left: i32,
+    /// Pixel column of the largest x.
+    pub right: i32,
+    /// Pixel row of the largest y.
+    pub top: i32,
+    /// Pixel row of the smallest y.
+    pub bottom: i32,
+}
+
+impl Frame {
+    /// The pixel of a value.
+    pub fn at(&self, x: f64, y: f64) -> (i32, i32) {
+        let map = |value: f64, from: &Range<f64>, low: i32, high: i32| {
+            let share = (value - from.start) / (from.end - from.start);
+            low + (share * f64::from(high - low)).round() as i32
+        };
+        (map(x, &self.x, self.left, self.right), map(y, &self.y, self.bottom, self.top))
+    }
+}
+
+/// A straight line.
+pub fn line<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    from: (i32, i32),
+    to: (i32, i32),
+    color: RGBColor,
+    width: u32,
+) -> Drawn<DB> {
+    area.draw(&PathElement::new(vec![from, to], color.stroke_width(width)))
+}
+
+/// A line through points, in strokes of `dash` pixels on and off; 0 draws it through.
+pub fn polyline<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    points: &[(i32, i32)],
+    color: RGBColor,
+    width: u32,
+    dash: u32,
+) -> Drawn<DB> {
+    if dash == 0 {
+        return area.draw(&PathElement::new(points.to_vec(), color.stroke_width(width)));
+    }
+    // Pixels along the line so far: strokes go on around corners.
+    let mut travelled = 0.0;
+    for pair in points.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let (dx, dy) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
+        let length = dx.hypot(dy);
+        let at = |along: f64| {
+            let share = (along / length).clamp(0.0, 1.0);
+            (from.0 + (dx * share).round() as i32, from.1 + (dy * share).round() as i32)
+        };
+        let period = 2.0 * f64::from(dash);
+        let mut start = -(travelled % period);
+        while start < length {
+            let end = start + f64::from(dash);
+            if end > 0.0 {
+                line(area, at(start), at(end), color, width)?;
+            }
+            start += period;
+        }
+        travelled += length;
+    }
+    Ok(())
+}
+
+/// A vertical error bar around `y`, between the pixels `low` and `high`.
+pub fn error_bar<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    x: i32,
+    (low, high): (i32, i32),
+    color: RGBColor,
+) -> Drawn<DB> {
+    line(area, (x, low), (x, high), color, 2)?;
+    for y in [low, high] {
+        line(area, (x - 6, y), (x + 6, y), color, 2)?;
+    }
+    Ok(())
+}
+
+/// The mark of a method: a shape beside the colour, so that neither has to be told apart alone.
+pub fn mark<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    (x, y): (i32, i32),
+    method: &str,
+    color: RGBColor,
+) -> Drawn<DB> {
+    let polygon: &[(i32, i32)] = match method {
+        "vanilla" => &[(-8, -8), (8, -8), (8, 8), (-8, 8)],
+        "thin" => &[(0, -11), (10, 8), (-10, 8)],
+        "ghost" => &[(0, -11), (11, 0), (0, 11), (-11, 0)],
+        "depthwise" => &[(0, 11), (10, -8), (-10, -8)],
+        "pruned" => &[
+            (-3, -9),
+            (3, -9),
+            (3, -3),
+            (9, -3),
+            (9, 3),
+            (3, 3),
+            (3, 9),
+            (-3, 9),
+            (-3, 3),
+            (-9, 3),
+            (-9, -3),
+            (-3, -3),
+        ],
+        _ => return area.draw(&Circle::new((x, y), 9, color.filled())),
+    };
+    let points: Vec<_> = polygon.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
+    area.draw(&Polygon::new(points, color.filled()))
+}
+
+/// A row's mark: vanilla's under whatever name it was trained.
+pub fn row_mark<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, at: (i32, i32), row: &Row<'_>) -> Drawn<DB> {
+    mark(area, at, if row.is_vanilla() { "vanilla" } else { row.method() }, row_color(row))
+}

@@ -1,0 +1,177 @@
+//! Accuracy over MACs, with the Pareto front.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::canvas::{self, Axis, DIM, GREY};
+use super::labels::{self, Rect};
+use super::{Drawn, Figure};
+use crate::report::aggregate::{Group, Split, Summary};
+use crate::report::tables::quantity;
+
+/// Indices of the points that no other beats, cheapest first: nothing at most as dear is at least as accurate, but for
+/// points that equal it in both.
+pub fn pareto(points: &[(u64, f64)]) -> Vec<usize> {
+    let beats = |(cost, accuracy): (u64, f64), (dearer, lesser): (u64, f64)| {
+        cost <= dearer && accuracy >= lesser && (cost < dearer || accuracy > lesser)
+    };
+    let mut front: Vec<usize> =
+        (0..points.len()).filter(|n| !points.iter().any(|other| beats(*other, points[*n]))).collect();
+    front.sort_by_key(|n| points[*n].0);
+    front
+}
+
+/// One point a row.
+pub(super) struct AccuracyOverMacs<'g> {
+    group: &'g Group<'g>,
+    split: Split,
+    points: Vec<(u64, Summary)>,
+}
+
+impl<'g> AccuracyOverMacs<'g> {
+    /// None for fewer than two rows.
+    pub fn of(group: &'g Group<'g>) -> Option<Self> {
+        let split = group.split();
+        let points: Option<Vec<_>> = group.rows.iter().map(|row| Some((row.macs(), row.top1(split)?))).collect();
+        points.filter(|points| points.len() >= 2).map(|points| Self { group, split, points })
+    }
+}
+
+impl Figure for AccuracyOverMacs<'_> {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        let front = pareto(&self.points.iter().map(|(macs, top1)| (*macs, top1.mean)).collect::<Vec<_>>());
+        let spread = match self.points.iter().map(|(_, top1)| top1.n).max() {
+            Some(n) if n > 1 => format!("mean over seeds, bars: sample standard deviation (up to {n} seeds)"),
+            _ => "one seed, no spread known".into(),
+        };
+        let subtitle = format!("Top-1 on {}, {spread}. Dashed: Pareto front of the means", self.split.name());
+        canvas::heading(area, &self.group.title(), &subtitle)?;
+
+        let logs: Vec<f64> = self.points.iter().map(|(macs, _)| (*macs as f64).log10()).collect();
+        let x = log_axis(&logs, "Multiply-accumulates per image (log scale)");
+        let ends = |(_, top1): &(u64, Summary)| {
+            let deviation = top1.deviation.unwrap_or(0.0);
+            [top1.mean - deviation, top1.mean + deviation]
+        };
+        let y = Axis::over(
+            self.points.iter().flat_map(ends),
+            &format!("{} accuracy, top-1 (%)", capital(self.split.name())),
+        );
+        let frame = canvas::axes(area, [130, 30, 84, 84], &x, &y)?;
+
+        let pixels: Vec<(i32, i32)> =
+            logs.iter().zip(&self.points).map(|(log, (_, top1))| frame.at(*log, top1.mean)).collect();
+        // A staircase: up to the next point, the one before is the best there is.
+        let mut stairs = Vec::new();
+        for pair in front.windows(2) {
+            let (from, to) = (pixels[pair[0]], pixels[pair[1]]);
+            stairs.extend([from, (to.0, from.1), to]);
+        }
+        if !stairs.is_empty() {
+            canvas::polyline(area, &stairs, GREY, 2, 7)?;
+        }
+        let mut obstacles = Vec::new();
+        let real = |(x, y): (i32, i32)| (f64::from(x), f64::from(y));
+        for pair in stairs.windows(2) {
+            let ((ax, ay), (bx, by)) = (real(pair[0]), real(pair[1]));
+            obstacles.push(Rect {
+                left: ax.min(bx) - 1.0,
+                top: ay.min(by) - 1.0,
+                right: ax.max(bx) + 1.0,
+                bottom: ay.max(by) + 1.0,
+            });
+        }
+        for ((row, at), point) in self.group.rows.iter().zip(&pixels).zip(&self.points) {
+            obstacles.push(Rect::around(real(*at), 12.0, 12.0));
+            if point.1.deviation.is_some() {
+                let [low, high] = ends(point).map(|value| frame.at(0.0, value).1);
+                canvas::error_bar(area, at.0, (low, high), canvas::lighten(canvas::row_color(row), 0.3))?;
+                let (x, low, high) = (f64::from(at.0), f64::from(low), f64::from(high));
+                obstacles.push(Rect { left: x - 6.0, top: high, right: x + 6.0, bottom: low });
+            }
+        }
+        let text = canvas::style(canvas::TEXT, BLACK, HPos::Center, VPos::Center);
+        let mut sizes = Vec::new();
+        for row in &self.group.rows {
+            let (width, _) = area.estimate_text_size(&row.label, &text)?;
+            sizes.push((f64::from(width) + 6.0, f64::from(canvas::TEXT) + 2.0));
+        }
+        let bounds = Rect {
+            left: f64::from(frame.left) + 2.0,
+            top: f64::from(frame.top) + 2.0,
+            right: f64::from(frame.right) - 2.0,
+            bottom: f64::from(frame.bottom) - 2.0,
+        };
+        let places = labels::place(&pixels.iter().map(|at| real(*at)).collect::<Vec<_>>(), &sizes, &obstacles, &bounds);
+        for (at, place) in pixels.iter().zip(&places) {
+            let (x, y) = place.nearest(real(*at));
+            if (x - f64::from(at.0)).hypot(y - f64::from(at.1)) > 20.0 {
+                canvas::line(area, *at, (x as i32, y as i32), GREY, 1)?;
+            }
+        }
+        for ((row, at), place) in self.group.rows.iter().zip(&pixels).zip(&places) {
+            canvas::row_mark(area, *at, row)?;
+            let center = ((place.left + place.right) / 2.0, (place.top + place.bottom) / 2.0);
+            area.draw_text(&row.label, &text, (center.0 as i32, center.1 as i32))?;
+        }
+        let note = canvas::style(17, DIM, HPos::Right, VPos::Bottom);
+        area.draw_text("up and left is better", &note, (frame.right, frame.top - 14))
+    }
+}
+
+/// A logarithmic axis over exponents of 10, ticks at 1, 2, 5 or finer.
+fn log_axis(logs: &[f64], title: &str) -> Axis {
+    let low = logs.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Room at both sides for labels.
+    let air = (0.1 * (high - low)).max(0.05);
+    let range = low - air..high + air;
+    let steps: [&[f64]; 3] = [
+        &[1.0, 2.0, 5.0],
+        &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0],
+        &[1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 9.5],
+    ];
+    let ticks = |steps: &[f64]| -> Vec<f64> {
+        let decades = range.start.floor() as i32..=range.end.floor() as i32;
+        let all = decades.flat_map(|decade| steps.iter().map(move |step| f64::from(decade) + step.log10()));
+        all.filter(|tick| range.contains(tick)).collect()
+    };
+    let ticks =
+        steps.iter().map(|steps| ticks(steps)).find(|ticks| ticks.len() >= 4).unwrap_or_else(|| ticks(steps[2]));
+    let format = |value: f64| trim(&quantity(10f64.powf(value).round() as u64));
+    Axis { range, ticks, title: title.to_owned(), format: Box::new(format) }
+}
+
+/// `20.00M` as `20M`.
+pub(super) fn trim(quantity: &str) -> String {
+    let unit = quantity.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = &quantity[..quantity.len() - unit.len()];
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    format!("{number}{unit}")
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_leaves_out_what_is_beaten() {
+        // 0 is beaten by 1 (cheaper and better), 4 by 3 (same cost, better); 5 equals 3 in both.
+        let points = [(50, 60.0), (40, 61.0), (10, 40.0), (20, 55.0), (20, 50.0), (20, 55.0), (90, 61.0)];
+        assert_eq!(pareto(&points), [2, 3, 5, 1]);
+        assert_eq!(pareto(&[]), [0usize; 0]);
+    }
+
+    #[test]
+    fn log_ticks_are_round_and_enough() {
+        let axis = log_axis(&[7.2e6f64.log10(), 40.8e6f64.log10()], "");
+        let written: Vec<String> = axis.ticks.iter().map(|tick| (axis.format)(*tick)).collect();
+        assert_eq!(written, ["8M", "10M", "15M", "20M", "30M", "40M"]);
+    }
+}

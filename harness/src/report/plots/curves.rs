@@ -1,0 +1,106 @@
+//! Learning curves: validation accuracy by epoch, mean over seeds.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::canvas::{self, Axis, GREY};
+use super::{Drawn, Figure, labels};
+use crate::report::aggregate::{Group, Row};
+use crate::train::EpochLog;
+
+/// One line a row.
+pub(super) struct LearningCurves<'g> {
+    group: &'g Group<'g>,
+    /// Row, and its mean accuracy in percent at each epoch.
+    curves: Vec<(&'g Row<'g>, Vec<(usize, f64)>)>,
+    finetuned: bool,
+}
+
+impl<'g> LearningCurves<'g> {
+    /// None where no trial logged two epochs.
+    pub fn of(group: &'g Group<'g>, epochs: impl Fn(&str) -> Result<Vec<EpochLog>>) -> Result<Option<Self>> {
+        let mut curves = Vec::new();
+        let mut finetuned = false;
+        for row in &group.rows {
+            let mut by_epoch: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+            for trial in &row.trials {
+                for log in epochs(&trial.key)? {
+                    by_epoch.entry(log.epoch).or_default().push(100.0 * log.validation_accuracy);
+                    finetuned |= log.phase == "finetune";
+                }
+            }
+            // A mean over fewer seeds than its neighbours' would be a kink that is not there.
+            let mean = |(epoch, values): (usize, Vec<f64>)| {
+                (values.len() == row.trials.len()).then(|| (epoch, values.iter().sum::<f64>() / values.len() as f64))
+            };
+            let curve: Vec<_> = by_epoch.into_iter().filter_map(mean).collect();
+            if curve.len() >= 2 {
+                curves.push((row, curve));
+            }
+        }
+        Ok((!curves.is_empty()).then_some(Self { group, curves, finetuned }))
+    }
+}
+
+impl Figure for LearningCurves<'_> {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        let mut subtitle = "Top-1 on validation after each epoch".to_owned();
+        if self.curves.iter().any(|(row, _)| row.trials.len() > 1) {
+            subtitle += ", mean over seeds";
+        }
+        if self.finetuned {
+            subtitle += ". Where a network is cut, its curve goes on with the fine-tuning";
+        }
+        canvas::heading(area, &self.group.title(), &subtitle)?;
+
+        let text = canvas::style(canvas::TEXT, BLACK, HPos::Left, VPos::Center);
+        let mut widest = 0;
+        for (row, _) in &self.curves {
+            widest = widest.max(area.estimate_text_size(&row.label, &text)?.0 as i32);
+        }
+        let last = self.curves.iter().filter_map(|(_, curve)| Some(curve.last()?.0)).max().unwrap_or(1);
+        let step = last.div_ceil(12).max(1);
+        let x = Axis {
+            range: 1.0..last as f64,
+            ticks: (1..=last).filter(|epoch| *epoch == 1 || epoch % step == 0).map(|epoch| epoch as f64).collect(),
+            title: "Epoch".into(),
+            format: Box::new(|epoch| format!("{epoch:.0}")),
+        };
+        let values = self.curves.iter().flat_map(|(_, curve)| curve.iter().map(|(_, top1)| *top1));
+        let y = Axis::over(values, "Validation accuracy, top-1 (%)");
+        let frame = canvas::axes(area, [130, widest + 90, 84, 84], &x, &y)?;
+
+        let ends: Vec<f64> = self
+            .curves
+            .iter()
+            .map(|(_, curve)| curve.last().map_or(0.0, |(_, top1)| f64::from(frame.at(1.0, *top1).1)))
+            .collect();
+        let gap = (f64::from(frame.bottom - frame.top) / self.curves.len() as f64).min(f64::from(canvas::TEXT) + 6.0);
+        let heights = labels::spread(&ends, gap, (f64::from(frame.top), f64::from(frame.bottom)));
+        for (number, (row, curve)) in self.curves.iter().enumerate() {
+            // Rows of one method share its colour; dashes and shade tell them apart, and the label at the end says which.
+            let before =
+                self.curves[..number].iter().filter(|(other, _)| canvas::row_color(other) == canvas::row_color(row));
+            let nth = before.count();
+            let color = canvas::lighten(canvas::row_color(row), [0.0, 0.25, 0.45][nth % 3]);
+            let points: Vec<_> = curve.iter().map(|(epoch, top1)| frame.at(*epoch as f64, *top1)).collect();
+            canvas::polyline(area, &points, color, 3, [0, 9, 4, 14][nth % 4])?;
+            if let Some(end) = points.last() {
+                let height = heights[number].round() as i32;
+                canvas::polyline(area, &[*end, (frame.right + 8, end.1), (frame.right + 34, height)], GREY, 1, 0)?;
+                canvas::mark(
+                    area,
+                    (frame.right + 46, height),
+                    if row.is_vanilla() { "vanilla" } else { row.method() },
+                    color,
+                )?;
+                area.draw_text(&row.label, &text, (frame.right + 62, height))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Plots of a group, each as SVG and PNG.
+
+mod canvas;
+mod cost;
+mod curves;
+mod labels;
+mod setting;
+
+use anyhow::{Context, Result, anyhow};
+use image::ImageEncoder;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::aggregate::Group;
+use crate::train::EpochLog;
+
+pub use cost::pareto;
+
+/// A picture in both formats.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// File name without its ending.
+    pub name: String,
+    /// What it shows, in words.
+    pub title: String,
+    /// The picture as SVG.
+    pub svg: String,
+    /// The picture as PNG.
+    pub png: Vec<u8>,
+}
+
+/// What drawing gives on the backend `DB`.
+type Drawn<DB, T = ()> = Result<T, DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+
+/// Something that can be drawn on any backend.
+trait Figure {
+    /// Width and height in pixels.
+    const SIZE: (u32, u32) = (1200, 800);
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB>;
+}
+
+/// Every plot that the group has data for; `slug` starts their names, `epochs` reads a trial's log by its key.
+///
+/// # Errors
+/// A log that cannot be read; names the file.
+pub fn all(group: &Group<'_>, slug: &str, epochs: impl Fn(&str) -> Result<Vec<EpochLog>>) -> Result<Vec<Plot>> {
+    let mut plots = Vec::new();
+    if !group.cost_only() {
+        if let Some(figure) = cost::AccuracyOverMacs::of(group) {
+            plots.push(render(format!("{slug}-accuracy-over-macs"), "Accuracy over MACs", &figure)?);
+        }
+    }
+    for figure in setting::settings(group) {
+        let name = format!("{slug}-{}-{}", figure.method, figure.option);
+        let what = if group.cost_only() { "Parameters and MACs" } else { "Accuracy and MACs" };
+        plots.push(render(name, &format!("{what} over {}'s {}", figure.method, figure.option), &figure)?);
+    }
+    if let Some(figure) = curves::LearningCurves::of(group, epochs)? {
+        plots.push(render(format!("{slug}-learning-curves"), "Learning curves", &figure)?);
+    }
+    Ok(plots)
+}
+
+fn render<F: Figure>(name: String, title: &str, figure: &F) -> Result<Plot> {
+    canvas::register_fonts()?;
+    let failed = || format!("plot {name}");
+    let mut svg = String::new();
+    paint(SVGBackend::with_string(&mut svg, F::SIZE), figure).with_context(failed)?;
+    let (width, height) = F::SIZE;
+    let mut pixels = vec![0; (width * height * 3) as usize];
+    paint(BitMapBackend::with_buffer(&mut pixels, F::SIZE), figure).with_context(failed)?;
+    let mut png = Vec::new();
+    image::codecs::png::PngEncoder::new(&mut png)
+        .write_image(&pixels, width, height, image::ExtendedColorType::Rgb8)
+        .with_context(failed)?;
+    Ok(Plot { name, title: title.to_owned(), svg, png })
+}
+
+fn paint<DB: DrawingBackend>(backend: DB, figure: &impl Figure) -> Result<()> {
+    let area = backend.into_drawing_area();
+    let draw = || -> Drawn<DB> {
+        area.fill(&WHITE)?;
+        figure.draw(&area)?;
+        area.present()
+    };
+    draw().map_err(|error| anyhow!("{error}"))
+}

@@ -1,0 +1,164 @@
+//! Accuracy and cost over one option of a method, depth for instance: two panels side by side.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+use toml::Value;
+
+use super::canvas::{self, Axis, GREY};
+use super::cost::trim;
+use super::{Drawn, Figure};
+use crate::report::aggregate::{Group, Row};
+use crate::report::tables::quantity;
+
+/// The rows of a method that differ in one option only, by the values of that option.
+pub(super) struct Setting<'g> {
+    group: &'g Group<'g>,
+    /// The method's name.
+    pub method: String,
+    /// The option's name.
+    pub option: String,
+    /// The values, ascending.
+    values: Vec<f64>,
+    /// Rows that agree in every other option, with what those are.
+    series: Vec<(String, Vec<(f64, &'g Row<'g>)>)>,
+}
+
+/// Every method and numeric option that a group sweeps.
+pub(super) fn settings<'g>(group: &'g Group<'g>) -> Vec<Setting<'g>> {
+    let mut found: Vec<Setting<'g>> = Vec::new();
+    for row in &group.rows {
+        for (option, value) in &row.first().config.method.options {
+            let Some(value) = number(value) else { continue };
+            let method = row.method();
+            let place = found.iter().position(|s| s.method == method && s.option == *option).unwrap_or_else(|| {
+                let (method, option) = (method.to_owned(), option.clone());
+                found.push(Setting { group, method, option, values: Vec::new(), series: Vec::new() });
+                found.len() - 1
+            });
+            let others = others(row, option);
+            let series = &mut found[place].series;
+            match series.iter_mut().find(|(known, _)| *known == others) {
+                Some((_, rows)) => rows.push((value, row)),
+                None => series.push((others, vec![(value, row)])),
+            }
+        }
+    }
+    for setting in &mut found {
+        setting.series.retain(|(_, rows)| rows.len() >= 2);
+        for (_, rows) in &mut setting.series {
+            rows.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        }
+        setting.values = setting.series.iter().flat_map(|(_, rows)| rows.iter().map(|(value, _)| *value)).collect();
+        setting.values.sort_by(f64::total_cmp);
+        setting.values.dedup();
+    }
+    found.retain(|setting| setting.values.len() >= 2);
+    found
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_float().or(value.as_integer().map(|n| n as f64))
+}
+
+/// All that must be equal along a line, in words.
+fn others(row: &Row<'_>, option: &str) -> String {
+    let config = &row.first().config;
+    let mut words: Vec<String> = config
+        .method
+        .options
+        .iter()
+        .filter(|(name, _)| *name != option)
+        .map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), String::from)))
+        .collect();
+    words.extend(config.layers.iter().map(|layer| format!("{}: {}", layer.pattern, layer.method.name)));
+    words.join(" ")
+}
+
+impl Figure for Setting<'_> {
+    const SIZE: (u32, u32) = (1200, 640);
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        let split = self.group.split();
+        let cost_only = self.group.cost_only();
+        let mut subtitle = format!("{} over {}", self.method, self.option);
+        if !cost_only && self.points().any(|(_, row)| row.trials.len() > 1) {
+            subtitle += ": mean over seeds, bars: sample standard deviation";
+        } else if !cost_only {
+            subtitle += ": one seed, no spread known";
+        }
+        if self.group.vanilla().is_some() {
+            subtitle += ". Dashed: vanilla";
+        }
+        canvas::heading(area, &self.group.title(), &subtitle)?;
+        let (_, below) = area.split_vertically(84);
+        let (left, right) = below.split_horizontally(600);
+        if cost_only {
+            self.panel(&left, "Parameters", &|row| Some((row.params() as f64, 0.0)), true)?;
+        } else {
+            let top1 = |row: &Row<'_>| row.top1(split).map(|top1| (top1.mean, top1.deviation.unwrap_or(0.0)));
+            self.panel(&left, &format!("Top-1 on {} (%)", split.name()), &top1, false)?;
+        }
+        self.panel(&right, "Multiply-accumulates per image", &|row| Some((row.macs() as f64, 0.0)), true)
+    }
+}
+
+impl Setting<'_> {
+    fn points(&self) -> impl Iterator<Item = &(f64, &Row<'_>)> {
+        self.series.iter().flat_map(|(_, rows)| rows)
+    }
+
+    /// One panel: mean and half of the error bar of each row; counts start at 0 and are written short.
+    fn panel<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        title: &str,
+        measure: &dyn Fn(&Row<'_>) -> Option<(f64, f64)>,
+        count: bool,
+    ) -> Drawn<DB> {
+        let vanilla = self.group.vanilla().and_then(measure);
+        let measured = self.points().filter_map(|(_, row)| measure(row)).chain(vanilla);
+        let ends: Vec<f64> = measured.flat_map(|(mean, bar)| [mean - bar, mean + bar]).collect();
+        let written = |value: f64| if count { quantity(value.round() as u64) } else { format!("{value:.1}") };
+        let mut y = Axis::over(ends.iter().copied(), title);
+        if count {
+            y = Axis::round(0.0..1.12 * ends.iter().copied().fold(0.0, f64::max), title);
+            y.format = Box::new(|value| trim(&quantity(value.round() as u64)));
+        }
+        let x =
+            Axis::places(self.values.iter().map(f64::to_string).collect(), &format!("{} {}", self.method, self.option));
+        let frame = canvas::axes(area, [60, 40, 84, 84], &x, &y)?;
+        if let Some((mean, _)) = vanilla {
+            let height = frame.at(0.0, mean).1;
+            canvas::polyline(area, &[(frame.left, height), (frame.right, height)], GREY, 2, 7)?;
+            let style = canvas::style(18, canvas::DIM, HPos::Right, VPos::Bottom);
+            area.draw_text(&format!("vanilla {}", written(mean)), &style, (frame.right - 4, height - 4))?;
+        }
+        for (number, (others, rows)) in self.series.iter().enumerate() {
+            let share = 0.6 * number as f64 / self.series.len() as f64;
+            let color = canvas::lighten(canvas::color(&self.method), share);
+            let at = |value: f64, measured: f64| {
+                let place = self.values.iter().position(|known| *known == value).unwrap_or(0);
+                frame.at(place as f64, measured)
+            };
+            let points: Vec<_> = rows.iter().filter_map(|(value, row)| Some((*value, measure(row)?))).collect();
+            let line: Vec<_> = points.iter().map(|(value, (mean, _))| at(*value, *mean)).collect();
+            canvas::polyline(area, &line, color, 2, 0)?;
+            for (pixel, (value, (mean, bar))) in line.iter().zip(&points) {
+                if *bar > 0.0 {
+                    canvas::error_bar(area, pixel.0, (at(*value, mean - bar).1, at(*value, mean + bar).1), color)?;
+                }
+                canvas::mark(area, *pixel, &self.method, color)?;
+                // Right of the mark: error bars and neighbours' lines leave that place free most often.
+                let style = canvas::style(18, BLACK, HPos::Left, VPos::Bottom);
+                area.draw_text(&written(*mean), &style, (pixel.0 + 12, pixel.1 - 6))?;
+            }
+            if let (Some(last), true) = (line.last(), self.series.len() > 1) {
+                let style = canvas::style(17, canvas::DIM, HPos::Right, VPos::Top);
+                let others = if others.is_empty() { "other options at their defaults" } else { others };
+                area.draw_text(others, &style, (last.0.min(frame.right) + 20, last.1 + 12))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,318 @@
+//! Markdown tables in the style of the papers, with everything under them that a reader needs to judge them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::aggregate::{Group, Row, SHORT_SCHEDULE, Split, Summary};
+use crate::experiment::{Recipe, Schedule};
+use crate::results::TrialRecord;
+
+/// The comparison of one group: a Markdown table with its caption.
+pub fn comparison(group: &Group<'_>) -> String {
+    let columns = columns(group);
+    let header: Vec<&str> = columns.iter().map(|column| column.title.as_str()).collect();
+    let rows: Vec<Vec<String>> =
+        group.rows.iter().map(|row| columns.iter().map(|column| (column.cell)(row)).collect()).collect();
+    format!("{}\n{}", markdown(&header, &rows), caption(group))
+}
+
+/// A Markdown table; every column but the first is numbers, and flush right.
+pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
+    let escape = |cell: &str| cell.replace('|', "\\|");
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let rule = (0..header.len()).map(|column| if column == 0 { "---" } else { "---:" }.to_owned()).collect();
+    let mut text = line(header.iter().map(|cell| escape(cell)).collect()) + &line(rule);
+    text.extend(rows.iter().map(|row| line(row.iter().map(|cell| escape(cell)).collect())));
+    text
+}
+
+struct Column<'g> {
+    title: String,
+    cell: Box<dyn Fn(&Row<'_>) -> String + 'g>,
+}
+
+fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
+    let mut columns: Vec<Column<'g>> = Vec::new();
+    let mut add = |title: &str, cell: Box<dyn Fn(&Row<'_>) -> String + 'g>| {
+        columns.push(Column { title: title.to_owned(), cell });
+    };
+    let vanilla = group.vanilla();
+    add("Method", Box::new(|row| row.label.clone()));
+    if group.trials().any(|record| record.depth.is_some()) {
+        add("Depth", Box::new(|row| row.first().depth.map_or_else(dash, |depth| depth.to_string())));
+    }
+    add("Params", Box::new(|row| quantity(row.params())));
+    add("MACs", Box::new(|row| quantity(row.macs())));
+    add("of vanilla", Box::new(move |row| vanilla.map_or_else(dash, |vanilla| share(row.macs(), vanilla.macs()))));
+    if group.cost_only() {
+        let share_of_params = move |row: &Row<'_>| vanilla.map_or_else(dash, |v| share(row.params(), v.params()));
+        add("params of vanilla", Box::new(share_of_params));
+        add("Activations", Box::new(|row| quantity(row.first().activations)));
+        return columns;
+    }
+    if varies(group, |row| row.seeds()) {
+        add("Seeds", Box::new(|row| row.trials.len().to_string()));
+    }
+    if varies(group, |row| row.first().epochs) {
+        add("Epochs", Box::new(|row| row.first().epochs.to_string()));
+    }
+    let accuracy = |row: &Row<'_>, split| row.top1(split).map_or_else(dash, plus_minus);
+    add("Validation (%)", Box::new(move |row| accuracy(row, Split::Validation)));
+    if group.rows.iter().any(|row| row.top1(Split::Test).is_some()) {
+        add("Test (%)", Box::new(move |row| accuracy(row, Split::Test)));
+    }
+    let split = group.split();
+    add(
+        &format!("Δ {} to vanilla", split.name()),
+        Box::new(move |row| match vanilla {
+            Some(vanilla) if !row.is_vanilla() => row.difference(vanilla, split).map_or_else(dash, difference),
+            _ => dash(),
+        }),
+    );
+    add("Images/s", Box::new(|row| row.images_per_second().map_or_else(dash, |speed| format!("{speed:.0}"))));
+    columns
+}
+
+/// What stands under a table.
+fn caption(group: &Group<'_>) -> String {
+    let mut text = String::new();
+    let mut say = |line: String| {
+        let _ = writeln!(text, "- {line}");
+    };
+    let record = group.first();
+    if group.cost_only() {
+        say("**Nothing was trained**: closed-form cost per image. MACs are multiply-accumulates of convolutions and \
+             linear layers; parameters include batch norm's scale and shift."
+            .into());
+    } else {
+        say(format!("**Data**: {}, from `{}`. {}", group.data(), record.data.source, images(record)));
+        say(format!("**Recipe**: {}", recipe(&record.config.recipe, record.config.dataset.augment)));
+        say(seeds(group));
+        if group.vanilla().is_none() {
+            say("**No vanilla trial** is finished in this group: no difference to it can be given.".into());
+        }
+    }
+    for (replaced, labels) in by(group, |row| row.first().replaced.clone()) {
+        // Vanilla replaces nothing; saying so would only repeat it.
+        let labels: Vec<_> = labels.into_iter().filter(|row| !row.is_vanilla()).map(|row| row.label.as_str()).collect();
+        if !labels.is_empty() {
+            say(format!("**Replaced layers**: {replaced} ({})", labels.join(", ")));
+        }
+    }
+    for row in &group.rows {
+        let recipe = &row.first().config.recipe;
+        if row.first().epochs > recipe.epochs && !group.cost_only() {
+            say(format!(
+                "**Pruned**: {} trains {} epochs, is cut, and trains {} more at a peak rate of {}.",
+                row.label,
+                recipe.epochs,
+                row.first().epochs - recipe.epochs,
+                recipe.finetune_lr
+            ));
+        }
+        if !row.first().aliases.is_empty() {
+            say(format!("**Same network**: {} = {}", row.label, row.first().aliases.join(" = ")));
+        }
+        if row.trials.iter().any(|trial| trial.params != row.first().params || trial.macs != row.first().macs) {
+            say(format!("**Widths differ by seed**: cost of {} is a mean.", row.label));
+        }
+    }
+    text + &stamps(group) + &remarks(group)
+}
+
+fn images(record: &TrialRecord) -> String {
+    let subset = if record.config.recipe.subset > 0 { " (a subset)" } else { "" };
+    let test = match record.test {
+        Some(_) => "test read once, after the last epoch",
+        None => "test not read",
+    };
+    let validation = match record.config.validation {
+        0 => "no validation carved".to_owned(),
+        images => format!("{} validation images carved from the training set", thousands(images as u64)),
+    };
+    format!("{} training images{subset}, {validation}, {test}.", thousands(record.train_images as u64))
+}
+
+/// A recipe in one sentence.
+fn recipe(recipe: &Recipe, augment: bool) -> String {
+    let short = if recipe.epochs < SHORT_SCHEDULE {
+        " (a short schedule: the literature trains 160 to 400, and compact modules lose more than vanilla by it)"
+    } else {
+        ""
+    };
+    let schedule = match recipe.schedule {
+        Schedule::Cosine => "cosine to 0".to_owned(),
+        Schedule::Step => format!("times {} at {:?} of the training", recipe.gamma, recipe.milestones),
+        Schedule::Constant => "constant".to_owned(),
+    };
+    let momentum = if recipe.nesterov { "Nesterov momentum" } else { "momentum" };
+    let spared = if recipe.decay_norm_and_bias { "" } else { " (batch norm and biases spared)" };
+    let mut text = format!(
+        "{} epoch{}{short}, batch {}, SGD with {momentum} {}, rate {} {schedule}",
+        recipe.epochs,
+        if recipe.epochs == 1 { "" } else { "s" },
+        recipe.batch,
+        recipe.momentum,
+        recipe.lr
+    );
+    if recipe.warmup_epochs > 0.0 {
+        let _ = write!(text, ", warm-up {} epochs", recipe.warmup_epochs);
+    }
+    let _ = write!(text, ", weight decay {}{spared}", recipe.weight_decay);
+    if recipe.label_smoothing > 0.0 {
+        let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
+    }
+    text + if augment { ", crops and flips." } else { ", no augmentation." }
+}
+
+fn seeds(group: &Group<'_>) -> String {
+    let mut all: Vec<u64> = group.rows.iter().flat_map(Row::seeds).collect();
+    all.sort_unstable();
+    all.dedup();
+    if let [seed] = all[..] {
+        return format!("**One seed** ({seed}): no spread is known; small differences mean nothing.");
+    }
+    let list = all.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let partly = if varies(group, |row| row.seeds()) { " Not every row has every seed (yet)." } else { "" };
+    format!(
+        "**Seeds** {list}: mean ± sample standard deviation; differences are paired by seed, with their 95 % interval \
+         (Student t) in brackets, bold where it leaves out 0 (each row by itself, not corrected for the number of rows). A row \
+         with one seed is a plain number.{partly}"
+    )
+}
+
+/// Where and with what the trials were made; several stamps are said to be several.
+fn stamps(group: &Group<'_>) -> String {
+    let mut stamps: BTreeMap<String, usize> = BTreeMap::new();
+    for record in group.trials() {
+        *stamps.entry(stamp(record)).or_default() += 1;
+    }
+    let mut text = String::new();
+    if stamps.len() > 1 {
+        text += "- **Mixed stamps**: the trials were not all made with the same code and machine";
+        let machine = |record: &TrialRecord| {
+            let environment = &record.environment;
+            (environment.cpu.clone(), environment.threads, environment.kernels.clone())
+        };
+        let differ = group.trials().any(|record| machine(record) != machine(group.first()));
+        text += if differ && !group.cost_only() { "; their speeds do not compare.\n" } else { ".\n" };
+    }
+    for (stamp, trials) in &stamps {
+        let _ = writeln!(text, "- **Made with** {stamp}: {trials} trial{}", if *trials == 1 { "" } else { "s" });
+    }
+    text
+}
+
+fn stamp(record: &TrialRecord) -> String {
+    let environment = &record.environment;
+    let commit: String = environment.commit.chars().take(12).collect();
+    let dirty = if environment.dirty { " (with uncommitted changes)" } else { "" };
+    format!(
+        "commit {commit}{dirty}, {}, {} thread{}, {} kernels, harness {}, candle {}, {}, {}",
+        environment.cpu,
+        environment.threads,
+        if environment.threads == 1 { "" } else { "s" },
+        environment.kernels,
+        environment.harness,
+        environment.candle,
+        environment.rustc,
+        environment.os
+    )
+}
+
+/// What methods remarked, folded: the same remark about many layers is one line.
+fn remarks(group: &Group<'_>) -> String {
+    let mut lines = Vec::new();
+    for row in &group.rows {
+        let mut by_text: Vec<(&str, Vec<&str>)> = Vec::new();
+        for remark in &row.first().remarks {
+            let (layer, text) = remark.split_once(": ").unwrap_or(("", remark));
+            match by_text.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, layers)) => layers.push(layer),
+                None => by_text.push((text, vec![layer])),
+            }
+        }
+        for (text, layers) in by_text {
+            let layers = match layers[..] {
+                [""] => String::new(),
+                [layer] => format!("`{layer}`: "),
+                [layer, ..] => format!("{} layers from `{layer}` on: ", layers.len()),
+                [] => continue,
+            };
+            lines.push(format!("- {}: {layers}{text}\n", row.label));
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("\n<details><summary>Remarks on layers ({})</summary>\n\n{}\n</details>\n", lines.len(), lines.concat())
+}
+
+/// Rows by a property of theirs, in order of first appearance.
+fn by<'g, 'a, K: PartialEq>(group: &'g Group<'a>, key: impl Fn(&Row<'a>) -> K) -> Vec<(K, Vec<&'g Row<'a>>)> {
+    let mut found: Vec<(K, Vec<&Row<'a>>)> = Vec::new();
+    for row in &group.rows {
+        let key = key(row);
+        match found.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, rows)) => rows.push(row),
+            None => found.push((key, vec![row])),
+        }
+    }
+    found
+}
+
+fn varies<K: PartialEq>(group: &Group<'_>, key: impl Fn(&Row<'_>) -> K) -> bool {
+    group.rows.iter().any(|row| key(row) != key(&group.rows[0]))
+}
+
+fn dash() -> String {
+    "–".into()
+}
+
+/// `62.31`, or `62.31 ± 0.40` over seeds.
+fn plus_minus(summary: Summary) -> String {
+    match summary.deviation {
+        Some(deviation) => format!("{:.2} ± {deviation:.2}", summary.mean),
+        None => format!("{:.2}", summary.mean),
+    }
+}
+
+/// `-1.20`, or `-1.20 [-2.10, -0.30]` over seeds, bold where the interval leaves out 0.
+fn difference(summary: Summary) -> String {
+    match summary.interval() {
+        None => format!("{:+.2}", summary.mean),
+        Some((low, high)) => {
+            let text = format!("{:+.2} [{low:+.2}, {high:+.2}]", summary.mean);
+            if low > 0.0 || high < 0.0 { format!("**{text}**") } else { text }
+        }
+    }
+}
+
+fn share(part: u64, whole: u64) -> String {
+    format!("{:.1} %", 100.0 * part as f64 / whole as f64)
+}
+
+/// A count in four digits: `272.5k`, `40.55M`, `4.089G`. The exact ones are in `results.csv`.
+pub fn quantity(count: u64) -> String {
+    let (value, unit) = match count {
+        0..1_000 => return count.to_string(),
+        1_000..1_000_000 => (count as f64 / 1e3, "k"),
+        1_000_000..1_000_000_000 => (count as f64 / 1e6, "M"),
+        _ => (count as f64 / 1e9, "G"),
+    };
+    let decimals = if value < 10.0 {
+        3
+    } else if value < 100.0 {
+        2
+    } else {
+        1
+    };
+    format!("{value:.decimals$}{unit}")
+}
+
+/// `45,000`
+pub fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|three| str::from_utf8(three).ok()).collect();
+    groups.join(",")
+}
