@@ -140,6 +140,8 @@ impl ModuleT for DepthwiseConv2d {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
+    use conv_core::ParamStore;
 
     #[test]
     fn cost_is_the_documented_closed_form() {
@@ -166,5 +168,20 @@ mod tests {
         // 4 -> 1 at 3 x 3: vanilla 36, separable 36 + 4.
         let spec = UnitSpec::conv_bn(ConvSpec::same(4, 1, 3, 1), Role::Spatial);
         assert_eq!(Depthwise {}.layout(&spec).unwrap().remarks, ["costs more than vanilla: 111 % of its MACs"]);
+    }
+
+    #[test]
+    fn the_bare_layer_is_the_unit_and_refuses_groups() {
+        let store = ParamStore::new(0, &Device::Cpu);
+        let conv = ConvSpec::same(4, 7, 3, 2);
+        let layer = DepthwiseConv2d::new(conv, store.builder()).unwrap();
+        let spec = UnitSpec::conv_bn_relu(conv, Role::Spatial);
+        let module = Depthwise {}.build(&spec, store.builder()).unwrap();
+        let x = Tensor::arange(0f32, 200.0, &Device::Cpu).unwrap().sin().unwrap().reshape((2, 4, 5, 5)).unwrap();
+        let flat = |y: Tensor| y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y = flat(ModuleT::forward_t(&layer, &x, true).unwrap());
+        assert_eq!(y, flat(module.forward_t(&x, None, true).unwrap()));
+        assert!(y.iter().any(|&value| value > 0.0));
+        assert!(DepthwiseConv2d::new(ConvSpec::same(4, 8, 3, 1).grouped(2), store.builder()).is_err());
     }
 }

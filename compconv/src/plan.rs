@@ -231,12 +231,14 @@ impl Plan {
             };
         }
         let bias = Cost { params: if bias { out_channels as u64 } else { 0 }, ..Cost::default() };
-        let parts = self.parts.iter().filter_map(|part| {
-            let conv = part.conv?;
-            let norm = if self.has_norm(part) { 2 * part.channels as u64 } else { 0 };
-            Some(Cost { params: conv.params() + norm, macs: conv.macs(out), activations: conv.activations(out) })
-        });
-        bias + parts.sum()
+        bias + self.parts.iter().map(|part| self.part_cost(part, out)).sum()
+    }
+
+    /// What one part of the layout adds to [`Plan::cost`], its inner norm included; nothing for identity channels.
+    pub fn part_cost(&self, part: &Part, out: (usize, usize)) -> Cost {
+        let Some(conv) = part.conv else { return Cost::default() };
+        let norm = if self.has_norm(part) { 2 * part.channels as u64 } else { 0 };
+        Cost { params: conv.params() + norm, macs: conv.macs(out), activations: conv.activations(out) }
     }
 
     /// Whether the inner norm follows this part: every convolution that feeds another one has it.

@@ -9,6 +9,7 @@
 //! - [`meter`] counts the multiplications that are really executed, so that closed forms can be held against them.
 
 mod cost;
+mod kernels;
 pub mod layers;
 pub mod meter;
 mod method;
@@ -17,6 +18,12 @@ mod spec;
 mod store;
 
 pub use cost::Cost;
+pub use kernels::Path;
 pub use method::{ConvMethod, ConvUnit, Depth, Layout};
 pub use spec::{Activation, ConvSpec, Role, UnitSpec};
 pub use store::{ParamStore, is_running_statistic, normal_stream};
+
+/// Name of the kernel path that this processor runs, for stamps: equal bits are promised per path only.
+pub fn kernel_path() -> &'static str {
+    Path::best().name()
+}

@@ -161,7 +161,7 @@ fn unusable_configurations_say_what_would_do() {
         format!("{error:#}")
     };
     let cifar = (3, 32, 32);
-    assert!(refused("resnet57", Head::Linear, cifar, 1.0).contains("Did you mean \"resnet56\"?"));
+    assert!(refused("resnet-56", Head::Linear, cifar, 1.0).contains("Did you mean \"resnet56\"?"));
     assert!(refused("alexnet", Head::Linear, cifar, 1.0).contains("Known: vgg16, resnet20"));
     assert!(!refused("alexnet", Head::Linear, cifar, 1.0).contains("Did you mean"));
     assert!(refused("resnet20", Head::Mlp, cifar, 1.0).contains("only vgg16 has"));

@@ -134,7 +134,10 @@ fn parquet_in_several_shards_with_other_column_names() -> Result<()> {
     let data = load("cifar100", dir.path())?;
     assert_eq!((data.train, data.test.len(), data.classes), (train, 7, 100));
 
-    assert_says(&error("cifar10", &folder), &["test.parquet", "no label column", "fine_label", "expected label"]);
+    assert_says(
+        &error("cifar10", &folder),
+        &["train-00000-of-00002.parquet", "no label column", "fine_label", "expected label"],
+    );
     fs::remove_file(folder.join("train-00000-of-00002.parquet"))?;
     assert_says(&error("cifar100", dir.path()), &["train-00001-of-00002", "promises 2 files, 1 found"]);
     Ok(())
@@ -143,21 +146,38 @@ fn parquet_in_several_shards_with_other_column_names() -> Result<()> {
 #[test]
 fn damaged_parquet_is_an_error_that_names_the_file() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    parquet_folder(dir.path(), ImageFormat::Png)?;
+    let (train, _) = parquet_folder(dir.path(), ImageFormat::Png)?;
     let path = dir.path().join("train-00000-of-00001.parquet");
     let whole = fs::read(&path)?;
     for length in [0, 3, 8, 11, 12, whole.len() / 3, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
         fs::write(&path, &whole[..length])?;
         assert_says(&error("cifar10", dir.path()), &["train-00000-of-00001.parquet", "Parquet file"]);
     }
-    // Inside an image (PNG has checksums), in the footer, in its length.
-    let png = whole.windows(4).rposition(|bytes| bytes == b"IDAT").context("no PNG in the file")?;
-    for at in [png + 2, png + 30, whole.len() - 60, whole.len() - 7, whole.len() - 5] {
+    let flip = |at: usize, bit: u8| -> Result<()> {
         let mut flipped = whole.clone();
-        flipped[at] ^= 0x10;
-        fs::write(&path, &flipped)?;
-        assert_says(&error("cifar10", dir.path()), &["train-00000-of-00001.parquet"]);
+        flipped[at] ^= 1 << bit;
+        Ok(fs::write(&path, &flipped)?)
+    };
+    // In the footer's length and the last magic.
+    for at in [whole.len() - 7, whole.len() - 5, whole.len() - 1] {
+        flip(at, 4)?;
+        assert_says(&error("cifar10", dir.path()), &["train-00000-of-00001.parquet", "Parquet file"]);
     }
+    // Anywhere in the footer: not all of it matters, but what is read is either refused or right.
+    let tail = whole.len() - 8;
+    let footer = u32::from_le_bytes(whole[tail..tail + 4].try_into()?) as usize;
+    let mut refused = 0;
+    for at in (tail - footer..tail).step_by(5) {
+        flip(at, (at % 8) as u8)?;
+        match load("cifar10", dir.path()) {
+            Ok(data) => assert_eq!(data.train, train, "flipped byte {at}"),
+            Err(error) => {
+                refused += 1;
+                assert_says(&format!("{error:#}"), &["train-00000-of-00001.parquet"]);
+            }
+        }
+    }
+    assert!(refused > 10, "{refused}");
     fs::write(&path, &whole)?;
     load("cifar10", dir.path())?;
     fs::remove_file(&path)?;
@@ -174,11 +194,14 @@ fn wrong_rows_in_parquet_are_named() -> Result<()> {
     let jpeg = encode(train.image(0), CIFAR, ImageFormat::Jpeg)?;
     let small = images(1, (3, 28, 32), 10, 0);
     let small = encode(&small.pixels, small.shape, ImageFormat::Png)?;
-    let cases: [(Vec<u8>, i64, &[&str]); 7] = [
+    let mut flipped = good.clone();
+    flipped[good.len() - 20] ^= 0x10;
+    let cases: [(Vec<u8>, i64, &[&str]); 8] = [
         (good.clone(), 10, &["row 2 has label 10", "0 to 9"]),
         (good.clone(), -1, &["row 2 has label -1"]),
         (small, 0, &["row 2", "28 x 32 pixels", "32 x 32 are expected"]),
         (good[..good.len() / 2].to_vec(), 0, &["row 2", "damaged"]),
+        (flipped, 0, &["row 2", "damaged"]),
         (jpeg[..jpeg.len() - 40].to_vec(), 0, &["row 2", "truncated"]),
         (b"GIF89a".to_vec(), 0, &["row 2", "neither PNG nor JPEG"]),
         (vec![], 0, &["row 2", "neither PNG nor JPEG"]),

@@ -66,7 +66,7 @@ fn inputs(coupling: &Coupling, consumer: &str, weight: &Tensor, count: usize, ke
              and those that read several others, cannot lose inputs; put layer {} in `skip`",
             coupling.number
         ),
-        [_, features] if features % count == 0 => {
+        [_, features] if features.is_multiple_of(count) => {
             let pixels = features / count;
             Ok(kept.iter().flat_map(|&filter| filter * pixels..(filter + 1) * pixels).collect())
         }

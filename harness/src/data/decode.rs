@@ -31,8 +31,6 @@ pub(super) fn decode(bytes: &[u8], shape: (usize, usize, usize), out: &mut [u8])
         shape.2
     );
     ensure!(found.0 <= shape.0, "an RGB image, where greyscale is expected");
-    // JPEG decoders fill what is missing with grey instead of failing.
-    ensure!(format != ImageFormat::Jpeg || bytes.ends_with(&[0xFF, 0xD9]), "a JPEG image without its end: truncated");
     let image = DynamicImage::from_decoder(decoder(bytes)?.0).context("a damaged image")?;
     if shape.0 == 1 {
         out.copy_from_slice(image.into_luma8().as_raw());
@@ -50,7 +48,9 @@ pub(super) fn decode(bytes: &[u8], shape: (usize, usize, usize), out: &mut [u8])
 fn decoder(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, ImageFormat)> {
     let format = match bytes {
         [0x89, b'P', b'N', b'G', ..] => ImageFormat::Png,
-        [0xFF, 0xD8, ..] => ImageFormat::Jpeg,
+        // Decoders fill what is missing of a JPEG with grey instead of failing: look for its end marker.
+        [0xFF, 0xD8, .., 0xFF, 0xD9] => ImageFormat::Jpeg,
+        [0xFF, 0xD8, ..] => bail!("a truncated JPEG: its {} bytes lack the end marker", bytes.len()),
         _ => bail!("neither PNG nor JPEG: {} bytes that begin with {:02x?}", bytes.len(), &bytes[..bytes.len().min(4)]),
     };
     Ok((ImageReader::with_format(Cursor::new(bytes), format).into_decoder().context("a damaged image header")?, format))

@@ -17,7 +17,7 @@ const SHAPES: usize = 5;
 /// Kinds of texture: stripes, checks, dots, rings.
 const KINDS: usize = 4;
 /// Standard deviation of the noise, in pixel values.
-const NOISE: f32 = 20.0;
+const NOISE: f32 = 12.0;
 
 /// What to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ fn render(class: usize, geometry: Geometry, rng: &mut ChaCha8Rng, image: &mut [u
     let step = (high - low) / levels as f32;
     let period = |level: f32, rng: &mut ChaCha8Rng| low + step * (level + between(rng, 0.0, 1.0));
 
-    let object_radius = between(rng, 7.5, 12.5) * unit;
+    let object_radius = between(rng, 8.5, 13.0) * unit;
     let object = Figure::draw(shape, object_radius, 0.8, (h, w), rng);
     let pattern = Texture::draw(texture % KINDS, period(level, rng), rng);
     let (bright, mean) = (between(rng, 30.0, 70.0), colour(rng));
@@ -155,10 +155,10 @@ fn render(class: usize, geometry: Geometry, rng: &mut ChaCha8Rng, image: &mut [u
     let kinds = geometry.classes.div_ceil(SHAPES).min(KINDS);
     let (back_kind, back_level) = (below(rng, kinds), below(rng, levels) as f32);
     let back_pattern = Texture::draw(back_kind, period(back_level, rng), rng);
-    let (back, slope, weak) = (colour(rng), direction(rng), between(rng, 5.0, 25.0));
+    let (back, slope, weak) = (colour(rng), direction(rng), between(rng, 0.0, 14.0));
     let slope = (slope.0 * 1.5 / unit, slope.1 * 1.5 / unit);
-    let clutter: [(Figure, [f32; 3]); 4] = std::array::from_fn(|_| {
-        let (shape, radius) = (below(rng, SHAPES), between(rng, 3.0, 6.0) * unit);
+    let clutter: [(Figure, [f32; 3]); 3] = std::array::from_fn(|_| {
+        let (shape, radius) = (below(rng, SHAPES), between(rng, 2.5, 5.0) * unit);
         (Figure::draw(shape, radius, 0.0, (h, w), rng), colour(rng))
     });
 
@@ -168,9 +168,9 @@ fn render(class: usize, geometry: Geometry, rng: &mut ChaCha8Rng, image: &mut [u
             let (fx, fy) = (x as f32, y as f32);
             let shade = slope.0 * (fx - w as f32 / 2.0) + slope.1 * (fy - h as f32 / 2.0);
             let mut value = back.map(|b| b + shade + weak * back_pattern.at(fx, fy));
-            // Three distractors lie behind the object, one before it.
+            // Two distractors lie behind the object, one before it.
             for (i, (figure, flat)) in clutter.iter().enumerate() {
-                if i == 3 {
+                if i == 2 {
                     let cover = object.coverage(fx, fy);
                     if cover > 0.0 {
                         let wave = bright * pattern.at(fx, fy);

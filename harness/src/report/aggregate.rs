@@ -226,7 +226,7 @@ impl<'a> Group<'a> {
     pub fn title(&self) -> String {
         let (backbone, data, record) = (self.backbone(), self.data(), self.first());
         match record.config.recipe.epochs {
-            0 => format!("{backbone} ({data}): cost only"),
+            0 => format!("{backbone} for {}: cost only", record.config.dataset.name),
             1 => format!("{backbone} on {data}: short schedule (1 epoch)"),
             epochs if epochs < SHORT_SCHEDULE => format!("{backbone} on {data}: short schedule ({epochs} epochs)"),
             epochs => format!("{backbone} on {data} ({epochs} epochs)"),

@@ -92,21 +92,21 @@ fn caption(group: &Group<'_>) -> String {
             say("**No vanilla trial** is finished in this group: no difference to it can be given.".into());
         }
     }
-    for (replaced, labels) in by(group, |row| row.first().replaced.clone()) {
+    for (replaced, rows) in by(group, |row| row.first().replaced.clone()) {
         // Vanilla replaces nothing; saying so would only repeat it.
-        let labels: Vec<_> = labels.into_iter().filter(|row| !row.is_vanilla()).map(|row| row.label.as_str()).collect();
-        if !labels.is_empty() {
-            say(format!("**Replaced layers**: {replaced} ({})", labels.join(", ")));
+        let rows: Vec<&Row<'_>> = rows.into_iter().filter(|row| !row.is_vanilla()).collect();
+        if !rows.is_empty() {
+            say(format!("**Replaced layers** ({}): {replaced}", names(group, &rows).join(", ")));
         }
     }
     for row in &group.rows {
         let recipe = &row.first().config.recipe;
-        if row.first().epochs > recipe.epochs && !group.cost_only() {
+        if row.method() == "pruned" && !group.cost_only() {
+            let after = recipe.finetune_epochs;
             say(format!(
-                "**Pruned**: {} trains {} epochs, is cut, and trains {} more at a peak rate of {}.",
+                "**Cut**: {} trains {} epochs, is cut, and trains {after} more at a peak rate of {}.",
                 row.label,
-                recipe.epochs,
-                row.first().epochs - recipe.epochs,
+                row.first().epochs.saturating_sub(after),
                 recipe.finetune_lr
             ));
         }
@@ -220,32 +220,39 @@ fn stamp(record: &TrialRecord) -> String {
     )
 }
 
-/// What methods remarked, folded: the same remark about many layers is one line.
+/// What methods remarked, folded: of a list of layers, its length and first member.
 fn remarks(group: &Group<'_>) -> String {
-    let mut lines = Vec::new();
+    let mut lines = String::new();
     for row in &group.rows {
-        let mut by_text: Vec<(&str, Vec<&str>)> = Vec::new();
         for remark in &row.first().remarks {
-            let (layer, text) = remark.split_once(": ").unwrap_or(("", remark));
-            match by_text.iter_mut().find(|(known, _)| *known == text) {
-                Some((_, layers)) => layers.push(layer),
-                None => by_text.push((text, vec![layer])),
-            }
-        }
-        for (text, layers) in by_text {
-            let layers = match layers[..] {
-                [""] => String::new(),
-                [layer] => format!("`{layer}`: "),
-                [layer, ..] => format!("{} layers from `{layer}` on: ", layers.len()),
-                [] => continue,
+            let folded = match remark.split_once(": ") {
+                Some((layers, text)) => match layers.split_once(", ") {
+                    Some((first, others)) => format!("`{first}` and {} more: {text}", others.split(", ").count()),
+                    None => format!("`{layers}`: {text}"),
+                },
+                None => remark.clone(),
             };
-            lines.push(format!("- {}: {layers}{text}\n", row.label));
+            lines += &format!("- {}: {folded}\n", row.label);
         }
     }
     if lines.is_empty() {
         return String::new();
     }
-    format!("\n<details><summary>Remarks on layers ({})</summary>\n\n{}\n</details>\n", lines.len(), lines.concat())
+    format!("\n<details><summary>Remarks on layers ({})</summary>\n\n{lines}\n</details>\n", lines.lines().count())
+}
+
+/// Labels of rows; the method's name alone where all its rows are among them.
+fn names<'g>(group: &'g Group<'_>, rows: &[&'g Row<'_>]) -> Vec<&'g str> {
+    let mut names = Vec::new();
+    for row in rows {
+        let of_method = |method: &str| group.rows.iter().filter(|row| row.method() == method).count();
+        let all = rows.iter().filter(|other| other.method() == row.method()).count() == of_method(row.method());
+        let name = if all { row.method() } else { &row.label };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Rows by a property of theirs, in order of first appearance.

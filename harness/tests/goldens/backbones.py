@@ -153,13 +153,15 @@ def imagenet(channels, classes, width, blocks, bottleneck):
     return ResNet(channels, classes, width, (7, 2, True), [64, 128, 256, 512], blocks, bottleneck, "B")
 
 
+# Network, images, and the seed of those: one with which no activation stands so close to ReLU's kink that rounding in
+# single precision decides whether its gradient passes.
 NETWORKS = {
-    "resnet20": (resnet20(3, 10, 0.25), (4, 3, 32, 32)),
-    "resnet20-odd": (resnet20(1, 7, 0.3), (3, 1, 29, 26)),
-    "vgg16": (Vgg16(3, 10, 0.25, "linear"), (6, 3, 32, 32)),
-    "vgg16-mlp": (Vgg16(3, 10, 0.125, "mlp"), (4, 3, 64, 40)),
-    "resnet18": (imagenet(3, 5, 0.125, [2, 2, 2, 2], False), (3, 3, 75, 67)),
-    "resnet50": (imagenet(3, 10, 0.125, [3, 4, 6, 3], True), (4, 3, 64, 64)),
+    "resnet20": (resnet20(3, 10, 0.25), (4, 3, 32, 32), 0),
+    "resnet20-odd": (resnet20(1, 7, 0.3), (3, 1, 29, 26), 0),
+    "vgg16": (Vgg16(3, 10, 0.25, "linear"), (6, 3, 32, 32), 0),
+    "vgg16-mlp": (Vgg16(3, 10, 0.125, "mlp"), (4, 3, 64, 40), 4),
+    "resnet18": (imagenet(3, 5, 0.125, [2, 2, 2, 2], False), (3, 3, 75, 67), 10),
+    "resnet50": (imagenet(3, 10, 0.0625, [3, 4, 6, 3], True), (8, 3, 48, 48), 58),
 }
 
 
@@ -168,12 +170,12 @@ def two_numbers(name, tensor):
 
 
 tensors = {}
-for name, (network, shape) in NETWORKS.items():
+for name, (network, shape, seed) in NETWORKS.items():
     with torch.no_grad():
         for key, tensor in network.state_dict().items():
             if not key.endswith("num_batches_tracked"):
                 tensor.copy_(parameter(key, tuple(tensor.shape)))
-    x = values("images", shape).float().double()
+    x = values(f"images {seed}", shape).float().double()
     network.eval()
     tensors[f"{name}/eval"] = network(x).detach().numpy()
     network.train()

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ab_glyph::FontRef;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -22,6 +23,11 @@ const FAMILY: &str = "sans-serif";
 pub fn register_fonts() -> Result<()> {
     plotters::style::register_font(FAMILY, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
         .map_err(|_| anyhow!("the embedded font cannot be read"))
+}
+
+/// The same font, for setting text on bitmaps.
+pub fn font() -> Result<FontRef<'static>> {
+    FontRef::try_from_slice(epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| anyhow!("the embedded font cannot be read"))
 }
 
 /// A style for text of that size and colour, anchored as said.

@@ -72,7 +72,7 @@ impl Figure for LearningCurves<'_> {
         };
         let values = self.curves.iter().flat_map(|(_, curve)| curve.iter().map(|(_, top1)| *top1));
         let y = Axis::over(values, "Validation accuracy, top-1 (%)");
-        let frame = canvas::axes(area, [130, widest + 90, 84, 84], &x, &y)?;
+        let frame = canvas::axes(area, [130, widest + 100, 84, 84], &x, &y)?;
 
         let ends: Vec<f64> = self
             .curves
@@ -88,17 +88,13 @@ impl Figure for LearningCurves<'_> {
             let nth = before.count();
             let color = canvas::lighten(canvas::row_color(row), [0.0, 0.25, 0.45][nth % 3]);
             let points: Vec<_> = curve.iter().map(|(epoch, top1)| frame.at(*epoch as f64, *top1)).collect();
-            canvas::polyline(area, &points, color, 3, [0, 9, 4, 14][nth % 4])?;
+            let dash = [0, 9, 4, 14][nth % 4];
+            canvas::polyline(area, &points, color, 3, dash)?;
             if let Some(end) = points.last() {
                 let height = heights[number].round() as i32;
                 canvas::polyline(area, &[*end, (frame.right + 8, end.1), (frame.right + 34, height)], GREY, 1, 0)?;
-                canvas::mark(
-                    area,
-                    (frame.right + 46, height),
-                    if row.is_vanilla() { "vanilla" } else { row.method() },
-                    color,
-                )?;
-                area.draw_text(&row.label, &text, (frame.right + 62, height))?;
+                canvas::polyline(area, &[(frame.right + 38, height), (frame.right + 72, height)], color, 4, dash)?;
+                area.draw_text(&row.label, &text, (frame.right + 80, height))?;
             }
         }
         Ok(())

@@ -38,15 +38,12 @@ impl Rect {
 pub fn place(points: &[(f64, f64)], sizes: &[(f64, f64)], obstacles: &[Rect], bounds: &Rect) -> Vec<Rect> {
     let mut placed: Vec<Option<Rect>> = vec![None; points.len()];
     for _round in 0..6 {
-        for label in 0..points.len() {
+        for (label, (point, size)) in points.iter().zip(sizes).enumerate() {
+            let area = size.0 * size.1;
             let mut best: Option<(f64, Rect)> = None;
-            for candidate in candidates(points[label], sizes[label]) {
-                let (rect, mut price) = candidate;
-                if !rect.inside(bounds) {
-                    continue;
-                }
-                let area = sizes[label].0 * sizes[label].1;
-                let leader = (points[label], rect.nearest(points[label]));
+            for (rect, distance) in candidates(*point, *size).filter(|(rect, _)| rect.inside(bounds)) {
+                let leader = (*point, rect.nearest(*point));
+                let mut price = distance;
                 for obstacle in obstacles {
                     price += 800.0 * rect.overlap(obstacle) / area.min(400.0);
                 }
@@ -61,8 +58,7 @@ pub fn place(points: &[(f64, f64)], sizes: &[(f64, f64)], obstacles: &[Rect], bo
                 }
             }
             // Bounds smaller than the label: over the point it is at least near.
-            let (w, h) = sizes[label];
-            placed[label] = Some(best.map_or(Rect::around(points[label], w / 2.0, h / 2.0), |(_, rect)| rect));
+            placed[label] = Some(best.map_or(Rect::around(*point, size.0 / 2.0, size.1 / 2.0), |(_, rect)| rect));
         }
     }
     placed.into_iter().flatten().collect()

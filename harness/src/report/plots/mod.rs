@@ -1,5 +1,6 @@
 //! Plots of a group, each as SVG and PNG.
 
+mod bitmap;
 mod canvas;
 mod cost;
 mod curves;
@@ -46,10 +47,10 @@ trait Figure {
 /// A log that cannot be read; names the file.
 pub fn all(group: &Group<'_>, slug: &str, epochs: impl Fn(&str) -> Result<Vec<EpochLog>>) -> Result<Vec<Plot>> {
     let mut plots = Vec::new();
-    if !group.cost_only() {
-        if let Some(figure) = cost::AccuracyOverMacs::of(group) {
-            plots.push(render(format!("{slug}-accuracy-over-macs"), "Accuracy over MACs", &figure)?);
-        }
+    if !group.cost_only()
+        && let Some(figure) = cost::AccuracyOverMacs::of(group)
+    {
+        plots.push(render(format!("{slug}-accuracy-over-macs"), "Accuracy over MACs", &figure)?);
     }
     for figure in setting::settings(group) {
         let name = format!("{slug}-{}-{}", figure.method, figure.option);
@@ -69,7 +70,8 @@ fn render<F: Figure>(name: String, title: &str, figure: &F) -> Result<Plot> {
     paint(SVGBackend::with_string(&mut svg, F::SIZE), figure).with_context(failed)?;
     let (width, height) = F::SIZE;
     let mut pixels = vec![0; (width * height * 3) as usize];
-    paint(BitMapBackend::with_buffer(&mut pixels, F::SIZE), figure).with_context(failed)?;
+    let bitmap = bitmap::Bitmap { pixels: BitMapBackend::with_buffer(&mut pixels, F::SIZE), font: canvas::font()? };
+    paint(bitmap, figure).with_context(failed)?;
     let mut png = Vec::new();
     image::codecs::png::PngEncoder::new(&mut png)
         .write_image(&pixels, width, height, image::ExtendedColorType::Rgb8)

@@ -144,14 +144,16 @@ impl Setting<'_> {
             let points: Vec<_> = rows.iter().filter_map(|(value, row)| Some((*value, measure(row)?))).collect();
             let line: Vec<_> = points.iter().map(|(value, (mean, _))| at(*value, *mean)).collect();
             canvas::polyline(area, &line, color, 2, 0)?;
-            for (pixel, (value, (mean, bar))) in line.iter().zip(&points) {
+            for (nth, (pixel, (value, (mean, bar)))) in line.iter().zip(&points).enumerate() {
                 if *bar > 0.0 {
                     canvas::error_bar(area, pixel.0, (at(*value, mean - bar).1, at(*value, mean + bar).1), color)?;
                 }
                 canvas::mark(area, *pixel, &self.method, color)?;
-                // Right of the mark: error bars and neighbours' lines leave that place free most often.
-                let style = canvas::style(18, BLACK, HPos::Left, VPos::Bottom);
-                area.draw_text(&written(*mean), &style, (pixel.0 + 12, pixel.1 - 6))?;
+                // Right of the mark, on the side that the line to the next one leaves free.
+                let rises = line.get(nth + 1).is_some_and(|next| next.1 < pixel.1);
+                let (v, down) = if rises { (VPos::Top, 8) } else { (VPos::Bottom, -6) };
+                let style = canvas::style(18, BLACK, HPos::Left, v);
+                area.draw_text(&written(*mean), &style, (pixel.0 + 12, pixel.1 + down))?;
             }
             if let (Some(last), true) = (line.last(), self.series.len() > 1) {
                 let style = canvas::style(17, canvas::DIM, HPos::Right, VPos::Top);

@@ -1,0 +1,365 @@
+//! Convolution forward, data gradient and weight gradient: dense, grouped and depthwise, any stride and padding.
+//!
+//! All three walk over blocks of images. A block's channels are laid out as flat planes (`lower.rs`) in a thread's scratch,
+//! register tiles (`tile.rs`) run over them, and the meaningful positions are copied out. Nothing is ever as large as the batch.
+
+use candle_core::{Result, bail};
+use rayon::prelude::*;
+
+use super::Path;
+use super::lower::{Lowered, Output, Sizes};
+use super::scratch;
+use super::tile::{Correlate, MultiplyAdd, row_blocks};
+use crate::ConvSpec;
+
+/// A convolution with everything that its kernels need to know, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) batch: usize,
+    pub(crate) in_channels: usize,
+    pub(crate) out_channels: usize,
+    pub(crate) input: (usize, usize),
+    pub(crate) output: (usize, usize),
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) groups: usize,
+}
+
+impl Shape {
+    /// `x: [n, c, h, w]`, `weight: [o, c / groups, k, k]`.
+    pub(crate) fn new(x: &[usize], weight: &[usize], stride: usize, padding: usize, groups: usize) -> Result<Self> {
+        let (&[batch, in_channels, h, w], &[out_channels, per_group, kernel, kernel_w]) = (x, weight) else {
+            bail!("convolution: input {x:?} and weight {weight:?} must both have 4 dimensions");
+        };
+        if kernel != kernel_w || groups == 0 || per_group * groups != in_channels {
+            bail!("convolution: weight {weight:?} with {groups} groups does not fit input {x:?} (square kernels only)");
+        }
+        let spec = ConvSpec { in_channels, out_channels, kernel, stride, padding, groups, bias: false };
+        spec.validate()?;
+        let output = spec.output_size((h, w))?;
+        Ok(Self { batch, in_channels, out_channels, input: (h, w), output, kernel, stride, padding, groups })
+    }
+
+    pub(crate) fn x_len(&self) -> usize {
+        self.batch * self.in_channels * self.input.0 * self.input.1
+    }
+
+    pub(crate) fn y_len(&self) -> usize {
+        self.batch * self.out_channels * self.output.0 * self.output.1
+    }
+
+    pub(crate) fn w_len(&self) -> usize {
+        self.out_channels * (self.in_channels / self.groups) * self.taps()
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    fn sizes(&self) -> Sizes {
+        let Self { input, output, kernel, stride, padding, .. } = *self;
+        Sizes { input, output, kernel, stride, padding }
+    }
+
+    /// Images per block: enough positions to fill vector tiles, little enough scratch to stay in cache, and never so many
+    /// that a batch gives too few blocks to share out. A function of the shape alone.
+    fn block(&self, lowered: &Lowered) -> usize {
+        const POSITIONS: usize = 1024;
+        const SCRATCH: usize = 384 * 1024;
+        let pitch = lowered.image_pitch().max(1);
+        let channels = (self.in_channels * lowered.sources.len() + self.out_channels) / self.groups;
+        let images = (POSITIONS / pitch).min(SCRATCH / (pitch * channels).max(1));
+        images.min(self.batch.div_ceil(8)).max(1)
+    }
+}
+
+/// `y = x * w`: `x: [n, c, h, w]`, `w: [o, c / groups, k, k]`, `y: [n, o, h', w']`, all contiguous.
+pub(crate) fn forward(path: Path, s: &Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
+    assert_eq!((x.len(), w.len()), (s.x_len(), s.w_len()), "convolution: wrong lengths");
+    let images = s.block(&Lowered::forward(&s.sizes(), 1));
+    let lowered = Lowered::forward(&s.sizes(), images);
+    let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
+    let strides = Strides { group: outputs * inputs * s.taps(), output: inputs * s.taps(), input: s.taps() };
+    convolve(path, s.groups, (inputs, outputs), images, &lowered, x, w, strides, s.y_len())
+}
+
+/// `dx` from `dy: [n, o, h', w']`: as `x`.
+pub(crate) fn data_gradient(path: Path, s: &Shape, dy: &[f32], w: &[f32]) -> Vec<f32> {
+    assert_eq!((dy.len(), w.len()), (s.y_len(), s.w_len()), "convolution: wrong lengths");
+    let images = s.block(&Lowered::data_gradient(&s.sizes(), 1));
+    let lowered = Lowered::data_gradient(&s.sizes(), images);
+    let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
+    let strides = Strides { group: outputs * inputs * s.taps(), output: s.taps(), input: inputs * s.taps() };
+    convolve(path, s.groups, (outputs, inputs), images, &lowered, dy, w, strides, s.x_len())
+}
+
+/// Where the weight of (group, output, input, tap) lies; the data gradient swaps output and input.
+#[derive(Clone, Copy)]
+struct Strides {
+    group: usize,
+    output: usize,
+    input: usize,
+}
+
+#[expect(clippy::too_many_arguments, reason = "one internal entry for two callers")]
+fn convolve(
+    path: Path,
+    groups: usize,
+    (inputs, outputs): (usize, usize),
+    images: usize,
+    lowered: &Lowered,
+    from: &[f32],
+    w: &[f32],
+    strides: Strides,
+    len: usize,
+) -> Vec<f32> {
+    let mut to = vec![0f32; len];
+    let (source, destination) = (lowered.source.0 * lowered.source.1, lowered.destination.0 * lowered.destination.1);
+    let (from_image, to_image) = (groups * inputs * source, groups * outputs * destination);
+    if len == 0 || from.is_empty() {
+        return to;
+    }
+    let blocks = row_blocks(outputs, path.rows());
+    let packed: Vec<Packed> =
+        lowered.outputs.iter().map(|output| Packed::new(output, groups, inputs, &blocks, w, strides)).collect();
+    let pitch = lowered.positions(images).next_multiple_of(super::tile::TILE);
+    let channel_pitch = lowered.sources.len() * lowered.plane;
+    let chunks = to.par_chunks_mut(images * to_image).zip(from.par_chunks(images * from_image));
+    chunks.for_each(|(to, from)| {
+        let images = from.len() / from_image;
+        let positions = lowered.positions(images);
+        scratch::with(|scratch| {
+            let planes = scratch.a.take(inputs * channel_pitch);
+            let sums = scratch.b.take(outputs * pitch);
+            for group in 0..groups {
+                for (input, planes) in planes.chunks_exact_mut(channel_pitch).enumerate() {
+                    lowered.pack(&from[(group * inputs + input) * source..], from_image, images, planes);
+                }
+                for (output, packed) in lowered.outputs.iter().zip(&packed) {
+                    if output.taps.is_empty() {
+                        continue;
+                    }
+                    for (first, weights) in packed.channel_blocks(group) {
+                        path.run(MultiplyAdd {
+                            x: &planes[first * channel_pitch..],
+                            channel_pitch,
+                            channels: (inputs - first).min(packed.channels),
+                            offsets: &output.offsets,
+                            weights,
+                            blocks: &blocks,
+                            out: sums,
+                            out_pitch: pitch,
+                            positions,
+                            accumulate: first > 0,
+                        });
+                    }
+                    for (channel, sums) in sums.chunks_exact(pitch).enumerate() {
+                        let to = &mut to[(group * outputs + channel) * destination..];
+                        lowered.unpack(output, sums, to, to_image, images);
+                    }
+                }
+            }
+        });
+    });
+    to
+}
+
+/// The weights of one destination phase in the order that register tiles read them:
+/// `[group][channel block][row block][channel][tap][row]`.
+struct Packed {
+    weights: Vec<f32>,
+    /// Channels per block: few enough for the block's weights and planes to stay in cache while they are reused.
+    channels: usize,
+    inputs: usize,
+    per_channel: usize,
+}
+
+impl Packed {
+    fn new(
+        output: &Output,
+        groups: usize,
+        inputs: usize,
+        blocks: &[(usize, usize)],
+        w: &[f32],
+        strides: Strides,
+    ) -> Self {
+        const WEIGHTS: usize = 96 * 1024;
+        let rows = blocks.last().map_or(0, |&(start, rows)| start + rows);
+        let per_channel = rows * output.taps.len();
+        let channels = (WEIGHTS / per_channel.max(1)).clamp(8, 64).min(inputs.max(1));
+        let mut weights = vec![0f32; groups * inputs * per_channel];
+        let mut packed = Vec::new();
+        let mut rest = weights.as_mut_slice();
+        for group in 0..groups {
+            for first in (0..inputs).step_by(channels) {
+                let count = channels.min(inputs - first);
+                let (block, tail) = rest.split_at_mut(count * per_channel);
+                packed.push((group, first, count, block));
+                rest = tail;
+            }
+        }
+        packed.into_par_iter().for_each(|(group, first, count, block)| {
+            let mut at = block.iter_mut();
+            for &(start, rows) in blocks {
+                for channel in first..first + count {
+                    for &tap in &output.taps {
+                        let from = group * strides.group + channel * strides.input + tap;
+                        for (row, to) in (start..start + rows).zip(&mut at) {
+                            *to = w[from + row * strides.output];
+                        }
+                    }
+                }
+            }
+        });
+        Self { weights, channels, inputs, per_channel }
+    }
+
+    /// `(first channel, weights)` of each channel block of a group.
+    fn channel_blocks(&self, group: usize) -> impl Iterator<Item = (usize, &[f32])> {
+        let weights = &self.weights[group * self.inputs * self.per_channel..][..self.inputs * self.per_channel];
+        let channels = self.channels;
+        weights.chunks((channels * self.per_channel).max(1)).enumerate().map(move |(i, block)| (i * channels, block))
+    }
+}
+
+/// `dw` from `x` and `dy`: as `w`.
+pub(crate) fn weight_gradient(path: Path, s: &Shape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    assert_eq!((x.len(), dy.len()), (s.x_len(), s.y_len()), "convolution: wrong lengths");
+    if s.batch == 0 {
+        return vec![0f32; s.w_len()];
+    }
+    let images = s.block(&Lowered::forward(&s.sizes(), 1));
+    let lowered = Lowered::forward(&s.sizes(), images);
+    let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
+    let blocks = row_blocks(outputs, path.rows());
+    let channel_pitch = lowered.sources.len() * lowered.plane;
+    let Output { taps, offsets, .. } = &lowered.outputs[0];
+    debug_assert!(taps.iter().enumerate().all(|(i, &tap)| i == tap), "taps of a forward pass come in kernel order");
+    let entries: Vec<usize> =
+        (0..inputs).flat_map(|c| offsets.iter().map(move |offset| c * channel_pitch + offset)).collect();
+    let (input, output) = (s.input.0 * s.input.1, s.output.0 * s.output.1);
+    let (x_image, y_image) = (s.in_channels * input, s.out_channels * output);
+
+    let add_block = |sums: &mut [f32], x: &[f32], dy: &[f32]| {
+        let images = x.len() / x_image;
+        scratch::with(|scratch| {
+            let x_planes = scratch.a.take(inputs * channel_pitch);
+            let dy_planes = scratch.b.take(outputs * lowered.plane);
+            for (group, sums) in sums.chunks_exact_mut(outputs * entries.len()).enumerate() {
+                for (channel, planes) in x_planes.chunks_exact_mut(channel_pitch).enumerate() {
+                    lowered.pack(&x[(group * inputs + channel) * input..], x_image, images, planes);
+                }
+                for (channel, plane) in dy_planes.chunks_exact_mut(lowered.plane).enumerate() {
+                    lowered.pack_positions(&dy[(group * outputs + channel) * output..], y_image, images, plane);
+                }
+                path.run(Correlate {
+                    dy: dy_planes,
+                    dy_pitch: lowered.plane,
+                    x: x_planes,
+                    entries: &entries,
+                    blocks: &blocks,
+                    positions: lowered.positions(images),
+                    sums,
+                });
+            }
+        });
+    };
+    // A task sums its own run of blocks; the tasks' sums are added in order. Fewer tasks where the weights are many.
+    let tasks = (4 * 1024 * 1024 / s.w_len()).clamp(4, 16);
+    let run = s.batch.div_ceil(images).div_ceil(tasks) * images;
+    let partial = x.par_chunks(run * x_image).zip(dy.par_chunks(run * y_image)).map(|(x, dy)| {
+        let mut sums = vec![0f32; s.w_len()];
+        for (x, dy) in x.chunks(images * x_image).zip(dy.chunks(images * y_image)) {
+            add_block(&mut sums, x, dy);
+        }
+        sums
+    });
+    let mut partial = partial.collect::<Vec<_>>().into_iter();
+    let mut total = partial.next().unwrap_or_default();
+    for sums in partial {
+        total.iter_mut().zip(&sums).for_each(|(total, sum)| *total += sum);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn values(len: usize, seed: u64) -> Vec<f32> {
+        crate::normal_stream(seed, "values", len).into_iter().map(|v| v as f32).collect()
+    }
+
+    fn assert_close(what: &str, path: Path, s: &Shape, got: &[f32], want: &[f32]) {
+        let scale = want.iter().fold(1f32, |scale, value| scale.max(value.abs()));
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            assert!((got - want).abs() <= 2e-5 * scale, "{what} {path:?} {s:?} at {i}: {got} for {want}");
+        }
+        assert_eq!(got.len(), want.len());
+    }
+
+    fn check(s: &Shape) {
+        let (x, w, dy) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
+        let want = (
+            reference::forward(s, &x, &w),
+            reference::data_gradient(s, &dy, &w),
+            reference::weight_gradient(s, &x, &dy),
+        );
+        for path in Path::ALL.into_iter().filter(|path| path.supported()) {
+            assert_close("y", path, s, &forward(path, s, &x, &w), &want.0);
+            assert_close("dx", path, s, &data_gradient(path, s, &dy, &w), &want.1);
+            assert_close("dw", path, s, &weight_gradient(path, s, &x, &dy), &want.2);
+        }
+    }
+
+    fn shape(n: usize, c: usize, o: usize, hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> Shape {
+        Shape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
+    }
+
+    #[test]
+    fn the_layers_of_real_networks() {
+        for s in [
+            shape(9, 3, 16, (32, 32), 3, 1, 1, 1),
+            shape(2, 16, 16, (32, 32), 3, 1, 1, 1),
+            shape(3, 16, 32, (32, 32), 3, 2, 1, 1),
+            shape(17, 64, 64, (8, 8), 3, 1, 1, 1),
+            shape(33, 24, 40, (2, 2), 3, 1, 1, 1),
+            shape(5, 16, 32, (16, 16), 1, 2, 0, 1),
+            shape(3, 20, 20, (15, 15), 3, 1, 1, 20),
+            shape(1, 3, 8, (56, 56), 7, 2, 3, 1),
+            shape(2, 200, 30, (4, 4), 1, 1, 0, 1),
+            shape(2, 130, 19, (5, 5), 3, 1, 1, 1),
+        ] {
+            check(&s);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(160))]
+        #[test]
+        fn any_shape(
+            n in 1usize..6, per_in in 1usize..6, per_out in 1usize..12, g in 1usize..5, h in 1usize..14, w in 1usize..14,
+            k in 1usize..6, s in 1usize..4, p in 0usize..4,
+        ) {
+            prop_assume!(h + 2 * p >= k && w + 2 * p >= k);
+            check(&shape(n, g * per_in, g * per_out, (h, w), k, s, p, g));
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let s = shape(40, 12, 20, (9, 7), 3, 2, 1, 2);
+        let (x, w, dy) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
+        let all = || {
+            let path = Path::best();
+            (forward(path, &s, &x, &w), data_gradient(path, &s, &dy, &w), weight_gradient(path, &s, &x, &dy))
+        };
+        let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
+        let one = on(1);
+        assert_eq!(one, on(2));
+        assert_eq!(one, on(5));
+    }
+}

@@ -1,0 +1,17 @@
+//! CPU kernels: plain slices in, plain slices out, no tensors.
+//!
+//! Every kernel exists once, written over [`simd::Simd`], and is compiled for each [`Path`]. Work is split over image
+//! blocks whose size depends on the shapes alone, and partial sums are added in block order: the result has the same
+//! bits for any number of threads. Bits do differ between paths, so results are stamped with theirs.
+
+pub(crate) mod conv;
+mod lower;
+pub(crate) mod norm;
+pub(crate) mod pool;
+#[cfg(test)]
+pub(crate) mod reference;
+mod scratch;
+mod simd;
+mod tile;
+
+pub use simd::Path;

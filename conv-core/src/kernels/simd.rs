@@ -1,0 +1,229 @@
+//! The vector instructions that kernels are written over, and the choice between them at run time.
+
+use std::sync::OnceLock;
+
+/// A set of vector instructions that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// 16 lanes, AVX-512F.
+    Avx512,
+    /// 8 lanes, AVX2 with FMA.
+    Avx2,
+    /// 8 lanes of ordinary Rust; runs everywhere.
+    Portable,
+}
+
+impl Path {
+    /// Every path, fastest first.
+    pub const ALL: [Path; 3] = [Path::Avx512, Path::Avx2, Path::Portable];
+
+    /// Whether this processor can execute the path.
+    pub fn supported(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => is_x86_feature_detected!("avx512f") && Path::Avx2.supported(),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Path::Avx512 | Path::Avx2 => false,
+            Path::Portable => true,
+        }
+    }
+
+    /// The fastest path of this processor.
+    pub fn best() -> Path {
+        static BEST: OnceLock<Path> = OnceLock::new();
+        *BEST.get_or_init(|| Path::ALL.into_iter().find(|path| path.supported()).unwrap_or(Path::Portable))
+    }
+
+    /// As stamps and messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::Avx512 => "avx512",
+            Path::Avx2 => "avx2",
+            Path::Portable => "portable",
+        }
+    }
+
+    /// Rows of the widest register tile (see `tile.rs`).
+    pub(crate) fn rows(self) -> usize {
+        match self {
+            Path::Avx512 => 8,
+            Path::Avx2 | Path::Portable => 4,
+        }
+    }
+
+    /// Runs `task` compiled for this path (for the portable one, where the processor cannot).
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
+        #[cfg(target_arch = "x86_64")]
+        if self != Path::Portable && self.supported() {
+            return match self {
+                // SAFETY: the processor has the features, checked by `supported`.
+                Path::Avx512 => unsafe { x86::run_avx512(task) },
+                // SAFETY: as above.
+                _ => unsafe { x86::run_avx2(task) },
+            };
+        }
+        task.run::<Lanes8>()
+    }
+}
+
+/// Work that is generic over the vector instructions. `run` must be `#[inline(always)]`, as everything it calls, so that
+/// it is compiled with the features of the caller.
+pub(crate) trait Task {
+    type Output;
+    fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// A vector of f32. The functions are unsafe where they touch memory and because they may only be executed on a
+/// processor that has the instructions: call them from [`Task::run`] alone.
+pub(crate) trait Simd: 'static {
+    type V: Copy;
+    const LANES: usize;
+
+    unsafe fn splat(value: f32) -> Self::V;
+    /// # Safety
+    /// `LANES` readable values at `from`; no alignment asked.
+    unsafe fn load(from: *const f32) -> Self::V;
+    /// # Safety
+    /// `LANES` writable values at `to`; no alignment asked.
+    unsafe fn store(to: *mut f32, value: Self::V);
+    /// `a b + c`
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Sum over lanes, in one fixed order.
+    unsafe fn sum(value: Self::V) -> f32;
+}
+
+/// Eight lanes of ordinary Rust.
+pub(crate) struct Lanes8;
+
+impl Simd for Lanes8 {
+    type V = [f32; 8];
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::V {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::V {
+        // SAFETY: the caller promises 8 readable values.
+        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::V) {
+        // SAFETY: the caller promises 8 writable values.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::V, b: Self::V, mut c: Self::V) -> Self::V {
+        for i in 0..8 {
+            c[i] += a[i] * b[i];
+        }
+        c
+    }
+
+    #[inline(always)]
+    unsafe fn sum(v: Self::V) -> f32 {
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Simd, Task};
+
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    pub(super) unsafe fn run_avx512<T: Task>(task: T) -> T::Output {
+        task.run::<Lanes16>()
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn run_avx2<T: Task>(task: T) -> T::Output {
+        task.run::<Avx2>()
+    }
+
+    pub(super) struct Lanes16;
+
+    // SAFETY (every block below): executed under `run_avx512` only; memory as the trait's callers promise.
+    impl Simd for Lanes16 {
+        type V = __m512;
+        const LANES: usize = 16;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, value: Self::V) {
+            // SAFETY: see the impl.
+            unsafe { _mm512_storeu_ps(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(value: Self::V) -> f32 {
+            // SAFETY: see the impl.
+            unsafe { _mm512_reduce_add_ps(value) }
+        }
+    }
+
+    pub(super) struct Avx2;
+
+    // SAFETY (every block below): executed under `run_avx2` only; memory as the trait's callers promise.
+    impl Simd for Avx2 {
+        type V = __m256;
+        const LANES: usize = 8;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm256_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, value: Self::V) {
+            // SAFETY: see the impl.
+            unsafe { _mm256_storeu_ps(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(value: Self::V) -> f32 {
+            let mut lanes = [0f32; 8];
+            // SAFETY: 8 writable values; see the impl.
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), value) };
+            // SAFETY: plain arithmetic.
+            unsafe { super::Lanes8::sum(lanes) }
+        }
+    }
+}

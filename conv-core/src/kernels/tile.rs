@@ -1,0 +1,244 @@
+//! Register tiles: the innermost loops of every convolution.
+//!
+//! Both work on *flat planes* (see `lower.rs`): a channel of a block of images as one long row, in which a kernel tap is a
+//! constant offset, so that vector lanes run over output positions and nothing is gathered.
+
+use super::simd::{Simd, Task};
+
+/// Positions per step over a plane, on every path. Planes are readable this far past their last position.
+pub(super) const TILE: usize = 96;
+
+/// Splits `count` rows into register tiles, `(first row, rows)`: as many of the widest as fit, then 4, 2, 1.
+pub(super) fn row_blocks(count: usize, widest: usize) -> Vec<(usize, usize)> {
+    let mut blocks = Vec::new();
+    let mut start = 0;
+    for rows in [8, 4, 2, 1].into_iter().filter(|&rows| rows <= widest) {
+        while count - start >= rows {
+            blocks.push((start, rows));
+            start += rows;
+        }
+    }
+    blocks
+}
+
+/// `out[o][p] (+)= sum over c, t of weights[o, c, t] x[c][p + offsets[t]]` for all rows `o` and positions `p` in
+/// `0..positions`.
+pub(super) struct MultiplyAdd<'a> {
+    /// `channels` channels, `channel_pitch` apart.
+    pub(super) x: &'a [f32],
+    pub(super) channel_pitch: usize,
+    pub(super) channels: usize,
+    /// One per tap, within a channel.
+    pub(super) offsets: &'a [usize],
+    /// For each row block: `[channel][tap][row of the block]`.
+    pub(super) weights: &'a [f32],
+    pub(super) blocks: &'a [(usize, usize)],
+    /// Rows `out_pitch` apart; `positions` rounded up to [`TILE`] are written in each.
+    pub(super) out: &'a mut [f32],
+    pub(super) out_pitch: usize,
+    pub(super) positions: usize,
+    /// Whether `out` holds a sum to be added to.
+    pub(super) accumulate: bool,
+}
+
+impl Task for MultiplyAdd<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let rows = self.blocks.last().map_or(0, |&(start, rows)| start + rows);
+        if rows == 0 || self.channels == 0 || self.offsets.is_empty() || self.positions == 0 {
+            return;
+        }
+        let padded = self.positions.next_multiple_of(TILE);
+        let reach = self.offsets.iter().max().copied().unwrap_or(0);
+        assert!((self.channels - 1) * self.channel_pitch + reach + padded <= self.x.len(), "input planes too short");
+        assert!(padded <= self.out_pitch && rows * self.out_pitch <= self.out.len(), "output planes too short");
+        let depth = self.channels * self.offsets.len();
+        assert!(rows * depth <= self.weights.len(), "weights too short");
+        for start in (0..self.positions).step_by(TILE) {
+            for &(row, rows) in self.blocks {
+                // SAFETY: a tile reads `x` up to (channels - 1) channel_pitch + reach + start + TILE <= its length, `weights`
+                // from row depth, rows depth of them, and writes `rows` rows of `out` at start..start + TILE; all three bounds
+                // are asserted above, and blocks lie below `rows`.
+                unsafe {
+                    let x = self.x.as_ptr().add(start);
+                    let weights = self.weights.as_ptr().add(row * depth);
+                    let out = self.out.as_mut_ptr().add(row * self.out_pitch + start);
+                    match rows {
+                        8 => self.columns::<S, 8, 3>(x, weights, out),
+                        4 if S::LANES == 16 => self.columns::<S, 4, 6>(x, weights, out),
+                        4 => self.columns::<S, 4, 3>(x, weights, out),
+                        2 => self.columns::<S, 2, 6>(x, weights, out),
+                        _ => self.columns::<S, 1, 6>(x, weights, out),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl MultiplyAdd<'_> {
+    /// One tile of `M` rows and [`TILE`] positions, in register tiles of `M x (N LANES)`.
+    ///
+    /// # Safety
+    /// As stated where it is called; `N LANES` divides [`TILE`].
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const M: usize, const N: usize>(
+        &self,
+        x: *const f32,
+        weights: *const f32,
+        out: *mut f32,
+    ) {
+        const { assert!(TILE.is_multiple_of(N * S::LANES)) };
+        for column in (0..TILE).step_by(N * S::LANES) {
+            // SAFETY: the column lies inside the tile that the caller vouches for.
+            unsafe { self.register_tile::<S, M, N>(x.add(column), weights, out.add(column)) };
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::columns`], for `N LANES` positions.
+    #[inline(always)]
+    unsafe fn register_tile<S: Simd, const M: usize, const N: usize>(
+        &self,
+        x: *const f32,
+        mut weights: *const f32,
+        out: *mut f32,
+    ) {
+        // SAFETY: every pointer below stays inside the ranges of `Self::run`'s comment.
+        unsafe {
+            let mut sums = [[S::splat(0.0); N]; M];
+            if self.accumulate {
+                for (m, row) in sums.iter_mut().enumerate() {
+                    for (n, sum) in row.iter_mut().enumerate() {
+                        *sum = S::load(out.add(m * self.out_pitch + n * S::LANES));
+                    }
+                }
+            }
+            for channel in 0..self.channels {
+                let plane = x.add(channel * self.channel_pitch);
+                for &offset in self.offsets {
+                    let tap = plane.add(offset);
+                    let mut values = [S::splat(0.0); N];
+                    for (n, value) in values.iter_mut().enumerate() {
+                        *value = S::load(tap.add(n * S::LANES));
+                    }
+                    for (m, row) in sums.iter_mut().enumerate() {
+                        let weight = S::splat(*weights.add(m));
+                        for (sum, &value) in row.iter_mut().zip(&values) {
+                            *sum = S::mul_add(weight, value, *sum);
+                        }
+                    }
+                    weights = weights.add(M);
+                }
+            }
+            for (m, row) in sums.iter().enumerate() {
+                for (n, &sum) in row.iter().enumerate() {
+                    S::store(out.add(m * self.out_pitch + n * S::LANES), sum);
+                }
+            }
+        }
+    }
+}
+
+/// `sums[o][e] += sum over p in 0..positions of dy[o][p] x[entries[e] + p]`: the weight gradient.
+pub(super) struct Correlate<'a> {
+    /// Rows `dy_pitch` apart, zero from `positions` to the next multiple of the lanes.
+    pub(super) dy: &'a [f32],
+    pub(super) dy_pitch: usize,
+    pub(super) x: &'a [f32],
+    /// Start in `x` of every (channel, tap).
+    pub(super) entries: &'a [usize],
+    pub(super) blocks: &'a [(usize, usize)],
+    pub(super) positions: usize,
+    /// `[row][entry]`
+    pub(super) sums: &'a mut [f32],
+}
+
+impl Task for Correlate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self) {
+        let rows = self.blocks.last().map_or(0, |&(start, rows)| start + rows);
+        let padded = self.positions.next_multiple_of(S::LANES);
+        let reach = self.entries.iter().max().copied().unwrap_or(0);
+        assert!(padded <= self.dy_pitch && rows * self.dy_pitch <= self.dy.len(), "gradient planes too short");
+        assert!(reach + padded <= self.x.len(), "input planes too short");
+        assert!(rows * self.entries.len() <= self.sums.len(), "sums too short");
+        for i in 0..self.blocks.len() {
+            let (row, rows) = self.blocks[i];
+            // SAFETY: the three asserts bound every read and write of a tile: rows below `rows`, entries in the list, positions
+            // below `padded`.
+            unsafe {
+                match (rows, S::LANES) {
+                    (8, _) => self.entries_in::<S, 8, 3>(row),
+                    (4, 16) => self.entries_in::<S, 4, 6>(row),
+                    (4, _) => self.entries_in::<S, 4, 3>(row),
+                    (2, 16) => self.entries_in::<S, 2, 9>(row),
+                    (2, _) => self.entries_in::<S, 2, 3>(row),
+                    (_, _) => self.entries_in::<S, 1, 9>(row),
+                }
+            }
+        }
+    }
+}
+
+impl Correlate<'_> {
+    /// All entries for `M` rows, `N` at a time, the rest in threes and singly.
+    ///
+    /// # Safety
+    /// As stated where it is called.
+    #[inline(always)]
+    unsafe fn entries_in<S: Simd, const M: usize, const N: usize>(&mut self, row: usize) {
+        let mut entry = 0;
+        // SAFETY: each call covers entries below the list's length.
+        unsafe {
+            while self.entries.len() - entry >= N {
+                self.register_tile::<S, M, N>(row, entry);
+                entry += N;
+            }
+            while self.entries.len() - entry >= 3 {
+                self.register_tile::<S, M, 3>(row, entry);
+                entry += 3;
+            }
+            while entry < self.entries.len() {
+                self.register_tile::<S, M, 1>(row, entry);
+                entry += 1;
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::entries_in`].
+    #[inline(always)]
+    unsafe fn register_tile<S: Simd, const M: usize, const N: usize>(&mut self, row: usize, entry: usize) {
+        // SAFETY: bounded by the asserts of `Self::run`.
+        unsafe {
+            let dy = self.dy.as_ptr().add(row * self.dy_pitch);
+            let mut starts = [self.x.as_ptr(); N];
+            for (n, start) in starts.iter_mut().enumerate() {
+                *start = start.add(*self.entries.get_unchecked(entry + n));
+            }
+            let mut sums = [[S::splat(0.0); N]; M];
+            for p in (0..self.positions).step_by(S::LANES) {
+                let mut values = [S::splat(0.0); N];
+                for (value, start) in values.iter_mut().zip(&starts) {
+                    *value = S::load(start.add(p));
+                }
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let gradient = S::load(dy.add(m * self.dy_pitch + p));
+                    for (sum, &value) in sums.iter_mut().zip(&values) {
+                        *sum = S::mul_add(gradient, value, *sum);
+                    }
+                }
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                for (n, &sum) in sums.iter().enumerate() {
+                    *self.sums.get_unchecked_mut((row + m) * self.entries.len() + entry + n) += S::sum(sum);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::{gradient, on_kernels, output, slice, with_values};
+use crate::kernels::{Path, conv};
+use crate::meter;
+
+/// 2-D convolution without bias: `x: [n, c, h, w]`, `weight: [o, c / groups, k, k]` -> `[n, o, h', w']`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<Tensor> {
+    let shape = conv::Shape::new(x.dims(), weight.dims(), stride, padding, groups)?;
+    let (y_len, per_output) = (shape.y_len(), shape.w_len() / shape.out_channels);
+    meter::record((y_len * per_output) as u64, y_len as u64);
+    if !on_kernels(x) {
+        return x.conv2d(weight, padding, stride, 1, groups);
+    }
+    // The input of a network needs no gradient: a third of the stem's work.
+    let op = Convolution { shape, path: Path::best(), x_needs_gradient: x.track_op() };
+    x.contiguous()?.apply_op2(&weight.contiguous()?, op)
+}
+
+struct Convolution {
+    shape: conv::Shape,
+    path: Path,
+    x_needs_gradient: bool,
+}
+
+impl CustomOp2 for Convolution {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let s = &self.shape;
+        let y = conv::forward(self.path, s, slice(x, xl)?, slice(w, wl)?);
+        output(y, (s.batch, s.out_channels, s.output.0, s.output.1))
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (path, s) = (self.path, &self.shape);
+        with_values(dy, |dy| {
+            let dx = match self.x_needs_gradient {
+                true => Some(with_values(w, |w| gradient(conv::data_gradient(path, s, dy, w), x))?),
+                false => None,
+            };
+            let dw = with_values(x, |x| gradient(conv::weight_gradient(path, s, x, dy), w))?;
+            Ok((dx, Some(dw)))
+        })
+    }
+}
