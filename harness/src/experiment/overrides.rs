@@ -52,9 +52,17 @@ pub fn apply(document: &mut Document, assignment: &str) -> Result<(), Experiment
     }
 }
 
-/// TOML, or the text itself.
+/// TOML, or the text itself; in a flat array every element by itself, so that `[vanilla, ghost]` needs no quotes either.
 fn value(text: &str) -> Value {
-    text.parse().unwrap_or_else(|_| Value::String(text.into()))
+    if let Ok(value) = text.parse() {
+        return value;
+    }
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) if !inside.contains(['[', '"', '\'']) => {
+            Value::Array(inside.split(',').map(|element| value(element.trim())).collect())
+        }
+        _ => Value::String(text.into()),
+    }
 }
 
 fn example(section: &str) -> &'static str {
@@ -215,6 +223,19 @@ mod tests {
         assert!(document.grids.iter().all(|grid| find(&grid.entries, "recipe.batch").is_some()));
         assert_eq!(document.get("recipe.schedule").unwrap().value.as_str(), Some("step"));
         assert!(document.get("recipe.milestones").is_some(), "a list by nature is a value");
+    }
+
+    #[test]
+    fn words_need_no_quotes() {
+        for (text, read) in [
+            ("ghost", "\"ghost\""),
+            ("[vanilla, ghost]", "[\"vanilla\", \"ghost\"]"),
+            ("[1, 2]", "[1, 2]"),
+            ("1e-3", "0.001"),
+            ("[[1, x]]", "\"[[1, x]]\""),
+        ] {
+            assert_eq!(value(text).to_string(), read, "{text}");
+        }
     }
 
     #[test]
