@@ -5,7 +5,7 @@ mod trial;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 pub use trial::run_trial;
 
@@ -26,7 +26,7 @@ pub struct RunOptions {
     pub output: PathBuf,
     /// Threads to compute on; 0: as many as the machine has.
     pub threads: usize,
-    /// Only trials whose label, alias or key contains this, whatever the case.
+    /// Only trials that fit this filter (see [`Trial::matches`]).
     pub only: Option<String>,
     /// No progress on stderr.
     pub quiet: bool,
@@ -76,21 +76,17 @@ struct Pending<'a> {
 }
 
 fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
-    let chosen: Vec<&Trial> = experiment.trials.iter().filter(|trial| passes(trial, options.only.as_deref())).collect();
-    ensure!(
-        !chosen.is_empty(),
-        "--only {}: no trial of `{}` has that in its label; there are: {}",
-        options.only.as_deref().unwrap_or_default(),
-        experiment.name,
-        labels(&experiment.trials)
-    );
+    let mut experiment = experiment.clone();
+    if let Some(filter) = &options.only {
+        experiment = experiment.only(filter)?;
+    }
     let folder = RunFolder::create(&options.output, &experiment.name, &experiment.frozen)?;
     let environment = Environment::capture(rayon::current_num_threads());
 
     let mut summary = RunSummary::default();
     let mut loaded = Vec::new();
     let mut pending = Vec::new();
-    for trial in chosen {
+    for trial in &experiment.trials {
         let data = shared(&mut loaded, &trial.config.dataset)?;
         let key = trial.key(&data.provenance.fingerprint);
         match folder.record(&key)? {
@@ -151,17 +147,6 @@ impl Observer for Recorder<'_> {
         self.shown.epoch(log);
         self.folder.append_epoch(self.key, log)
     }
-}
-
-fn passes(trial: &Trial, only: Option<&str>) -> bool {
-    let Some(only) = only.map(str::to_lowercase) else { return true };
-    std::iter::once(&trial.label).chain(&trial.aliases).any(|label| label.to_lowercase().contains(&only))
-}
-
-fn labels(trials: &[Trial]) -> String {
-    let mut labels: Vec<&str> = trials.iter().map(|trial| trial.label.as_str()).collect();
-    labels.dedup();
-    labels.join(", ")
 }
 
 fn name(trial: &Trial) -> String {

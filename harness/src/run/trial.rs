@@ -122,15 +122,8 @@ impl Model {
         let couplings = self.backbone.prunable();
         let weights = self.store.snapshot()?;
         let selection = pruned.select(&couplings, &weights)?;
-        let narrowed = pruned.narrow(&couplings, &selection, &weights)?;
-        // The widths are those of the weights that are there, so architecture and weights cannot disagree.
-        let widths = couplings.iter().map(|coupling| {
-            let name = &coupling.producer;
-            let weight = narrowed.get(&format!("{name}.weight")).with_context(|| format!("`{name}` lost its weight"))?;
-            Ok((name.clone(), weight.dim(0)?))
-        });
-        let smaller = Self::new(self.backbone.with_widths(&widths.collect::<Result<_>>()?)?, methods, seed)?;
-        smaller.store.assign(&narrowed)?;
+        let smaller = Self::new(self.backbone.with_widths(&selection.widths())?, methods, seed)?;
+        smaller.store.assign(&Pruned::narrow(&couplings, &selection, &weights)?)?;
         Ok(smaller)
     }
 

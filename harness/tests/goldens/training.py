@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 
-STEPS, WARMUP, BATCH, SIZE, CLASSES = 20, 4, 8, 16, 10
+STEPS, WARMUP, BATCH, SIZE, CLASSES = 20, 4, 8, 8, 10
 WIDTHS = [8, 16, 32]  # ResNet-20 at width 0.5
-LR, MOMENTUM, DECAY, SMOOTHING = 0.05, 0.9, 5e-3, 0.1
+LR, MOMENTUM, DECAY, SMOOTHING = 0.01, 0.9, 5e-3, 0.1
 
 
 # --- weights and batches by formula
