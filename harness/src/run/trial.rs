@@ -2,18 +2,19 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use baselines::pruning::Pruned;
 use candle_core::Device;
 use conv_core::{Cost, ParamStore};
 
 use crate::backbones::{self, Backbone, Network, network_cost};
-use crate::data::Geometry;
+use crate::data::{Geometry, Provenance};
 use crate::experiment::Trial;
+use crate::experiment::price::price;
 use crate::measure::Environment;
 use crate::methods::Methods;
 use crate::results::{RunFolder, TrialRecord};
-use crate::train::{EpochLog, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
+use crate::train::{EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
 
 /// Trains and measures one trial, and leaves its folder behind; the record comes last.
 ///
@@ -39,6 +40,7 @@ pub fn run_trial(
     let config = &trial.config;
     let recipe = &config.recipe;
     folder.start(key, config)?;
+    save_costs(trial, key, folder)?;
     let feed = Feed::new(data, config, workers(environment.threads))?;
     let methods = Methods::new(config)?;
     let geometry = Geometry { shape: data.train.shape, classes: data.classes };
@@ -101,6 +103,53 @@ pub fn run_trial(
     };
     folder.save(&record)?;
     Ok(record)
+}
+
+/// The record of a trial that trains nothing: its cost in closed form. No data is read.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn cost_trial(trial: &Trial, key: &str, folder: &RunFolder, environment: &Environment) -> Result<TrialRecord> {
+    folder.start(key, &trial.config)?;
+    save_costs(trial, key, folder)?;
+    let record = TrialRecord {
+        key: key.to_owned(),
+        aliases: trial.aliases.clone(),
+        label: trial.label.clone(),
+        config: trial.config.clone(),
+        data: no_data(&trial.config.dataset.name),
+        train_images: 0,
+        params: trial.cost.params,
+        macs: trial.cost.macs,
+        activations: trial.cost.activations,
+        depth: trial.depth,
+        replaced: trial.replaced.clone(),
+        remarks: trial.remarks.clone(),
+        validation: Evaluation::default(),
+        test: None,
+        train_loss: 0.0,
+        epochs: 0,
+        seconds: 0.0,
+        images_per_second: 0.0,
+        environment: environment.clone(),
+    };
+    folder.save(&record)?;
+    Ok(record)
+}
+
+/// What stands for the data where only its geometry was used.
+pub(super) fn no_data(name: &str) -> Provenance {
+    Provenance {
+        label: format!("no data read, geometry of {name}"),
+        source: "none".into(),
+        synthetic: false,
+        fingerprint: "none".into(),
+    }
+}
+
+fn save_costs(trial: &Trial, key: &str, folder: &RunFolder) -> Result<()> {
+    let price = price(&trial.config).map_err(|error| anyhow!("{}: {}", error.key, error.why))?;
+    folder.save_costs(key, &price.csv())
 }
 
 /// A network with its architecture and parameters.
