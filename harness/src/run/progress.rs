@@ -212,7 +212,7 @@ mod tests {
     fn durations() {
         assert_eq!(duration(59.4), "59 s");
         assert_eq!(duration(60.0), "1 min 0 s");
-        assert_eq!(duration(3 * 3600.0 + 125.0), "3 h 2 min");
+        assert_eq!(duration(10_925.0), "3 h 2 min");
     }
 
     #[test]
