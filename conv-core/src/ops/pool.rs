@@ -86,7 +86,7 @@ fn compose(x: &Tensor, windows: &Windows, max: bool) -> Result<Tensor> {
         let mut x = x.clone();
         for (dim, size, out) in [(2, input.0, output.0), (3, input.1, output.1)] {
             let mut parts = Vec::new();
-            let mut filler = |count: usize, parts: &mut Vec<Tensor>, x: &Tensor| -> Result<()> {
+            let filler = |count: usize, parts: &mut Vec<Tensor>, x: &Tensor| -> Result<()> {
                 if count > 0 {
                     let mut dims = x.dims().to_vec();
                     dims[dim] = count;
