@@ -85,13 +85,14 @@ fn a_sweep_leaves_honest_results_and_is_not_stopped_by_failing_trials() -> Resul
     assert_eq!(records.len(), 3);
     for record in &records {
         assert_eq!((record.epochs, record.train_images), (EPOCHS, 30), "everyone has the same budget");
-        let weights = candle_core::safetensors::load(
-            folder.trial_dir(&record.key).join("weights.safetensors"),
-            &Device::Cpu,
-        )?;
+        let weights =
+            candle_core::safetensors::load(folder.trial_dir(&record.key).join("weights.safetensors"), &Device::Cpu)?;
         let trained = weights.iter().filter(|(name, _)| !conv_core::is_running_statistic(name));
         let counted: usize = trained.map(|(_, tensor)| tensor.elem_count()).sum();
         assert_eq!(counted as u64, record.params, "{}", record.label);
+        let costs = folder.costs(&record.key)?.context("cost by layer is written")?;
+        let total = format!("total,{},{},{},,", record.params, record.macs, record.activations);
+        assert_eq!(costs.lines().last(), Some(total.as_str()));
         let test = record.test.context("test was asked for")?;
         assert!((0.0..=1.0).contains(&test.top1) && test.top5 == 1.0, "three classes: {test:?}");
         let epochs = folder.epochs(&record.key)?;

@@ -164,11 +164,9 @@ fn rates_are_those_of_torchs_schedulers() -> Result<()> {
     let goldens = goldens()?;
     let base = Recipe { lr: 0.4, ..Recipe::default() };
     let step = Recipe { schedule: Schedule::Step, milestones: vec![0.5, 22.0 / 30.0], gamma: 0.2, ..base.clone() };
-    for (name, recipe) in [
-        ("cosine", base.clone()),
-        ("warmup_cosine", Recipe { warmup_epochs: 0.5, ..base }),
-        ("step", step),
-    ] {
+    for (name, recipe) in
+        [("cosine", base.clone()), ("warmup_cosine", Recipe { warmup_epochs: 0.5, ..base }), ("step", step)]
+    {
         let rate = LearningRate::of_recipe(&recipe, 3, 10);
         let found: Vec<f64> = (0..rate.steps()).map(|t| rate.at(t)).collect();
         let difference = distance(&found, &values(&goldens[&format!("lr.{name}")])?);

@@ -25,7 +25,9 @@ impl Environment {
             dirty,
             cpu: cpu(),
             threads,
-            os: format!("{} {}", System::long_os_version().unwrap_or_default(), std::env::consts::ARCH).trim().to_owned(),
+            os: format!("{} {}", System::long_os_version().unwrap_or_default(), std::env::consts::ARCH)
+                .trim()
+                .to_owned(),
             rustc: env!("HARNESS_RUSTC").to_owned(),
             harness: env!("CARGO_PKG_VERSION").to_owned(),
             candle: env!("HARNESS_CANDLE").to_owned(),
@@ -113,7 +115,8 @@ mod tests {
 
         // Files of just now are newer than this test's binary; make them old, as a checkout before a build is.
         let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-        let age = |name: &str| fs::File::options().write(true).open(root.join(name)).unwrap().set_modified(old).unwrap();
+        let age =
+            |name: &str| fs::File::options().write(true).open(root.join(name)).unwrap().set_modified(old).unwrap();
         let (commit, dirty) = source(root);
         assert!(commit.len() == 40 && dirty, "a source newer than the binary is not what it was built from");
         age("harness/src/lib.rs");

@@ -7,7 +7,7 @@ use baselines::pruning::Pruned;
 use candle_core::Device;
 use conv_core::{Cost, ParamStore};
 
-use crate::backbones::{self, Backbone, Network, network_cost};
+use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, Network, layer_cost, network_cost};
 use crate::data::Geometry;
 use crate::experiment::Trial;
 use crate::measure::Environment;
@@ -73,11 +73,17 @@ pub fn run_trial(
     }
 
     let cost = model.checked_cost(&methods)?;
+    ensure!(cost == trial.cost, "the network costs {cost:?}, the plan said {:?}: a defect of the plan", trial.cost);
     let test = match config.test {
         true => Some(evaluate(&*model.network, feed.test()).context("on the test images")?),
         false => None,
     };
+    folder.save_costs(key, &costs_csv(&model.backbone.layers(), &methods)?)?;
     model.store.save(&folder.trial_dir(key).join("weights.safetensors")).context("saving the weights")?;
+    let mut remarks = trial.remarks.clone();
+    if methods.pruning().is_some() && finetune == 0 {
+        remarks.push("cut after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)".to_owned());
+    }
     let record = TrialRecord {
         key: key.to_owned(),
         aliases: trial.aliases.clone(),
@@ -90,7 +96,7 @@ pub fn run_trial(
         activations: cost.activations,
         depth: trial.depth,
         replaced: trial.replaced.clone(),
-        remarks: trial.remarks.clone(),
+        remarks,
         validation: fitted.validation,
         test,
         train_loss: fitted.epochs.last().map_or(0.0, |epoch| epoch.train_loss),
@@ -138,6 +144,24 @@ impl Model {
         );
         Ok(cost)
     }
+}
+
+/// Cost by layer, with the columns of `harness cost` that say what the network is.
+fn costs_csv(layers: &[Layer], methods: &Methods) -> Result<String> {
+    let mut csv = "layer,params,macs,activations,depth_requested,depth\n".to_owned();
+    let mut total = Cost::default();
+    for layer in layers {
+        let cost = layer_cost(layer, methods)?;
+        let depth = match &layer.kind {
+            LayerKind::Unit(spec) => methods.method(&layer.name, spec).layout(spec)?.depth,
+            LayerKind::Linear { .. } => None,
+        };
+        let depth = depth.map_or(",".to_owned(), |depth| format!("{},{}", depth.requested, depth.effective));
+        csv += &format!("{},{},{},{},{depth}\n", layer.name, cost.params, cost.macs, cost.activations);
+        total += cost;
+    }
+    csv += &format!("total,{},{},{},,\n", total.params, total.macs, total.activations);
+    Ok(csv)
 }
 
 /// Background threads for the data: preparing a batch is cheap beside a training step.

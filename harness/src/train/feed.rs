@@ -51,7 +51,10 @@ impl Feed {
         let (train, batch) = (split.train.len(), recipe.batch);
         ensure!(!split.validation.is_empty(), "protocol.validation = 0: a trial needs validation images, e.g. 5000");
         ensure!(batch >= 1, "recipe.batch = 0: a batch holds at least one image");
-        ensure!(train >= batch, "recipe.batch = {batch} is more than the {train} training images; accepted: 1 to {train}");
+        ensure!(
+            train >= batch,
+            "recipe.batch = {batch} is more than the {train} training images; accepted: 1 to {train}"
+        );
         Ok(Self {
             normalization: Normalization::of(&data.train, &split.train),
             images: Arc::clone(&data.train),

@@ -37,7 +37,11 @@ impl Tally {
         ensure!(logits.len() == labels.len(), "{} rows of logits for {} labels", logits.len(), labels.len());
         for (row, &label) in logits.iter().zip(labels) {
             let label = label as usize;
-            ensure!(label < row.len(), "an image is of class {label}; the network knows classes 0 to {}", row.len() - 1);
+            ensure!(
+                label < row.len(),
+                "an image is of class {label}; the network knows classes 0 to {}",
+                row.len() - 1
+            );
             let rank = rank(row, label);
             self.images += 1;
             self.top1 += usize::from(rank < 1);

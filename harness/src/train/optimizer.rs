@@ -61,8 +61,7 @@ impl Sgd {
     pub fn step(&mut self, gradients: &GradStore, lr: f64) -> Result<()> {
         for slot in &mut self.slots {
             if let Some(gradient) = gradients.get(&slot.var) {
-                let rule =
-                    Rule { lr: lr as f32, momentum: self.momentum, nesterov: self.nesterov, decay: slot.decay };
+                let rule = Rule { lr: lr as f32, momentum: self.momentum, nesterov: self.nesterov, decay: slot.decay };
                 let update = Update { rule, buffer: RefCell::new(&mut slot.buffer) };
                 slot.var.inplace_op2(&gradient.contiguous()?, &update)?;
             }
@@ -166,7 +165,8 @@ mod tests {
         let weight = Var::new(&[[1f32, -2.0]], &Device::Cpu).unwrap();
         let bias = Var::new(&[1f32, -2.0], &Device::Cpu).unwrap();
         let slope = Tensor::new(&[1f32, 3.0], &Device::Cpu).unwrap();
-        let mut sgd = Sgd::new(vec![("weight".into(), weight.clone()), ("bias".into(), bias.clone())], &recipe(nesterov));
+        let mut sgd =
+            Sgd::new(vec![("weight".into(), weight.clone()), ("bias".into(), bias.clone())], &recipe(nesterov));
         for _ in 0..2 {
             let loss = weight.broadcast_mul(&slope).unwrap().sum_all().unwrap();
             let loss = (loss + (bias.as_tensor() * &slope).unwrap().sum_all().unwrap()).unwrap();

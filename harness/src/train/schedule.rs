@@ -106,13 +106,8 @@ mod tests {
 
     #[test]
     fn milestones_are_fractions_of_the_whole_training() {
-        let recipe = Recipe {
-            lr: 1.0,
-            schedule: Schedule::Step,
-            milestones: vec![0.5, 0.75],
-            gamma: 0.1,
-            ..Recipe::default()
-        };
+        let recipe =
+            Recipe { lr: 1.0, schedule: Schedule::Step, milestones: vec![0.5, 0.75], gamma: 0.1, ..Recipe::default() };
         assert_close(&rates(&recipe, 4, 2), &[1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]);
     }
 
