@@ -95,14 +95,15 @@ fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
         }
     }
 
-    let epochs = pending.iter().map(|p| p.trial.config.recipe.epochs).sum();
-    let progress = Progress::new(pending.len(), epochs, options.quiet);
+    let steps = |trial: &Trial, data| trial.config.recipe.epochs * steps_per_epoch(trial, data);
+    let all = pending.iter().map(|p| steps(p.trial, &p.data)).sum();
+    let progress = Progress::new(pending.len(), all, options.quiet);
     if summary.skipped > 0 {
         progress.line(&format!("{} of {} trials are done already", summary.skipped, summary.skipped + pending.len()));
     }
     for (index, Pending { trial, key, data }) in pending.iter().enumerate() {
         let name = name(trial);
-        let shown = progress.trial(index, &name, trial.config.recipe.epochs, steps(trial, data));
+        let shown = progress.trial(index, &name, trial.config.recipe.epochs, steps_per_epoch(trial, data));
         let mut observer = Recorder { folder: &folder, key, shown };
         match run_trial(trial, key, data, &folder, &environment, &mut observer) {
             Ok(record) => {
@@ -154,7 +155,7 @@ fn name(trial: &Trial) -> String {
 }
 
 /// Optimizer steps an epoch, for the progress line alone (an impossible batch is found by the trial itself).
-fn steps(trial: &Trial, data: &SharedData) -> usize {
+fn steps_per_epoch(trial: &Trial, data: &SharedData) -> usize {
     let (recipe, images) = (&trial.config.recipe, data.train.labels.len());
     let images = if recipe.subset > 0 { recipe.subset } else { images.saturating_sub(trial.config.validation) };
     images / recipe.batch.max(1)
