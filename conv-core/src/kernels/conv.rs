@@ -117,7 +117,8 @@ fn convolve(
     let mut to = vec![0f32; len];
     let (source, destination) = (lowered.source.0 * lowered.source.1, lowered.destination.0 * lowered.destination.1);
     let (from_image, to_image) = (groups * inputs * source, groups * outputs * destination);
-    if len == 0 || from.is_empty() {
+    // No positions: every tap of every output meets padding, and the input has no gradient.
+    if len == 0 || from.is_empty() || lowered.positions(1) == 0 {
         return to;
     }
     let blocks = row_blocks(outputs, path.rows());

@@ -37,7 +37,7 @@ pub const KEYS: &[Field] = &[
     key("backbone.replace.pointwise", Flag, "Whether it replaces 1 x 1 convolutions on the main path."),
     key("backbone.replace.shortcut", Flag, "Whether it replaces projections of residual connections."),
     key("method.name", Choice(methods::names), "What makes the convolutions; its options stand beside it."),
-    key("recipe.epochs", at_least(1), "Passes over the training images."),
+    key("recipe.epochs", at_least(0), "Passes over the training images; 0: nothing is trained, costs only."),
     key("recipe.batch", at_least(1), "Images per optimizer step."),
     key("recipe.lr", POSITIVE, "Peak learning rate."),
     key("recipe.schedule", Choice(|| vec!["cosine", "step", "constant"]), "Shape of the learning rate after warm-up."),

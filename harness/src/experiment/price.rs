@@ -47,6 +47,19 @@ impl Price {
         self.layers.iter().filter_map(|layer| layer.depth.map(|depth| depth.effective)).max()
     }
 
+    /// One line a layer and a last one named total: `layer,params,macs,activations,depth_requested,depth`.
+    pub fn csv(&self) -> String {
+        let row = |name: &str, cost: &Cost, depth: Option<Depth>| {
+            let Cost { params, macs, activations } = cost;
+            let (requested, effective) =
+                depth.map_or_else(Default::default, |d| (d.requested.to_string(), d.effective.to_string()));
+            format!("{name},{params},{macs},{activations},{requested},{effective}\n")
+        };
+        let layers = self.layers.iter().map(|layer| row(&layer.name, &layer.cost, layer.depth));
+        let head = "layer,params,macs,activations,depth_requested,depth\n".to_owned();
+        head + &layers.collect::<String>() + &row("total", &self.total, None)
+    }
+
     /// Remarks with the names of the layers they are about, equal ones together.
     pub fn remarks(&self) -> Vec<String> {
         let mut by_text: Vec<(&str, Vec<&str>)> = Vec::new();

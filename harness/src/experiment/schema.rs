@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct DatasetConfig {
     /// cifar10 | cifar100 | fashion-mnist | images | synthetic
     pub name: String,
-    /// Where the data may come from, tried in order: a folder or file, `download`, or `synthetic`.
-    #[serde(default = "default_sources")]
+    /// Where the data may come from, tried in order: a folder or file, `download`, or `synthetic`. Empty: `data/NAME`,
+    /// `download`, `synthetic`.
+    #[serde(default)]
     pub sources: Vec<String>,
     /// Random crops (4 pixels of zero padding) and horizontal flips while training.
     #[serde(default = "yes")]
@@ -65,7 +66,7 @@ pub enum Head {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// Passes over the training images.
+    /// Passes over the training images; 0: nothing is trained, the trial is its cost.
     pub epochs: usize,
     /// Images per optimizer step; the last, smaller batch of an epoch is left out while training.
     pub batch: usize,
@@ -91,7 +92,7 @@ pub struct Recipe {
     pub label_smoothing: f64,
     /// Train on this many images only, drawn class-balanced (0: all that validation leaves).
     pub subset: usize,
-    /// For methods that prune: epochs after the cut, at `finetune_lr`.
+    /// For methods that prune: how many of `epochs` come after the cut, at `finetune_lr`.
     pub finetune_epochs: usize,
     /// For methods that prune: peak rate after the cut.
     pub finetune_lr: f64,
@@ -191,10 +192,6 @@ pub struct TrialConfig {
     pub test: bool,
     /// Seed of initialisation, order and augmentation.
     pub seed: u64,
-}
-
-fn default_sources() -> Vec<String> {
-    ["data/cifar10", "download", "synthetic"].map(String::from).to_vec()
 }
 
 fn yes() -> bool {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 pub use trial::run_trial;
 
 use crate::data;
+use crate::experiment::error::explain;
 use crate::experiment::{DatasetConfig, Experiment, Trial};
 use crate::measure::Environment;
 use crate::results::RunFolder;
@@ -35,7 +36,7 @@ pub struct RunOptions {
 /// What a sweep came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunSummary {
-    /// Trials trained now.
+    /// Trials trained (or, without epochs, priced) now.
     pub trained: usize,
     /// Trials whose result was there already.
     pub skipped: usize,
@@ -72,7 +73,8 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> 
 struct Pending<'a> {
     trial: &'a Trial,
     key: String,
-    data: SharedData,
+    /// None: nothing is trained.
+    data: Option<SharedData>,
 }
 
 fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
@@ -87,22 +89,34 @@ fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
     let mut loaded = Vec::new();
     let mut pending = Vec::new();
     for trial in &experiment.trials {
-        let data = shared(&mut loaded, &trial.config.dataset)?;
-        let key = trial.key(&data.provenance.fingerprint);
+        let data = match trial.config.recipe.epochs {
+            0 => None,
+            _ => Some(shared(&mut loaded, &trial.config.dataset)?),
+        };
+        let key = match &data {
+            Some(data) => trial.key(&data.provenance.fingerprint),
+            None => trial.key(&trial::no_data(&trial.config.dataset.name).fingerprint),
+        };
         match folder.record(&key)? {
             Some(_) => summary.skipped += 1,
             None => pending.push(Pending { trial, key, data }),
         }
     }
 
-    let steps = |trial: &Trial, data| trial.config.recipe.epochs * steps_per_epoch(trial, data);
-    let all = pending.iter().map(|p| steps(p.trial, &p.data)).sum();
-    let progress = Progress::new(pending.len(), all, options.quiet);
+    let steps = |Pending { trial, data, .. }: &Pending<'_>| {
+        data.as_ref().map_or(0, |data| trial.config.recipe.epochs * steps_per_epoch(trial, data))
+    };
+    let progress = Progress::new(pending.len(), pending.iter().map(steps).sum(), options.quiet);
     if summary.skipped > 0 {
         progress.line(&format!("{} of {} trials are done already", summary.skipped, summary.skipped + pending.len()));
     }
     for (index, Pending { trial, key, data }) in pending.iter().enumerate() {
         let name = name(trial);
+        let Some(data) = data else {
+            trial::cost_trial(trial, key, &folder, &environment)?;
+            summary.trained += 1;
+            continue;
+        };
         let shown = progress.trial(index, &name, trial.config.recipe.epochs, steps_per_epoch(trial, data));
         let mut observer = Recorder { folder: &folder, key, shown };
         match run_trial(trial, key, data, &folder, &environment, &mut observer) {
@@ -111,7 +125,7 @@ fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
                 summary.trained += 1;
             }
             Err(error) => {
-                let error = format!("{error:#}");
+                let error = explain(&error);
                 observer.shown.fail(&error);
                 summary.failed.push(Failure { trial: name, error });
             }

@@ -2,18 +2,19 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use baselines::pruning::Pruned;
 use candle_core::Device;
 use conv_core::{Cost, ParamStore};
 
-use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, Network, layer_cost, network_cost};
-use crate::data::Geometry;
+use crate::backbones::{self, Backbone, Network, network_cost};
+use crate::data::{Geometry, Provenance};
 use crate::experiment::Trial;
+use crate::experiment::price::price;
 use crate::measure::Environment;
 use crate::methods::Methods;
 use crate::results::{RunFolder, TrialRecord};
-use crate::train::{EpochLog, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
+use crate::train::{EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
 
 /// Trains and measures one trial, and leaves its folder behind; the record comes last.
 ///
@@ -39,6 +40,7 @@ pub fn run_trial(
     let config = &trial.config;
     let recipe = &config.recipe;
     folder.start(key, config)?;
+    save_costs(trial, key, folder)?;
     let feed = Feed::new(data, config, workers(environment.threads))?;
     let methods = Methods::new(config)?;
     let geometry = Geometry { shape: data.train.shape, classes: data.classes };
@@ -78,7 +80,6 @@ pub fn run_trial(
         true => Some(evaluate(&*model.network, feed.test()).context("on the test images")?),
         false => None,
     };
-    folder.save_costs(key, &costs_csv(&model.backbone.layers(), &methods)?)?;
     model.store.save(&folder.trial_dir(key).join("weights.safetensors")).context("saving the weights")?;
     let mut remarks = trial.remarks.clone();
     if methods.pruning().is_some() && finetune == 0 {
@@ -107,6 +108,53 @@ pub fn run_trial(
     };
     folder.save(&record)?;
     Ok(record)
+}
+
+/// The record of a trial that trains nothing: its cost in closed form. No data is read.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn cost_trial(trial: &Trial, key: &str, folder: &RunFolder, environment: &Environment) -> Result<TrialRecord> {
+    folder.start(key, &trial.config)?;
+    save_costs(trial, key, folder)?;
+    let record = TrialRecord {
+        key: key.to_owned(),
+        aliases: trial.aliases.clone(),
+        label: trial.label.clone(),
+        config: trial.config.clone(),
+        data: no_data(&trial.config.dataset.name),
+        train_images: 0,
+        params: trial.cost.params,
+        macs: trial.cost.macs,
+        activations: trial.cost.activations,
+        depth: trial.depth,
+        replaced: trial.replaced.clone(),
+        remarks: trial.remarks.clone(),
+        validation: Evaluation::default(),
+        test: None,
+        train_loss: 0.0,
+        epochs: 0,
+        seconds: 0.0,
+        images_per_second: 0.0,
+        environment: environment.clone(),
+    };
+    folder.save(&record)?;
+    Ok(record)
+}
+
+/// What stands for the data where only its geometry was used.
+pub(super) fn no_data(name: &str) -> Provenance {
+    Provenance {
+        label: format!("no data read, geometry of {name}"),
+        source: "none".into(),
+        synthetic: false,
+        fingerprint: "none".into(),
+    }
+}
+
+fn save_costs(trial: &Trial, key: &str, folder: &RunFolder) -> Result<()> {
+    let price = price(&trial.config).map_err(|error| anyhow!("{}: {}", error.key, error.why))?;
+    folder.save_costs(key, &price.csv())
 }
 
 /// A network with its architecture and parameters.
@@ -144,24 +192,6 @@ impl Model {
         );
         Ok(cost)
     }
-}
-
-/// Cost by layer, with the columns of `harness cost` that say what the network is.
-fn costs_csv(layers: &[Layer], methods: &Methods) -> Result<String> {
-    let mut csv = "layer,params,macs,activations,depth_requested,depth\n".to_owned();
-    let mut total = Cost::default();
-    for layer in layers {
-        let cost = layer_cost(layer, methods)?;
-        let depth = match &layer.kind {
-            LayerKind::Unit(spec) => methods.method(&layer.name, spec).layout(spec)?.depth,
-            LayerKind::Linear { .. } => None,
-        };
-        let depth = depth.map_or(",".to_owned(), |depth| format!("{},{}", depth.requested, depth.effective));
-        csv += &format!("{},{},{},{},{depth}\n", layer.name, cost.params, cost.macs, cost.activations);
-        total += cost;
-    }
-    csv += &format!("total,{},{},{},,\n", total.params, total.macs, total.activations);
-    Ok(csv)
 }
 
 /// Background threads for the data: preparing a batch is cheap beside a training step.
