@@ -31,7 +31,7 @@ impl Environment {
             rustc: env!("HARNESS_RUSTC").to_owned(),
             harness: env!("CARGO_PKG_VERSION").to_owned(),
             candle: env!("HARNESS_CANDLE").to_owned(),
-            kernels: kernel_path().to_owned(),
+            kernels: conv_core::kernel_path().to_owned(),
         }
     }
 }
@@ -74,11 +74,6 @@ fn cpu() -> String {
     let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
     let brand = system.ok().and_then(|system| system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()));
     brand.filter(|brand| !brand.is_empty()).unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// Which kernels compute: bits are the same within one path.
-fn kernel_path() -> &'static str {
-    "candle"
 }
 
 #[cfg(test)]

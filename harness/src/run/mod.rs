@@ -103,8 +103,10 @@ fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
         }
     }
 
-    let epochs = pending.iter().map(|p| p.trial.config.recipe.epochs).sum();
-    let progress = Progress::new(pending.len(), epochs, options.quiet);
+    let steps = |Pending { trial, data, .. }: &Pending<'_>| {
+        data.as_ref().map_or(0, |data| trial.config.recipe.epochs * steps_per_epoch(trial, data))
+    };
+    let progress = Progress::new(pending.len(), pending.iter().map(steps).sum(), options.quiet);
     if summary.skipped > 0 {
         progress.line(&format!("{} of {} trials are done already", summary.skipped, summary.skipped + pending.len()));
     }
@@ -115,7 +117,7 @@ fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
             summary.trained += 1;
             continue;
         };
-        let shown = progress.trial(index, &name, trial.config.recipe.epochs, steps(trial, data));
+        let shown = progress.trial(index, &name, trial.config.recipe.epochs, steps_per_epoch(trial, data));
         let mut observer = Recorder { folder: &folder, key, shown };
         match run_trial(trial, key, data, &folder, &environment, &mut observer) {
             Ok(record) => {
@@ -167,7 +169,7 @@ fn name(trial: &Trial) -> String {
 }
 
 /// Optimizer steps an epoch, for the progress line alone (an impossible batch is found by the trial itself).
-fn steps(trial: &Trial, data: &SharedData) -> usize {
+fn steps_per_epoch(trial: &Trial, data: &SharedData) -> usize {
     let (recipe, images) = (&trial.config.recipe, data.train.labels.len());
     let images = if recipe.subset > 0 { recipe.subset } else { images.saturating_sub(trial.config.validation) };
     images / recipe.batch.max(1)

@@ -8,13 +8,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::results::TrialRecord;
 use crate::train::{EpochLog, StepLog};
 
-const SWEEP: &str = "sweep {wide_bar} {msg}, {pos}/{len} epochs, {elapsed} gone, {eta} left";
+const SWEEP: &str = "sweep {wide_bar} {msg}, {elapsed} gone, {eta} left";
 const TRIAL: &str = "{prefix} {wide_bar} {msg}, {eta} left";
 
-/// The sweep: how many trials, how many epochs.
+/// The sweep.
 pub(super) struct Progress {
     trials: usize,
-    epochs: usize,
     started: Instant,
     output: Output,
 }
@@ -29,19 +28,20 @@ enum Output {
 }
 
 impl Progress {
-    pub fn new(trials: usize, epochs: usize, quiet: bool) -> Self {
+    /// A sweep of so many trials with, in all, so many optimizer steps.
+    pub fn new(trials: usize, steps: usize, quiet: bool) -> Self {
         let output = if quiet {
             Output::Quiet
         } else if stderr().is_terminal() && trials > 0 {
             let lines = MultiProgress::new();
-            let sweep = lines.add(ProgressBar::new(epochs as u64));
+            let sweep = lines.add(ProgressBar::new(steps as u64));
             sweep.set_style(style(SWEEP));
             sweep.enable_steady_tick(Duration::from_secs(1));
             Output::Live { lines, sweep }
         } else {
             Output::Plain
         };
-        Self { trials, epochs, started: Instant::now(), output }
+        Self { trials, started: Instant::now(), output }
     }
 
     /// A trial that starts: the `index`-th from 0, `epochs` epochs of `steps` optimizer steps.
@@ -52,12 +52,13 @@ impl Progress {
                 let bar = lines.add(ProgressBar::new((epochs * steps) as u64));
                 bar.set_style(style(TRIAL));
                 bar.set_prefix(name.to_owned());
+                bar.set_message("starts");
                 Some(bar)
             }
             Output::Plain | Output::Quiet => None,
         };
         let prefix = format!("[{}/{}] {name}", index + 1, self.trials);
-        TrialProgress { sweep: self, prefix, epochs, steps, done: 0, started: Instant::now(), bar, validation: None }
+        TrialProgress { sweep: self, prefix, epochs, steps, started: Instant::now(), bar, validation: None }
     }
 
     /// A line that stays.
@@ -75,7 +76,7 @@ impl Progress {
         }
         if self.trials > 0 {
             let time = duration(self.started.elapsed().as_secs_f64());
-            self.line(&format!("{} trials, {} epochs in {time}", self.trials, self.epochs));
+            self.line(&format!("{} trials in {time}", self.trials));
         }
     }
 }
@@ -86,7 +87,6 @@ pub(super) struct TrialProgress<'a> {
     prefix: String,
     epochs: usize,
     steps: usize,
-    done: usize,
     started: Instant,
     bar: Option<ProgressBar>,
     validation: Option<f64>,
@@ -94,7 +94,8 @@ pub(super) struct TrialProgress<'a> {
 
 impl TrialProgress<'_> {
     pub fn step(&mut self, log: &StepLog) {
-        if let Some(bar) = &self.bar {
+        if let (Some(bar), Output::Live { sweep, .. }) = (&self.bar, &self.sweep.output) {
+            sweep.inc(1);
             let validation = self.validation.map_or(String::new(), |top1| format!(", val {}", percent(top1)));
             bar.set_position(((log.epoch - 1) * self.steps + log.step) as u64);
             bar.set_message(format!(
@@ -110,14 +111,10 @@ impl TrialProgress<'_> {
 
     pub fn epoch(&mut self, log: &EpochLog) {
         self.validation = Some(log.validation_accuracy);
-        self.done += 1;
-        match &self.sweep.output {
-            Output::Live { sweep, .. } => sweep.inc(1),
-            Output::Plain => {
-                let left = self.started.elapsed().as_secs_f64() * (self.epochs - self.done.min(self.epochs)) as f64;
-                eprintln!("{}", plain(&self.prefix, self.epochs, log, left / self.done as f64));
-            }
-            Output::Quiet => {}
+        if let Output::Plain = &self.sweep.output {
+            let per_epoch = self.started.elapsed().as_secs_f64() / log.epoch as f64;
+            let left = per_epoch * self.epochs.saturating_sub(log.epoch) as f64;
+            eprintln!("{}", plain(&self.prefix, self.epochs, log, left));
         }
     }
 
@@ -137,14 +134,19 @@ impl TrialProgress<'_> {
 
     /// The trial failed; the sweep goes on.
     pub fn fail(&self, error: &str) {
-        self.clear();
         let text = format!("{}: FAILED: {error}", self.prefix);
-        match &self.sweep.output {
-            Output::Live { sweep, .. } => sweep.inc((self.epochs - self.done.min(self.epochs)) as u64),
-            Output::Plain => {}
-            Output::Quiet => eprintln!("{text}"),
+        match (&self.sweep.output, &self.bar) {
+            // The steps that will not come are gone too.
+            (Output::Live { sweep, .. }, Some(bar)) => sweep.inc(self.total().saturating_sub(bar.position())),
+            (Output::Quiet, _) => eprintln!("{text}"),
+            _ => {}
         }
         self.sweep.line(&text);
+        self.clear();
+    }
+
+    fn total(&self) -> u64 {
+        (self.epochs * self.steps) as u64
     }
 
     fn clear(&self) {
@@ -212,7 +214,7 @@ mod tests {
     fn durations() {
         assert_eq!(duration(59.4), "59 s");
         assert_eq!(duration(60.0), "1 min 0 s");
-        assert_eq!(duration(3 * 3600.0 + 125.0), "3 h 2 min");
+        assert_eq!(duration(10_925.0), "3 h 2 min");
     }
 
     #[test]

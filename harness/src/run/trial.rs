@@ -75,11 +75,16 @@ pub fn run_trial(
     }
 
     let cost = model.checked_cost(&methods)?;
+    ensure!(cost == trial.cost, "the network costs {cost:?}, the plan said {:?}: a defect of the plan", trial.cost);
     let test = match config.test {
         true => Some(evaluate(&*model.network, feed.test()).context("on the test images")?),
         false => None,
     };
     model.store.save(&folder.trial_dir(key).join("weights.safetensors")).context("saving the weights")?;
+    let mut remarks = trial.remarks.clone();
+    if methods.pruning().is_some() && finetune == 0 {
+        remarks.push("cut after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)".to_owned());
+    }
     let record = TrialRecord {
         key: key.to_owned(),
         aliases: trial.aliases.clone(),
@@ -92,7 +97,7 @@ pub fn run_trial(
         activations: cost.activations,
         depth: trial.depth,
         replaced: trial.replaced.clone(),
-        remarks: trial.remarks.clone(),
+        remarks,
         validation: fitted.validation,
         test,
         train_loss: fitted.epochs.last().map_or(0.0, |epoch| epoch.train_loss),

@@ -82,7 +82,7 @@ pub fn fit(
         for (index, batch) in feed.train(epoch).enumerate() {
             let rate = phase.rate.at(done * steps + index);
             let result = step(network, &mut optimizer, &batch?, rate, recipe.label_smoothing)
-                .with_context(|| format!("epoch {epoch}, step {} of {steps}, learning rate {rate}", index + 1))?;
+                .with_context(|| format!("epoch {epoch}, step {} of {steps}, learning rate {rate:.3e}", index + 1))?;
             tally.add(result, recipe.batch);
             observer.step(&tally.log(epoch, started));
         }

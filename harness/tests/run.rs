@@ -1,0 +1,137 @@
+//! A whole sweep on small images: what it leaves behind, what a second run does, and that failing trials stop nobody.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use harness::experiment::Experiment;
+use harness::results::RunFolder;
+use harness::run::{RunOptions, RunSummary, run};
+use image::{Rgb, RgbImage};
+use tempfile::TempDir;
+
+const EPOCHS: usize = 2;
+
+/// A folder of 16 x 16 images (three classes that differ in colour, 12 training and 4 test images each) with an
+/// experiment on them: three trials that succeed and two that cannot.
+fn workshop() -> Result<(TempDir, Experiment)> {
+    let dir = TempDir::new()?;
+    for (split, count) in [("train", 12), ("test", 4)] {
+        for class in 0..3u32 {
+            let folder = dir.path().join("images").join(split).join(format!("class{class}"));
+            fs::create_dir_all(&folder)?;
+            for number in 0..count {
+                let pixel = |x: u32, y: u32| {
+                    let noise = (x * 31 + y * 17 + number * 53) % 97;
+                    let mut rgb = [noise as u8; 3];
+                    rgb[class as usize] += 120;
+                    Rgb(rgb)
+                };
+                RgbImage::from_fn(16, 16, pixel).save(folder.join(format!("{number}.png")))?;
+            }
+        }
+    }
+    let text = format!(
+        r#"
+        name = "small"
+        [dataset]
+        name = "images"
+        sources = ['{}']
+        [backbone]
+        name = "resnet20"
+        [recipe]
+        epochs = {EPOCHS}
+        batch = 8
+        lr = 0.05
+        finetune_epochs = 1
+        [protocol]
+        validation = 6
+        [[grid]]
+        method.name = ["vanilla", "pruned"]
+        [[grid]]
+        method.name = "compconv"
+        method.depth = 2
+        [[grid]]
+        method.name = "vanilla"
+        recipe.lr = 1e30
+        [[grid]]
+        method.name = "vanilla"
+        recipe.batch = 64
+        "#,
+        dir.path().join("images").display()
+    );
+    fs::write(dir.path().join("small.toml"), text)?;
+    let experiment = Experiment::load(&dir.path().join("small.toml"), &[])?;
+    Ok((dir, experiment))
+}
+
+fn sweep(experiment: &Experiment, output: &Path, threads: usize) -> Result<RunSummary> {
+    run(experiment, &RunOptions { output: output.to_owned(), threads, only: None, quiet: true })
+}
+
+#[test]
+fn a_sweep_leaves_honest_results_and_is_not_stopped_by_failing_trials() -> Result<()> {
+    let (dir, experiment) = workshop()?;
+    let output = dir.path().join("out");
+    let summary = sweep(&experiment, &output, 2)?;
+    assert_eq!((summary.trained, summary.skipped, summary.failed.len()), (3, 0, 2), "{summary:?}");
+    let errors: Vec<&str> = summary.failed.iter().map(|failure| failure.error.as_str()).collect();
+    assert!(errors[0].contains("epoch 1, step ") && errors[0].contains("diverged"), "{}", errors[0]);
+    assert!(errors[1].contains("recipe.batch = 64") && errors[1].contains("30 training images"), "{}", errors[1]);
+
+    let folder = RunFolder::open(&output)?;
+    let records = folder.records()?;
+    assert_eq!(records.len(), 3);
+    for record in &records {
+        assert_eq!((record.epochs, record.train_images), (EPOCHS, 30), "everyone has the same budget");
+        let weights =
+            candle_core::safetensors::load(folder.trial_dir(&record.key).join("weights.safetensors"), &Device::Cpu)?;
+        let trained = weights.iter().filter(|(name, _)| !conv_core::is_running_statistic(name));
+        let counted: usize = trained.map(|(_, tensor)| tensor.elem_count()).sum();
+        assert_eq!(counted as u64, record.params, "{}", record.label);
+        let costs = folder.costs(&record.key)?.context("cost by layer is written")?;
+        let total = format!("total,{},{},{},,", record.params, record.macs, record.activations);
+        assert_eq!(costs.lines().last(), Some(total.as_str()));
+        let test = record.test.context("test was asked for")?;
+        assert!((0.0..=1.0).contains(&test.top1) && test.top5 == 1.0, "three classes: {test:?}");
+        let epochs = folder.epochs(&record.key)?;
+        let phases: Vec<&str> = epochs.iter().map(|epoch| epoch.phase.as_str()).collect();
+        let expected = if record.label.starts_with("pruned") { "finetune" } else { "train" };
+        assert_eq!(phases, ["train", expected], "{}", record.label);
+        let last = &epochs[EPOCHS - 1];
+        assert_eq!(last.epoch, EPOCHS);
+        assert_eq!((last.validation_accuracy, last.train_loss), (record.validation.top1, record.train_loss));
+    }
+    let trial = |label: &str| records.iter().find(|record| record.label.starts_with(label)).context("trial");
+    let planned = experiment.trials.iter().find(|trial| trial.label.starts_with("pruned")).context("trial")?;
+    assert_eq!(trial("pruned")?.params, planned.cost.params, "the plan's price is the network's");
+    assert!(trial("pruned")?.params < trial("vanilla")?.params);
+    Ok(())
+}
+
+#[test]
+fn a_second_run_trains_only_what_is_missing_and_gets_the_same_bits() -> Result<()> {
+    let (dir, experiment) = workshop()?;
+    let experiment = experiment.only("vanilla")?;
+    let output = dir.path().join("out");
+    assert_eq!(sweep(&experiment, &output, 1)?.trained, 1);
+    let folder = RunFolder::open(&output)?;
+    let record = folder.records()?.remove(0);
+    let file = |name: &str| folder.trial_dir(&record.key).join(name);
+    let (weights, result) = (fs::read(file("weights.safetensors"))?, fs::read(file("result.json"))?);
+
+    let summary = sweep(&experiment, &output, 1)?;
+    assert_eq!((summary.trained, summary.skipped, summary.failed.len()), (0, 1, 2), "failed trials are tried again");
+    assert_eq!(fs::read(file("result.json"))?, result, "finished trials are left alone");
+
+    // As if the first run had been interrupted in its second epoch, and on another number of threads.
+    fs::remove_file(file("result.json"))?;
+    fs::remove_file(file("weights.safetensors"))?;
+    assert_eq!(sweep(&experiment, &output, 3)?.trained, 1);
+    assert_eq!(folder.epochs(&record.key)?.len(), EPOCHS, "the log starts afresh");
+    assert!(fs::read(file("weights.safetensors"))? == weights, "same seed, same bits, whatever the threads");
+    let again = folder.record(&record.key)?.context("trained again")?;
+    assert_eq!((again.validation, again.test, again.train_loss), (record.validation, record.test, record.train_loss));
+    Ok(())
+}
