@@ -173,7 +173,7 @@ impl Task for Correlate<'_> {
             // below `padded`.
             unsafe {
                 match (rows, S::LANES) {
-                    (8, _) => self.entries_in::<S, 8, 3>(row),
+                    (8, _) => self.entries_in::<S, 8, 2>(row),
                     (4, 16) => self.entries_in::<S, 4, 6>(row),
                     (4, _) => self.entries_in::<S, 4, 3>(row),
                     (2, 16) => self.entries_in::<S, 2, 9>(row),
@@ -213,30 +213,35 @@ impl Correlate<'_> {
     /// # Safety
     /// As [`Self::entries_in`].
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "indexed loops unroll whole, so that the sums stay in registers")]
     unsafe fn register_tile<S: Simd, const M: usize, const N: usize>(&mut self, row: usize, entry: usize) {
+        let (pitch, positions, width) = (self.dy_pitch, self.positions, self.entries.len());
         // SAFETY: bounded by the asserts of `Self::run`.
         unsafe {
-            let dy = self.dy.as_ptr().add(row * self.dy_pitch);
+            let dy = self.dy.as_ptr().add(row * pitch);
             let mut starts = [self.x.as_ptr(); N];
             for (n, start) in starts.iter_mut().enumerate() {
                 *start = start.add(*self.entries.get_unchecked(entry + n));
             }
             let mut sums = [[S::splat(0.0); N]; M];
-            for p in (0..self.positions).step_by(S::LANES) {
+            let mut p = 0;
+            while p < positions {
                 let mut values = [S::splat(0.0); N];
-                for (value, start) in values.iter_mut().zip(&starts) {
-                    *value = S::load(start.add(p));
+                for n in 0..N {
+                    values[n] = S::load(starts[n].add(p));
                 }
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let gradient = S::load(dy.add(m * self.dy_pitch + p));
-                    for (sum, &value) in sums.iter_mut().zip(&values) {
-                        *sum = S::mul_add(gradient, value, *sum);
+                for m in 0..M {
+                    let gradient = S::load(dy.add(m * pitch + p));
+                    for n in 0..N {
+                        sums[m][n] = S::mul_add(gradient, values[n], sums[m][n]);
                     }
                 }
+                p += S::LANES;
             }
-            for (m, sums) in sums.iter().enumerate() {
-                for (n, &sum) in sums.iter().enumerate() {
-                    *self.sums.get_unchecked_mut((row + m) * self.entries.len() + entry + n) += S::sum(sum);
+            let total = self.sums.as_mut_ptr().add(row * width + entry);
+            for m in 0..M {
+                for n in 0..N {
+                    *total.add(m * width + n) += S::sum(sums[m][n]);
                 }
             }
         }
