@@ -23,8 +23,8 @@ fn methods() -> Result<Vec<(String, Box<dyn ConvMethod>)>> {
         methods.push((format!("compconv d={depth}"), Box::new(CompConv::new(CompConvOptions::fixed(depth))?)));
     }
     methods.push(("ghost".into(), Box::new(Ghost::default())));
-    methods.push(("depthwise".into(), Box::new(Depthwise::default())));
-    methods.push(("vanilla".into(), Box::new(Vanilla::default())));
+    methods.push(("depthwise".into(), Box::new(Depthwise {})));
+    methods.push(("vanilla".into(), Box::new(Vanilla {})));
     Ok(methods)
 }
 

@@ -32,7 +32,7 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
 
     let plots_dir = folder.root().join("plots");
     fs::create_dir_all(&plots_dir).with_context(|| format!("{}: the folder cannot be made", plots_dir.display()))?;
-    let mut page = format!("# {}\n\n{}", folder.name(), warnings(&groups));
+    let mut page = format!("# {}\n\n{}", title(folder), warnings(&groups));
     let mut slugs = BTreeSet::new();
     for group in &groups {
         page += &format!("\n## {}\n\n{}", group.title(), tables::comparison(group));
@@ -56,6 +56,15 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
     drop_stale(&plots_dir, &written)?;
     write_atomic(&written[0], page.as_bytes())?;
     Ok(written)
+}
+
+/// The experiment's title and description, if it has them; else its name.
+fn title(folder: &RunFolder) -> String {
+    let frozen = fs::read_to_string(folder.root().join("experiment.toml")).ok();
+    let table: toml::Table = frozen.and_then(|text| text.parse().ok()).unwrap_or_default();
+    let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
+    let title = text("title").unwrap_or(folder.name());
+    text("description").map_or_else(|| title.to_owned(), |description| format!("{title}\n\n{description}"))
 }
 
 /// What a reader must know before the first number.
