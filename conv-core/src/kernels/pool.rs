@@ -20,6 +20,7 @@ impl Windows {
     }
 
     /// Calls `visit(output index, rows, columns)` for every window.
+    #[inline]
     fn each(&self, mut visit: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>)) {
         for y in 0..self.output.0 {
             let rows = self.span(y, self.input.0);
@@ -37,13 +38,15 @@ impl Windows {
         self.output.0 * self.output.1
     }
 
-    /// Index of the first largest value of a window (a NaN wins, as in PyTorch).
-    fn winner(&self, plane: &[f32], rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> usize {
-        let mut best = rows.start * self.input.1 + columns.start;
+    /// Value and index of the first largest pixel of a window (a NaN wins, as in PyTorch).
+    fn winner(&self, plane: &[f32], rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> (f32, usize) {
+        let start = rows.start * self.input.1 + columns.start;
+        let mut best = (plane[start], start);
         for row in rows {
-            for i in row * self.input.1 + columns.start..row * self.input.1 + columns.end {
-                if plane[i] > plane[best] || (plane[i].is_nan() && !plane[best].is_nan()) {
-                    best = i;
+            let start = row * self.input.1 + columns.start;
+            for (i, &value) in plane[start..start + columns.len()].iter().enumerate() {
+                if value > best.0 || value.is_nan() {
+                    best = (value, start + i);
                 }
             }
         }
@@ -67,7 +70,7 @@ impl Windows {
 }
 
 pub(crate) fn max_forward(windows: &Windows, x: &[f32]) -> Vec<f32> {
-    windows.map(x, |x, y| windows.each(|o, rows, columns| y[o] = x[windows.winner(x, rows, columns)]))
+    windows.map(x, |x, y| windows.each(|o, rows, columns| y[o] = windows.winner(x, rows, columns).0))
 }
 
 pub(crate) fn max_backward(windows: &Windows, x: &[f32], dy: &[f32]) -> Vec<f32> {
@@ -77,7 +80,7 @@ pub(crate) fn max_backward(windows: &Windows, x: &[f32], dy: &[f32]) -> Vec<f32>
     chunks.zip(dy.par_chunks(planes * results)).for_each(|((dx, x), dy)| {
         let planes = dx.chunks_exact_mut(pixels).zip(x.chunks_exact(pixels)).zip(dy.chunks_exact(results));
         for ((dx, x), dy) in planes {
-            windows.each(|o, rows, columns| dx[windows.winner(x, rows, columns)] += dy[o]);
+            windows.each(|o, rows, columns| dx[windows.winner(x, rows, columns).1] += dy[o]);
         }
     });
     dx
