@@ -48,8 +48,8 @@ pub fn render(experiment: &Experiment, format: Format) -> String {
     text
 }
 
-/// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch. Unknown where
-/// the number of images is known only once the data is there.
+/// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch, of the
+/// whole network before a cut and of the smaller one after it. Unknown where the number of images is known only once the data is there.
 fn training_macs(trial: &Trial) -> Option<f64> {
     let config = &trial.config;
     let images = match config.recipe.subset {
@@ -59,8 +59,9 @@ fn training_macs(trial: &Trial) -> Option<f64> {
         }
         subset => subset,
     };
-    let cut = config.method.name == "pruned";
-    let trained = if cut { trial.vanilla.macs } else { trial.cost.macs } as f64 * config.recipe.epochs as f64;
-    let finetuned = if cut { trial.cost.macs as f64 * config.recipe.finetune_epochs as f64 } else { 0.0 };
-    Some(3.0 * images as f64 * (trained + finetuned))
+    let recipe = &config.recipe;
+    let cut = if config.method.name == "pruned" { recipe.finetune_epochs.min(recipe.epochs) } else { 0 };
+    let whole = if config.method.name == "pruned" { trial.vanilla.macs } else { trial.cost.macs };
+    let epochs = whole as f64 * (recipe.epochs - cut) as f64 + trial.cost.macs as f64 * cut as f64;
+    Some(3.0 * images as f64 * epochs)
 }
