@@ -48,10 +48,14 @@ pub fn render(experiment: &Experiment, format: Format) -> String {
     text
 }
 
-/// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch, of the
-/// whole network before a cut and of the smaller one after it. Unknown where the number of images is known only once the data is there.
+/// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch, of the whole
+/// network before a cut and of the smaller one after it. None where nothing is trained, or where the number of images is
+/// known only once the data is there.
 fn training_macs(trial: &Trial) -> Option<f64> {
     let config = &trial.config;
+    if config.recipe.epochs == 0 {
+        return None;
+    }
     let images = match config.recipe.subset {
         0 => {
             let info = data::describe_all().into_iter().find(|info| info.name == config.dataset.name);

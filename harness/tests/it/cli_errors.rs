@@ -111,6 +111,13 @@ fn what_is_missing_or_fits_no_network_is_named() {
         ),
         (format!("{whole}\n[[layer]]\nmatch = 'layer1.*'\nmethod.name = 'thin'"), &["`thin` works on whole networks"]),
         (
+            format!(
+                "{}\n[[grid]]\nmethod.name = 'pruned'\n[[layer]]\nmatch = 'layer1.*'\nmethod.name = 'ghost'",
+                LINES[..7].join("\n")
+            ),
+            &["x.toml:9: ", "pruned cuts vanilla convolutions", "`layer1.0.conv1`"],
+        ),
+        (
             format!("{}\nfinetune_epochs = 1\n[[grid]]\nmethod.name = 'pruned'", LINES[..7].join("\n")),
             &["x.toml:8: ", "`recipe.finetune_epochs` leaves no epoch", "less than recipe.epochs = 1"],
         ),
