@@ -158,13 +158,12 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
 
 /// The first layer that is to lose filters or inputs, and is no vanilla convolution.
 fn foreign(layers: &[Layer], couplings: &[Coupling], methods: &Methods) -> candle_core::Result<Option<String>> {
+    let vanilla = baselines::Vanilla {};
     for layer in layers {
         let cut = |coupling: &Coupling| coupling.producer == layer.name || coupling.consumers.contains(&layer.name);
-        if let LayerKind::Unit(spec) = &layer.kind
-            && couplings.iter().any(cut)
-            && backbones::Assignment::method(methods, &layer.name, spec).layout(spec)?.signature
-                != baselines::Vanilla {}.layout(spec)?.signature
-        {
+        let LayerKind::Unit(spec) = &layer.kind else { continue };
+        let method = backbones::Assignment::method(methods, &layer.name, spec);
+        if couplings.iter().any(cut) && method.layout(spec)?.signature != vanilla.layout(spec)?.signature {
             return Ok(Some(layer.name.clone()));
         }
     }
