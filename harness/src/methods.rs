@@ -332,6 +332,17 @@ mod tests {
     }
 
     #[test]
+    fn every_method_keeps_the_promises_of_one() {
+        for method in METHODS {
+            let made = (method.make)((method.defaults)()).unwrap();
+            // Pruning cuts networks and leaves their units vanilla.
+            if made.pruning.is_none() {
+                baselines::conformance::check(&*made.conv).unwrap_or_else(|e| panic!("{}: {e}", method.name));
+            }
+        }
+    }
+
+    #[test]
     fn every_choice_exists() {
         for method in METHODS {
             for field in method.options {

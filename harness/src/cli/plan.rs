@@ -48,10 +48,14 @@ pub fn render(experiment: &Experiment, format: Format) -> String {
     text
 }
 
-/// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch. Unknown where
-/// the number of images is known only once the data is there.
+/// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch, of the whole
+/// network before a cut and of the smaller one after it. None where nothing is trained, or where the number of images is
+/// known only once the data is there.
 fn training_macs(trial: &Trial) -> Option<f64> {
     let config = &trial.config;
+    if config.recipe.epochs == 0 {
+        return None;
+    }
     let images = match config.recipe.subset {
         0 => {
             let info = data::describe_all().into_iter().find(|info| info.name == config.dataset.name);
@@ -59,8 +63,9 @@ fn training_macs(trial: &Trial) -> Option<f64> {
         }
         subset => subset,
     };
-    let cut = config.method.name == "pruned";
-    let trained = if cut { trial.vanilla.macs } else { trial.cost.macs } as f64 * config.recipe.epochs as f64;
-    let finetuned = if cut { trial.cost.macs as f64 * config.recipe.finetune_epochs as f64 } else { 0.0 };
-    Some(3.0 * images as f64 * (trained + finetuned))
+    let recipe = &config.recipe;
+    let cut = if config.method.name == "pruned" { recipe.finetune_epochs.min(recipe.epochs) } else { 0 };
+    let whole = if config.method.name == "pruned" { trial.vanilla.macs } else { trial.cost.macs };
+    let epochs = whole as f64 * (recipe.epochs - cut) as f64 + trial.cost.macs as f64 * cut as f64;
+    Some(3.0 * images as f64 * epochs)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::table::Format;
 use super::{Outcome, plan, select};
 use crate::experiment::Experiment;
+use crate::experiment::keys::MOST_THREADS;
 use crate::report;
 use crate::results::RunFolder;
 use crate::run::{self, RunOptions};
@@ -25,8 +26,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Threads that compute; changes no result [default: run.threads of the file, else all].
-    #[arg(long)]
-    threads: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
+    threads: Option<u16>,
     /// Folder of the results [default: reports/NAME].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -47,7 +48,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from("reports").join(&experiment.name));
     let options = RunOptions {
         output: output.clone(),
-        threads: args.threads.or(experiment.threads).unwrap_or(0),
+        threads: args.threads.map(usize::from).or(experiment.threads).unwrap_or(0),
         // Chosen above already.
         only: None,
         quiet: args.quiet,

@@ -19,6 +19,11 @@ pub(super) fn find(folder: &Path) -> Option<PathBuf> {
 /// No class, no image, or a first image that cannot be read.
 pub fn geometry(folder: &Path) -> Result<Geometry> {
     let train = folder.join("train");
+    ensure!(
+        train.is_dir(),
+        "{}: no folder `train` in it; expected are train/CLASS/*.png|jpg and test/CLASS or val/CLASS",
+        folder.display()
+    );
     let classes = subfolders(&train)?;
     ensure!(!classes.is_empty(), "{}: no folders, expected one a class", train.display());
     let first = images(&train.join(&classes[0]))?.into_iter().next();

@@ -225,6 +225,10 @@ pub fn geometry(config: &DatasetConfig) -> Result<Geometry> {
 }
 
 fn by_name(name: &str) -> Result<&'static DatasetInfo> {
+    ensure!(
+        name != "imagenet",
+        "dataset.name = \"imagenet\" has a size for costs and no reader; it goes with recipe.epochs = 0, which trains nothing"
+    );
     let known = || DATASETS.iter().map(|info| info.name).collect::<Vec<_>>().join(", ");
     let info = DATASETS.iter().find(|info| info.name == name);
     info.with_context(|| format!("dataset.name = \"{name}\" is unknown; there are: {}", known()))

@@ -118,7 +118,8 @@ pub fn explain(error: &anyhow::Error) -> String {
             break;
         }
     }
-    parts.join(": ")
+    // Damaged files give their bytes to messages; a terminal would obey them.
+    parts.join(": ").chars().filter(|c| *c == '\n' || !(c.is_control() || *c == char::REPLACEMENT_CHARACTER)).collect()
 }
 
 /// The accepted name nearest to `name` by edit distance, if it is near enough to be a slip. For dotted names also by the
@@ -157,6 +158,7 @@ mod tests {
         assert!(candle.to_string().contains('\n'), "candle writes the backtrace");
         let error = anyhow::Error::from(candle).context("layer1");
         assert_eq!(explain(&error), "layer1: too small");
+        assert_eq!(explain(&anyhow::anyhow!("a.tar:\n\u{1b}[2J\u{fffd}name\0")), "a.tar:\n[2Jname");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Every key of an experiment file but the methods' own options (those are in [`crate::methods`]).
 
 use super::error::Complaint;
-use super::field::Kind::{Choice, Filled, Flag, List, Text};
+use super::field::Kind::{Choice, Filled, Flag, Integer, List, Text};
 use super::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
 use crate::{backbones, data, methods};
 
 /// Tables of an experiment file, in the order in which it is written.
 pub const SECTIONS: &[&str] = &["dataset", "backbone", "method", "recipe", "protocol", "run", "grid", "layer"];
+
+/// More threads to compute on are a slip.
+pub const MOST_THREADS: i64 = 1024;
 
 const SEED: super::field::Kind = at_least(0);
 
@@ -50,12 +53,16 @@ pub const KEYS: &[Field] = &[
     key("recipe.decay_norm_and_bias", Flag, "Whether batch norms and biases decay too."),
     key("recipe.label_smoothing", SHARE, "Share of the target spread evenly over all classes."),
     key("recipe.subset", at_least(0), "Train on this many images only, drawn class-balanced; 0: all."),
-    key("recipe.finetune_epochs", at_least(0), "For pruning: epochs after the cut."),
+    key(
+        "recipe.finetune_epochs",
+        at_least(0),
+        "For pruning: how many of the epochs, the last ones, come after the cut.",
+    ),
     key("recipe.finetune_lr", POSITIVE, "For pruning: peak rate after the cut."),
     key("protocol.seeds", Filled(&SEED), "One training per seed."),
     key("protocol.validation", at_least(1), "Images carved from the training set, class-balanced, for every decision."),
     key("protocol.test", Flag, "Whether the finished network is measured, once, on the test split."),
-    key("run.threads", at_least(1), "Threads that compute; changes no result."),
+    key("run.threads", Integer(1, MOST_THREADS), "Threads that compute; changes no result."),
 ];
 
 /// Keys of a `[[layer]]` block, beside its method's options.

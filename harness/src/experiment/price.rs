@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use baselines::pruning::Coupling;
 use conv_core::{ConvMethod, Cost, Depth};
 
 use super::TrialConfig;
@@ -111,6 +112,13 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     if let Some(pruned) = methods.pruning() {
         let couplings = backbone.prunable();
         pruned.check(&couplings).map_err(method_error)?;
+        if let Some(name) = foreign(&trained, &couplings, &methods).map_err(method_error)? {
+            let why = format!(
+                "pruned cuts vanilla convolutions, and [[layer]] gives `{name}` to another method; \
+                 put pruned into an experiment of its own, or leave that layer out of [[layer]]"
+            );
+            return Err(Unpriceable { key: "method.name", why });
+        }
         let filters: BTreeMap<String, usize> = trained
             .iter()
             .filter_map(|layer| match &layer.kind {
@@ -146,6 +154,20 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         layers,
         architecture,
     })
+}
+
+/// The first layer that is to lose filters or inputs, and is no vanilla convolution.
+fn foreign(layers: &[Layer], couplings: &[Coupling], methods: &Methods) -> candle_core::Result<Option<String>> {
+    let vanilla = baselines::Vanilla {};
+    for layer in layers {
+        let cut = |coupling: &Coupling| coupling.producer == layer.name || coupling.consumers.contains(&layer.name);
+        let LayerKind::Unit(spec) = &layer.kind else { continue };
+        let method = backbones::Assignment::method(methods, &layer.name, spec);
+        if couplings.iter().any(cut) && method.layout(spec)?.signature != vanilla.layout(spec)?.signature {
+            return Ok(Some(layer.name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// A layer's line of [`Price::architecture`].

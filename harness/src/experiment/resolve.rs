@@ -107,15 +107,22 @@ pub fn resolve(
     }
     let sections: Sections = table.try_into().context("a checked configuration was refused")?;
     let Sections { dataset, backbone, method, recipe, protocol } = sections;
-    if recipe.warmup_epochs > recipe.epochs as f64 {
+    if recipe.epochs > 0 && recipe.warmup_epochs > recipe.epochs as f64 {
         let what = "`recipe.warmup_epochs` is out of range";
         let accepted = format!("at most recipe.epochs = {}", recipe.epochs);
         return Err(
             fail("recipe.warmup_epochs", Complaint::new(what, recipe.warmup_epochs.to_string(), accepted)).into()
         );
     }
-    if let Err(error) = methods::resolve(&method) {
-        return Err(fail("method.name", Complaint::new(explain(&error), "", "")).into());
+    let prunes = match methods::resolve(&method) {
+        Ok(method) => method.pruning.is_some(),
+        Err(error) => return Err(fail("method.name", Complaint::new(explain(&error), "", "")).into()),
+    };
+    if prunes && recipe.epochs > 0 && recipe.finetune_epochs >= recipe.epochs {
+        let what = "`recipe.finetune_epochs` leaves no epoch before the cut";
+        let accepted = format!("less than recipe.epochs = {}, of which they are the last", recipe.epochs);
+        let complaint = Complaint::new(what, recipe.finetune_epochs.to_string(), accepted);
+        return Err(fail("recipe.finetune_epochs", complaint).into());
     }
     let Protocol { validation, test, .. } = protocol;
     let layers = layers.to_vec();

@@ -92,7 +92,9 @@ pub struct Recipe {
     pub label_smoothing: f64,
     /// Train on this many images only, drawn class-balanced (0: all that validation leaves).
     pub subset: usize,
-    /// For methods that prune: how many of `epochs` come after the cut, at `finetune_lr`.
+    /// For methods that prune: how many of `epochs` come after the cut, at `finetune_lr`. The budget is everyone's: `epochs`
+    /// in all, the whole network for `epochs - finetune_epochs` of them, the cut one for the last `finetune_epochs`; so less
+    /// than `epochs`. 0: cut at the end, not fine-tuned.
     pub finetune_epochs: usize,
     /// For methods that prune: peak rate after the cut.
     pub finetune_lr: f64,

@@ -216,7 +216,7 @@ mod tests {
             ("[[grid]]\nmethod.name = 'compconv'\nmethod.depth = [1, 7]", 3, "an integer from 0 to 6"),
             ("[[grid]]\nmethod.name = 'compconv'\nmethod.depth = [1, 'two']", 3, "\"two\" (a text)"),
             ("[method]\nname = 'pruned'\nratio = 1.0", 3, "[0, 1)"),
-            ("[recipe]\nepochs = 0", 2, "an integer of at least 1"),
+            ("[recipe]\nepochs = -1", 2, "an integer of at least 0"),
             ("[recipe]\nepochs = [1, 2]", 2, "put the key into a [[grid]] block"),
             ("[recipe]\nmomentum = 1", 2, "[0, 1)"),
             ("[recipe]\nlr = 0", 2, "above 0"),

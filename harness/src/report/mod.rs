@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::results::{RunFolder, write_atomic, write_frames};
+use crate::results::{Headings, RunFolder, write_atomic, write_frames};
 use aggregate::{Group, SHORT_SCHEDULE};
 
 /// Writes the report of all finished trials into the folder: `README.md`, `plots/*.svg` and `*.png`, and the frames it
@@ -32,10 +32,15 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
 
     let plots_dir = folder.root().join("plots");
     fs::create_dir_all(&plots_dir).with_context(|| format!("{}: the folder cannot be made", plots_dir.display()))?;
-    let mut page = format!("# {}\n\n{}", title(folder), warnings(&groups));
+    let Headings { title, description } = folder.headings()?;
+    let mut page = format!("# {}\n\n", title.as_deref().unwrap_or(folder.name()));
+    if let Some(description) = description {
+        page += &format!("{}\n\n", description.trim());
+    }
+    page += &warnings(&groups);
     let mut slugs = BTreeSet::new();
     for group in &groups {
-        page += &format!("\n## {}\n\n{}", group.title(), tables::comparison(group));
+        page = format!("{}\n\n## {}\n\n{}", page.trim_end(), group.title(), tables::comparison(group));
         for plot in plots::all(group, &slug(group, &mut slugs), |key| folder.epochs(key))? {
             for (ending, bytes) in [("svg", plot.svg.as_bytes()), ("png", &plot.png)] {
                 let path = plots_dir.join(format!("{}.{ending}", plot.name));
@@ -56,15 +61,6 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
     drop_stale(&plots_dir, &written)?;
     write_atomic(&written[0], page.as_bytes())?;
     Ok(written)
-}
-
-/// The experiment's title and description, if it has them; else its name.
-fn title(folder: &RunFolder) -> String {
-    let frozen = fs::read_to_string(folder.root().join("experiment.toml")).ok();
-    let table: toml::Table = frozen.and_then(|text| text.parse().ok()).unwrap_or_default();
-    let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
-    let title = text("title").unwrap_or(folder.name());
-    text("description").map_or_else(|| title.to_owned(), |description| format!("{title}\n\n{description}"))
 }
 
 /// What a reader must know before the first number.
@@ -92,7 +88,7 @@ fn how(folder: &RunFolder) -> String {
     let name = folder.name();
     format!(
         "\n## How this was made\n\n\
-         [`experiment.toml`](experiment.toml) is the experiment `{name}` with every default written out. Again, from the start or from \
+         [`experiment.toml`](experiment.toml) is the experiment `{name}` as it was run, with what was set on the command line. Again, from the start or from \
          where it stopped, and the report alone:\n\n\
          ```\ncargo run -p harness -- {root}/experiment.toml --output {root}\ncargo run -p harness -- report {root}\n```\n\n\
          Every trial with every option, exact counts and its environment stamp is a row of [`results.csv`](results.csv) and \

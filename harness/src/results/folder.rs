@@ -33,6 +33,15 @@ struct Marker {
     format: u32,
 }
 
+/// How an experiment introduces itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Headings {
+    /// Heads the report; the name does where there is none.
+    pub title: Option<String>,
+    /// Opens the report.
+    pub description: Option<String>,
+}
+
 /// A folder of results: `reports/NAME/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
@@ -100,6 +109,16 @@ impl RunFolder {
     /// The experiment's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// `title` and `description` of the experiment, where it has them.
+    ///
+    /// # Errors
+    /// A frozen experiment that cannot be read; names the file.
+    pub fn headings(&self) -> Result<Headings> {
+        let path = self.root.join(FROZEN);
+        let text = fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{}: is no readable experiment", path.display()))
     }
 
     /// The folder of one trial; may not be there yet.

@@ -3,7 +3,7 @@
 mod folder;
 mod frame;
 
-pub use folder::{RunFolder, write_atomic};
+pub use folder::{Headings, RunFolder, write_atomic};
 pub use frame::{collect, frame, write_frames};
 
 use serde::{Deserialize, Deserializer, Serialize};

@@ -76,7 +76,8 @@ impl Progress {
         }
         if self.trials > 0 {
             let time = duration(self.started.elapsed().as_secs_f64());
-            self.line(&format!("{} trials in {time}", self.trials));
+            let trials = if self.trials == 1 { "trial" } else { "trials" };
+            self.line(&format!("{} {trials} in {time}", self.trials));
         }
     }
 }

@@ -1,4 +1,4 @@
-"""Writes backbones.safetensors: whole networks in PyTorch, in double precision, for tests/backbone_goldens.rs.
+"""Writes backbones.safetensors: whole networks in PyTorch, in double precision, for tests/it/backbone_goldens.rs.
 
     python backbones.py            (torch, numpy, safetensors)
 

@@ -49,7 +49,7 @@ fn every_slip_in_a_file_is_found_where_it_is() {
         (5, "name = 'resnet21'", &["resnet21", "did you mean \"resnet20\"?"]),
         (5, "name = ['resnet20']", &["wrong type", "[[grid]]"]),
         (5, "nam = 'resnet20'", &["unknown key `backbone.nam`", "did you mean `backbone.name`?"]),
-        (7, "epochs = 0", &["`recipe.epochs` is out of range", "0 (an integer)", "an integer of at least 1"]),
+        (7, "epochs = -1", &["`recipe.epochs` is out of range", "-1 (an integer)", "an integer of at least 0"]),
         (7, "epochs = 'ten'", &["`recipe.epochs` has the wrong type", "\"ten\" (a text)", "an integer"]),
         (7, "epohcs = 1", &["unknown key `recipe.epohcs`", "did you mean `recipe.epochs`?"]),
         (7, "batch = 0", &["recipe.batch", "an integer of at least 1"]),
@@ -111,6 +111,17 @@ fn what_is_missing_or_fits_no_network_is_named() {
         ),
         (format!("{whole}\n[[layer]]\nmatch = 'layer1.*'\nmethod.name = 'thin'"), &["`thin` works on whole networks"]),
         (
+            format!(
+                "{}\n[[grid]]\nmethod.name = 'pruned'\n[[layer]]\nmatch = 'layer1.*'\nmethod.name = 'ghost'",
+                LINES[..7].join("\n")
+            ),
+            &["x.toml:9: ", "pruned cuts vanilla convolutions", "`layer1.0.conv1`"],
+        ),
+        (
+            format!("{}\nfinetune_epochs = 1\n[[grid]]\nmethod.name = 'pruned'", LINES[..7].join("\n")),
+            &["x.toml:8: ", "`recipe.finetune_epochs` leaves no epoch", "less than recipe.epochs = 1"],
+        ),
+        (
             format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [1.0]", LINES[..7].join("\n")),
             &["x.toml:10: ", "[0, 1)"],
         ),
@@ -138,7 +149,8 @@ fn the_command_line_is_checked_like_a_file() {
             &["plan", "x.toml", "--set", "recipe.epohcs=1"][..],
             &["--set recipe.epohcs=1", "did you mean `recipe.epochs`?"][..],
         ),
-        (&["x.toml", "--set", "recipe.epochs=0"], &["--set recipe.epochs=0", "an integer of at least 1"]),
+        (&["x.toml", "--set", "recipe.epochs=-1"], &["--set recipe.epochs=-1", "an integer of at least 0"]),
+        (&["x.toml", "--threads", "100000"], &["--threads", "1..=1024"]),
         (&["x.toml", "--set", "recipe.epochs"], &["no `=` found", "KEY=VALUE"]),
         (&["x.toml", "--set", "method.dept=1"], &["--set method.dept=1", "did you mean `depth`?"]),
         (&["plan", "x.toml", "--only", "depth=5"], &["--only depth=5", "compconv depth=1"]),

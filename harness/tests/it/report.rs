@@ -13,6 +13,7 @@ use harness::train::{EpochLog, Evaluation};
 use polars::prelude::{ParquetReader, SerReader};
 
 const EPOCHS: usize = 12;
+const FROZEN: &str = "name = \"study\"\ntitle = \"A study\"\ndescription = \"Why.\"\n[recipe]\nepochs = 12\n";
 
 fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> TrialRecord {
     let mut words = label.split(' ');
@@ -126,7 +127,7 @@ fn costs(records: &mut [TrialRecord]) {
 }
 
 fn folder(root: &Path, records: &[TrialRecord]) -> RunFolder {
-    let folder = RunFolder::create(root, "study", "name = \"study\"\n").unwrap();
+    let folder = RunFolder::create(root, "study", FROZEN).unwrap();
     for record in records {
         folder.start(&record.key, &record.config).unwrap();
         for epoch in 1..=record.epochs {
@@ -460,7 +461,8 @@ fn synthetic_results_say_so_in_every_title() {
             assert!(fs::read_to_string(&path).unwrap().contains("SYNTHETIC"), "{}", path.display());
         }
     }
-    assert!(fs::read_to_string(folder.root().join("README.md")).unwrap().contains("> **SYNTHETIC data**"));
+    let page = fs::read_to_string(folder.root().join("README.md")).unwrap();
+    assert!(page.starts_with("# A study\n\nWhy.\n\n> **SYNTHETIC data**"), "{page}");
 }
 
 #[test]

@@ -1,0 +1,13 @@
+//! The harness from outside, one binary: each would link everything anew.
+
+mod backbone_goldens;
+mod backbones;
+mod cli;
+mod cli_errors;
+mod data_download;
+mod data_formats;
+mod data_sources;
+mod published_costs;
+mod report;
+mod run;
+mod training_golden;
