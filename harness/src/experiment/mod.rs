@@ -4,6 +4,7 @@
 //! network costs, [`identity`] which trials are the same. [`keys`] lists every key with type, range and meaning.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use conv_core::Cost;
@@ -28,6 +29,7 @@ pub use schema::{
 use crate::methods;
 use error::{At, Complaint};
 use parse::{Document, find};
+use price::Price;
 use resolve::{file_name, layers, plain, resolve, short, varied};
 
 /// A checked experiment: what is to be trained, in order.
@@ -91,16 +93,22 @@ impl Experiment {
         let varied = varied(&combinations);
         let mut trials: Vec<Trial> = Vec::new();
         let mut known: HashMap<String, usize> = HashMap::new();
+        // Combinations that differ in the recipe alone are one network, priced once.
+        let mut prices: HashMap<String, Price> = HashMap::new();
         let mut unmatched: Vec<usize> = (0..layers.len()).collect();
         for combination in &combinations {
             let (mut config, protocol) = resolve(document, combination, &layers)?;
-            let price = price::price(&config).map_err(|error| {
-                let at = find(&combination.entries, error.key).map_or(&combination.at, |entry| &entry.at);
-                let (what, rest) = error.why.split_once('\n').unwrap_or((&error.why, ""));
-                // A complaint from below keeps its own lines.
-                let what = if rest.is_empty() { what.to_string() } else { error.why.clone() };
-                document.error(at, Complaint::new(what, "", ""))
-            })?;
+            let network = serde_json::to_string(&(&config.dataset, &config.backbone, &config.method))?;
+            let price = match prices.entry(network) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(price::price(&config).map_err(|error| {
+                    let at = find(&combination.entries, error.key).map_or(&combination.at, |entry| &entry.at);
+                    let (what, rest) = error.why.split_once('\n').unwrap_or((&error.why, ""));
+                    // A complaint from below keeps its own lines.
+                    let what = if rest.is_empty() { what.to_string() } else { error.why.clone() };
+                    document.error(at, Complaint::new(what, "", ""))
+                })?),
+            };
             unmatched.retain(|&i| !price.layers.iter().any(|layer| methods::matches(&layers[i].pattern, &layer.name)));
             let label = varied.iter().fold(methods::label(&config.method), |label, key| {
                 let value = find(&combination.entries, key).map_or("default".into(), |entry| plain(&entry.value));
