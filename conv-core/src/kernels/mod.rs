@@ -4,8 +4,6 @@
 //! blocks whose size depends on the shapes alone, and partial sums are added in block order: the result has the same
 //! bits for any number of threads. Bits do differ between paths, so results are stamped with theirs.
 
-#[cfg(test)]
-mod adhoc;
 pub(crate) mod conv;
 mod lower;
 pub(crate) mod norm;

@@ -76,7 +76,7 @@ pub struct ExperimentError {
     /// That line of the file, as it stands there.
     pub source_line: Option<String>,
     /// What is wrong.
-    pub complaint: Complaint,
+    pub complaint: Box<Complaint>,
 }
 
 impl fmt::Display for ExperimentError {
@@ -167,7 +167,7 @@ mod tests {
             file: "a.toml".into(),
             at: At::Line(3),
             source_line: Some("method.dept = 1".into()),
-            complaint: Complaint::unknown("option of compconv", "dept", &["c0", "depth"]),
+            complaint: Box::new(Complaint::unknown("option of compconv", "dept", &["c0", "depth"])),
         };
         insta::assert_snapshot!(error, @r"
         a.toml:3: unknown option of compconv `dept`

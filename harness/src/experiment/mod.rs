@@ -224,7 +224,7 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Document, ExperimentErr
     let text = std::fs::read_to_string(path).map_err(|error| {
         let complaint = Complaint::new(format!("cannot be read: {error}"), "", "an experiment in TOML")
             .help("`harness init PATH` writes one");
-        ExperimentError { file: file.clone(), at: At::File, source_line: None, complaint }
+        ExperimentError { file: file.clone(), at: At::File, source_line: None, complaint: Box::new(complaint) }
     })?;
     let mut document = Document::parse(&file, &text)?;
     for assignment in overrides {

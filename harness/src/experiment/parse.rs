@@ -155,7 +155,7 @@ impl Document {
             At::Line(line) => self.text.lines().nth(line - 1).map(String::from),
             _ => None,
         };
-        ExperimentError { file: self.file.clone(), at: at.clone(), source_line, complaint }
+        ExperimentError { file: self.file.clone(), at: at.clone(), source_line, complaint: Box::new(complaint) }
     }
 
     /// The value outside of blocks under `key`.

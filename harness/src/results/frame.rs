@@ -83,8 +83,8 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.count("activations", |r| Some(r.activations)),
         rows.count("depth", |r| r.depth.map(|depth| depth as u64)),
     ]);
-    let splits: [(&str, fn(&TrialRecord) -> Option<Evaluation>); 2] =
-        [("validation", |r| Some(r.validation)), ("test", |r| r.test)];
+    type Read = fn(&TrialRecord) -> Option<Evaluation>;
+    let splits: [(&str, Read); 2] = [("validation", |r| Some(r.validation)), ("test", |r| r.test)];
     for (split, evaluation) in splits {
         let trained = |r: &TrialRecord| if r.cost_only() { None } else { evaluation(r) };
         columns.push(rows.real(&format!("{split}_top1"), |r| Some(trained(r)?.top1)));

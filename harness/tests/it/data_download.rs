@@ -82,7 +82,7 @@ fn remote(content: &[u8]) -> Remote {
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {
-    Ok(fs::read_dir(folder)?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?)
+    fs::read_dir(folder)?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 #[test]

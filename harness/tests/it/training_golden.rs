@@ -142,7 +142,8 @@ fn compconv_trains_as_in_pytorch() -> Result<()> {
 
 #[test]
 fn the_golden_tells_every_part_of_the_recipe() -> Result<()> {
-    let changes: [(&str, fn(&mut Recipe)); 6] = [
+    type Change = fn(&mut Recipe);
+    let changes: [(&str, Change); 6] = [
         ("momentum", |recipe| recipe.momentum = 0.85),
         ("nesterov", |recipe| recipe.nesterov = false),
         ("decay", |recipe| recipe.weight_decay = 0.0),
