@@ -316,23 +316,23 @@ mod tests {
         }
     }
 
-    fn shape(n: usize, c: usize, o: usize, hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> Shape {
+    fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> Shape {
         Shape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
     }
 
     #[test]
     fn the_layers_of_real_networks() {
         for s in [
-            shape(9, 3, 16, (32, 32), 3, 1, 1, 1),
-            shape(2, 16, 16, (32, 32), 3, 1, 1, 1),
-            shape(3, 16, 32, (32, 32), 3, 2, 1, 1),
-            shape(17, 64, 64, (8, 8), 3, 1, 1, 1),
-            shape(33, 24, 40, (2, 2), 3, 1, 1, 1),
-            shape(5, 16, 32, (16, 16), 1, 2, 0, 1),
-            shape(3, 20, 20, (15, 15), 3, 1, 1, 20),
-            shape(1, 3, 8, (56, 56), 7, 2, 3, 1),
-            shape(2, 200, 30, (4, 4), 1, 1, 0, 1),
-            shape(2, 130, 19, (5, 5), 3, 1, 1, 1),
+            shape([9, 3, 16], (32, 32), 3, 1, 1, 1),
+            shape([2, 16, 16], (32, 32), 3, 1, 1, 1),
+            shape([3, 16, 32], (32, 32), 3, 2, 1, 1),
+            shape([17, 64, 64], (8, 8), 3, 1, 1, 1),
+            shape([33, 24, 40], (2, 2), 3, 1, 1, 1),
+            shape([5, 16, 32], (16, 16), 1, 2, 0, 1),
+            shape([3, 20, 20], (15, 15), 3, 1, 1, 20),
+            shape([1, 3, 8], (56, 56), 7, 2, 3, 1),
+            shape([2, 200, 30], (4, 4), 1, 1, 0, 1),
+            shape([2, 130, 19], (5, 5), 3, 1, 1, 1),
         ] {
             check(&s);
         }
@@ -346,13 +346,13 @@ mod tests {
             k in 1usize..6, s in 1usize..4, p in 0usize..4,
         ) {
             prop_assume!(h + 2 * p >= k && w + 2 * p >= k);
-            check(&shape(n, g * per_in, g * per_out, (h, w), k, s, p, g));
+            check(&shape([n, g * per_in, g * per_out], (h, w), k, s, p, g));
         }
     }
 
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
-        let s = shape(40, 12, 20, (9, 7), 3, 2, 1, 2);
+        let s = shape([40, 12, 20], (9, 7), 3, 2, 1, 2);
         let (x, w, dy) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
         let all = || {
             let path = Path::best();
