@@ -135,9 +135,16 @@ mod tests {
     }
 
     #[test]
+    fn labels_show_what_varies_and_was_set() {
+        let rest = "[[grid]]\nmethod.name = 'vanilla'\n[[grid]]\nmethod.name = 'ghost'\nrecipe.lr = [0.1, 0.2]\n";
+        let labels: Vec<_> = experiment(rest, &[]).trials.into_iter().map(|trial| trial.label).collect();
+        assert_eq!(labels, ["vanilla", "ghost lr=0.1", "ghost lr=0.2"]);
+    }
+
+    #[test]
     fn the_frozen_form_gives_the_same_trials() {
         let rest = "name = 'vanilla'\n[[grid]]\nmethod.name = ['vanilla', 'compconv']\nrecipe.lr = [0.1, 0.2]\n[[grid]]\n\
-            method.name = 'pruned'\nmethod.ratio = [0.3, [0.6, 0.3, 0.1]]\nmethod.skip = [2]\n[[layer]]\nmatch = 'layer1.*'\n\
+            method.name = 'pruned'\nmethod.ratio = [0.3, [0.6, 0.3, 0.1]]\nmethod.skip = [2]\n[[layer]]\nmatch = 'conv1'\n\
             method.name = 'ghost'\n";
         for sets in [&[][..], &["method.depth=2"], &["recipe.lr=1.0", "recipe.batch=[32, 64]"], &["method.name=thin"]] {
             let first = experiment(rest, sets);

@@ -25,8 +25,8 @@ pub const KEYS: &[Field] = &[
     key("dataset.name", Choice(datasets_by_name), "The data."),
     key(
         "dataset.sources",
-        Filled(&Text),
-        "Where it may come from, tried in order: folders or files, download, synthetic.",
+        List(&Text),
+        "Where it may come from, tried in order: folders or files, download, synthetic; []: data/NAME, then these two.",
     ),
     key("dataset.augment", Flag, "Random crops (4 pixels of padding) and horizontal flips while training."),
     key("backbone.name", Choice(backbones_by_name), "The network."),

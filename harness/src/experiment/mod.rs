@@ -111,8 +111,11 @@ impl Experiment {
             };
             unmatched.retain(|&i| !price.layers.iter().any(|layer| methods::matches(&layers[i].pattern, &layer.name)));
             let label = varied.iter().fold(methods::label(&config.method), |label, key| {
-                let value = find(&combination.entries, key).map_or("default".into(), |entry| plain(&entry.value));
-                format!("{label} {}={value}", short(key))
+                match find(&combination.entries, key) {
+                    Some(entry) => format!("{label} {}={}", short(key), plain(&entry.value)),
+                    // Left at its default: what was not set is not shown, as with the method's options.
+                    None => label,
+                }
             });
             for seed in protocol.seeds {
                 config.seed = seed;

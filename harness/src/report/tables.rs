@@ -104,9 +104,10 @@ fn caption(group: &Group<'_>) -> String {
         if row.method() == "pruned" && !group.cost_only() {
             let after = recipe.finetune_epochs;
             say(format!(
-                "**Cut**: {} trains {} epochs, is cut, and trains {after} more at a peak rate of {}.",
+                "**Cut**: {} trains for {} of its {} epochs, is cut, and trains for the last {after} at a peak rate of {}.",
                 row.label,
                 row.first().epochs.saturating_sub(after),
+                row.first().epochs,
                 recipe.finetune_lr
             ));
         }

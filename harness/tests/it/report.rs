@@ -177,7 +177,7 @@ fn table_over_seeds() {
     - **Seeds** 0, 1, 2: mean ± sample standard deviation; differences are paired by seed, with their 95 % interval (Student t) in brackets, bold where it leaves out 0 (each row by itself, not corrected for the number of rows). A row with one seed is a plain number.
     - **Replaced layers** (thin, depthwise, ghost, compconv): every convolution but the stem
     - **Replaced layers** (pruned): none replaced; filters removed after training
-    - **Cut**: pruned ratio=0.5 trains 9 epochs, is cut, and trains 3 more at a peak rate of 0.01.
+    - **Cut**: pruned ratio=0.5 trains for 9 of its 12 epochs, is cut, and trains for the last 3 at a peak rate of 0.01.
     - **Same network**: compconv depth=1 = compconv c0=64 = compconv c0=128
     - **Made with** commit 0123456789ab, Some CPU @ 2.1 GHz, 2 threads, avx512 kernels, harness 0.1.0, candle 0.11.1, rustc 1.90.0, linux x86_64: 39 trials
 

@@ -7,6 +7,7 @@ use toml::Value;
 
 use super::canvas::{self, Axis, GREY};
 use super::cost::trim;
+use super::labels::Rect;
 use super::{Drawn, Figure};
 use crate::report::aggregate::{Group, Row};
 use crate::report::tables::quantity;
@@ -128,11 +129,26 @@ impl Setting<'_> {
         let x =
             Axis::places(self.values.iter().map(f64::to_string).collect(), &format!("{} {}", self.method, self.option));
         let frame = canvas::axes(area, [60, 40, 84, 84], &x, &y)?;
+        // Error bars, marks and the figures beside them.
+        let taken: Vec<Rect> = self
+            .points()
+            .filter_map(|(value, row)| {
+                let place = self.values.iter().position(|known| known == value)? as f64;
+                let (mean, bar) = measure(row)?;
+                let (x, y) = frame.at(place, mean);
+                let (top, bottom) = (frame.at(place, mean + bar).1, frame.at(place, mean - bar).1);
+                let [left, right, top, bottom] = [x - 10, x + 10, top, bottom].map(f64::from);
+                let figures = Rect { left, top: f64::from(y) - 26.0, right: right + 60.0, bottom: f64::from(y) + 26.0 };
+                Some([Rect { left, top, right, bottom }, figures])
+            })
+            .flatten()
+            .collect();
         if let Some((mean, _)) = vanilla {
             let height = frame.at(0.0, mean).1;
             canvas::polyline(area, &[(frame.left, height), (frame.right, height)], GREY, 2, 7)?;
-            let style = canvas::style(18, canvas::DIM, HPos::Right, VPos::Bottom);
-            area.draw_text(&format!("vanilla {}", written(mean)), &style, (frame.right - 4, height - 4))?;
+            let text = format!("vanilla {}", written(mean));
+            let (at, v) = clear(&text, height, (frame.left, frame.right), &taken);
+            area.draw_text(&text, &canvas::style(18, canvas::DIM, HPos::Right, v), at)?;
         }
         for (number, (others, rows)) in self.series.iter().enumerate() {
             let share = 0.6 * number as f64 / self.series.len() as f64;
@@ -162,5 +178,42 @@ impl Setting<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Where on a line at `height` its label hides least of what is `taken`: its right end, and whether above or below the
+/// line; as far right as that allows.
+fn clear(text: &str, height: i32, (left, right): (i32, i32), taken: &[Rect]) -> ((i32, i32), VPos) {
+    let (wide, high) = (10 * text.chars().count() as i32, 18);
+    let hidden = |end: i32, top: i32| {
+        let [left, top, right, bottom] = [end - wide, top, end, top + high].map(f64::from);
+        let label = Rect { left, top, right, bottom };
+        taken.iter().map(|other| label.overlap(other)).sum::<f64>()
+    };
+    let mut best = ((right - 4, height - 4), VPos::Bottom);
+    let mut least = f64::INFINITY;
+    for end in (left + wide..right - 3).rev().step_by(4) {
+        for (top, at, v) in [(height - 4 - high, height - 4, VPos::Bottom), (height + 4, height + 4, VPos::Top)] {
+            let hides = hidden(end, top);
+            if hides < least {
+                (least, best) = (hides, ((end, at), v));
+            }
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_of_vanilla_makes_way() {
+        let place = |taken: &[Rect]| clear("vanilla 50.0", 100, (0, 500), taken).0;
+        assert_eq!(place(&[]), (496, 96));
+        let corner = Rect { left: 450.0, top: 60.0, right: 520.0, bottom: 98.0 };
+        assert_eq!(place(&[corner]), (496, 104), "below the line");
+        let (end, _) = place(&[Rect { bottom: 140.0, ..corner }]);
+        assert!((440..=450).contains(&end), "left of what is there: {end}");
     }
 }
