@@ -18,6 +18,7 @@ use conv_core::layers::Linear;
 use conv_core::{ConvMethod, ConvUnit, Cost, UnitSpec};
 
 use crate::data::Geometry;
+use crate::experiment::error::nearest;
 use crate::experiment::{BackboneConfig, Head};
 
 /// One layer of a network, in execution order.
@@ -177,25 +178,6 @@ pub fn by_name(config: &BackboneConfig, geometry: &Geometry, width: f64) -> anyh
 /// `channels` under a width multiplier.
 fn scaled(channels: usize, width: f64) -> usize {
     ((channels as f64 * width).round() as usize).max(1)
-}
-
-/// The known word that takes the fewest edits to reach, if those are few enough to be a slip.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let edits = |other: &str| {
-        let other: Vec<char> = other.chars().collect();
-        let mut row: Vec<usize> = (0..=other.len()).collect();
-        for (i, a) in word.to_lowercase().chars().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, b) in other.iter().enumerate() {
-                let substituted = diagonal + usize::from(a != *b);
-                diagonal = row[j + 1];
-                row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-            }
-        }
-        row[other.len()]
-    };
-    known.iter().map(|known| (edits(known), *known)).filter(|(edits, _)| *edits <= 2).min().map(|(_, known)| known)
 }
 
 /// Builds the unit of a convolution, whichever method makes it.
