@@ -9,6 +9,7 @@
 //! - [`meter`] counts the multiplications that are really executed, so that closed forms can be held against them.
 
 mod cost;
+pub mod graph;
 mod kernels;
 pub mod layers;
 pub mod meter;
@@ -18,6 +19,7 @@ mod spec;
 mod store;
 
 pub use cost::Cost;
+pub use graph::{Graph, Network, Value};
 pub use kernels::Path;
 pub use method::{ConvMethod, ConvUnit, Depth, Layout};
 pub use spec::{Activation, ConvSpec, Role, UnitSpec};

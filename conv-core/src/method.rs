@@ -2,10 +2,10 @@
 
 use std::fmt::Debug;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::{Cost, UnitSpec};
+use crate::{Cost, Graph, UnitSpec, Value};
 
 /// A way to make a convolution. A network asks for units and never knows which method it got.
 pub trait ConvMethod: Debug + Send + Sync {
@@ -43,12 +43,25 @@ pub trait ConvMethod: Debug + Send + Sync {
 
 /// A convolution with its normalisation, activation and residual addition.
 pub trait ConvUnit: Send + Sync {
-    /// `x: [n, in_channels, h, w]`, `residual` as the output, `[n, out_channels, h', w']`. `train` normalises with batch
-    /// statistics and updates the running ones.
+    /// Writes down what the unit computes: `x: [n, in_channels, h, w]`, `residual` as the output,
+    /// `[n, out_channels, h', w']`.
+    ///
+    /// # Errors
+    /// Channels that do not fit.
+    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value>;
+
+    /// Runs the unit alone. `train` normalises with batch statistics and updates the running ones.
     ///
     /// # Errors
     /// Shapes that do not fit.
-    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor>;
+    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
+        let mut graph = Graph::new();
+        let input = graph.input(x.dim(1)?);
+        let added = residual.map(|residual| Ok::<_, Error>(graph.input(residual.dim(1)?))).transpose()?;
+        let output = self.emit(&mut graph, input, added)?;
+        let inputs: Vec<&Tensor> = std::iter::once(x).chain(residual).collect();
+        graph.run(&inputs, output, train)
+    }
 }
 
 /// How deep a recursion was asked for and how deep the layer allowed.

@@ -6,13 +6,14 @@ use candle_nn::{Init, VarBuilder};
 use crate::ops;
 
 /// Batch normalisation over `[n, c, h, w]` with PyTorch's defaults (eps 1e-5, momentum 0.1) and parameter names.
+#[derive(Clone)]
 pub struct BatchNorm2d {
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Var,
-    running_var: Var,
-    eps: f64,
-    momentum: f64,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) running_mean: Var,
+    pub(crate) running_var: Var,
+    pub(crate) eps: f64,
+    pub(crate) momentum: f64,
 }
 
 impl BatchNorm2d {
@@ -30,6 +31,11 @@ impl BatchNorm2d {
             eps: 1e-5,
             momentum: 0.1,
         })
+    }
+
+    /// Channels it normalises.
+    pub fn channels(&self) -> usize {
+        self.weight.elem_count()
     }
 
     /// `relu?(norm(x) + residual?)`; all tensors `[n, c, h, w]`. With `train`, batch statistics normalise and the running

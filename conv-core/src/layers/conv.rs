@@ -11,10 +11,11 @@ pub(crate) const KAIMING_FAN_OUT: Init =
     Init::Kaiming { dist: NormalOrUniform::Normal, fan: FanInOut::FanOut, non_linearity: NonLinearity::ReLU };
 
 /// A convolution as a layer: dense, grouped, depthwise or 1 x 1, any stride and padding.
+#[derive(Clone)]
 pub struct Conv2d {
     spec: ConvSpec,
-    weight: Tensor,
-    bias: Option<Tensor>,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
 }
 
 impl Conv2d {

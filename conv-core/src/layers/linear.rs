@@ -6,9 +6,10 @@ use candle_nn::{Init, VarBuilder};
 use crate::{Cost, ops};
 
 /// `y = x w^T + b`.
+#[derive(Clone)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
 }
 
 impl Linear {
@@ -24,6 +25,11 @@ impl Linear {
             weight: vb.get_with_hints((outputs, inputs), "weight", init)?,
             bias: vb.get_with_hints(outputs, "bias", init)?,
         })
+    }
+
+    /// Features in and out.
+    pub fn features(&self) -> (usize, usize) {
+        (self.weight.elem_count() / self.bias.elem_count().max(1), self.bias.elem_count())
     }
 
     /// The price of such a layer for one image.

@@ -1,10 +1,10 @@
 //! The unit around a single convolution.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::{BatchNorm2d, Conv2d};
-use crate::{Activation, ConvSpec, ConvUnit, Cost, UnitSpec, ops};
+use crate::{Activation, ConvSpec, ConvUnit, Cost, Graph, UnitSpec, Value};
 
 /// Convolution, batch norm, residual addition and activation as the specification asks. Parameters: those of [`Conv2d`],
 /// and `bn.*` for the norm.
@@ -39,8 +39,9 @@ impl DenseUnit {
 }
 
 impl ConvUnit for DenseUnit {
-    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        self.finish.forward_t(&self.conv.forward(x)?, residual, train)
+    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
+        let y = graph.conv(&self.conv, x)?;
+        self.finish.emit(graph, y, residual)
     }
 }
 
@@ -66,16 +67,9 @@ impl Finish {
     /// `y` and `residual`: `[n, out_channels, h', w']`.
     ///
     /// # Errors
-    /// Shapes that do not fit.
-    pub fn forward_t(&self, y: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        if let Some(norm) = &self.norm {
-            return norm.forward_t(y, residual, self.relu, train);
-        }
-        let y = match residual {
-            Some(residual) => (y + residual)?,
-            None => y.clone(),
-        };
-        if self.relu { ops::relu(&y) } else { Ok(y) }
+    /// Channels that do not fit.
+    pub fn emit(&self, graph: &mut Graph, y: Value, residual: Option<Value>) -> Result<Value> {
+        graph.finish(y, self.norm.as_ref(), residual, self.relu)
     }
 
     /// Canonical description.

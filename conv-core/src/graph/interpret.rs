@@ -1,0 +1,92 @@
+//! Runs a graph operation by operation on candle tensors, which carry the gradients: on any device and in any precision.
+
+use candle_core::{Module, Result, Tensor, bail};
+
+use super::{Graph, Op, Value};
+use crate::ops;
+
+impl Graph {
+    /// The value of `output` for these inputs, in the order in which [`Graph::input`] made them.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a number of inputs that is not the graph's.
+    pub fn run(&self, inputs: &[&Tensor], output: Value, train: bool) -> Result<Tensor> {
+        let mut given = inputs.iter();
+        let mut values: Vec<Option<Tensor>> = Vec::with_capacity(self.ops.len());
+        let last_read = self.last_reads(output);
+        for (index, op) in self.ops.iter().enumerate() {
+            let value = match op {
+                Op::Input => match given.next() {
+                    Some(input) => (*input).clone(),
+                    None => bail!("graph: {} inputs are too few", inputs.len()),
+                },
+                op => execute(op, &values, train)?,
+            };
+            values.push(Some(value));
+            // What nobody reads any more is memory.
+            for read in op.reads() {
+                if last_read[read.0] == index {
+                    values[read.0] = None;
+                }
+            }
+        }
+        match values.get_mut(output.0).and_then(Option::take) {
+            Some(value) => Ok(value),
+            None => bail!("graph: no such output"),
+        }
+    }
+
+    /// For each value the operation that reads it last; never, for what nobody reads and for `output`.
+    fn last_reads(&self, output: Value) -> Vec<usize> {
+        let mut last = vec![usize::MAX; self.ops.len()];
+        for (index, op) in self.ops.iter().enumerate() {
+            for read in op.reads() {
+                last[read.0] = index;
+            }
+        }
+        last[output.0] = usize::MAX;
+        last
+    }
+}
+
+fn execute(op: &Op, values: &[Option<Tensor>], train: bool) -> Result<Tensor> {
+    let value = |value: &Value| match &values[value.0] {
+        Some(tensor) => Ok(tensor),
+        None => bail!("graph: a value was dropped too early"),
+    };
+    match op {
+        Op::Input => bail!("graph: an input is given, not computed"),
+        Op::Conv { x, conv } => conv.forward(value(x)?),
+        Op::Finish { x, norm, residual, relu } => {
+            let (x, residual) = (value(x)?, residual.as_ref().map(value).transpose()?);
+            match (norm, x.dims()) {
+                // Features are images of one pixel.
+                (Some(norm), &[n, c]) => {
+                    let image = |x: &Tensor| x.reshape((n, c, 1, 1));
+                    let residual = residual.map(image).transpose()?;
+                    norm.forward_t(&image(x)?, residual.as_ref(), *relu, train)?.reshape((n, c))
+                }
+                (Some(norm), _) => norm.forward_t(x, residual, *relu, train),
+                (None, _) => {
+                    let y = match residual {
+                        Some(residual) => (x + residual)?,
+                        None => x.clone(),
+                    };
+                    if *relu { ops::relu(&y) } else { Ok(y) }
+                }
+            }
+        }
+        Op::Slice { x, channels } => value(x)?.narrow(1, channels.start, channels.len()),
+        Op::Concat { parts } => Tensor::cat(&parts.iter().map(value).collect::<Result<Vec<_>>>()?, 1),
+        Op::Shuffle { x, groups } => ops::channel_shuffle(value(x)?, *groups),
+        Op::Pad { x, before, after } => value(x)?.pad_with_zeros(1, *before, *after),
+        Op::MaxPool { x, kernel, stride, padding } => ops::max_pool2d(value(x)?, *kernel, *stride, *padding),
+        Op::AvgPool { x, kernel, stride, ceil_mode } => ops::avg_pool2d(value(x)?, *kernel, *stride, *ceil_mode),
+        Op::GlobalAvgPool { x } => ops::global_avg_pool(value(x)?),
+        Op::Linear { x, linear } => linear.forward(value(x)?),
+        Op::Custom { inputs, function } => {
+            let inputs = inputs.iter().map(|input| value(input).cloned()).collect::<Result<Vec<_>>>()?;
+            function(&inputs, train)
+        }
+    }
+}
