@@ -5,13 +5,14 @@
 //! bits for any number of threads. Bits do differ between paths, so results are stamped with theirs.
 
 pub(crate) mod conv;
+pub(crate) mod lanes;
 mod lower;
 pub(crate) mod norm;
 pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod reference;
 mod scratch;
-mod simd;
+pub(crate) mod simd;
 mod tile;
 
 pub use simd::Path;

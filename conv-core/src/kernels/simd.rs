@@ -92,6 +92,29 @@ pub(crate) trait Simd: 'static {
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Sum over lanes, in one fixed order.
     unsafe fn sum(value: Self::V) -> f32;
+
+    /// 16 values, one an image: a line of `lanes`, in as many registers as it takes.
+    type W: Copy;
+    /// Registers that a `W` takes.
+    const WIDTH: usize = 16 / Self::LANES;
+
+    unsafe fn line_splat(value: f32) -> Self::W;
+    /// # Safety
+    /// 16 readable values at `from`; no alignment asked.
+    unsafe fn line_load(from: *const f32) -> Self::W;
+    /// # Safety
+    /// 16 writable values at `to`; no alignment asked.
+    unsafe fn line_store(to: *mut f32, value: Self::W);
+    /// `a b + c`
+    unsafe fn line_mul_add(a: Self::W, b: Self::W, c: Self::W) -> Self::W;
+    unsafe fn line_add(a: Self::W, b: Self::W) -> Self::W;
+    unsafe fn line_sub(a: Self::W, b: Self::W) -> Self::W;
+    /// The greater of both; `b` where one is not a number.
+    unsafe fn line_max(a: Self::W, b: Self::W) -> Self::W;
+    /// `value` where `condition > 0`, else 0.
+    unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W;
+    /// Sum over lanes, in one fixed order.
+    unsafe fn line_sum(value: Self::W) -> f32;
 }
 
 /// Eight lanes of ordinary Rust.
@@ -129,6 +152,75 @@ impl Simd for Lanes8 {
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+
+    type W = [f32; 16];
+
+    #[inline(always)]
+    unsafe fn line_splat(value: f32) -> Self::W {
+        [value; 16]
+    }
+
+    #[inline(always)]
+    unsafe fn line_load(from: *const f32) -> Self::W {
+        // SAFETY: the caller promises 16 readable values.
+        unsafe { from.cast::<[f32; 16]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn line_store(to: *mut f32, value: Self::W) {
+        // SAFETY: the caller promises 16 writable values.
+        unsafe { to.cast::<[f32; 16]>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn line_mul_add(a: Self::W, b: Self::W, mut c: Self::W) -> Self::W {
+        for i in 0..16 {
+            c[i] += a[i] * b[i];
+        }
+        c
+    }
+
+    #[inline(always)]
+    unsafe fn line_add(mut a: Self::W, b: Self::W) -> Self::W {
+        for i in 0..16 {
+            a[i] += b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn line_sub(mut a: Self::W, b: Self::W) -> Self::W {
+        for i in 0..16 {
+            a[i] -= b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn line_max(mut a: Self::W, b: Self::W) -> Self::W {
+        for i in 0..16 {
+            a[i] = if a[i] > b[i] { a[i] } else { b[i] };
+        }
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn line_where_positive(condition: Self::W, mut value: Self::W) -> Self::W {
+        for i in 0..16 {
+            value[i] = if condition[i] > 0.0 { value[i] } else { 0.0 };
+        }
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn line_sum(v: Self::W) -> f32 {
+        let mut half = [0f32; 8];
+        for i in 0..8 {
+            half[i] = v[i] + v[i + 8];
+        }
+        // SAFETY: plain arithmetic.
+        unsafe { Self::sum(half) }
     }
 }
 
@@ -184,6 +276,62 @@ mod x86 {
             // SAFETY: see the impl.
             unsafe { _mm512_reduce_add_ps(value) }
         }
+
+        type W = __m512;
+
+        #[inline(always)]
+        unsafe fn line_splat(value: f32) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_load(from: *const f32) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_store(to: *mut f32, value: Self::W) {
+            // SAFETY: see the impl.
+            unsafe { _mm512_storeu_ps(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_mul_add(a: Self::W, b: Self::W, c: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_add(a: Self::W, b: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_sub(a: Self::W, b: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_max(a: Self::W, b: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), value) }
+        }
+
+        #[inline(always)]
+        unsafe fn line_sum(value: Self::W) -> f32 {
+            // SAFETY: see the impl.
+            unsafe { _mm512_reduce_add_ps(value) }
+        }
     }
 
     pub(super) struct Avx2;
@@ -224,6 +372,69 @@ mod x86 {
             unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), value) };
             // SAFETY: plain arithmetic.
             unsafe { super::Lanes8::sum(lanes) }
+        }
+
+        type W = [__m256; 2];
+
+        #[inline(always)]
+        unsafe fn line_splat(value: f32) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { [_mm256_set1_ps(value); 2] }
+        }
+
+        #[inline(always)]
+        unsafe fn line_load(from: *const f32) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+        }
+
+        #[inline(always)]
+        unsafe fn line_store(to: *mut f32, value: Self::W) {
+            // SAFETY: see the impl.
+            unsafe {
+                _mm256_storeu_ps(to, value[0]);
+                _mm256_storeu_ps(to.add(8), value[1]);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn line_mul_add(a: Self::W, b: Self::W, c: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+        }
+
+        #[inline(always)]
+        unsafe fn line_add(a: Self::W, b: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+        }
+
+        #[inline(always)]
+        unsafe fn line_sub(a: Self::W, b: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+        }
+
+        #[inline(always)]
+        unsafe fn line_max(a: Self::W, b: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+        }
+
+        #[inline(always)]
+        unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W {
+            // SAFETY: see the impl.
+            unsafe {
+                let zero = _mm256_setzero_ps();
+                let keep = |i: usize| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition[i], zero), value[i]);
+                [keep(0), keep(1)]
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn line_sum(value: Self::W) -> f32 {
+            // SAFETY: see the impl.
+            unsafe { Self::sum(_mm256_add_ps(value[0], value[1])) }
         }
     }
 }

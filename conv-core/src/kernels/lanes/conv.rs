@@ -1,0 +1,250 @@
+//! Convolution of a block: forward, and the inputs' gradient, which is a convolution of the outputs' with another geometry.
+
+use super::geometry::{Class, Geometry, Tap};
+use super::{LANES, Line};
+use crate::kernels::simd::{Path, Simd, Task};
+
+/// Rows of the tallest register tile.
+const TALLEST: usize = 8;
+
+/// Splits `count` rows into register tiles `(first, rows)` of nearly equal height.
+pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
+    let tiles = count.div_ceil(path.rows().min(TALLEST));
+    (0..tiles)
+        .map(|tile| (count * tile / tiles, count * (tile + 1) / tiles))
+        .map(|(from, to)| (from, to - from))
+        .collect()
+}
+
+/// Weights in the order in which tiles read them: `[group][row block][channel][tap][row]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Weights {
+    values: Vec<f32>,
+    blocks: Vec<(usize, usize)>,
+    groups: usize,
+    rows: usize,
+    channels: usize,
+    taps: usize,
+}
+
+impl Weights {
+    /// Room for `groups` groups of `rows` destination and `channels` source channels.
+    pub(crate) fn new(path: Path, groups: usize, rows: usize, channels: usize, taps: usize) -> Self {
+        let values = vec![0.0; groups * rows * channels * taps];
+        Self { values, blocks: row_blocks(path, rows), groups, rows, channels, taps }
+    }
+
+    /// Fills it: `at(group, row, channel)` gives the `taps` weights.
+    pub(crate) fn pack<'a>(&mut self, at: impl Fn(usize, usize, usize) -> &'a [f32]) {
+        let (channels, taps) = (self.channels, self.taps);
+        let mut rest = self.values.as_mut_slice();
+        for group in 0..self.groups {
+            for &(first, rows) in &self.blocks {
+                let (block, tail) = rest.split_at_mut(rows * channels * taps);
+                rest = tail;
+                for row in 0..rows {
+                    for channel in 0..channels {
+                        let from = at(group, first + row, channel);
+                        let to = block[channel * taps * rows + row..].iter_mut().step_by(rows);
+                        to.zip(&from[..taps]).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a destination channel goes and what is done to it on the way: `plane = relu?(sum + plane? + bias + residual?)`.
+pub(crate) struct Output<'a> {
+    pub(crate) plane: &'a mut [Line],
+    /// Whether what is there already is added to.
+    pub(crate) add: bool,
+    pub(crate) bias: f32,
+    pub(crate) residual: Option<&'a [Line]>,
+    pub(crate) relu: bool,
+}
+
+impl<'a> Output<'a> {
+    /// The sum as it is, stored or added.
+    pub(crate) fn plain(plane: &'a mut [Line], add: bool) -> Self {
+        Self { plane, add, bias: 0.0, residual: None, relu: false }
+    }
+}
+
+/// The task: planes of all groups' source channels in order, and of all destination channels.
+pub(crate) struct Convolve<'a, 'b> {
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) weights: &'a Weights,
+    pub(crate) from: &'a [&'a [Line]],
+    pub(crate) to: &'a mut [Output<'b>],
+}
+
+impl Task for Convolve<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { geometry, weights: w, from, to } = self;
+        assert_eq!(from.len(), w.groups * w.channels, "convolution: source channels");
+        assert_eq!(to.len(), w.groups * w.rows, "convolution: destination channels");
+        assert_eq!(geometry.taps, w.taps, "convolution: taps");
+        assert!(from.iter().all(|plane| plane.len() == geometry.from), "convolution: source planes");
+        assert!(
+            to.iter().all(|to| to.plane.len() == geometry.to
+                && to.residual.is_none_or(|residual| residual.len() == geometry.to)),
+            "convolution: destination planes"
+        );
+        if w.channels == 0 {
+            return;
+        }
+        let groups = from.chunks_exact(w.channels).zip(to.chunks_exact_mut(w.rows)).enumerate();
+        for (group, (from, to)) in groups {
+            let group_weights = &w.values[group * w.rows * w.channels * w.taps..];
+            for class in &geometry.classes {
+                // So many pixels share one pass over a row block's weights, and one block of sources all row blocks.
+                for pixels in class.pixels.chunks(PIXELS) {
+                    for &(first, rows) in &w.blocks {
+                        let weights = &group_weights[first * w.channels * w.taps..][..rows * w.channels * w.taps];
+                        let mut tile = Tiles { class, taps: w.taps, from, weights, to: &mut to[first..first + rows] };
+                        // SAFETY: `Geometry::check` has every source and destination of the class inside its planes, whose
+                        // lengths are asserted above; `weights` holds rows x channels x taps values and tap indices are
+                        // below `taps`. The processor has the instructions: we are inside `Task::run`.
+                        unsafe { tile.rows::<S>(pixels, rows) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Destination pixels per pass.
+const PIXELS: usize = 24;
+
+/// A row block over some pixels of a class.
+struct Tiles<'a, 'b> {
+    class: &'a Class,
+    taps: usize,
+    from: &'a [&'a [Line]],
+    weights: &'a [f32],
+    to: &'a mut [Output<'b>],
+}
+
+impl Tiles<'_, '_> {
+    /// # Safety
+    /// As stated where it is called; `rows` rows in `to` and `weights`.
+    #[inline(always)]
+    unsafe fn rows<S: Simd>(&mut self, pixels: &[(u32, u32)], rows: usize) {
+        // SAFETY: handed on.
+        unsafe {
+            match rows {
+                8 => self.columns::<S, 8, 3>(pixels),
+                7 => self.columns::<S, 7, 3>(pixels),
+                6 => self.columns::<S, 6, 4>(pixels),
+                5 => self.columns::<S, 5, 5>(pixels),
+                4 => self.columns::<S, 4, 6>(pixels),
+                3 => self.columns::<S, 3, 8>(pixels),
+                2 => self.columns::<S, 2, 8>(pixels),
+                _ => self.columns::<S, 1, 8>(pixels),
+            }
+        }
+    }
+
+    /// Tiles of `R` rows and at most `P` pixels.
+    ///
+    /// # Safety
+    /// As [`Self::rows`], for `R` rows.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const R: usize, const P: usize>(&mut self, mut pixels: &[(u32, u32)]) {
+        // SAFETY: handed on.
+        unsafe {
+            while pixels.len() >= P && S::WIDTH == 1 {
+                self.tile::<S, R, P>(&pixels[..P]);
+                pixels = &pixels[P..];
+            }
+            while pixels.len() >= 4 && P > 4 && S::WIDTH == 1 {
+                self.tile::<S, R, 4>(&pixels[..4]);
+                pixels = &pixels[4..];
+            }
+            while pixels.len() >= 2 && R * S::WIDTH <= 8 {
+                self.tile::<S, R, 2>(&pixels[..2]);
+                pixels = &pixels[2..];
+            }
+            for pixel in pixels {
+                self.tile::<S, R, 1>(std::slice::from_ref(pixel));
+            }
+        }
+    }
+
+    /// One register tile.
+    ///
+    /// # Safety
+    /// As [`Self::rows`], for `R` rows; `P` pixels.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&mut self, pixels: &[(u32, u32)]) {
+        let mut sources = [0usize; P];
+        for (source, pixel) in sources.iter_mut().zip(pixels) {
+            *source = pixel.0 as usize;
+        }
+        // SAFETY: handed on.
+        unsafe {
+            let sums = if sources[P - 1] == sources[0] + P - 1 {
+                // Neighbours: one address for all of them.
+                self.sums::<S, R, P>(|plane: *const Line, p| plane.add(sources[0]).add(p))
+            } else {
+                self.sums::<S, R, P>(|plane: *const Line, p| plane.add(sources[p]))
+            };
+            for (to, sums) in self.to.iter_mut().zip(&sums) {
+                let bias = S::line_splat(to.bias);
+                for (&(_, at), &sum) in pixels.iter().zip(sums) {
+                    let at = at as usize;
+                    let place = to.plane.as_mut_ptr().add(at).cast::<f32>();
+                    let mut value = S::line_add(sum, bias);
+                    if to.add {
+                        value = S::line_add(value, S::line_load(place));
+                    }
+                    if let Some(residual) = to.residual {
+                        value = S::line_add(value, S::line_load(residual.as_ptr().add(at).cast()));
+                    }
+                    if to.relu {
+                        value = S::line_max(value, S::line_splat(0.0));
+                    }
+                    S::line_store(place, value);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::tile`]; `at(plane, p)` is the source of pixel `p` in `plane`.
+    #[inline(always)]
+    unsafe fn sums<S: Simd, const R: usize, const P: usize>(
+        &self,
+        at: impl Fn(*const Line, usize) -> *const Line,
+    ) -> [[S::W; P]; R] {
+        // SAFETY: handed on.
+        unsafe {
+            let mut sums = [[S::line_splat(0.0); P]; R];
+            let mut weights = self.weights.as_ptr();
+            for plane in self.from {
+                for &Tap { index, offset } in &self.class.taps {
+                    let plane = plane.as_ptr().offset(offset as isize);
+                    let mut values = [S::line_splat(0.0); P];
+                    for (p, value) in values.iter_mut().enumerate() {
+                        *value = S::line_load(at(plane, p).cast());
+                    }
+                    let weights = weights.add(index as usize * R);
+                    for (r, row) in sums.iter_mut().enumerate() {
+                        let weight = S::line_splat(*weights.add(r));
+                        for (sum, &value) in row.iter_mut().zip(&values) {
+                            *sum = S::line_mul_add(weight, value, *sum);
+                        }
+                    }
+                }
+                weights = weights.add(self.taps * R);
+            }
+            sums
+        }
+    }
+}
+
+const _: () = assert!(LANES == 16, "a line is one vector of the widest path");

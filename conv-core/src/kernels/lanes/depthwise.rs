@@ -1,0 +1,83 @@
+//! The weights' gradient where every group reads one channel: all taps of a pixel class in one pass over the planes, as there
+//! are no channels to share a loaded value with.
+
+use super::Line;
+use super::geometry::{Class, Geometry, Tap};
+use crate::kernels::simd::{Simd, Task};
+
+/// `dw[o][tap] += sum over images and pixels of dy[o] x[o / multiplier]`.
+pub(crate) struct DepthwiseGradient<'a> {
+    /// Of the forward pass.
+    pub(crate) geometry: &'a Geometry,
+    /// A plane a group.
+    pub(crate) x: &'a [&'a [Line]],
+    /// A plane an output.
+    pub(crate) dy: &'a [&'a [Line]],
+    pub(crate) dw: &'a mut [f32],
+}
+
+impl Task for DepthwiseGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { geometry, x, dy, dw } = self;
+        assert!(!x.is_empty() && dy.len().is_multiple_of(x.len()), "depthwise: channels");
+        assert!(x.iter().all(|plane| plane.len() == geometry.from), "depthwise: input planes");
+        assert!(dy.iter().all(|plane| plane.len() == geometry.to), "depthwise: output planes");
+        assert_eq!(dw.len(), dy.len() * geometry.taps, "depthwise: weights");
+        let multiplier = dy.len() / x.len();
+        for ((o, dy), dw) in dy.iter().enumerate().zip(dw.chunks_exact_mut(geometry.taps)) {
+            for class in &geometry.classes {
+                let mut taps = class.taps.as_slice();
+                while !taps.is_empty() {
+                    let x = x[o / multiplier];
+                    // SAFETY: `Geometry::check` has every source and destination of a class inside planes of the lengths
+                    // asserted above; tap indices are below `geometry.taps`. Inside `Task::run`.
+                    let done = unsafe {
+                        match taps.len() {
+                            // Nine sums fill the registers of the narrow paths.
+                            9.. => taps_at_once::<S, 9>(class, taps, x, dy, dw),
+                            6.. => taps_at_once::<S, 6>(class, taps, x, dy, dw),
+                            4.. => taps_at_once::<S, 4>(class, taps, x, dy, dw),
+                            2.. => taps_at_once::<S, 2>(class, taps, x, dy, dw),
+                            _ => taps_at_once::<S, 1>(class, taps, x, dy, dw),
+                        }
+                    };
+                    taps = &taps[done..];
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As stated where it is called; `T` taps in `taps`.
+#[inline(always)]
+unsafe fn taps_at_once<S: Simd, const T: usize>(
+    class: &Class,
+    taps: &[Tap],
+    x: &[Line],
+    dy: &[Line],
+    dw: &mut [f32],
+) -> usize {
+    // SAFETY: handed on.
+    unsafe {
+        let mut sums = [S::line_splat(0.0); T];
+        let mut offsets = [0isize; T];
+        for (offset, tap) in offsets.iter_mut().zip(taps) {
+            *offset = tap.offset as isize;
+        }
+        for &(source, destination) in &class.pixels {
+            let dy = S::line_load(dy.as_ptr().add(destination as usize).cast());
+            let source = x.as_ptr().add(source as usize);
+            for (sum, &offset) in sums.iter_mut().zip(&offsets) {
+                *sum = S::line_mul_add(dy, S::line_load(source.offset(offset).cast()), *sum);
+            }
+        }
+        for (sum, tap) in sums.into_iter().zip(taps) {
+            dw[tap.index as usize] += S::line_sum(sum);
+        }
+    }
+    T
+}

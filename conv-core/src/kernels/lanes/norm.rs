@@ -1,0 +1,239 @@
+//! Batch normalisation, residual addition and ReLU of a block, a channel at a time.
+
+use super::{LANES, Line};
+use crate::kernels::simd::{Simd, Task};
+
+/// Sums of a channel's values in one block, from which blocks are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Moments {
+    pub(crate) count: f64,
+    pub(crate) mean: f64,
+    /// Sum of squared distances from the mean.
+    pub(crate) squares: f64,
+}
+
+impl Moments {
+    /// Both together (Chan, Golub & LeVeque 1979).
+    pub(crate) fn merge(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        if count == 0.0 {
+            return self;
+        }
+        let distance = other.mean - self.mean;
+        let mean = self.mean + distance * other.count / count;
+        let squares = self.squares + other.squares + distance * distance * self.count * other.count / count;
+        Self { count, mean, squares }
+    }
+}
+
+/// Moments of a plane's first `images` lanes.
+pub(crate) struct Measure<'a> {
+    pub(crate) plane: &'a [Line],
+    pub(crate) images: usize,
+}
+
+impl Task for Measure<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn run<S: Simd>(self) -> Moments {
+        let Some(first) = self.plane.first() else { return Moments::default() };
+        // Distances from a value of the channel: squares of large means would swallow the variance.
+        let origin = first.0[0];
+        // SAFETY: lines are 16 readable values; inside `Task::run`.
+        unsafe {
+            let shift = S::line_splat(origin);
+            let (mut sums, mut squares) = ([S::line_splat(0.0); 4], [S::line_splat(0.0); 4]);
+            let chunks = self.plane.chunks_exact(4);
+            for (i, line) in chunks.remainder().iter().enumerate() {
+                let value = S::line_sub(S::line_load(line.0.as_ptr()), shift);
+                sums[i] = S::line_add(sums[i], value);
+                squares[i] = S::line_mul_add(value, value, squares[i]);
+            }
+            for lines in chunks {
+                for i in 0..4 {
+                    let value = S::line_sub(S::line_load(lines[i].0.as_ptr()), shift);
+                    sums[i] = S::line_add(sums[i], value);
+                    squares[i] = S::line_mul_add(value, value, squares[i]);
+                }
+            }
+            let total = |parts: [S::W; 4]| {
+                let mut lanes = Line::ZERO;
+                let whole = S::line_add(S::line_add(parts[0], parts[1]), S::line_add(parts[2], parts[3]));
+                S::line_store(lanes.0.as_mut_ptr(), whole);
+                lanes.0[..self.images].iter().map(|&lane| f64::from(lane)).sum::<f64>()
+            };
+            let (sum, squares) = (total(sums), total(squares));
+            let count = (self.images * self.plane.len()) as f64;
+            Moments { count, mean: f64::from(origin) + sum / count, squares: (squares - sum * sum / count).max(0.0) }
+        }
+    }
+}
+
+/// `y = relu?(scale x + shift + residual?)` of one channel.
+pub(crate) struct Apply<'a> {
+    pub(crate) x: &'a [Line],
+    pub(crate) scale: f32,
+    pub(crate) shift: f32,
+    pub(crate) residual: Option<&'a [Line]>,
+    pub(crate) relu: bool,
+    pub(crate) y: &'a mut [Line],
+}
+
+impl Task for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { x, scale, shift, residual, relu, y } = self;
+        assert!(x.len() == y.len() && residual.is_none_or(|residual| residual.len() == y.len()), "norm: planes");
+        // SAFETY: lines are 16 readable and writable values; inside `Task::run`.
+        unsafe {
+            let (scale, shift) = (S::line_splat(scale), S::line_splat(shift));
+            // Below every value where there is no ReLU.
+            let floor = S::line_splat(if relu { 0.0 } else { f32::NEG_INFINITY });
+            match residual {
+                None => {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        let value = S::line_mul_add(S::line_load(x.0.as_ptr()), scale, shift);
+                        S::line_store(y.0.as_mut_ptr(), S::line_max(floor, value));
+                    }
+                }
+                Some(residual) => {
+                    for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
+                        let value = S::line_mul_add(S::line_load(x.0.as_ptr()), scale, shift);
+                        let value = S::line_add(value, S::line_load(r.0.as_ptr()));
+                        S::line_store(y.0.as_mut_ptr(), S::line_max(floor, value));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How the gradient behind a ReLU is found again.
+#[derive(Clone, Copy)]
+pub(crate) enum Mask<'a> {
+    /// There is no ReLU.
+    Open,
+    /// Where the output is positive.
+    Output(&'a [Line]),
+    /// Where `scale x + shift` is.
+    Affine {
+        x: &'a [Line],
+        scale: f32,
+        shift: f32,
+    },
+}
+
+impl Mask<'_> {
+    /// The gradient `dy` of pixel `at` before the ReLU.
+    ///
+    /// # Safety
+    /// `at` inside the planes; inside `Task::run`.
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(&self, at: usize, dy: S::W) -> S::W {
+        // SAFETY: handed on.
+        unsafe {
+            match *self {
+                Mask::Open => dy,
+                Mask::Output(y) => S::line_where_positive(S::line_load(y.as_ptr().add(at).cast()), dy),
+                Mask::Affine { x, scale, shift } => {
+                    let x = S::line_load(x.as_ptr().add(at).cast());
+                    S::line_where_positive(S::line_mul_add(x, S::line_splat(scale), S::line_splat(shift)), dy)
+                }
+            }
+        }
+    }
+
+    fn fits(&self, len: usize) -> bool {
+        match self {
+            Mask::Open => true,
+            Mask::Output(plane) | Mask::Affine { x: plane, .. } => plane.len() == len,
+        }
+    }
+}
+
+/// Sums of a channel's masked gradient `g`, and of `g (x - mean)`; `g` itself goes to the residual.
+pub(crate) struct GradientSums<'a> {
+    pub(crate) dy: &'a [Line],
+    pub(crate) mask: Mask<'a>,
+    /// With its mean; without a norm only the sum of `g` is wanted.
+    pub(crate) x: Option<(&'a [Line], f32)>,
+    /// The residual's gradient, and whether it is added to what is there.
+    pub(crate) residual: Option<(&'a mut [Line], bool)>,
+}
+
+impl Task for GradientSums<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<S: Simd>(self) -> (f64, f64) {
+        let Self { dy, mask, x, mut residual } = self;
+        let len = dy.len();
+        assert!(mask.fits(len) && x.is_none_or(|(x, _)| x.len() == len), "norm: planes");
+        assert!(residual.as_ref().is_none_or(|(residual, _)| residual.len() == len), "norm: planes");
+        // SAFETY: every index is below the length of all planes; inside `Task::run`.
+        unsafe {
+            let (mut sums, mut products) = ([S::line_splat(0.0); 2], [S::line_splat(0.0); 2]);
+            let mean = S::line_splat(x.map_or(0.0, |(_, mean)| mean));
+            for at in 0..len {
+                let g = mask.apply::<S>(at, S::line_load(dy.as_ptr().add(at).cast()));
+                sums[at % 2] = S::line_add(sums[at % 2], g);
+                if let Some((x, _)) = x {
+                    let distance = S::line_sub(S::line_load(x.as_ptr().add(at).cast()), mean);
+                    products[at % 2] = S::line_mul_add(g, distance, products[at % 2]);
+                }
+                if let Some((residual, add)) = &mut residual {
+                    let place = residual.as_mut_ptr().add(at).cast::<f32>();
+                    S::line_store(place, if *add { S::line_add(g, S::line_load(place)) } else { g });
+                }
+            }
+            let total = |parts: [S::W; 2]| {
+                let mut lanes = Line::ZERO;
+                S::line_store(lanes.0.as_mut_ptr(), S::line_add(parts[0], parts[1]));
+                lanes.0.iter().map(|&lane| f64::from(lane)).sum::<f64>()
+            };
+            (total(sums), total(products))
+        }
+    }
+}
+
+/// `dx (+)= scale g + slope x + shift` of one channel, on the first `images` lanes; 0 on the others.
+pub(crate) struct InputGradient<'a> {
+    pub(crate) dy: &'a [Line],
+    pub(crate) mask: Mask<'a>,
+    pub(crate) x: &'a [Line],
+    pub(crate) scale: f32,
+    pub(crate) slope: f32,
+    pub(crate) shift: f32,
+    pub(crate) images: usize,
+    pub(crate) dx: &'a mut [Line],
+    pub(crate) add: bool,
+}
+
+impl Task for InputGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { dy, mask, x, scale, slope, shift, images, dx, add } = self;
+        let len = dx.len();
+        assert!(mask.fits(len) && x.len() == len && dy.len() == len, "norm: planes");
+        let mut there = Line::ZERO;
+        there.0[..images.min(LANES)].fill(1.0);
+        // SAFETY: every index is below the length of all planes; inside `Task::run`.
+        unsafe {
+            let there = S::line_load(there.0.as_ptr());
+            let (scale, slope, shift) = (S::line_splat(scale), S::line_splat(slope), S::line_splat(shift));
+            for at in 0..len {
+                let g = mask.apply::<S>(at, S::line_load(dy.as_ptr().add(at).cast()));
+                let x = S::line_load(x.as_ptr().add(at).cast());
+                let value = S::line_mul_add(g, scale, S::line_mul_add(x, slope, shift));
+                let place = dx.as_mut_ptr().add(at).cast::<f32>();
+                let before = if add { S::line_load(place) } else { S::line_splat(0.0) };
+                S::line_store(place, S::line_add(before, S::line_where_positive(there, value)));
+            }
+        }
+    }
+}

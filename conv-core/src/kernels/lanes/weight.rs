@@ -1,0 +1,175 @@
+//! The weights' gradient of a block's convolution.
+
+use super::Line;
+use super::conv::row_blocks;
+use super::super::conv::Shape;
+use crate::kernels::simd::{Path, Simd, Task};
+
+/// `dw[o][c][tap] += sum over images and pixels of dy[o] x[c]`, weights in PyTorch's order.
+pub(crate) struct WeightGradient<'a> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) path: Path,
+    /// Planes of all groups' channels in order.
+    pub(crate) x: &'a [&'a [Line]],
+    pub(crate) dy: &'a [&'a [Line]],
+    pub(crate) dw: &'a mut [f32],
+}
+
+/// Pixels of a plane that are worked on at a time, in whole rows: a tile's planes stay in the first cache over all taps.
+const BAND: usize = 64;
+
+/// Where a tap meets no padding along one dimension: outputs `from..to`, the input of output `o` is `o stride + shift`.
+#[derive(Clone, Copy)]
+struct Reach {
+    from: usize,
+    to: usize,
+    shift: isize,
+}
+
+impl Reach {
+    fn new(tap: usize, input: usize, output: usize, s: &Shape) -> Self {
+        let shift = tap as isize - s.padding as isize;
+        let inside = |o: &usize| (0..input as isize).contains(&((o * s.stride) as isize + shift));
+        let from = (0..output).find(inside).unwrap_or(output);
+        let to = (from..output).rev().find(inside).map_or(from, |last| last + 1);
+        Self { from, to, shift }
+    }
+}
+
+impl Task for WeightGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let s = self.shape;
+        let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
+        assert_eq!((self.x.len(), self.dy.len()), (s.in_channels, s.out_channels), "weight gradient: channels");
+        assert!(self.x.iter().all(|plane| plane.len() == s.input.0 * s.input.1), "weight gradient: input planes");
+        assert!(self.dy.iter().all(|plane| plane.len() == s.output.0 * s.output.1), "weight gradient: output planes");
+        assert_eq!(self.dw.len(), s.w_len(), "weight gradient: weights");
+        let rows: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.0, s.output.0, s)).collect();
+        let columns: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.1, s.output.1, s)).collect();
+        let row_blocks = row_blocks(self.path, outputs);
+        let band = (BAND / s.output.1.max(1)).max(1);
+        for top in (0..s.output.0).step_by(band) {
+            let bottom = (top + band).min(s.output.0);
+            for (group, dw) in self.dw.chunks_exact_mut(outputs * inputs * s.kernel * s.kernel).enumerate() {
+                let (x, dy) = (&self.x[group * inputs..][..inputs], &self.dy[group * outputs..][..outputs]);
+                for &(first, count) in &row_blocks {
+                    let mut tiles = Tiles { s, inputs, x, dy: &dy[first..first + count], dw, first };
+                    for (k, row) in rows.iter().enumerate() {
+                        let row = Reach { from: row.from.max(top), to: row.to.min(bottom), ..*row };
+                        for (l, column) in columns.iter().enumerate() {
+                            if row.from >= row.to || column.from >= column.to {
+                                continue;
+                            }
+                            // SAFETY: the planes' lengths are asserted above, and `Reach` holds only outputs inside the
+                            // output whose inputs lie inside the input. The processor has the instructions.
+                            unsafe { tiles.rows::<S>(count, k * s.kernel + l, row, *column) };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Tiles<'a> {
+    s: &'a Shape,
+    inputs: usize,
+    x: &'a [&'a [Line]],
+    dy: &'a [&'a [Line]],
+    dw: &'a mut [f32],
+    /// Output channel of the first of `dy`.
+    first: usize,
+}
+
+impl Tiles<'_> {
+    /// # Safety
+    /// As stated where it is called; `count` planes in `dy`.
+    #[inline(always)]
+    unsafe fn rows<S: Simd>(&mut self, count: usize, tap: usize, row: Reach, column: Reach) {
+        // SAFETY: handed on.
+        unsafe {
+            match count {
+                8 => self.columns::<S, 8, 3>(tap, row, column),
+                7 => self.columns::<S, 7, 3>(tap, row, column),
+                6 => self.columns::<S, 6, 4>(tap, row, column),
+                5 => self.columns::<S, 5, 4>(tap, row, column),
+                4 => self.columns::<S, 4, 4>(tap, row, column),
+                3 => self.columns::<S, 3, 6>(tap, row, column),
+                2 => self.columns::<S, 2, 8>(tap, row, column),
+                _ => self.columns::<S, 1, 8>(tap, row, column),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::rows`], for `R` planes.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self, tap: usize, row: Reach, column: Reach) {
+        let mut channel = 0;
+        // SAFETY: handed on.
+        unsafe {
+            while self.inputs - channel >= C && S::WIDTH == 1 {
+                self.tile::<S, R, C>(channel, tap, row, column);
+                channel += C;
+            }
+            while self.inputs - channel >= 2 && R * S::WIDTH <= 8 {
+                self.tile::<S, R, 2>(channel, tap, row, column);
+                channel += 2;
+            }
+            while channel < self.inputs {
+                self.tile::<S, R, 1>(channel, tap, row, column);
+                channel += 1;
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::rows`], for `R` planes; `channel + C` inputs.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize, const C: usize>(
+        &mut self,
+        channel: usize,
+        tap: usize,
+        row: Reach,
+        column: Reach,
+    ) {
+        let (s, taps) = (self.s, self.s.kernel * self.s.kernel);
+        // SAFETY: handed on.
+        unsafe {
+            let mut dy = [std::ptr::null::<Line>(); R];
+            for (r, plane) in dy.iter_mut().enumerate() {
+                *plane = self.dy.get_unchecked(r).as_ptr();
+            }
+            let mut x = [std::ptr::null::<Line>(); C];
+            for (c, plane) in x.iter_mut().enumerate() {
+                *plane = self.x.get_unchecked(channel + c).as_ptr();
+            }
+            let mut sums = [[S::line_splat(0.0); C]; R];
+            for oy in row.from..row.to {
+                let iy = ((oy * s.stride) as isize + row.shift) as usize;
+                let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
+                for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
+                    let mut values = [S::line_splat(0.0); C];
+                    for (value, plane) in values.iter_mut().zip(&x) {
+                        *value = S::line_load(plane.add(input).cast());
+                    }
+                    for (row, plane) in sums.iter_mut().zip(&dy) {
+                        let dy = S::line_load(plane.add(output).cast());
+                        for (sum, &value) in row.iter_mut().zip(&values) {
+                            *sum = S::line_mul_add(dy, value, *sum);
+                        }
+                    }
+                    input += s.stride;
+                }
+            }
+            for (r, row) in sums.iter().enumerate() {
+                for (c, &sum) in row.iter().enumerate() {
+                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += S::line_sum(sum);
+                }
+            }
+        }
+    }
+}
