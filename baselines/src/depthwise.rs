@@ -3,7 +3,7 @@
 use candle_core::{ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 use conv_core::layers::DenseUnit;
-use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Layout, Role, UnitSpec};
+use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Graph, Layout, Role, UnitSpec, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::vanilla::{above_vanilla, stays_vanilla};
@@ -125,8 +125,9 @@ impl DepthwiseConv2d {
 }
 
 impl ConvUnit for DepthwiseConv2d {
-    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        self.pointwise.forward_t(&self.depthwise.forward_t(x, None, train)?, residual, train)
+    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
+        let y = self.depthwise.emit(graph, x, None)?;
+        self.pointwise.emit(graph, y, residual)
     }
 }
 

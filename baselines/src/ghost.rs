@@ -1,9 +1,9 @@
 //! Ghost module.
 
-use candle_core::{Module, ModuleT, Result, Tensor, bail};
+use candle_core::{ModuleT, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use conv_core::layers::{BatchNorm2d, Conv2d, DenseUnit};
-use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Layout, Role, UnitSpec, ops};
+use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Graph, Layout, Role, UnitSpec, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::vanilla::{above_vanilla, stays_vanilla};
@@ -18,7 +18,7 @@ use crate::vanilla::{above_vanilla, stays_vanilla};
 ///   the cheap convolution.
 /// - Unit without activation (shortcut projections): batch norms only, as `relu=False` in the released code.
 /// - Unit with a residual (last convolution of a block): batch norms only, both convolutions; then the addition, then the
-///   unit's activation. The unit learns of the residual when it runs; parameters and cost are the same.
+///   unit's activation. The unit learns of the residual when it is written into a graph; parameters and cost are the same.
 /// - Unit without norm: no inner batch norms either. A bias goes to both inner convolutions, `m s` values.
 ///
 /// Channels beyond `C_out` (where `s` does not divide it) are computed and cut, as in the released code, and counted:
@@ -140,19 +140,14 @@ impl GhostConv2d {
 }
 
 impl ConvUnit for GhostConv2d {
-    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
+    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
+        // With a residual, ReLU follows the addition instead.
         let inner_relu = self.relu && residual.is_none();
-        let primary = self.primary.forward_t(x, inner_relu, train)?;
-        let ghosts = self.cheap.forward_t(&primary, inner_relu, train)?;
-        let mut y = Tensor::cat(&[primary, ghosts], 1)?;
-        if y.dim(1)? > self.out_channels {
-            y = y.narrow(1, 0, self.out_channels)?.contiguous()?;
-        }
-        match residual {
-            Some(residual) if self.relu => ops::relu(&(y + residual)?),
-            Some(residual) => y + residual,
-            None => Ok(y),
-        }
+        let primary = self.primary.emit(graph, x, inner_relu)?;
+        let ghosts = self.cheap.emit(graph, primary, inner_relu)?;
+        let all = graph.concat(&[primary, ghosts])?;
+        let y = graph.slice(all, 0..self.out_channels)?;
+        graph.finish(y, None, residual, self.relu && residual.is_some())
     }
 }
 
@@ -163,7 +158,7 @@ impl ModuleT for GhostConv2d {
     }
 }
 
-/// A convolution and its batch norm; whether ReLU follows is said at each call.
+/// A convolution and its batch norm; whether ReLU follows depends on the residual, so each call says it.
 struct Part {
     conv: Conv2d,
     norm: Option<BatchNorm2d>,
@@ -178,13 +173,9 @@ impl Part {
         Ok(Self { conv: Conv2d::new(spec.conv, vb)?, norm })
     }
 
-    fn forward_t(&self, x: &Tensor, relu: bool, train: bool) -> Result<Tensor> {
-        let y = self.conv.forward(x)?;
-        match &self.norm {
-            Some(norm) => norm.forward_t(&y, None, relu, train),
-            None if relu => ops::relu(&y),
-            None => Ok(y),
-        }
+    fn emit(&self, graph: &mut Graph, x: Value, relu: bool) -> Result<Value> {
+        let y = graph.conv(&self.conv, x)?;
+        graph.finish(y, self.norm.as_ref(), None, relu)
     }
 }
 

@@ -1,9 +1,9 @@
 //! CompConv as a way to make a network's convolutions.
 
-use candle_core::{ModuleT, Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 use conv_core::layers::{DenseUnit, Finish};
-use conv_core::{ConvMethod, ConvUnit, Cost, Layout, UnitSpec};
+use conv_core::{ConvMethod, ConvUnit, Cost, Graph, Layout, UnitSpec, Value};
 
 use crate::module::CompConv2dT;
 use crate::options::CompConvOptions;
@@ -46,8 +46,9 @@ struct CompConvUnit {
 }
 
 impl ConvUnit for CompConvUnit {
-    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        self.finish.forward_t(&self.conv.forward_t(x, train)?, residual, train)
+    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
+        let y = self.conv.emit(graph, x)?;
+        self.finish.emit(graph, y, residual)
     }
 }
 

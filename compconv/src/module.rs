@@ -1,9 +1,11 @@
-//! The layer: executes a [`Plan`].
+//! The layer: a [`Plan`] with parameters.
+
+use std::ops::Range;
 
 use candle_core::{Module, ModuleT, Result, Tensor, bail};
 use candle_nn::{Conv2dConfig, Init, VarBuilder};
 use conv_core::layers::{BatchNorm2d, Conv2d};
-use conv_core::{ConvSpec, ops};
+use conv_core::{ConvSpec, Graph, Value};
 
 use crate::options::{CompConvOptions, Downsample, InnerNorm};
 use crate::plan::{Half, Part, Plan, Source};
@@ -35,7 +37,7 @@ struct Level {
 /// How A_i comes to be.
 enum Side {
     /// From input channels.
-    Identity { start: usize, channels: usize },
+    Identity(Range<usize>),
     /// From the first channels of B_i.
     Derived { channels: usize, conv: Inner },
 }
@@ -55,15 +57,13 @@ impl Inner {
             true => Some(BatchNorm2d::new(part.channels, vb.pp("bn"))?),
             false => None,
         };
-        Ok(Self { conv: Conv2d::new(spec, vb)?, norm, relu: plan.inner_norm == InnerNorm::BnRelu })
+        let relu = norm.is_some() && plan.inner_norm == InnerNorm::BnRelu;
+        Ok(Self { conv: Conv2d::new(spec, vb)?, norm, relu })
     }
 
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let y = self.conv.forward(x)?;
-        match &self.norm {
-            Some(norm) => norm.forward_t(&y, None, self.relu, train),
-            None => Ok(y),
-        }
+    fn emit(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let y = graph.conv(&self.conv, x)?;
+        graph.finish(y, self.norm.as_ref(), None, self.relu)
     }
 }
 
@@ -97,7 +97,7 @@ impl CompConv2dT {
                     let name = if level == 0 { "tail".to_owned() } else { format!("side.{step}") };
                     Side::Derived { channels: channels.len(), conv: Inner::new(&plan, a, vb.pp(name))? }
                 }
-                (Source::Input(channels), _) => Side::Identity { start: channels.start, channels: channels.len() },
+                (Source::Input(channels), _) => Side::Identity(channels.clone()),
                 (Source::LevelAbove, _) => bail!("compconv: {:?}{} cannot read a level above", Half::A, a.level),
             };
             let inner = Inner::new(&plan, b, vb.pp(format!("inner.{step}")))?;
@@ -111,60 +111,67 @@ impl CompConv2dT {
         &self.plan
     }
 
-    fn levels_forward(&self, levels: &[Level], x: &Tensor, train: bool) -> Result<Tensor> {
-        let kept = match self.plan.downsample {
-            Some(how) => downsample(&x.narrow(1, 0, self.plan.identity_channels())?, how, self.plan.spec.stride)?,
-            None => x.clone(),
+    /// Writes down what the layer computes: `x: [n, C_in, h, w]` to `[n, C_out, h', w']`.
+    ///
+    /// # Errors
+    /// Channels that are not those of the specification.
+    pub fn emit(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let y = match &self.body {
+            Body::Vanilla(conv) => graph.conv(conv, x)?,
+            Body::Levels(levels) => self.emit_levels(levels, graph, x)?,
         };
-        let mut input = x.clone();
+        let y = graph.shuffle(y, self.plan.shuffle)?;
+        match &self.bias {
+            Some(bias) => graph.bias(y, bias),
+            None => Ok(y),
+        }
+    }
+
+    fn emit_levels(&self, levels: &[Level], graph: &mut Graph, x: Value) -> Result<Value> {
+        let kept = match self.plan.downsample {
+            Some(how) => {
+                let identity = graph.slice(x, 0..self.plan.identity_channels())?;
+                downsample(graph, identity, how, self.plan.spec.stride)
+            }
+            None => x,
+        };
+        let mut input = x;
         let mut output = Vec::with_capacity(levels.len());
         for level in levels {
-            let b = level.b.forward_t(&input, train)?;
+            let b = level.b.emit(graph, input)?;
             let a = match &level.a {
-                Side::Identity { start, channels } => kept.narrow(1, *start, *channels)?,
-                Side::Derived { channels, conv } => conv.forward_t(&b.narrow(1, 0, *channels)?, train)?,
+                Side::Identity(channels) => graph.slice(kept, channels.clone())?,
+                Side::Derived { channels, conv } => {
+                    let first = graph.slice(b, 0..*channels)?;
+                    conv.emit(graph, first)?
+                }
             };
             // What the next level reads is also what this one adds to the output.
-            input = Tensor::cat(&[b, a], 1)?;
+            input = graph.concat(&[b, a])?;
             if level.emitted {
-                output.push(input.clone());
+                output.push(input);
             }
         }
-        match output.as_slice() {
-            [only] => Ok(only.clone()),
-            _ => Tensor::cat(&output, 1),
-        }
+        graph.concat(&output)
     }
 }
 
 /// Brings identity channels `[n, c, h, w]` to the output size `ceil(h / stride)`, `ceil(w / stride)`.
-fn downsample(x: &Tensor, how: Downsample, stride: usize) -> Result<Tensor> {
+fn downsample(graph: &mut Graph, x: Value, how: Downsample, stride: usize) -> Value {
     match how {
-        Downsample::Average => ops::avg_pool2d(x, stride, stride, true),
-        Downsample::Slice => every(&every(x, 2, stride)?, 3, stride),
+        Downsample::Average => graph.avg_pool(x, stride, stride, true),
+        // The average over a single pixel is the pixel.
+        Downsample::Slice => graph.avg_pool(x, 1, stride, false),
     }
-}
-
-/// Every `stride`-th index along `dim`, from the first.
-fn every(x: &Tensor, dim: usize, stride: usize) -> Result<Tensor> {
-    let indices: Vec<u32> = (0..x.dim(dim)? as u32).step_by(stride).collect();
-    x.contiguous()?.index_select(&Tensor::new(indices, x.device())?, dim)
 }
 
 impl ModuleT for CompConv2dT {
     /// `[n, C_in, h, w] -> [n, C_out, h', w']`; `train` only matters to inner norms.
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let y = match &self.body {
-            Body::Vanilla(conv) => conv.forward(x)?,
-            Body::Levels(levels) => {
-                let y = self.levels_forward(levels, x, train)?;
-                if self.plan.shuffle > 1 { ops::channel_shuffle(&y, self.plan.shuffle)? } else { y }
-            }
-        };
-        match &self.bias {
-            Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
-            None => Ok(y),
-        }
+        let mut graph = Graph::new();
+        let input = graph.input(x.dim(1)?);
+        let output = self.emit(&mut graph, input)?;
+        graph.run(&[x], output, train)
     }
 }
 

@@ -57,6 +57,7 @@ fn execute(op: &Op, values: &[Option<Tensor>], train: bool) -> Result<Tensor> {
     match op {
         Op::Input => bail!("graph: an input is given, not computed"),
         Op::Conv { x, conv } => conv.forward(value(x)?),
+        Op::Bias { x, bias } => value(x)?.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         Op::Finish { x, norm, residual, relu } => {
             let (x, residual) = (value(x)?, residual.as_ref().map(value).transpose()?);
             match (norm, x.dims()) {

@@ -33,6 +33,10 @@ pub(crate) enum Op {
         x: Value,
         conv: Conv2d,
     },
+    Bias {
+        x: Value,
+        bias: Tensor,
+    },
     Finish {
         x: Value,
         norm: Option<BatchNorm2d>,
@@ -89,6 +93,7 @@ impl Op {
             Op::Finish { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
             Op::Concat { parts: inputs } | Op::Custom { inputs, .. } => inputs.clone(),
             Op::Conv { x, .. }
+            | Op::Bias { x, .. }
             | Op::Slice { x, .. }
             | Op::Shuffle { x, .. }
             | Op::Pad { x, .. }
@@ -143,6 +148,18 @@ impl Graph {
             bail!("graph: a convolution of {} channels was given {}", spec.in_channels, self.channels(x));
         }
         Ok(self.push(Op::Conv { x, conv: conv.clone() }, spec.out_channels))
+    }
+
+    /// `x: [n, c, h, w]` with `bias: [c]` added to every pixel; for a bias that does not directly follow its convolution.
+    ///
+    /// # Errors
+    /// A bias that is not one number for each channel.
+    pub fn bias(&mut self, x: Value, bias: &Tensor) -> Result<Value> {
+        let channels = self.channels(x);
+        if bias.dims() != [channels] {
+            bail!("graph: {channels} channels meet a bias of {:?}", bias.dims());
+        }
+        Ok(self.push(Op::Bias { x, bias: bias.clone() }, channels))
     }
 
     /// `relu?(norm?(x) + residual?)`.

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use baselines::pruning::Coupling;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
-use conv_core::layers::Linear;
-use conv_core::{ConvMethod, ConvUnit, Cost, UnitSpec};
+use conv_core::layers::{BatchNorm2d, Linear};
+use conv_core::{ConvMethod, Cost, Graph, Network, UnitSpec, Value};
 
 use crate::data::Geometry;
 use crate::experiment::error::nearest;
@@ -69,11 +69,11 @@ pub trait Backbone: Send + Sync {
     /// Every layer in execution order, at its actual width.
     fn layers(&self) -> Vec<Layer>;
 
-    /// The network, its parameters taken from `vb` under the layers' names.
+    /// The network, `[n, c, h, w]` to `[n, classes]` logits, its parameters taken from `vb` under the layers' names.
     ///
     /// # Errors
     /// What a method refuses; those of `vb`.
-    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Box<dyn Network>>;
+    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Network>;
 
     /// The convolutions whose filters can be removed, with the layers that read them.
     fn prunable(&self) -> Vec<Coupling>;
@@ -83,15 +83,6 @@ pub trait Backbone: Send + Sync {
     /// # Errors
     /// A name that is not prunable, or a width of 0.
     fn with_widths(&self, widths: &BTreeMap<String, usize>) -> Result<Box<dyn Backbone>>;
-}
-
-/// A network with parameters.
-pub trait Network: Send + Sync {
-    /// `[n, c, h, w] -> [n, classes]` logits.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor>;
 }
 
 /// Closed-form cost of one layer.
@@ -180,10 +171,48 @@ fn scaled(channels: usize, width: f64) -> usize {
     ((channels as f64 * width).round() as usize).max(1)
 }
 
-/// Builds the unit of a convolution, whichever method makes it.
-fn build_unit(layer: &Layer, methods: &dyn Assignment, vb: &VarBuilder<'_>) -> Result<Box<dyn ConvUnit>> {
+/// A network while it is written down: where the layers' units and parameters go.
+struct Builder<'a> {
+    methods: &'a dyn Assignment,
+    vb: VarBuilder<'a>,
+    graph: Graph,
+}
+
+impl<'a> Builder<'a> {
+    /// Nothing but the images that `first` reads.
+    fn new(first: &Layer, methods: &'a dyn Assignment, vb: VarBuilder<'a>) -> Result<(Self, Value)> {
+        let mut graph = Graph::new();
+        let images = graph.input(unit_spec(first)?.conv.in_channels);
+        Ok((Self { methods, vb, graph }, images))
+    }
+
+    /// A convolution with what follows it, whichever method makes it.
+    fn unit(&mut self, layer: &Layer, x: Value, residual: Option<Value>) -> Result<Value> {
+        let spec = unit_spec(layer)?;
+        let unit = self.methods.method(&layer.name, spec).build(spec, self.vb.pp(&layer.name))?;
+        unit.emit(&mut self.graph, x, residual)
+    }
+
+    /// A linear layer on `x: [n, features]`, with batch norm and ReLU where the layer has them.
+    fn linear(&mut self, layer: &Layer, x: Value) -> Result<Value> {
+        let LayerKind::Linear { inputs, outputs, norm } = layer.kind else {
+            bail!("`{}` is a convolution, not a linear layer", layer.name)
+        };
+        let vb = self.vb.pp(&layer.name);
+        let bn = if norm { Some(BatchNorm2d::new(outputs, vb.pp("bn"))?) } else { None };
+        let y = self.graph.linear(&Linear::new(inputs, outputs, vb)?, x)?;
+        self.graph.finish(y, bn.as_ref(), None, norm)
+    }
+
+    /// The network that ends in these logits.
+    fn finish(self, logits: Value) -> Network {
+        Network::new(self.graph, logits)
+    }
+}
+
+fn unit_spec(layer: &Layer) -> Result<&UnitSpec> {
     match &layer.kind {
-        LayerKind::Unit(spec) => methods.method(&layer.name, spec).build(spec, vb.pp(&layer.name)),
+        LayerKind::Unit(spec) => Ok(spec),
         LayerKind::Linear { .. } => bail!("`{}` is a linear layer, not a convolution", layer.name),
     }
 }

@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use baselines::pruning::Coupling;
-use candle_core::{Module, Result, Tensor, bail};
+use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
-use conv_core::layers::Linear;
-use conv_core::{ConvSpec, ConvUnit, Role, UnitSpec, ops};
+use conv_core::{ConvSpec, Graph, Network, Role, UnitSpec, Value};
 
-use super::{Assignment, Backbone, Layer, LayerKind, Network, build_unit};
+use super::{Assignment, Backbone, Builder, Layer, LayerKind};
 use crate::data::Geometry;
 
 /// How a shortcut reaches the shape of its block's output, where that differs from its input's.
@@ -49,16 +48,20 @@ pub(super) struct ResNet {
 struct Block {
     /// Counted from 1.
     stage: usize,
-    shortcut: Shortcut<usize>,
+    shortcut: Shortcut,
     convs: Range<usize>,
 }
 
-/// A block's way around its convolutions; `P` is the projection.
+/// A block's way around its convolutions.
 #[derive(Clone)]
-enum Shortcut<P> {
+enum Shortcut {
     Identity,
-    Pad { stride: usize, channels: usize },
-    Project(P),
+    Pad {
+        stride: usize,
+        channels: usize,
+    },
+    /// Index of the projection.
+    Project(usize),
 }
 
 impl ResNet {
@@ -127,6 +130,20 @@ impl ResNet {
         Ok(self)
     }
 
+    fn build_block(&self, network: &mut Builder<'_>, block: &Block, x: Value) -> Result<Value> {
+        let shortcut = match block.shortcut {
+            Shortcut::Identity => x,
+            Shortcut::Pad { stride, channels } => pad(&mut network.graph, x, stride, channels)?,
+            Shortcut::Project(index) => network.unit(&self.layers[index], x, None)?,
+        };
+        let mut y = x;
+        for index in block.convs.clone() {
+            let residual = (index + 1 == block.convs.end).then_some(shortcut);
+            y = network.unit(&self.layers[index], y, residual)?;
+        }
+        Ok(y)
+    }
+
     /// Channels and size of what the network computes so far.
     fn output(&self) -> Result<(usize, (usize, usize))> {
         let Some(Layer { kind: LayerKind::Unit(unit), output: (h, w), .. }) = self.layers.last() else {
@@ -146,25 +163,19 @@ impl Backbone for ResNet {
         self.layers.clone()
     }
 
-    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Box<dyn Network>> {
-        let unit = |index: usize| build_unit(&self.layers[index], methods, &vb);
-        let block = |block: &Block| {
-            let shortcut = match block.shortcut {
-                Shortcut::Identity => Shortcut::Identity,
-                Shortcut::Pad { stride, channels } => Shortcut::Pad { stride, channels },
-                Shortcut::Project(index) => Shortcut::Project(unit(index)?),
-            };
-            Ok(BuiltBlock { shortcut, convs: block.convs.clone().map(unit).collect::<Result<_>>()? })
-        };
-        let Some(Layer { name, kind: LayerKind::Linear { inputs, outputs, .. }, .. }) = self.layers.last() else {
-            bail!("{}: no classifier", self.name)
-        };
-        Ok(Box::new(Built {
-            stem: unit(0)?,
-            max_pool: self.max_pool,
-            blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
-            fc: Linear::new(*inputs, *outputs, vb.pp(name))?,
-        }))
+    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Network> {
+        let (mut network, images) = Builder::new(&self.layers[0], methods, vb)?;
+        let mut x = network.unit(&self.layers[0], images, None)?;
+        if self.max_pool {
+            x = network.graph.max_pool(x, 3, 2, 1);
+        }
+        for block in &self.blocks {
+            x = self.build_block(&mut network, block, x)?;
+        }
+        let Some(classifier) = self.layers.last() else { bail!("{}: no classifier", self.name) };
+        let features = network.graph.global_avg_pool(x);
+        let logits = network.linear(classifier, features)?;
+        Ok(network.finish(logits))
     }
 
     /// Every convolution of a block but the last, whose filters the residual addition ties to other blocks'.
@@ -193,53 +204,12 @@ impl Backbone for ResNet {
     }
 }
 
-struct Built {
-    stem: Box<dyn ConvUnit>,
-    max_pool: bool,
-    blocks: Vec<BuiltBlock>,
-    fc: Linear,
-}
-
-struct BuiltBlock {
-    shortcut: Shortcut<Box<dyn ConvUnit>>,
-    convs: Vec<Box<dyn ConvUnit>>,
-}
-
-impl Network for Built {
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let mut x = self.stem.forward_t(x, None, train)?;
-        if self.max_pool {
-            x = ops::max_pool2d(&x, 3, 2, 1)?;
-        }
-        for block in &self.blocks {
-            x = block.forward_t(&x, train)?;
-        }
-        self.fc.forward(&ops::global_avg_pool(&x)?)
-    }
-}
-
-impl BuiltBlock {
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let residual = match &self.shortcut {
-            Shortcut::Identity => x.clone(),
-            Shortcut::Pad { stride, channels } => pad(x, *stride, *channels)?,
-            Shortcut::Project(unit) => unit.forward_t(x, None, train)?,
-        };
-        let mut y = x.clone();
-        for (index, conv) in self.convs.iter().enumerate() {
-            let residual = (index + 1 == self.convs.len()).then_some(&residual);
-            y = conv.forward_t(&y, residual, train)?;
-        }
-        Ok(y)
-    }
-}
-
 /// Option A: `[n, c, h, w] -> [n, channels, ceil(h / stride), ceil(w / stride)]`.
-fn pad(x: &Tensor, stride: usize, channels: usize) -> Result<Tensor> {
+fn pad(graph: &mut Graph, x: Value, stride: usize, channels: usize) -> Result<Value> {
     // The average over a 1 x 1 window is the pixel itself: a strided slice, in one pass there and one back.
-    let x = if stride == 1 { x.clone() } else { ops::avg_pool2d(x, 1, stride, false)? };
-    let Some(new) = channels.checked_sub(x.dim(1)?) else {
-        bail!("a padded shortcut cannot go from {} channels down to {channels}", x.dim(1)?)
+    let x = graph.avg_pool(x, 1, stride, false);
+    let Some(new) = channels.checked_sub(graph.channels(x)) else {
+        bail!("a padded shortcut cannot go from {} channels down to {channels}", graph.channels(x))
     };
-    x.pad_with_zeros(1, new / 2, new - new / 2)
+    Ok(graph.pad_channels(x, new / 2, new - new / 2))
 }

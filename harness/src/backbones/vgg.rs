@@ -9,12 +9,11 @@
 use std::collections::BTreeMap;
 
 use baselines::pruning::Coupling;
-use candle_core::{Module, Result, Tensor, bail};
+use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
-use conv_core::layers::{BatchNorm2d, Linear};
-use conv_core::{ConvSpec, ConvUnit, Role, UnitSpec, ops};
+use conv_core::{ConvSpec, Network, Role, UnitSpec};
 
-use super::{Assignment, Backbone, Layer, LayerKind, Network, build_unit, scaled};
+use super::{Assignment, Backbone, Builder, Layer, LayerKind, scaled};
 use crate::data::Geometry;
 use crate::experiment::Head;
 
@@ -74,22 +73,20 @@ impl Backbone for Vgg {
         self.layers.clone()
     }
 
-    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Box<dyn Network>> {
-        let (mut convolutions, mut head) = (Vec::new(), Vec::new());
-        for (index, layer) in self.layers.iter().enumerate() {
-            match layer.kind {
-                LayerKind::Unit(_) => {
-                    let pooled = self.stages.get(index + 1) != Some(&self.stages[index]);
-                    convolutions.push((build_unit(layer, methods, &vb)?, pooled));
-                }
-                LayerKind::Linear { inputs, outputs, norm } => {
-                    let vb = vb.pp(&layer.name);
-                    let norm = if norm { Some(BatchNorm2d::new(outputs, vb.pp("bn"))?) } else { None };
-                    head.push((Linear::new(inputs, outputs, vb)?, norm));
-                }
+    fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Network> {
+        let (convolutions, head) = self.layers.split_at(self.stages.len());
+        let (mut network, mut x) = Builder::new(&self.layers[0], methods, vb)?;
+        for (index, layer) in convolutions.iter().enumerate() {
+            x = network.unit(layer, x, None)?;
+            if self.stages.get(index + 1) != Some(&self.stages[index]) {
+                x = network.graph.max_pool(x, 2, 2, 0);
             }
         }
-        Ok(Box::new(Built { convolutions, head }))
+        x = network.graph.global_avg_pool(x);
+        for layer in head {
+            x = network.linear(layer, x)?;
+        }
+        Ok(network.finish(x))
     }
 
     /// Every convolution; each is read by the next layer alone.
@@ -107,34 +104,5 @@ impl Backbone for Vgg {
     fn with_widths(&self, widths: &BTreeMap<String, usize>) -> Result<Box<dyn Backbone>> {
         let layers = super::with_widths(&self.layers, &self.prunable(), widths)?;
         Ok(Box::new(Self { layers, stages: self.stages.clone() }))
-    }
-}
-
-struct Built {
-    /// Each with whether a pooling follows.
-    convolutions: Vec<(Box<dyn ConvUnit>, bool)>,
-    /// Linear layers; a batch norm and ReLU follow where there is a norm.
-    head: Vec<(Linear, Option<BatchNorm2d>)>,
-}
-
-impl Network for Built {
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let mut x = x.clone();
-        for (convolution, pooled) in &self.convolutions {
-            x = convolution.forward_t(&x, None, train)?;
-            if *pooled {
-                x = ops::max_pool2d(&x, 2, 2, 0)?;
-            }
-        }
-        let mut x = ops::global_avg_pool(&x)?;
-        for (linear, norm) in &self.head {
-            x = linear.forward(&x)?;
-            if let Some(norm) = norm {
-                let (n, features) = x.dims2()?;
-                let image = x.reshape((n, features, 1, 1))?;
-                x = norm.forward_t(&image, None, true, train)?.reshape((n, features))?;
-            }
-        }
-        Ok(x)
     }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 use baselines::pruning::Pruned;
 use candle_core::Device;
-use conv_core::{Cost, ParamStore};
+use conv_core::{Cost, Network, ParamStore};
 
-use crate::backbones::{self, Backbone, Network, network_cost};
+use crate::backbones::{self, Backbone, network_cost};
 use crate::data::{Geometry, Provenance};
 use crate::experiment::Trial;
 use crate::experiment::price::price;
@@ -60,15 +60,15 @@ pub fn run_trial(
     let before = recipe.epochs - finetune;
     let rate = LearningRate::of_recipe(recipe, before, steps);
     let phase = Phase { name: "train", first_epoch: 1, epochs: before, rate };
-    let mut fitted = fit(&*model.network, &model.store, &feed, recipe, &phase, observer)?;
+    let mut fitted = fit(&model.network, &model.store, &feed, recipe, &phase, observer)?;
 
     if let Some(pruned) = methods.pruning() {
         model = model.cut(pruned, &methods, config.seed).context("cutting filters")?;
         let rate = LearningRate::cosine(recipe.finetune_lr, finetune * steps);
         let phase = Phase { name: "finetune", first_epoch: before + 1, epochs: finetune, rate };
-        let mut tuned = fit(&*model.network, &model.store, &feed, recipe, &phase, observer)?;
+        let mut tuned = fit(&model.network, &model.store, &feed, recipe, &phase, observer)?;
         if finetune == 0 {
-            tuned.validation = evaluate(&*model.network, feed.validation())?;
+            tuned.validation = evaluate(&model.network, feed.validation())?;
         }
         fitted.epochs.append(&mut tuned.epochs);
         fitted.validation = tuned.validation;
@@ -77,7 +77,7 @@ pub fn run_trial(
     let cost = model.checked_cost(&methods)?;
     ensure!(cost == trial.cost, "the network costs {cost:?}, the plan said {:?}: a defect of the plan", trial.cost);
     let test = match config.test {
-        true => Some(evaluate(&*model.network, feed.test()).context("on the test images")?),
+        true => Some(evaluate(&model.network, feed.test()).context("on the test images")?),
         false => None,
     };
     model.store.save(&folder.trial_dir(key).join("weights.safetensors")).context("saving the weights")?;
@@ -161,7 +161,7 @@ fn save_costs(trial: &Trial, key: &str, folder: &RunFolder) -> Result<()> {
 struct Model {
     backbone: Box<dyn Backbone>,
     store: ParamStore,
-    network: Box<dyn Network>,
+    network: Network,
 }
 
 impl Model {

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use conv_core::{ParamStore, ops};
+use conv_core::{Network, ParamStore, ops};
 
 use super::metrics::rank;
 use super::{EpochLog, Evaluation, Feed, LearningRate, Sgd, evaluate};
-use crate::backbones::Network;
 use crate::data::Batch;
 use crate::experiment::Recipe;
 
@@ -65,7 +64,7 @@ pub struct Fitted {
 /// # Errors
 /// A loss that is no longer finite, with epoch and step; unreadable batches; what the observer refuses.
 pub fn fit(
-    network: &dyn Network,
+    network: &Network,
     store: &ParamStore,
     feed: &Feed,
     recipe: &Recipe,
@@ -126,7 +125,7 @@ pub struct Step {
 ///
 /// # Errors
 /// A loss that is not finite (the parameters are left as they were); shapes that do not fit.
-pub fn step(network: &dyn Network, optimizer: &mut Sgd, batch: &Batch, lr: f64, smoothing: f64) -> Result<Step> {
+pub fn step(network: &Network, optimizer: &mut Sgd, batch: &Batch, lr: f64, smoothing: f64) -> Result<Step> {
     let logits = network.forward_t(&batch.images, true)?;
     let loss = ops::cross_entropy(&logits, &batch.labels, smoothing)?;
     let value = f64::from(loss.to_scalar::<f32>()?);

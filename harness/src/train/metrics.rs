@@ -1,9 +1,9 @@
 //! Loss and accuracy over whole splits.
 
 use anyhow::{Result, ensure};
+use conv_core::Network;
 
 use super::Evaluation;
-use crate::backbones::Network;
 use crate::data::Batch;
 
 /// Loss and accuracy of `network`, not training, over `batches`.
@@ -12,7 +12,7 @@ use crate::data::Batch;
 ///
 /// # Errors
 /// No images; a batch that cannot be read; a label that the network has no class for.
-pub fn evaluate(network: &dyn Network, batches: impl IntoIterator<Item = Result<Batch>>) -> Result<Evaluation> {
+pub fn evaluate(network: &Network, batches: impl IntoIterator<Item = Result<Batch>>) -> Result<Evaluation> {
     let mut tally = Tally::default();
     for batch in batches {
         let batch = batch?;

@@ -100,7 +100,7 @@ fn compare(name: &str, method: &str, recipe: &Recipe) -> Result<(f64, f64)> {
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, STEPS);
     let mut losses = Vec::new();
     for t in 0..STEPS {
-        losses.push(step(&*network, &mut optimizer, &batch(t)?, rate.at(t), recipe.label_smoothing)?.loss);
+        losses.push(step(&network, &mut optimizer, &batch(t)?, rate.at(t), recipe.label_smoothing)?.loss);
     }
 
     let goldens = goldens()?;
