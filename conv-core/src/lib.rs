@@ -9,6 +9,7 @@
 //! - [`meter`] counts the multiplications that are really executed, so that closed forms can be held against them.
 
 mod cost;
+mod engine;
 pub mod graph;
 mod kernels;
 pub mod layers;
@@ -19,7 +20,7 @@ mod spec;
 mod store;
 
 pub use cost::Cost;
-pub use graph::{Graph, Network, Value};
+pub use graph::{Gradients, Graph, Inference, Kernels, Network, Step, Training, Value};
 pub use kernels::Path;
 pub use method::{ConvMethod, ConvUnit, Depth, Layout};
 pub use spec::{Activation, ConvSpec, Role, UnitSpec};

@@ -43,9 +43,11 @@ pub(super) struct Conv {
     pub(super) data_gradient: bool,
 }
 
-/// `y = relu?(norm?(x) + residual?)`.
+/// `y = relu?(norm?(x) + bias? + residual?)`.
 pub(super) struct Finish {
     pub(super) norm: Option<Norm>,
+    /// Added instead of a norm's shift.
+    pub(super) bias: Option<usize>,
     pub(super) relu: bool,
     pub(super) x: Vec<Channel>,
     pub(super) residual: Option<Vec<Channel>>,
@@ -227,7 +229,7 @@ impl Lowering {
                     bias: self.parameter(&layer.bias),
                 });
                 let y = self.buffer(channels, size);
-                self.layers.push(Layer::Finish(Finish { norm, relu: *relu, x, residual, y }));
+                self.layers.push(Layer::Finish(Finish { norm, bias: None, relu: *relu, x, residual, y }));
                 self.fill(y, size);
             }
             Op::Slice { x, channels } => {
@@ -271,7 +273,14 @@ impl Lowering {
                 let windows = Windows { input: size, output: (1, 1), kernel: side, stride: side, padding: 0 };
                 self.pool(windows, false, x);
             }
-            Op::Bias { .. } | Op::Custom { .. } => return Ok(false),
+            Op::Bias { x, bias } => {
+                let (x, size) = value(x).clone();
+                let bias = Some(self.parameter(bias));
+                let y = self.buffer(channels, size);
+                self.layers.push(Layer::Finish(Finish { norm: None, bias, relu: false, x, residual: None, y }));
+                self.fill(y, size);
+            }
+            Op::Custom { .. } => return Ok(false),
         }
         Ok(true)
     }

@@ -85,7 +85,7 @@ fn execute(op: &Op, values: &[Option<Tensor>], train: bool) -> Result<Tensor> {
         Op::AvgPool { x, kernel, stride, ceil_mode } => ops::avg_pool2d(value(x)?, *kernel, *stride, *ceil_mode),
         Op::GlobalAvgPool { x } => ops::global_avg_pool(value(x)?),
         Op::Linear { x, linear } => linear.forward(value(x)?),
-        Op::Custom { inputs, function } => {
+        Op::Custom { inputs, function, .. } => {
             let inputs = inputs.iter().map(|input| value(input).cloned()).collect::<Result<Vec<_>>>()?;
             function(&inputs, train)
         }

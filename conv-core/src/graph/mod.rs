@@ -16,11 +16,22 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
 
-pub use network::Network;
+pub use network::{Gradients, Inference, Kernels, Network, Step, Training};
 
 /// A value of a graph: `[n, channels, h, w]`, after [`Graph::global_avg_pool`] `[n, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(usize);
+
+impl Value {
+    /// Its place among the graph's operations.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+
+    pub(crate) fn from_index(index: usize) -> Self {
+        Self(index)
+    }
+}
 
 /// A function of candle tensors, for what no other operation of a graph says: inputs and whether it trains, to output.
 pub type CandleFn = dyn Fn(&[Tensor], bool) -> Result<Tensor> + Send + Sync;
@@ -81,6 +92,7 @@ pub(crate) enum Op {
     },
     Custom {
         inputs: Vec<Value>,
+        parameters: Vec<Tensor>,
         function: Arc<CandleFn>,
     },
 }
@@ -125,6 +137,27 @@ impl Graph {
 
     pub(crate) fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// The trained parameters it reads, each once, in order of use.
+    pub fn parameters(&self) -> Vec<Tensor> {
+        let mut parameters: Vec<Tensor> = Vec::new();
+        for op in &self.ops {
+            let read = match op {
+                Op::Conv { conv, .. } => std::iter::once(&conv.weight).chain(&conv.bias).cloned().collect(),
+                Op::Bias { bias, .. } => vec![bias.clone()],
+                Op::Finish { norm: Some(norm), .. } => vec![norm.weight.clone(), norm.bias.clone()],
+                Op::Linear { linear, .. } => vec![linear.weight.clone(), linear.bias.clone()],
+                Op::Custom { parameters, .. } => parameters.clone(),
+                _ => Vec::new(),
+            };
+            for parameter in read {
+                if !parameters.iter().any(|known| known.id() == parameter.id()) {
+                    parameters.push(parameter);
+                }
+            }
+        }
+        parameters
     }
 
     fn push(&mut self, op: Op, channels: usize) -> Value {
@@ -260,9 +293,15 @@ impl Graph {
     }
 
     /// Any function of candle tensors, with `channels` channels of output. A network that has one runs on candle's
-    /// autograd as a whole, at its speed: for trying an idea out.
-    pub fn custom(&mut self, inputs: &[Value], channels: usize, function: Arc<CandleFn>) -> Value {
-        self.push(Op::Custom { inputs: inputs.to_vec(), function }, channels)
+    /// autograd as a whole, at its speed: for trying an idea out. `parameters` are those that the function trains.
+    pub fn custom(
+        &mut self,
+        inputs: &[Value],
+        parameters: &[Tensor],
+        channels: usize,
+        function: Arc<CandleFn>,
+    ) -> Value {
+        self.push(Op::Custom { inputs: inputs.to_vec(), parameters: parameters.to_vec(), function }, channels)
     }
 }
 

@@ -1,8 +1,12 @@
-//! A graph with one input and one output, and the ways to run it.
+//! A graph with one input and one output, and the ways to run it: on candle tensors, and in sessions on the CPU engine.
 
-use candle_core::{Result, Tensor};
+use std::collections::HashMap;
+
+use candle_core::{DType, Result, Tensor, TensorId, Var};
 
 use super::{Graph, Value};
+use crate::engine::{Engine, Mode};
+use crate::ops;
 
 /// A network with parameters: `[n, c, h, w]` to `[n, classes]` logits.
 #[derive(Clone, Debug)]
@@ -10,6 +14,19 @@ pub struct Network {
     graph: Graph,
     output: Value,
 }
+
+/// What runs a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kernels {
+    /// The engine where it can: on the CPU, in f32, for batches that fill its vectors.
+    #[default]
+    Own,
+    /// Operation by operation on candle tensors, as on any other device.
+    Candle,
+}
+
+/// Batches below this leave most of the engine's vectors empty.
+const SMALLEST_BATCH: usize = 8;
 
 impl Network {
     /// The network that ends in `output`.
@@ -23,5 +40,124 @@ impl Network {
     /// Shapes that do not fit.
     pub fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.graph.run(&[x], self.output, train)
+    }
+
+    /// For training steps.
+    pub fn training(&self, kernels: Kernels) -> Training<'_> {
+        Training { session: Session::new(self, kernels, Mode::Train) }
+    }
+
+    /// For inference with the parameters as they are now.
+    pub fn inference(&self, kernels: Kernels) -> Inference<'_> {
+        Inference { session: Session::new(self, kernels, Mode::Infer) }
+    }
+}
+
+/// An engine that is kept from call to call.
+struct Session<'a> {
+    network: &'a Network,
+    kernels: Kernels,
+    mode: Mode,
+    /// With the image size it is for; no engine where the graph needs candle.
+    engine: Option<((usize, usize, usize), Option<Engine>)>,
+}
+
+impl<'a> Session<'a> {
+    fn new(network: &'a Network, kernels: Kernels, mode: Mode) -> Self {
+        Self { network, kernels, mode, engine: None }
+    }
+
+    /// The engine for these images, if one can run them.
+    fn engine(&mut self, x: &Tensor) -> Result<Option<&mut Engine>> {
+        let (n, c, h, w) = x.dims4()?;
+        let suited = self.kernels == Kernels::Own && x.device().is_cpu() && x.dtype() == DType::F32;
+        if !suited || n < SMALLEST_BATCH {
+            return Ok(None);
+        }
+        if self.engine.as_ref().is_none_or(|(size, _)| *size != (c, h, w)) {
+            let engine = Engine::new(&self.network.graph, self.network.output, (c, h, w), self.mode)?;
+            self.engine = Some(((c, h, w), engine));
+        }
+        Ok(self.engine.as_mut().and_then(|(_, engine)| engine.as_mut()))
+    }
+}
+
+/// A network that is being trained; see [`Network::training`].
+pub struct Training<'a> {
+    session: Session<'a>,
+}
+
+/// What one training step computes; nothing but running statistics was changed by it.
+pub struct Step {
+    /// Mean cross-entropy of the batch, with label smoothing.
+    pub loss: f64,
+    /// `[n, classes]`, without gradients.
+    pub logits: Tensor,
+    /// Of the loss.
+    pub gradients: Gradients,
+}
+
+impl Training<'_> {
+    /// Forward in training mode and backward: `images: [n, c, h, w]`, `labels: [n]` of u32.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, labels that are no class.
+    pub fn step(&mut self, images: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Step> {
+        let network = self.session.network;
+        if let Some(engine) = self.session.engine(images)? {
+            engine.load()?;
+            let logits = Var::from_tensor(&engine.forward(images)?)?;
+            let loss = ops::cross_entropy(logits.as_tensor(), labels, smoothing)?;
+            let value = f64::from(loss.to_scalar::<f32>()?);
+            let mut gradients = Gradients::default();
+            if let Some(gradient) = loss.backward()?.get(&logits) {
+                gradients.extend(engine.backward(gradient)?);
+            }
+            return Ok(Step { loss: value, logits: logits.as_tensor().detach(), gradients });
+        }
+        let logits = network.forward_t(images, true)?;
+        let loss = ops::cross_entropy(&logits, labels, smoothing)?;
+        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let store = loss.backward()?;
+        let mut gradients = Gradients::default();
+        let found = network.graph.parameters().into_iter().filter_map(|of| Some((of.clone(), store.get(&of)?.clone())));
+        gradients.extend(found);
+        Ok(Step { loss: value, logits: logits.detach(), gradients })
+    }
+}
+
+/// Gradients by parameter.
+#[derive(Debug, Default)]
+pub struct Gradients(HashMap<TensorId, Tensor>);
+
+impl Gradients {
+    /// The gradient of this parameter, if the loss depends on it.
+    pub fn get(&self, parameter: &Tensor) -> Option<&Tensor> {
+        self.0.get(&parameter.id())
+    }
+}
+
+impl Extend<(Tensor, Tensor)> for Gradients {
+    fn extend<T: IntoIterator<Item = (Tensor, Tensor)>>(&mut self, gradients: T) {
+        self.0.extend(gradients.into_iter().map(|(of, gradient)| (of.id(), gradient)));
+    }
+}
+
+/// A network that is only used; see [`Network::inference`].
+pub struct Inference<'a> {
+    session: Session<'a>,
+}
+
+impl Inference<'_> {
+    /// `[n, c, h, w]` to `[n, classes]`, normalised by the running statistics.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
+        let network = self.session.network;
+        match self.session.engine(x)? {
+            Some(engine) => engine.forward(x),
+            None => network.forward_t(x, false),
+        }
     }
 }

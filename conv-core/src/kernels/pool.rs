@@ -1,5 +1,6 @@
 //! Pooling, channel shuffle and ReLU: passes over memory, plane by plane.
 
+use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 /// Windows of a pooling over one plane.
@@ -13,6 +14,37 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
+    /// Windows over planes of `(height, width)`; `ceil_mode` keeps those that the edge cuts.
+    ///
+    /// # Errors
+    /// A window larger than the padded input (unless `ceil_mode`), padding above half the kernel, a zero.
+    pub(crate) fn new(
+        (height, width): (usize, usize),
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        ceil_mode: bool,
+    ) -> Result<Self> {
+        if kernel == 0 || stride == 0 || 2 * padding > kernel {
+            bail!(
+                "pooling: kernel {kernel} and stride {stride} must be at least 1, padding {padding} at most half the kernel"
+            );
+        }
+        let side = |size: usize| {
+            let padded = size + 2 * padding;
+            match padded.checked_sub(kernel) {
+                Some(room) if !ceil_mode => Ok(room / stride + 1),
+                // With ceil mode a window must still start inside the input.
+                room if ceil_mode && size > 0 => {
+                    let count = room.map_or(1, |room| room.div_ceil(stride) + 1);
+                    Ok(if (count - 1) * stride >= size + padding { count - 1 } else { count })
+                }
+                _ => bail!("pooling: a {kernel} x {kernel} window does not fit a {height} x {width} input"),
+            }
+        };
+        Ok(Windows { input: (height, width), output: (side(height)?, side(width)?), kernel, stride, padding })
+    }
+
     /// Existing pixels of window `o` along a side of `size`.
     fn span(&self, o: usize, size: usize) -> std::ops::Range<usize> {
         let start = o * self.stride;

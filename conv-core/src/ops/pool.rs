@@ -9,7 +9,7 @@ use crate::kernels::pool::{self, Windows};
 /// # Errors
 /// A window larger than the padded input, or padding above half the kernel.
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
-    let windows = windows(x, kernel, stride, padding, false)?;
+    let windows = Windows::new(size(x)?, kernel, stride, padding, false)?;
     if on_kernels(x) { x.contiguous()?.apply_op1(Pool { windows, max: true }) } else { compose(x, &windows, true) }
 }
 
@@ -19,7 +19,7 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
 /// # Errors
 /// A window larger than the input (unless `ceil_mode`).
 pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, ceil_mode: bool) -> Result<Tensor> {
-    let windows = windows(x, kernel, stride, 0, ceil_mode)?;
+    let windows = Windows::new(size(x)?, kernel, stride, 0, ceil_mode)?;
     if on_kernels(x) { x.contiguous()?.apply_op1(Pool { windows, max: false }) } else { compose(x, &windows, false) }
 }
 
@@ -31,26 +31,9 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     x.mean((2, 3))
 }
 
-fn windows(x: &Tensor, kernel: usize, stride: usize, padding: usize, ceil_mode: bool) -> Result<Windows> {
+fn size(x: &Tensor) -> Result<(usize, usize)> {
     let (_, _, height, width) = x.dims4()?;
-    if kernel == 0 || stride == 0 || 2 * padding > kernel {
-        bail!(
-            "pooling: kernel {kernel} and stride {stride} must be at least 1, padding {padding} at most half the kernel"
-        );
-    }
-    let side = |size: usize| {
-        let padded = size + 2 * padding;
-        match padded.checked_sub(kernel) {
-            Some(room) if !ceil_mode => Ok(room / stride + 1),
-            // With ceil mode a window must still start inside the input.
-            room if ceil_mode && size > 0 => {
-                let count = room.map_or(1, |room| room.div_ceil(stride) + 1);
-                Ok(if (count - 1) * stride >= size + padding { count - 1 } else { count })
-            }
-            _ => bail!("pooling: a {kernel} x {kernel} window does not fit a {height} x {width} input"),
-        }
-    };
-    Ok(Windows { input: (height, width), output: (side(height)?, side(width)?), kernel, stride, padding })
+    Ok((height, width))
 }
 
 struct Pool {

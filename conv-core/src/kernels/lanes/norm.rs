@@ -199,11 +199,12 @@ impl Task for GradientSums<'_> {
     }
 }
 
-/// `dx (+)= scale g + slope x + shift` of one channel, on the first `images` lanes; 0 on the others.
+/// `dx (+)= scale g + slope (x - mean) + shift` of one channel, on the first `images` lanes; 0 on the others.
 pub(crate) struct InputGradient<'a> {
     pub(crate) dy: &'a [Line],
     pub(crate) mask: Mask<'a>,
     pub(crate) x: &'a [Line],
+    pub(crate) mean: f32,
     pub(crate) scale: f32,
     pub(crate) slope: f32,
     pub(crate) shift: f32,
@@ -217,18 +218,18 @@ impl Task for InputGradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Self { dy, mask, x, scale, slope, shift, images, dx, add } = self;
+        let Self { dy, mask, x, mean, scale, slope, shift, images, dx, add } = self;
         let len = dx.len();
         assert!(mask.fits(len) && x.len() == len && dy.len() == len, "norm: planes");
         let mut there = Line::ZERO;
         there.0[..images.min(LANES)].fill(1.0);
         // SAFETY: every index is below the length of all planes; inside `Task::run`.
         unsafe {
-            let there = S::line_load(there.0.as_ptr());
+            let (there, mean) = (S::line_load(there.0.as_ptr()), S::line_splat(mean));
             let (scale, slope, shift) = (S::line_splat(scale), S::line_splat(slope), S::line_splat(shift));
             for at in 0..len {
                 let g = mask.apply::<S>(at, S::line_load(dy.as_ptr().add(at).cast()));
-                let x = S::line_load(x.as_ptr().add(at).cast());
+                let x = S::line_sub(S::line_load(x.as_ptr().add(at).cast()), mean);
                 let value = S::line_mul_add(g, scale, S::line_mul_add(x, slope, shift));
                 let place = dx.as_mut_ptr().add(at).cast::<f32>();
                 let before = if add { S::line_load(place) } else { S::line_splat(0.0) };

@@ -1,0 +1,134 @@
+//! Steps of the backward pass.
+
+use super::Context;
+use super::memory::Memory;
+use super::plan::{Channel, Conv, Finish, Pool};
+use super::state::{Block, Chain};
+use crate::kernels::lanes::conv::{Convolve, Output};
+use crate::kernels::lanes::depthwise::DepthwiseGradient;
+use crate::kernels::lanes::norm::{GradientSums, InputGradient, Mask};
+use crate::kernels::lanes::weight::WeightGradient;
+use crate::kernels::lanes::{Line, pool};
+
+impl Finish {
+    /// Whether the gradient looks at the output to know where the ReLU was open. Without a residual the input tells as well,
+    /// which is read anyway.
+    pub(super) fn masked_by_output(&self) -> bool {
+        self.relu && (self.residual.is_some() || self.norm.is_none())
+    }
+}
+
+impl Context<'_> {
+    fn gradients<'b>(&self, block: &'b Block, channels: &[Channel]) -> Vec<&'b [Line]> {
+        block.planes(self.program, self.slots, channels, Memory::Gradient)
+    }
+
+    /// For each channel how its ReLU is undone.
+    fn masks<'b>(&self, index: usize, finish: &Finish, block: &'b Block, x: &[&'b [Line]]) -> Vec<Mask<'b>> {
+        let norm = &self.norms[index];
+        // Looked at only where it is kept.
+        let y = if finish.masked_by_output() { self.values(block, &self.all(finish.y)) } else { Vec::new() };
+        let mask = |c: usize| match finish.relu {
+            false => Mask::Open,
+            true if finish.masked_by_output() => Mask::Output(y[c]),
+            true => Mask::Affine { x: x[c], scale: norm.scale[c], shift: norm.shift[c] },
+        };
+        (0..finish.x.len()).map(mask).collect()
+    }
+
+    pub(super) fn sums(&self, index: usize, finish: &Finish, block: &mut Block, chain: &mut Chain) {
+        let residual = finish.residual.clone().unwrap_or_default();
+        let adds = &self.program.adds[index].residual;
+        let sums: Vec<(f64, f64)> = block.write(self.program, self.slots, &residual, Memory::Gradient, |block, planes| {
+            let all = self.all(finish.y);
+            let (x, dy) = (self.values(block, &finish.x), self.gradients(block, &all));
+            let masks = self.masks(index, finish, block, &x);
+            let mut planes = planes.into_iter();
+            let of_channel = |c: usize| {
+                let residual = planes.next().flatten().map(|plane| (plane, adds[c]));
+                let x = finish.norm.is_some().then(|| (x[c], self.norms[index].mean[c]));
+                match (&x, &residual, finish.bias) {
+                    (None, None, None) => (0.0, 0.0),
+                    _ => self.path.run(GradientSums { dy: dy[c], mask: masks[c], x, residual }),
+                }
+            };
+            (0..finish.x.len()).map(of_channel).collect()
+        });
+        if let Some(bias) = finish.bias {
+            chain.gradients[bias].iter_mut().zip(&sums).for_each(|(db, (sum, _))| *db += *sum as f32);
+        }
+        block.sums[index] = sums;
+    }
+
+    pub(super) fn apply_gradient(&self, index: usize, finish: &Finish, block: &mut Block) {
+        let images = block.images;
+        block.write(self.program, self.slots, &finish.x, Memory::Gradient, |block, planes| {
+            let all = self.all(finish.y);
+            let (x, dy) = (self.values(block, &finish.x), self.gradients(block, &all));
+            let masks = self.masks(index, finish, block, &x);
+            let norm = &self.norms[index];
+            for (c, dx) in planes.into_iter().enumerate() {
+                let Some(dx) = dx else { continue };
+                let (mean, scale, slope, shift) = (norm.mean[c], norm.scale[c], norm.slope[c], norm.offset[c]);
+                let (dy, mask, add) = (dy[c], masks[c], self.program.adds[index].x[c]);
+                self.path.run(InputGradient { dy, mask, x: x[c], mean, scale, slope, shift, images, dx, add });
+            }
+        });
+    }
+
+    pub(super) fn data_gradient(&self, index: usize, conv: &Conv, block: &mut Block) {
+        block.write(self.program, self.slots, &conv.x, Memory::Gradient, |block, planes| {
+            let dy = self.gradients(block, &self.all(conv.y));
+            // Channels of zeros have no gradient to keep; a convolution of all channels at once has to put it somewhere.
+            let mut nowhere: Vec<Vec<Line>> =
+                planes.iter().filter(|plane| plane.is_none()).map(|_| vec![Line::ZERO; conv.backward.to]).collect();
+            let mut nowhere = nowhere.iter_mut();
+            let mut to = Vec::with_capacity(planes.len());
+            for (plane, &add) in planes.into_iter().zip(&self.program.adds[index].x) {
+                if let Some(plane) = plane.or_else(|| nowhere.next().map(Vec::as_mut_slice)) {
+                    to.push(Output::plain(plane, add));
+                }
+            }
+            let weights = &self.weights[index].backward;
+            self.path.run(Convolve { geometry: &conv.backward, weights, from: &dy, to: &mut to });
+        });
+    }
+
+    pub(super) fn weight_gradient(&self, conv: &Conv, block: &Block, chain: &mut Chain) {
+        let (x, dy) = (self.values(block, &conv.x), self.gradients(block, &self.all(conv.y)));
+        let dw = &mut chain.gradients[conv.weight];
+        let s = &conv.shape;
+        if s.groups == s.in_channels && s.groups > 1 {
+            self.path.run(DepthwiseGradient { geometry: &conv.forward, x: &x, dy: &dy, dw });
+        } else {
+            self.path.run(WeightGradient { shape: s, path: self.path, x: &x, dy: &dy, dw });
+        }
+        if let Some(bias) = conv.bias {
+            for (dy, db) in dy.iter().zip(&mut chain.gradients[bias]) {
+                let (sum, _) = self.path.run(GradientSums { dy, mask: Mask::Open, x: None, residual: None });
+                *db += sum as f32;
+            }
+        }
+    }
+
+    pub(super) fn pool_gradient(&self, index: usize, layer: &Pool, block: &mut Block) {
+        block.write(self.program, self.slots, &layer.x, Memory::Gradient, |block, planes| {
+            let all = self.all(layer.y);
+            let dy = self.gradients(block, &all);
+            let (x, y) = match layer.max {
+                true => (self.values(block, &layer.x), self.values(block, &all)),
+                false => (Vec::new(), Vec::new()),
+            };
+            for (c, dx) in planes.into_iter().enumerate() {
+                let Some(dx) = dx else { continue };
+                if !self.program.adds[index].x[c] {
+                    dx.fill(Line::ZERO);
+                }
+                match layer.max {
+                    true => pool::max_backward(&layer.windows, x[c], y[c], dy[c], dx),
+                    false => pool::average_backward(&layer.windows, dy[c], dx),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,270 @@
+//! Runs a network on the CPU, 16 images a vector: forward, backward and all gradients, without an autograd graph.
+//!
+//! [`plan`] turns a graph into steps over planes of memory, [`memory`] decides which buffers share a slot, [`state`] holds what
+//! one block of images needs and [`run`] executes. Every block of 16 images has its own memory, so blocks are worked on in
+//! parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. The result
+//! has the same bits for any number of threads.
+
+mod backward;
+mod forward;
+mod memory;
+mod plan;
+mod state;
+
+use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::graph::{Graph, Value};
+use crate::kernels::Path;
+use crate::kernels::lanes::conv::Weights;
+use crate::kernels::lanes::{LANES, Line, to_lines, to_rows};
+use crate::meter;
+
+pub(crate) use plan::Mode;
+use memory::Slots;
+use plan::{Channel, Layer, Phase, Program, Sync};
+use state::{Block, Chain, NormState};
+
+/// A network for images of one size, with the memory to run it.
+pub(crate) struct Engine {
+    program: Program,
+    slots: Slots,
+    path: Path,
+    mode: Mode,
+    /// By layer; empty where the layer is no convolution.
+    weights: Vec<PackedConv>,
+    /// By layer; of use where the layer is a finish.
+    norms: Vec<NormState>,
+    /// Values of all parameters, in the program's order.
+    parameters: Vec<Vec<f32>>,
+    chains: Vec<Chain>,
+    blocks: Vec<Block>,
+    /// Images of the last forward pass.
+    images: usize,
+}
+
+/// A convolution's weights as its kernels read them.
+#[derive(Default)]
+struct PackedConv {
+    forward: Weights,
+    backward: Weights,
+}
+
+impl Engine {
+    /// For images of `[channels, h, w]`; none where the graph has operations that only candle can run.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub(crate) fn new(graph: &Graph, output: Value, image: (usize, usize, usize), mode: Mode) -> Result<Option<Self>> {
+        let Some(program) = Program::new(graph, output, image, mode)? else { return Ok(None) };
+        let path = Path::best();
+        let packed = |layer: &Layer| match layer {
+            Layer::Conv(conv) => {
+                let s = &conv.shape;
+                let (inputs, outputs, taps) =
+                    (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
+                let backward = match mode {
+                    Mode::Train if conv.data_gradient => Weights::new(path, s.groups, inputs, outputs, taps),
+                    _ => Weights::default(),
+                };
+                PackedConv { forward: Weights::new(path, s.groups, outputs, inputs, taps), backward }
+            }
+            _ => PackedConv::default(),
+        };
+        let weights = program.layers.iter().map(packed).collect();
+        let norms = program.layers.iter().map(NormState::new).collect();
+        let parameters = program.parameters.iter().map(|tensor| vec![0.0; tensor.elem_count()]).collect();
+        let slots = Slots::new(&program);
+        let mut engine =
+            Self { program, slots, path, mode, weights, norms, parameters, chains: vec![], blocks: vec![], images: 0 };
+        engine.load()?;
+        Ok(Some(engine))
+    }
+
+    /// Reads the parameters and running statistics again, after something changed them.
+    ///
+    /// # Errors
+    /// Parameters that are not f32 on the CPU.
+    pub(crate) fn load(&mut self) -> Result<()> {
+        for (values, tensor) in self.parameters.iter_mut().zip(&self.program.parameters) {
+            copy(tensor, values)?;
+        }
+        let (parameters, mode) = (&self.parameters, self.mode);
+        self.weights.par_iter_mut().zip(&self.program.layers).for_each(|(packed, layer)| {
+            if let Layer::Conv(conv) = layer {
+                pack(conv, &parameters[conv.weight], packed, mode);
+            }
+        });
+        for (norm, layer) in self.norms.iter_mut().zip(&self.program.layers) {
+            if let Layer::Finish(finish) = layer {
+                norm.load(finish, parameters, mode)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `[n, c, h, w]` to `[n, classes]`.
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub(crate) fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
+        let images = x.dim(0)?;
+        let input = self.program.input;
+        let values = input.planes * input.pixels;
+        if images == 0 || x.elem_count() != images * values {
+            bail!("engine: images {:?} do not have the {values} values it was made for", x.dims());
+        }
+        self.prepare(images);
+        let x = x.contiguous()?;
+        let (storage, layout) = x.storage_and_layout();
+        let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+            bail!("engine: images must be f32 on the CPU");
+        };
+        let slot = self.slots.of[0];
+        self.blocks.par_iter_mut().zip(all[start..end].par_chunks(LANES * values)).for_each(|(block, rows)| {
+            if let Some(slot) = slot {
+                to_lines(rows, values, &mut block.slots[slot][..values]);
+            }
+        });
+        meter::record(self.program.macs * images as u64, self.program.activations * images as u64);
+        for phase in 0..self.program.forward.len() {
+            self.run(phase, true)?;
+        }
+        let classes = self.program.output.len();
+        let mut logits = vec![0f32; images * classes];
+        let mut lines = vec![Line::ZERO; classes];
+        for (block, rows) in self.blocks.iter().zip(logits.chunks_mut(LANES * classes)) {
+            let planes = block.planes(&self.program, &self.slots, &self.program.output, plan_value);
+            lines.iter_mut().zip(planes).for_each(|(line, plane)| *line = plane[0]);
+            to_rows(&lines, classes, rows);
+        }
+        Tensor::from_vec(logits, (images, classes), x.device())
+    }
+
+    /// From the gradient of the last forward pass's logits, `[n, classes]`, those of all parameters.
+    ///
+    /// # Errors
+    /// A gradient of another shape.
+    pub(crate) fn backward(&mut self, gradient: &Tensor) -> Result<Vec<(Tensor, Tensor)>> {
+        let classes = self.program.output.len();
+        let rows = gradient.to_vec2::<f32>()?;
+        if rows.len() != self.images || rows.iter().any(|row| row.len() != classes) {
+            bail!("engine: a gradient {:?} of {} x {classes} logits", gradient.dims(), self.images);
+        }
+        let lens: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
+        self.chains.iter_mut().for_each(|chain| chain.clear(&lens));
+        for (block, rows) in self.blocks.iter_mut().zip(rows.chunks(LANES)) {
+            for (class, channel) in self.program.output.iter().enumerate() {
+                let Channel::Plane { buffer, plane } = *channel else { continue };
+                let mut line = Line::ZERO;
+                line.0.iter_mut().zip(rows).for_each(|(value, row)| *value = row[class]);
+                let slot = self.slots.of[memory::Memory::Gradient(buffer).index(self.program.buffers.len())];
+                if let Some(slot) = slot {
+                    block.slots[slot][plane] = line;
+                }
+            }
+        }
+        for phase in 0..self.program.backward.len() {
+            self.run(phase, false)?;
+        }
+        let mut gradients: Vec<Vec<f32>> = lens.iter().map(|_| Vec::new()).collect();
+        gradients.par_iter_mut().enumerate().for_each(|(index, total)| {
+            for chain in &self.chains {
+                let partial = &chain.gradients[index];
+                match total.is_empty() {
+                    true => total.clone_from(partial),
+                    false => total.iter_mut().zip(partial).for_each(|(total, value)| *total += value),
+                }
+            }
+        });
+        for (layer, norm) in self.program.layers.iter().zip(&self.norms) {
+            if let (Layer::Finish(finish), Some((weight, bias))) = (layer, norm.gradients.as_ref()) {
+                if let Some(indices) = &finish.norm {
+                    add(&mut gradients[indices.weight], weight);
+                    add(&mut gradients[indices.bias], bias);
+                }
+            }
+        }
+        let tensors = self.program.parameters.iter().zip(gradients);
+        tensors.map(|(of, values)| Ok((of.clone(), Tensor::from_vec(values, of.shape(), of.device())?))).collect()
+    }
+
+    /// Memory for so many images.
+    fn prepare(&mut self, images: usize) {
+        self.images = images;
+        let blocks = images.div_ceil(LANES);
+        self.blocks.truncate(blocks);
+        while self.blocks.len() < blocks {
+            self.blocks.push(Block::new(&self.slots, &self.program));
+        }
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.images = (images - index * LANES).min(LANES);
+        }
+        // Blocks of a chain add to the same gradients, one after the other. A function of the shapes alone.
+        let values: usize = self.parameters.iter().map(Vec::len).sum();
+        let most = if values > 4 << 20 { 4 } else { 16 };
+        let length = blocks.div_ceil(most);
+        self.chains.resize_with(blocks.div_ceil(length), Chain::default);
+    }
+
+    /// One phase: every block for itself, then what is summed over blocks.
+    fn run(&mut self, phase: usize, forward: bool) -> Result<()> {
+        let Self { program, slots, path, weights, norms, parameters, chains, blocks, .. } = self;
+        let phases = if forward { &program.forward } else { &program.backward };
+        let Phase { steps, sync } = &phases[phase];
+        let context = Context { program, slots, path: *path, weights, norms, parameters };
+        let length = blocks.len().div_ceil(chains.len().max(1));
+        blocks.par_chunks_mut(length).zip(chains.par_iter_mut()).for_each(|(blocks, chain)| {
+            for block in blocks {
+                for step in steps {
+                    context.step(*step, block, chain);
+                }
+            }
+        });
+        match *sync {
+            Sync::Moments(index) => norms[index].finish_moments(&program.layers[index], index, blocks, parameters)?,
+            Sync::Sums(index) => norms[index].finish_sums(&program.layers[index], index, blocks),
+            Sync::Nothing => {}
+        }
+        Ok(())
+    }
+}
+
+/// What steps read and never change.
+struct Context<'a> {
+    program: &'a Program,
+    slots: &'a Slots,
+    path: Path,
+    weights: &'a [PackedConv],
+    norms: &'a [NormState],
+    parameters: &'a [Vec<f32>],
+}
+
+/// [`memory::Memory::Value`] as a function.
+fn plan_value(buffer: usize) -> memory::Memory {
+    memory::Memory::Value(buffer)
+}
+
+fn pack(conv: &plan::Conv, w: &[f32], packed: &mut PackedConv, mode: Mode) {
+    let s = &conv.shape;
+    let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
+    packed.forward.pack(|group, row, channel| &w[((group * outputs + row) * inputs + channel) * taps..]);
+    if mode == Mode::Train && conv.data_gradient {
+        packed.backward.pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..]);
+    }
+}
+
+fn add(total: &mut [f32], values: &[f32]) {
+    total.iter_mut().zip(values).for_each(|(total, value)| *total += value);
+}
+
+/// The values of a tensor, in order.
+fn copy(tensor: &Tensor, to: &mut [f32]) -> Result<()> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(from)), Some((start, end))) => to.copy_from_slice(&from[start..end]),
+        _ => bail!("engine: parameters must be f32 on the CPU"),
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The engine against the same graph on candle tensors: logits, loss, every gradient, running statistics.
+
+use std::ops::Range;
+
+use candle_core::{Device, Result, Tensor};
+use conv_core::layers::{BatchNorm2d, Conv2d, Linear};
+use conv_core::{ConvSpec, Graph, Kernels, Network, ParamStore, Value, normal_stream};
+
+fn tensor(shape: &[usize], seed: u64) -> Tensor {
+    let values = normal_stream(seed, "x", shape.iter().product()).into_iter().map(|v| v as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// A graph under construction, its layers named by a counter.
+struct Builder {
+    graph: Graph,
+    store: ParamStore,
+    count: usize,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Self { graph: Graph::new(), store: ParamStore::new(7, &Device::Cpu), count: 0 }
+    }
+
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("layer{}", self.count)
+    }
+
+    fn conv(&mut self, x: Value, spec: ConvSpec) -> Value {
+        let name = self.name();
+        let conv = Conv2d::new(spec, self.store.builder().pp(name)).unwrap();
+        self.graph.conv(&conv, x).unwrap()
+    }
+
+    fn finish(&mut self, x: Value, residual: Option<Value>, relu: bool) -> Value {
+        let name = self.name();
+        let norm = BatchNorm2d::new(self.graph.channels(x), self.store.builder().pp(name)).unwrap();
+        self.graph.finish(x, Some(&norm), residual, relu).unwrap()
+    }
+
+    fn slice(&mut self, x: Value, channels: Range<usize>) -> Value {
+        self.graph.slice(x, channels).unwrap()
+    }
+
+    fn linear(&mut self, x: Value, outputs: usize) -> Value {
+        let name = self.name();
+        let linear = Linear::new(self.graph.channels(x), outputs, self.store.builder().pp(name)).unwrap();
+        self.graph.linear(&linear, x).unwrap()
+    }
+
+    fn network(self, output: Value) -> (Network, ParamStore) {
+        // Norms off their initial values, so that nothing is multiplied by one.
+        for (i, (name, var)) in self.store.named().into_iter().enumerate() {
+            if var.rank() == 1 && !name.contains("running_var") {
+                let noise = (tensor(var.dims(), i as u64) * 0.3).unwrap();
+                var.set(&(var.as_tensor() + noise).unwrap()).unwrap();
+            }
+        }
+        (Network::new(self.graph, output), self.store)
+    }
+}
+
+fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f32) {
+    let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (got, want) = (flat(got), flat(want));
+    let scale = want.iter().fold(5e-2f32, |scale, value| scale.max(value.abs()));
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert!((got - want).abs() <= tolerance * scale, "{what} at {i}: {got} for {want} (largest {scale})");
+    }
+}
+
+/// One training step and inference after it, both ways, from the same parameters.
+fn check(label: &str, network: &Network, store: &ParamStore, images: &[usize]) -> Result<()> {
+    let x = tensor(images, 99);
+    let labels = Tensor::from_iter((0..images[0]).map(|i| (i % 3) as u32), &Device::Cpu)?;
+    let before = store.snapshot()?;
+    let want = network.training(Kernels::Candle).step(&x, &labels, 0.1)?;
+    let after = store.snapshot()?;
+    store.assign(&before)?;
+    let got = network.training(Kernels::Own).step(&x, &labels, 0.1)?;
+    close(&format!("{label}: logits"), &got.logits, &want.logits, 1e-4);
+    assert!((got.loss - want.loss).abs() < 1e-5 * want.loss.abs().max(1.0), "{label}: {} {}", got.loss, want.loss);
+    for (name, var) in store.trainable() {
+        let (Some(got), Some(want)) = (got.gradients.get(&var), want.gradients.get(&var)) else {
+            panic!("{label}: no gradient for {name}");
+        };
+        close(&format!("{label}: gradient of {name}"), got, want, 5e-4);
+    }
+    for (name, var) in store.named() {
+        close(&format!("{label}: {name} afterwards"), &var, &after[&name], 1e-5);
+    }
+    let got = network.inference(Kernels::Own).forward(&x)?;
+    close(&format!("{label}: inference"), &got, &network.forward_t(&x, false)?, 1e-4);
+    Ok(())
+}
+
+#[test]
+fn a_residual_network_with_a_padded_shortcut() -> Result<()> {
+    let mut b = Builder::new();
+    let x = b.graph.input(3);
+    let stem = b.conv(x, ConvSpec::same(3, 5, 3, 1));
+    let stem = b.finish(stem, None, true);
+    let y = b.conv(stem, ConvSpec::same(5, 9, 3, 2));
+    let y = b.finish(y, None, true);
+    let y = b.conv(y, ConvSpec::same(9, 9, 3, 1));
+    let shortcut = b.graph.avg_pool(stem, 1, 2, false);
+    let shortcut = b.graph.pad_channels(shortcut, 2, 2);
+    let y = b.finish(y, Some(shortcut), true);
+    let z = b.conv(y, ConvSpec::same(9, 9, 3, 1));
+    let y = b.finish(z, Some(y), false);
+    let pooled = b.graph.global_avg_pool(y);
+    let output = b.linear(pooled, 4);
+    let (network, store) = b.network(output);
+    for n in [8, 16, 19, 40] {
+        check(&format!("batch {n}"), &network, &store, &[n, 3, 9, 7])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn slices_shuffles_and_parts_that_are_read_twice() -> Result<()> {
+    let mut b = Builder::new();
+    let x = b.graph.input(4);
+    let x = b.conv(x, ConvSpec::same(4, 12, 3, 1));
+    let x = b.finish(x, None, true);
+    let b1 = b.conv(x, ConvSpec::same(12, 3, 3, 1));
+    let a1 = b.slice(x, 2..5);
+    let level = b.graph.concat(&[b1, a1])?;
+    let b0 = b.conv(level, ConvSpec::same(6, 6, 3, 1));
+    let first = b.slice(b0, 0..5);
+    let tail = b.conv(first, ConvSpec::same(5, 5, 3, 1).grouped(5));
+    let y = b.graph.concat(&[level, b0, tail])?;
+    let y = b.slice(y, 0..16);
+    // The cut leaves a channel of the tail unread.
+    let y = b.graph.shuffle(y, 2)?;
+    let y = b.finish(y, None, true);
+    let y = b.graph.max_pool(y, 3, 2, 1);
+    let y = b.graph.avg_pool(y, 2, 2, true);
+    let pooled = b.graph.global_avg_pool(y);
+    let output = b.linear(pooled, 3);
+    let (network, store) = b.network(output);
+    for n in [16, 21] {
+        check(&format!("batch {n}"), &network, &store, &[n, 4, 7, 11])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn biases_groups_large_kernels_and_a_norm_over_features() -> Result<()> {
+    let mut b = Builder::new();
+    let x = b.graph.input(2);
+    let x = b.conv(x, ConvSpec { bias: true, ..ConvSpec::same(2, 6, 5, 3) });
+    let x = b.graph.finish(x, None, None, true)?;
+    let y = b.conv(x, ConvSpec { bias: true, ..ConvSpec::same(6, 9, 3, 1).grouped(3) });
+    let y = b.graph.bias(y, &tensor(&[9], 5))?;
+    let y = b.conv(y, ConvSpec { padding: 2, ..ConvSpec::same(9, 18, 2, 2).grouped(9) });
+    let y = b.graph.finish(y, None, None, true)?;
+    let y = b.conv(y, ConvSpec::same(18, 6, 1, 1));
+    let pooled = b.graph.global_avg_pool(y);
+    let hidden = b.linear(pooled, 10);
+    let hidden = b.finish(hidden, None, true);
+    let output = b.linear(hidden, 3);
+    let (network, store) = b.network(output);
+    check("groups", &network, &store, &[24, 2, 13, 8])
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() -> Result<()> {
+    let mut b = Builder::new();
+    let x = b.graph.input(3);
+    let x = b.conv(x, ConvSpec::same(3, 8, 3, 1));
+    let x = b.finish(x, None, true);
+    let y = b.conv(x, ConvSpec::same(8, 8, 3, 1).grouped(8));
+    let y = b.finish(y, Some(x), true);
+    let pooled = b.graph.global_avg_pool(y);
+    let output = b.linear(pooled, 3);
+    let (network, store) = b.network(output);
+    let (x, labels) = (tensor(&[70, 3, 6, 6], 1), Tensor::from_iter((0..70).map(|i| i % 3), &Device::Cpu)?);
+    let before = store.snapshot()?;
+    let run = |threads: usize| -> Result<Vec<Vec<f32>>> {
+        store.assign(&before)?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let step = pool.install(|| network.training(Kernels::Own).step(&x, &labels, 0.0))?;
+        let gradients = store.trainable().into_iter().map(|(_, var)| step.gradients.get(&var).unwrap().clone());
+        let all = gradients.chain([step.logits]).chain(store.named().into_iter().map(|(_, var)| var.as_tensor().clone()));
+        all.map(|tensor| tensor.flatten_all()?.to_vec1()).collect()
+    };
+    let one = run(1)?;
+    assert_eq!(one, run(2)?);
+    assert_eq!(one, run(5)?);
+    Ok(())
+}
