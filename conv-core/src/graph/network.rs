@@ -127,7 +127,7 @@ impl Training<'_> {
 }
 
 /// Gradients by parameter.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gradients(HashMap<TensorId, Tensor>);
 
 impl Gradients {

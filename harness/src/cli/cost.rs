@@ -44,7 +44,12 @@ pub struct CostArgs {
 pub fn run(args: &CostArgs) -> anyhow::Result<String> {
     let document = match &args.file {
         Some(file) => read(file, &args.set)?,
-        None => from_options(args)?,
+        None => {
+            let Some(backbone) = args.backbone.as_deref() else {
+                bail!("cost of what?\n  accepted: an experiment FILE, or --backbone NAME (`harness backbones` lists them)");
+            };
+            document("cost", backbone, args.method.as_deref(), args.dataset.as_deref(), &args.set)?
+        }
     };
     let experiment = Experiment::from_document(&document)?;
     let mut table = Table::new(COLUMNS);
@@ -104,23 +109,26 @@ fn push(table: &mut Table, price: &Price, label: &str) {
     ]);
 }
 
-/// The experiment of one trial that the options describe.
-fn from_options(args: &CostArgs) -> anyhow::Result<Document> {
-    let Some(backbone) = args.backbone.as_deref() else {
-        bail!("cost of what?\n  accepted: an experiment FILE, or --backbone NAME (`harness backbones` lists them)");
-    };
+/// The experiment of one trial that options describe.
+pub(super) fn document(
+    name: &str,
+    backbone: &str,
+    method: Option<&str>,
+    dataset: Option<&str>,
+    set: &[String],
+) -> anyhow::Result<Document> {
     let imagenet = ["resnet18", "resnet34", "resnet50"].contains(&backbone);
-    let dataset = args.dataset.as_deref().unwrap_or(if imagenet { "imagenet" } else { "cifar10" });
+    let dataset = dataset.unwrap_or(if imagenet { "imagenet" } else { "cifar10" });
     let entry = |key: &str, option: &str, value: &str| Entry {
         key: key.into(),
         value: Value::String(value.into()),
         at: At::Option(format!("--{option} {value}")),
     };
-    let mut document = Document::parse("the command line", "name = \"cost\"")?;
+    let mut document = Document::parse("the command line", &format!("name = \"{name}\""))?;
     document.base.push(entry("dataset.name", "dataset", dataset));
     document.base.push(entry("backbone.name", "backbone", backbone));
-    document.base.push(entry("method.name", "method", args.method.as_deref().unwrap_or("vanilla")));
-    for assignment in &args.set {
+    document.base.push(entry("method.name", "method", method.unwrap_or("vanilla")));
+    for assignment in set {
         overrides::apply(&mut document, assignment)?;
     }
     Ok(document)

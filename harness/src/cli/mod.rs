@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod bench;
 mod cost;
 mod init;
 mod list;
@@ -43,6 +44,8 @@ enum Command {
         /// A run folder, e.g. reports/cifar.
         folder: PathBuf,
     },
+    /// Measured training and inference times, beside vanilla's
+    Bench(bench::BenchArgs),
     /// Closed-form cost per layer, of a network or of each trial of an experiment
     Cost(cost::CostArgs),
     /// List the methods with their options
@@ -121,6 +124,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             let written = report::write(&RunFolder::open(&folder)?)?;
             Ok(written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
         }
+        Some(Command::Bench(args)) => bench::run(&args).map(Outcome::from),
         Some(Command::Cost(args)) => cost::run(&args).map(Outcome::from),
         Some(Command::Methods(args)) => Ok(list::methods(args.format).into()),
         Some(Command::Datasets(args)) => Ok(list::datasets(args.format).into()),
@@ -138,7 +142,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 
 /// A word that is no file may be a command with a slip in it.
 fn misspelt(file: &std::path::Path) -> anyhow::Result<()> {
-    let commands = ["run", "plan", "report", "cost", "methods", "datasets", "backbones", "init", "help"];
+    let commands = ["run", "plan", "report", "bench", "cost", "methods", "datasets", "backbones", "init", "help"];
     match file.to_str().and_then(|word| nearest(word, &commands)) {
         Some(command) if !file.exists() => {
             anyhow::bail!("`{}` is neither a file nor a command; did you mean `{command}`?", file.display())

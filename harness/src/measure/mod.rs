@@ -1,5 +1,6 @@
-//! Analytic cost and the environment stamp.
+//! Measured times and memory, and the environment stamp.
 
+pub mod bench;
 mod environment;
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use conv_core::{Network, ParamStore, ops};
+use conv_core::{Kernels, Network, ParamStore, Training};
 
 use super::metrics::rank;
 use super::{EpochLog, Evaluation, Feed, LearningRate, Sgd, evaluate};
@@ -73,6 +73,7 @@ pub fn fit(
 ) -> Result<Fitted> {
     let steps = feed.steps_per_epoch();
     let mut optimizer = Sgd::new(store.trainable(), recipe);
+    let mut training = network.training(Kernels::Own);
     let mut fitted = Fitted { epochs: Vec::with_capacity(phase.epochs), validation: Evaluation::default() };
     for done in 0..phase.epochs {
         let epoch = phase.first_epoch + done;
@@ -80,7 +81,7 @@ pub fn fit(
         let mut tally = Tally::default();
         for (index, batch) in feed.train(epoch).enumerate() {
             let rate = phase.rate.at(done * steps + index);
-            let result = step(network, &mut optimizer, &batch?, rate, recipe.label_smoothing)
+            let result = step(&mut training, &mut optimizer, &batch?, rate, recipe.label_smoothing)
                 .with_context(|| format!("epoch {epoch}, step {} of {steps}, learning rate {rate:.3e}", index + 1))?;
             tally.add(result, recipe.batch);
             observer.step(&tally.log(epoch, started));
@@ -125,14 +126,18 @@ pub struct Step {
 ///
 /// # Errors
 /// A loss that is not finite (the parameters are left as they were); shapes that do not fit.
-pub fn step(network: &Network, optimizer: &mut Sgd, batch: &Batch, lr: f64, smoothing: f64) -> Result<Step> {
-    let logits = network.forward_t(&batch.images, true)?;
-    let loss = ops::cross_entropy(&logits, &batch.labels, smoothing)?;
-    let value = f64::from(loss.to_scalar::<f32>()?);
+pub fn step(
+    training: &mut Training<'_>,
+    optimizer: &mut Sgd,
+    batch: &Batch,
+    lr: f64,
+    smoothing: f64,
+) -> Result<Step> {
+    let conv_core::Step { loss: value, logits, gradients } = training.step(&batch.images, &batch.labels, smoothing)?;
     if !value.is_finite() {
         bail!("diverged: the training loss is {value}; a lower recipe.lr or a longer recipe.warmup_epochs may help");
     }
-    optimizer.step(&loss.backward()?, lr)?;
+    optimizer.step(&gradients, lr)?;
     let guesses = logits.to_vec2::<f32>()?;
     let labels = batch.labels.to_vec1::<u32>()?;
     let correct = guesses.iter().zip(labels).filter(|(row, label)| rank(row, *label as usize) == 0).count();

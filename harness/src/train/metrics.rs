@@ -1,7 +1,7 @@
 //! Loss and accuracy over whole splits.
 
 use anyhow::{Result, ensure};
-use conv_core::Network;
+use conv_core::{Kernels, Network};
 
 use super::Evaluation;
 use crate::data::Batch;
@@ -13,10 +13,10 @@ use crate::data::Batch;
 /// # Errors
 /// No images; a batch that cannot be read; a label that the network has no class for.
 pub fn evaluate(network: &Network, batches: impl IntoIterator<Item = Result<Batch>>) -> Result<Evaluation> {
-    let mut tally = Tally::default();
+    let (mut tally, mut inference) = (Tally::default(), network.inference(Kernels::Own));
     for batch in batches {
         let batch = batch?;
-        let logits = network.forward_t(&batch.images, false)?.to_vec2()?;
+        let logits = inference.forward(&batch.images)?.to_vec2()?;
         tally.add(&logits, &batch.labels.to_vec1()?)?;
     }
     tally.evaluation()

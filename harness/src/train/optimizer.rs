@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use conv_core::Gradients;
 use rayon::prelude::*;
 
 use crate::experiment::Recipe;
@@ -58,7 +58,7 @@ impl Sgd {
     ///
     /// # Errors
     /// Parameters that are not `f32` on the CPU.
-    pub fn step(&mut self, gradients: &GradStore, lr: f64) -> Result<()> {
+    pub fn step(&mut self, gradients: &Gradients, lr: f64) -> Result<()> {
         for slot in &mut self.slots {
             if let Some(gradient) = gradients.get(&slot.var) {
                 let rule = Rule { lr: lr as f32, momentum: self.momentum, nesterov: self.nesterov, decay: slot.decay };
@@ -160,6 +160,14 @@ mod tests {
         Recipe { momentum: 0.5, nesterov, weight_decay: 0.1, decay_norm_and_bias: false, ..Recipe::default() }
     }
 
+    /// The gradient of `loss` to `var`.
+    fn gradient(loss: &Tensor, vars: &[&Var]) -> Gradients {
+        let store = loss.backward().unwrap();
+        let mut gradients = Gradients::default();
+        gradients.extend(vars.iter().map(|var| (var.as_tensor().clone(), store.get(var).unwrap().clone())));
+        gradients
+    }
+
     /// Steps on the loss `sum(x * slope)`, whose gradient is `slope`.
     fn run(nesterov: bool) -> (Vec<f32>, Vec<f32>) {
         let weight = Var::new(&[[1f32, -2.0]], &Device::Cpu).unwrap();
@@ -170,7 +178,7 @@ mod tests {
         for _ in 0..2 {
             let loss = weight.broadcast_mul(&slope).unwrap().sum_all().unwrap();
             let loss = (loss + (bias.as_tensor() * &slope).unwrap().sum_all().unwrap()).unwrap();
-            sgd.step(&loss.backward().unwrap(), 0.1).unwrap();
+            sgd.step(&gradient(&loss, &[&weight, &bias]), 0.1).unwrap();
         }
         (weight.flatten_all().unwrap().to_vec1().unwrap(), bias.to_vec1().unwrap())
     }
@@ -209,7 +217,7 @@ mod tests {
                     let slope = Tensor::arange(0f32, (side * side) as f32, &Device::Cpu).unwrap();
                     let slope = (slope.reshape((side, side)).unwrap() / 1e5).unwrap();
                     let loss = (var.t().unwrap() * slope).unwrap().sum_all().unwrap();
-                    sgd.step(&loss.backward().unwrap(), 0.1).unwrap();
+                    sgd.step(&gradient(&loss, &[&var]), 0.1).unwrap();
                 }
             });
             var.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
@@ -232,7 +240,8 @@ mod tests {
         let var = Var::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
         let mut sgd = Sgd::new(vec![("w".into(), var.clone())], &recipe(false));
         let slope = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
-        sgd.step(&(var.as_tensor() * slope).unwrap().sum_all().unwrap().backward().unwrap(), 0.1).unwrap();
+        let loss = (var.as_tensor() * slope).unwrap().sum_all().unwrap();
+        sgd.step(&gradient(&loss, &[&var]), 0.1).unwrap();
         let buffers = sgd.momentum_buffers().unwrap();
         assert_eq!(buffers["w"].to_vec2::<f32>().unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
 

@@ -11,6 +11,8 @@ pub(crate) mod geometry;
 pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod weight;
+#[cfg(test)]
+mod speed;
 
 /// Images in a block.
 pub(crate) const LANES: usize = 16;

@@ -1,0 +1,161 @@
+//! `harness bench`: measured training and inference times beside vanilla's, from one run.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Args;
+
+use super::cost;
+use super::table::{Cell, Format, Table};
+use crate::experiment::price::{Price, geometry, price};
+use crate::experiment::{Experiment, TrialConfig};
+use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race};
+use crate::methods;
+
+/// Training step and inference times of networks, medians over rounds in which they take turns. Vanilla always runs along:
+/// speed-ups are against it.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// A network, as `harness backbones` lists them.
+    #[arg(long)]
+    backbone: String,
+    /// A method with options, such as compconv,depth=2; may be given several times.
+    #[arg(long, value_name = "NAME[,OPTION=VALUE...]", required = true)]
+    method: Vec<String>,
+    /// Images per training step and per inference.
+    #[arg(long, default_value_t = 128)]
+    batch: usize,
+    /// Threads [default: all].
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Measured rounds.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Sets image size and classes [default: imagenet for resnet18/34/50, else cifar10].
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Sets any key for all methods, e.g. --set backbone.head=mlp.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Only trains the one method a step and prints the process's peak memory in MiB.
+    #[arg(long, hide = true)]
+    memory: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &BenchArgs) -> Result<String> {
+    ensure!(args.batch > 0 && args.rounds > 0, "--batch and --rounds must be at least 1");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
+    pool.build().context("starting the compute threads")?.install(|| measure(args))
+}
+
+fn measure(args: &BenchArgs) -> Result<String> {
+    let mut specs: Vec<&str> = args.method.iter().map(String::as_str).collect();
+    if !args.memory {
+        specs.retain(|spec| *spec != "vanilla");
+        specs.insert(0, "vanilla");
+    }
+    let configs = specs.iter().map(|spec| config(args, spec)).collect::<Result<Vec<_>>>()?;
+    let entrant = |config: &TrialConfig| Entrant::new(config, &geometry(&config.dataset)?);
+    let entrants = configs.iter().map(entrant).collect::<Result<Vec<_>>>()?;
+    if args.memory {
+        for entrant in &entrants {
+            entrant.train_once(args.batch)?;
+        }
+        return Ok(format!("{}\n", peak_memory().context("this system does not tell its peak memory")?));
+    }
+    let prices: Vec<Price> =
+        configs.iter().map(|config| price(config).map_err(|error| anyhow!("{}", error.why))).collect::<Result<_>>()?;
+    let times = race(&entrants, args.batch, Rounds { measured: args.rounds, warm_up: 2 })?;
+    let mut table = Table::new(columns(args.batch));
+    for (((config, spec), price), measured) in configs.iter().zip(&specs).zip(&prices).zip(&times) {
+        table.push(row(args, config, price, measured, &times[0], memory(args, spec)));
+    }
+    Ok(table.render(args.format))
+}
+
+/// The trial that a method's specification describes.
+fn config(args: &BenchArgs, spec: &str) -> Result<TrialConfig> {
+    let mut parts = spec.split(',');
+    let name = parts.next().unwrap_or_default();
+    let options = parts.map(|option| format!("method.{option}"));
+    let set: Vec<String> = options.chain(args.set.iter().cloned()).collect();
+    let document = cost::document("bench", &args.backbone, Some(name), args.dataset.as_deref(), &set)?;
+    let mut trials = Experiment::from_document(&document)?.trials;
+    ensure!(trials.len() == 1, "--method {spec}: describes {} networks; one is measured at a time", trials.len());
+    Ok(trials.remove(0).config)
+}
+
+/// Peak memory of a training step, in a process of its own.
+fn memory(args: &BenchArgs, spec: &str) -> Option<f64> {
+    let mut command = Command::new(std::env::current_exe().ok()?);
+    command.args(["bench", "--memory", "--backbone", &args.backbone, "--method", spec]);
+    command.args(["--batch", &args.batch.to_string(), "--threads", &args.threads.to_string()]);
+    command.args(args.set.iter().flat_map(|set| ["--set", set]));
+    command.args(args.dataset.iter().flat_map(|dataset| ["--dataset", dataset]));
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// The names carry the batch size; a bench's table is made once per process.
+fn columns(batch: usize) -> &'static [&'static str] {
+    let infer = |suffix: &str| format!("infer_b{batch}_ms{suffix}");
+    let names = [
+        "backbone".into(),
+        "method".into(),
+        "params".into(),
+        "macs".into(),
+        "train_step_ms".into(),
+        "train_step_ms_p10".into(),
+        "train_step_ms_p90".into(),
+        "infer_b1_ms".into(),
+        "infer_b1_ms_p10".into(),
+        "infer_b1_ms_p90".into(),
+        infer(""),
+        infer("_p10"),
+        infer("_p90"),
+        "peak_mib".into(),
+        "train_gflops".into(),
+        "infer_gflops".into(),
+        "theoretical_speedup".into(),
+        "train_speedup".into(),
+        "infer_b1_speedup".into(),
+        format!("infer_b{batch}_speedup"),
+    ];
+    names.map(|name: String| &*name.leak()).to_vec().leak()
+}
+
+fn row(
+    args: &BenchArgs,
+    config: &TrialConfig,
+    price: &Price,
+    times: &Times,
+    vanilla: &Times,
+    memory: Option<f64>,
+) -> Vec<Cell> {
+    let three = |times: &[f64]| [0.5, 0.1, 0.9].map(|q| Cell::Real(quantile(times, q)));
+    let ratio = |of: fn(&Times) -> &Vec<f64>| Cell::Real(quantile(of(vanilla), 0.5) / quantile(of(times), 0.5));
+    // A multiply-accumulate is two operations; a training step is counted as three forward passes.
+    let flop = 2.0 * price.total.macs as f64 * args.batch as f64;
+    let rate = |passes: f64, times: &[f64]| Cell::Real(passes * flop / (quantile(times, 0.5) * 1e6));
+    let mut row = vec![
+        Cell::text(&config.backbone.name),
+        Cell::text(methods::label(&config.method)),
+        Cell::Count(price.total.params),
+        Cell::Count(price.total.macs),
+    ];
+    row.extend(three(&times.train_step));
+    row.extend(three(&times.infer_one));
+    row.extend(three(&times.infer_batch));
+    row.push(memory.map_or(Cell::Empty, Cell::Real));
+    row.push(rate(3.0, &times.train_step));
+    row.push(rate(1.0, &times.infer_batch));
+    row.push(Cell::Real(price.vanilla.macs as f64 / price.total.macs as f64));
+    row.push(ratio(|times| &times.train_step));
+    row.push(ratio(|times| &times.infer_one));
+    row.push(ratio(|times| &times.infer_batch));
+    row
+}

@@ -1,0 +1,143 @@
+//! Measured times: training step and inference of several networks, in turns, so that whatever else the machine does meets all
+//! of them alike.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use conv_core::{Kernels, Network, ParamStore, normal_stream};
+
+use crate::backbones;
+use crate::data::{Batch, Geometry};
+use crate::experiment::TrialConfig;
+use crate::methods::Methods;
+use crate::train::{Sgd, step};
+
+/// A network to be timed.
+pub struct Entrant {
+    network: Network,
+    store: ParamStore,
+    config: TrialConfig,
+    geometry: Geometry,
+}
+
+/// Milliseconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Times {
+    /// Forward, backward and update of a batch.
+    pub train_step: Vec<f64>,
+    /// Inference of one image.
+    pub infer_one: Vec<f64>,
+    /// Inference of a batch.
+    pub infer_batch: Vec<f64>,
+}
+
+/// How long is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// Measured rounds; each takes a training step and a batch's inference of every network, and ten single images.
+    pub measured: usize,
+    /// Rounds before, whose times are thrown away.
+    pub warm_up: usize,
+}
+
+/// Single images per round: one of them is short.
+const SINGLES: usize = 10;
+
+impl Entrant {
+    /// The network of a trial, with fresh weights.
+    ///
+    /// # Errors
+    /// What its backbone or method refuses.
+    pub fn new(config: &TrialConfig, geometry: &Geometry) -> Result<Self> {
+        let methods = Methods::new(config)?;
+        let backbone = backbones::by_name(&config.backbone, geometry, methods.width())?;
+        let store = ParamStore::new(config.seed, &Device::Cpu);
+        let network = backbone.build(&methods, store.builder())?;
+        Ok(Self { network, store, config: config.clone(), geometry: geometry.clone() })
+    }
+
+    fn batch(&self, images: usize) -> Result<Batch> {
+        let (c, h, w) = self.geometry.shape;
+        let values = normal_stream(1, "images", images * c * h * w).into_iter().map(|value| value as f32).collect();
+        let labels = (0..images).map(|image| (image % self.geometry.classes) as u32);
+        Ok(Batch {
+            images: Tensor::from_vec(values, (images, c, h, w), &Device::Cpu)?,
+            labels: Tensor::from_iter(labels, &Device::Cpu)?,
+        })
+    }
+
+    /// One training step, for whoever watches the memory.
+    ///
+    /// # Errors
+    /// Those of the step.
+    pub fn train_once(&self, batch: usize) -> Result<()> {
+        let mut optimizer = Sgd::new(self.store.trainable(), &self.config.recipe);
+        let mut training = self.network.training(Kernels::Own);
+        for _ in 0..2 {
+            step(&mut training, &mut optimizer, &self.batch(batch)?, 1e-3, 0.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// Times of all entrants, in their order, at this batch size.
+///
+/// # Errors
+/// Those of training and inference.
+pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Times>> {
+    let mut times = vec![Times::default(); entrants.len()];
+    let mut running = Vec::new();
+    for entrant in entrants {
+        running.push((
+            Sgd::new(entrant.store.trainable(), &entrant.config.recipe),
+            entrant.network.training(Kernels::Own),
+            entrant.batch(batch)?,
+            entrant.batch(1)?,
+        ));
+    }
+    for round in 0..rounds.warm_up + rounds.measured {
+        let keep = round >= rounds.warm_up;
+        for (((optimizer, training, many, one), entrant), times) in running.iter_mut().zip(entrants).zip(&mut times) {
+            let measure = |all: &mut Vec<f64>, work: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+                let started = Instant::now();
+                work()?;
+                if keep {
+                    all.push(started.elapsed().as_secs_f64() * 1e3);
+                }
+                Ok(())
+            };
+            measure(&mut times.train_step, &mut || {
+                step(training, optimizer, many, 1e-3, 0.0).map(drop).context("in a training step")
+            })?;
+            let mut inference = entrant.network.inference(Kernels::Own);
+            // The first call lays out memory and packs the weights, once per model.
+            inference.forward(&many.images)?;
+            measure(&mut times.infer_batch, &mut || Ok(drop(inference.forward(&many.images)?)))?;
+            let mut inference = entrant.network.inference(Kernels::Own);
+            inference.forward(&one.images)?;
+            for _ in 0..SINGLES {
+                measure(&mut times.infer_one, &mut || Ok(drop(inference.forward(&one.images)?)))?;
+            }
+        }
+    }
+    Ok(times)
+}
+
+/// The `q` quantile of some times, 0.5 the median; 0 for none.
+pub fn quantile(times: &[f64], q: f64) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        count => sorted[((count - 1) as f64 * q).round() as usize],
+    }
+}
+
+/// The most memory this process has held so far, in MiB; none where the system does not say.
+pub fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}
