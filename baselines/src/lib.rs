@@ -26,7 +26,9 @@
 //!
 //! [`pruning`] works the other way round: it takes a trained vanilla network and makes a smaller one of it.
 //!
-//! To add a rival, write its file here, then its line in the harness's registry; [`conformance::check`] tests it.
+//! To add a rival, write its file here, then its line in the harness's registry; [`conformance::check`] tests it. Its unit
+//! says once what it computes, with the operations of a [`conv_core::Graph`] ([`conv_core::ConvUnit::emit`]); training,
+//! inference and gradients follow from that.
 
 pub mod conformance;
 mod depthwise;

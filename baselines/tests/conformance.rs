@@ -1,10 +1,12 @@
 //! Every rival holds what a method promises, and the suite notices one that does not.
 
+use std::sync::Arc;
+
 use baselines::{Depthwise, Ghost, Thin, Vanilla, conformance};
-use candle_core::{Module, Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 use conv_core::layers::Conv2d;
-use conv_core::{ConvMethod, ConvUnit, Cost, Layout, UnitSpec};
+use conv_core::{ConvMethod, ConvUnit, Cost, Graph, Layout, UnitSpec, Value};
 
 /// A new rival is tested by a line here.
 fn rivals() -> Vec<(&'static str, Box<dyn ConvMethod>)> {
@@ -41,12 +43,17 @@ struct BrokenUnit {
 }
 
 impl ConvUnit for BrokenUnit {
-    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        match self.detach {
-            true => self.inner.forward_t(&x.detach(), residual, train),
-            false => self.inner.forward_t(x, residual.map(Tensor::detach).as_ref(), train),
-        }
+    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
+        let (x, residual) = match self.detach {
+            true => (detached(graph, x), residual),
+            false => (x, residual.map(|residual| detached(graph, residual))),
+        };
+        self.inner.emit(graph, x, residual)
     }
+}
+
+fn detached(graph: &mut Graph, x: Value) -> Value {
+    graph.custom(&[x], graph.channels(x), Arc::new(|inputs, _| Ok(inputs[0].detach())))
 }
 
 impl ConvMethod for Broken {
@@ -102,8 +109,9 @@ struct Twice;
 struct TwiceUnit(Conv2d);
 
 impl ConvUnit for TwiceUnit {
-    fn forward_t(&self, x: &Tensor, _: Option<&Tensor>, _: bool) -> Result<Tensor> {
-        self.0.forward(x)? + self.0.forward(x)?
+    fn emit(&self, graph: &mut Graph, x: Value, _: Option<Value>) -> Result<Value> {
+        let (once, again) = (graph.conv(&self.0, x)?, graph.conv(&self.0, x)?);
+        graph.finish(once, None, Some(again), false)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What every convolution of this workspace shares.
 //!
 //! - [`ConvSpec`] and [`UnitSpec`] say what a network asks for, [`Cost`] what it pays.
+//! - A [`Graph`] is what a network computes, written down before it is computed; a [`Network`] runs it.
 //! - [`ConvMethod`] is a way to make a convolution (vanilla, CompConv, Ghost, ...), [`ConvUnit`] the thing it builds:
-//!   a convolution with the normalisation, activation and residual addition that follow it.
+//!   a convolution with the normalisation, activation and residual addition that follow it, which it writes into a graph.
 //! - [`layers`] are the pieces that networks are made of; [`ops`] the differentiable functions below them, on CPU
 //!   kernels of their own where candle's are wrong or slow.
 //! - [`ParamStore`] holds a network's parameters, seeded by (seed, parameter name).

@@ -44,13 +44,13 @@ pub trait ConvMethod: Debug + Send + Sync {
 /// A convolution with its normalisation, activation and residual addition.
 pub trait ConvUnit: Send + Sync {
     /// Writes down what the unit computes: `x: [n, in_channels, h, w]`, `residual` as the output,
-    /// `[n, out_channels, h', w']`.
+    /// `[n, out_channels, h', w']`. This is the unit's only definition: whatever runs it runs these operations.
     ///
     /// # Errors
     /// Channels that do not fit.
     fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value>;
 
-    /// Runs the unit alone. `train` normalises with batch statistics and updates the running ones.
+    /// Runs the unit alone, on candle's autograd. `train` normalises with batch statistics and updates the running ones.
     ///
     /// # Errors
     /// Shapes that do not fit.

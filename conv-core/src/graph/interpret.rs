@@ -9,11 +9,19 @@ impl Graph {
     /// The value of `output` for these inputs, in the order in which [`Graph::input`] made them.
     ///
     /// # Errors
-    /// Shapes that do not fit; a number of inputs that is not the graph's.
+    /// Shapes that do not fit; inputs in another number, or with other channels, than the graph's; a custom function that
+    /// gives other channels than it was said to; an output that is not the graph's.
     pub fn run(&self, inputs: &[&Tensor], output: Value, train: bool) -> Result<Tensor> {
+        let expected = self.ops.iter().filter(|op| matches!(op, Op::Input)).count();
+        if inputs.len() != expected {
+            bail!("graph: it has {expected} inputs and was given {}", inputs.len());
+        }
+        if output.0 >= self.ops.len() {
+            bail!("graph: no such output");
+        }
+        let last_read = self.last_reads(output);
         let mut given = inputs.iter();
         let mut values: Vec<Option<Tensor>> = Vec::with_capacity(self.ops.len());
-        let last_read = self.last_reads(output);
         for (index, op) in self.ops.iter().enumerate() {
             let value = match op {
                 Op::Input => match given.next() {
@@ -22,6 +30,10 @@ impl Graph {
                 },
                 op => execute(op, &values, train)?,
             };
+            // Inputs and custom functions come from outside, and may not be what they were said to be.
+            if value.dim(1)? != self.channels[index] {
+                bail!("graph: {} channels were announced, {:?} came", self.channels[index], value.dims());
+            }
             values.push(Some(value));
             // What nobody reads any more is memory.
             for read in op.reads() {
@@ -30,9 +42,9 @@ impl Graph {
                 }
             }
         }
-        match values.get_mut(output.0).and_then(Option::take) {
+        match values.swap_remove(output.0) {
             Some(value) => Ok(value),
-            None => bail!("graph: no such output"),
+            None => bail!("graph: the output was dropped too early"),
         }
     }
 

@@ -250,7 +250,7 @@ impl Graph {
     /// Groups that do not divide the channels.
     pub fn shuffle(&mut self, x: Value, groups: usize) -> Result<Value> {
         let channels = self.channels(x);
-        if groups == 0 || channels % groups != 0 {
+        if groups == 0 || !channels.is_multiple_of(groups) {
             bail!("channel shuffle: {groups} groups do not divide {channels} channels");
         }
         Ok(if groups == 1 { x } else { self.push(Op::Shuffle { x, groups }, channels) })
