@@ -90,6 +90,9 @@ pub(crate) trait Simd: 'static {
     unsafe fn store(to: *mut f32, value: Self::V);
     /// `a b + c`
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// The greater of both; `b` where one is not a number.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// Sum over lanes, in one fixed order.
     unsafe fn sum(value: Self::V) -> f32;
 
@@ -147,6 +150,22 @@ impl Simd for Lanes8 {
             c[i] += a[i] * b[i];
         }
         c
+    }
+
+    #[inline(always)]
+    unsafe fn add(mut a: Self::V, b: Self::V) -> Self::V {
+        for i in 0..8 {
+            a[i] += b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn max(mut a: Self::V, b: Self::V) -> Self::V {
+        for i in 0..8 {
+            a[i] = if a[i] > b[i] { a[i] } else { b[i] };
+        }
+        a
     }
 
     #[inline(always)]
@@ -272,6 +291,18 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+
+        #[inline(always)]
         unsafe fn sum(value: Self::V) -> f32 {
             // SAFETY: see the impl.
             unsafe { _mm512_reduce_add_ps(value) }
@@ -363,6 +394,18 @@ mod x86 {
         unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
             // SAFETY: see the impl.
             unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm256_max_ps(a, b) }
         }
 
         #[inline(always)]

@@ -4,12 +4,13 @@ use super::geometry::{Class, Geometry, Tap};
 use super::{LANES, Line};
 use crate::kernels::simd::{Path, Simd, Task};
 
-/// Rows of the tallest register tile.
-const TALLEST: usize = 8;
-
 /// Splits `count` rows into register tiles `(first, rows)` of nearly equal height.
 pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
-    let tiles = count.div_ceil(path.rows().min(TALLEST));
+    let tallest = match path {
+        Path::Avx512 => 8,
+        Path::Avx2 | Path::Portable => 6,
+    };
+    let tiles = count.div_ceil(tallest);
     (0..tiles)
         .map(|tile| (count * tile / tiles, count * (tile + 1) / tiles))
         .map(|(from, to)| (from, to - from))
@@ -134,17 +135,25 @@ impl Tiles<'_, '_> {
     /// As stated where it is called; `rows` rows in `to` and `weights`.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, pixels: &[(u32, u32)], rows: usize) {
+        // Tiles fill the registers: 32 on the widest path, where a line is one, else 16.
         // SAFETY: handed on.
         unsafe {
-            match rows {
-                8 => self.columns::<S, 8, 3>(pixels),
-                7 => self.columns::<S, 7, 3>(pixels),
-                6 => self.columns::<S, 6, 4>(pixels),
-                5 => self.columns::<S, 5, 5>(pixels),
-                4 => self.columns::<S, 4, 6>(pixels),
-                3 => self.columns::<S, 3, 8>(pixels),
-                2 => self.columns::<S, 2, 8>(pixels),
-                _ => self.columns::<S, 1, 8>(pixels),
+            match (rows, S::WIDTH) {
+                (8, 1) => self.columns::<S, 8, 3>(pixels),
+                (7, 1) => self.columns::<S, 7, 3>(pixels),
+                (6, 1) => self.columns::<S, 6, 4>(pixels),
+                (5, 1) => self.columns::<S, 5, 5>(pixels),
+                (4, 1) => self.columns::<S, 4, 6>(pixels),
+                (3, 1) => self.columns::<S, 3, 7>(pixels),
+                (2, 1) => self.columns::<S, 2, 8>(pixels),
+                (1, 1) => self.columns::<S, 1, 8>(pixels),
+                (6, _) => self.columns::<S, 6, 2>(pixels),
+                (5, _) => self.columns::<S, 5, 2>(pixels),
+                (4, _) => self.columns::<S, 4, 2>(pixels),
+                (3, _) => self.columns::<S, 3, 3>(pixels),
+                (2, _) => self.columns::<S, 2, 5>(pixels),
+                (1, _) => self.columns::<S, 1, 8>(pixels),
+                _ => unreachable!("row blocks are not taller"),
             }
         }
     }
@@ -157,15 +166,15 @@ impl Tiles<'_, '_> {
     unsafe fn columns<S: Simd, const R: usize, const P: usize>(&mut self, mut pixels: &[(u32, u32)]) {
         // SAFETY: handed on.
         unsafe {
-            while pixels.len() >= P && S::WIDTH == 1 {
+            while pixels.len() >= P {
                 self.tile::<S, R, P>(&pixels[..P]);
                 pixels = &pixels[P..];
             }
-            while pixels.len() >= 4 && P > 4 && S::WIDTH == 1 {
+            while pixels.len() >= 4 && P > 4 {
                 self.tile::<S, R, 4>(&pixels[..4]);
                 pixels = &pixels[4..];
             }
-            while pixels.len() >= 2 && R * S::WIDTH <= 8 {
+            while pixels.len() >= 2 {
                 self.tile::<S, R, 2>(&pixels[..2]);
                 pixels = &pixels[2..];
             }
@@ -185,58 +194,64 @@ impl Tiles<'_, '_> {
         for (source, pixel) in sources.iter_mut().zip(pixels) {
             *source = pixel.0 as usize;
         }
-        // SAFETY: handed on.
-        unsafe {
-            let sums = if sources[P - 1] == sources[0] + P - 1 {
-                // Neighbours: one address for all of them.
-                self.sums::<S, R, P>(|plane: *const Line, p| plane.add(sources[0]).add(p))
-            } else {
-                self.sums::<S, R, P>(|plane: *const Line, p| plane.add(sources[p]))
-            };
-            for (to, sums) in self.to.iter_mut().zip(&sums) {
-                let bias = S::line_splat(to.bias);
-                for (&(_, at), &sum) in pixels.iter().zip(sums) {
-                    let at = at as usize;
-                    let place = to.plane.as_mut_ptr().add(at).cast::<f32>();
-                    let mut value = S::line_add(sum, bias);
-                    if to.add {
-                        value = S::line_add(value, S::line_load(place));
+        for part in 0..S::WIDTH {
+            let lane = part * S::LANES;
+            // SAFETY: handed on; `lane` starts one of the vectors that a line consists of.
+            unsafe {
+                let sums = if sources[P - 1] == sources[0] + P - 1 {
+                    // Neighbours: one address for all of them.
+                    self.sums::<S, R, P>(lane, |plane: *const Line, p| plane.add(sources[0]).add(p))
+                } else {
+                    self.sums::<S, R, P>(lane, |plane: *const Line, p| plane.add(sources[p]))
+                };
+                for (to, sums) in self.to.iter_mut().zip(&sums) {
+                    let bias = S::splat(to.bias);
+                    for (&(_, at), &sum) in pixels.iter().zip(sums) {
+                        let at = at as usize;
+                        let place = to.plane.as_mut_ptr().add(at).cast::<f32>().add(lane);
+                        let mut value = S::add(sum, bias);
+                        if to.add {
+                            value = S::add(value, S::load(place));
+                        }
+                        if let Some(residual) = to.residual {
+                            value = S::add(value, S::load(residual.as_ptr().add(at).cast::<f32>().add(lane)));
+                        }
+                        if to.relu {
+                            value = S::max(value, S::splat(0.0));
+                        }
+                        S::store(place, value);
                     }
-                    if let Some(residual) = to.residual {
-                        value = S::line_add(value, S::line_load(residual.as_ptr().add(at).cast()));
-                    }
-                    if to.relu {
-                        value = S::line_max(value, S::line_splat(0.0));
-                    }
-                    S::line_store(place, value);
                 }
             }
         }
     }
 
+    /// The vectors from `lane` on.
+    ///
     /// # Safety
     /// As [`Self::tile`]; `at(plane, p)` is the source of pixel `p` in `plane`.
     #[inline(always)]
     unsafe fn sums<S: Simd, const R: usize, const P: usize>(
         &self,
+        lane: usize,
         at: impl Fn(*const Line, usize) -> *const Line,
-    ) -> [[S::W; P]; R] {
+    ) -> [[S::V; P]; R] {
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::line_splat(0.0); P]; R];
+            let mut sums = [[S::splat(0.0); P]; R];
             let mut weights = self.weights.as_ptr();
             for plane in self.from {
                 for &Tap { index, offset } in &self.class.taps {
                     let plane = plane.as_ptr().offset(offset as isize);
-                    let mut values = [S::line_splat(0.0); P];
+                    let mut values = [S::splat(0.0); P];
                     for (p, value) in values.iter_mut().enumerate() {
-                        *value = S::line_load(at(plane, p).cast());
+                        *value = S::load(at(plane, p).cast::<f32>().add(lane));
                     }
                     let weights = weights.add(index as usize * R);
                     for (r, row) in sums.iter_mut().enumerate() {
-                        let weight = S::line_splat(*weights.add(r));
+                        let weight = S::splat(*weights.add(r));
                         for (sum, &value) in row.iter_mut().zip(&values) {
-                            *sum = S::line_mul_add(weight, value, *sum);
+                            *sum = S::mul_add(weight, value, *sum);
                         }
                     }
                 }

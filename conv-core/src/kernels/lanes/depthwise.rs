@@ -63,20 +63,22 @@ unsafe fn taps_at_once<S: Simd, const T: usize>(
 ) -> usize {
     // SAFETY: handed on.
     unsafe {
-        let mut sums = [S::line_splat(0.0); T];
         let mut offsets = [0isize; T];
         for (offset, tap) in offsets.iter_mut().zip(taps) {
             *offset = tap.offset as isize;
         }
-        for &(source, destination) in &class.pixels {
-            let dy = S::line_load(dy.as_ptr().add(destination as usize).cast());
-            let source = x.as_ptr().add(source as usize);
-            for (sum, &offset) in sums.iter_mut().zip(&offsets) {
-                *sum = S::line_mul_add(dy, S::line_load(source.offset(offset).cast()), *sum);
+        for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
+            let mut sums = [S::splat(0.0); T];
+            for &(source, destination) in &class.pixels {
+                let dy = S::load(dy.as_ptr().add(destination as usize).cast::<f32>().add(lane));
+                let source = x.as_ptr().add(source as usize);
+                for (sum, &offset) in sums.iter_mut().zip(&offsets) {
+                    *sum = S::mul_add(dy, S::load(source.offset(offset).cast::<f32>().add(lane)), *sum);
+                }
             }
-        }
-        for (sum, tap) in sums.into_iter().zip(taps) {
-            dw[tap.index as usize] += S::line_sum(sum);
+            for (sum, tap) in sums.into_iter().zip(taps) {
+                dw[tap.index as usize] += S::sum(sum);
+            }
         }
     }
     T

@@ -99,6 +99,16 @@ fn speed() {
             let mut to: Vec<Output<'_>> = dx.chunks_exact_mut(xs).map(|p| Output::plain(&mut p[..xp], false)).collect();
             path.run(Convolve { geometry: &backward, weights: &back, from: &dy_planes, to: &mut to });
         });
+        let same: Vec<&[Line]> = x_planes.iter().map(|_| x_planes[0]).collect();
+        let f1 = time(|| {
+            let mut to: Vec<Output<'_>> = y.chunks_exact_mut(ys).map(|p| Output::plain(&mut p[..yp], false)).collect();
+            path.run(Convolve { geometry: &forward, weights: &weights, from: &same, to: &mut to });
+        });
+        let xr = vec![0.5f32; s.x_len()];
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let mut f2 = 0.0;
+        pool.install(|| f2 = time(|| { std::hint::black_box(crate::kernels::conv::forward(path, &s, &xr, &w)); }));
+        println!("  same plane {:.1} old {:.1}", flop / f1 / 1e9, flop / f2 / 1e9);
         let mut dw = vec![0.0; s.w_len()];
         let g = time(|| {
             if inputs == 1 {

@@ -91,15 +91,22 @@ impl Tiles<'_> {
     unsafe fn rows<S: Simd>(&mut self, count: usize, tap: usize, row: Reach, column: Reach) {
         // SAFETY: handed on.
         unsafe {
-            match count {
-                8 => self.columns::<S, 8, 3>(tap, row, column),
-                7 => self.columns::<S, 7, 3>(tap, row, column),
-                6 => self.columns::<S, 6, 4>(tap, row, column),
-                5 => self.columns::<S, 5, 4>(tap, row, column),
-                4 => self.columns::<S, 4, 4>(tap, row, column),
-                3 => self.columns::<S, 3, 6>(tap, row, column),
-                2 => self.columns::<S, 2, 8>(tap, row, column),
-                _ => self.columns::<S, 1, 8>(tap, row, column),
+            match (count, S::WIDTH) {
+                (8, 1) => self.columns::<S, 8, 2>(tap, row, column),
+                (7, 1) => self.columns::<S, 7, 3>(tap, row, column),
+                (6, 1) => self.columns::<S, 6, 4>(tap, row, column),
+                (5, 1) => self.columns::<S, 5, 4>(tap, row, column),
+                (4, 1) => self.columns::<S, 4, 5>(tap, row, column),
+                (3, 1) => self.columns::<S, 3, 6>(tap, row, column),
+                (2, 1) => self.columns::<S, 2, 8>(tap, row, column),
+                (1, 1) => self.columns::<S, 1, 8>(tap, row, column),
+                (6, _) => self.columns::<S, 6, 2>(tap, row, column),
+                (5, _) => self.columns::<S, 5, 2>(tap, row, column),
+                (4, _) => self.columns::<S, 4, 3>(tap, row, column),
+                (3, _) => self.columns::<S, 3, 3>(tap, row, column),
+                (2, _) => self.columns::<S, 2, 4>(tap, row, column),
+                (1, _) => self.columns::<S, 1, 8>(tap, row, column),
+                _ => unreachable!("row blocks are not taller"),
             }
         }
     }
@@ -111,11 +118,11 @@ impl Tiles<'_> {
         let mut channel = 0;
         // SAFETY: handed on.
         unsafe {
-            while self.inputs - channel >= C && S::WIDTH == 1 {
+            while self.inputs - channel >= C {
                 self.tile::<S, R, C>(channel, tap, row, column);
                 channel += C;
             }
-            while self.inputs - channel >= 2 && R * S::WIDTH <= 8 {
+            while self.inputs - channel >= 2 {
                 self.tile::<S, R, 2>(channel, tap, row, column);
                 channel += 2;
             }
@@ -147,27 +154,33 @@ impl Tiles<'_> {
             for (c, plane) in x.iter_mut().enumerate() {
                 *plane = self.x.get_unchecked(channel + c).as_ptr();
             }
-            let mut sums = [[S::line_splat(0.0); C]; R];
-            for oy in row.from..row.to {
-                let iy = ((oy * s.stride) as isize + row.shift) as usize;
-                let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
-                for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
-                    let mut values = [S::line_splat(0.0); C];
-                    for (value, plane) in values.iter_mut().zip(&x) {
-                        *value = S::line_load(plane.add(input).cast());
-                    }
-                    for (row, plane) in sums.iter_mut().zip(&dy) {
-                        let dy = S::line_load(plane.add(output).cast());
-                        for (sum, &value) in row.iter_mut().zip(&values) {
-                            *sum = S::line_mul_add(dy, value, *sum);
+            let mut totals = [[0f32; C]; R];
+            for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
+                let mut sums = [[S::splat(0.0); C]; R];
+                for oy in row.from..row.to {
+                    let iy = ((oy * s.stride) as isize + row.shift) as usize;
+                    let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
+                    for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
+                        let mut values = [S::splat(0.0); C];
+                        for (value, plane) in values.iter_mut().zip(&x) {
+                            *value = S::load(plane.add(input).cast::<f32>().add(lane));
                         }
+                        for (row, plane) in sums.iter_mut().zip(&dy) {
+                            let dy = S::load(plane.add(output).cast::<f32>().add(lane));
+                            for (sum, &value) in row.iter_mut().zip(&values) {
+                                *sum = S::mul_add(dy, value, *sum);
+                            }
+                        }
+                        input += s.stride;
                     }
-                    input += s.stride;
+                }
+                for (totals, sums) in totals.iter_mut().zip(&sums) {
+                    totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total += S::sum(sum));
                 }
             }
-            for (r, row) in sums.iter().enumerate() {
-                for (c, &sum) in row.iter().enumerate() {
-                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += S::line_sum(sum);
+            for (r, row) in totals.iter().enumerate() {
+                for (c, &total) in row.iter().enumerate() {
+                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += total;
                 }
             }
         }
