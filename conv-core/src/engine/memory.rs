@@ -57,8 +57,7 @@ impl Slots {
         let (mut of, mut lens) = (vec![None; 2 * buffers], Vec::<usize>::new());
         let mut taken: Vec<usize> = Vec::new();
         for (first, last, memory) in born {
-            let buffer = program.buffers[memory % buffers];
-            let len = buffer.planes * buffer.pixels;
+            let len = program.buffers[memory % buffers].lines();
             // The smallest free slot that is large enough, else the largest free one, grown; else a new one.
             let free = (0..lens.len()).filter(|&slot| taken[slot] < first);
             let slot = match free.clone().filter(|&slot| lens[slot] >= len).min_by_key(|&slot| lens[slot]) {

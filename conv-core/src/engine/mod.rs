@@ -123,7 +123,9 @@ impl Engine {
         let slot = self.slots.of[0];
         self.blocks.par_iter_mut().zip(all[start..end].par_chunks(LANES * values)).for_each(|(block, rows)| {
             if let Some(slot) = slot {
-                to_lines(rows, values, &mut block.slots[slot][..values]);
+                for (plane, lines) in block.slots[slot].chunks_exact_mut(input.stride).take(input.planes).enumerate() {
+                    to_lines(&rows[plane * input.pixels..], values, &mut lines[..input.pixels]);
+                }
             }
         });
         meter::record(self.program.macs * images as u64, self.program.activations * images as u64);
@@ -160,7 +162,7 @@ impl Engine {
                 line.0.iter_mut().zip(rows).for_each(|(value, row)| *value = row[class]);
                 let slot = self.slots.of[memory::Memory::Gradient(buffer).index(self.program.buffers.len())];
                 if let Some(slot) = slot {
-                    block.slots[slot][plane] = line;
+                    block.slots[slot][plane * self.program.buffers[buffer].stride] = line;
                 }
             }
         }

@@ -27,6 +27,21 @@ pub(super) struct Buffer {
     pub(super) planes: usize,
     /// Pixels of a plane.
     pub(super) pixels: usize,
+    /// Lines from one plane to the next.
+    pub(super) stride: usize,
+}
+
+impl Buffer {
+    fn new(planes: usize, pixels: usize) -> Self {
+        // Planes of a round size would all begin in the same few sets of the caches: a convolution that reads a pixel of
+        // every channel would then find none of them again.
+        let stride = if pixels.is_multiple_of(32) { pixels + 5 } else { pixels };
+        Self { planes, pixels, stride }
+    }
+
+    pub(super) fn lines(&self) -> usize {
+        self.planes * self.stride
+    }
 }
 
 /// A convolution or linear layer.
@@ -170,7 +185,7 @@ struct Lowering {
 
 impl Lowering {
     fn buffer(&mut self, planes: usize, size: (usize, usize)) -> usize {
-        self.buffers.push(Buffer { planes, pixels: size.0 * size.1 });
+        self.buffers.push(Buffer::new(planes, size.0 * size.1));
         self.buffers.len() - 1
     }
 

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, Var};
 
 use super::copy;
 use super::memory::{Memory, Slots};
-use super::plan::{Channel, Finish, Layer, Mode, Program};
+use super::plan::{Buffer, Channel, Finish, Layer, Mode, Program};
 use crate::kernels::lanes::Line;
 use crate::kernels::lanes::norm::Moments;
 
@@ -55,7 +55,7 @@ impl Block {
         let plane = |channel: &Channel| match *channel {
             Channel::Zero => &self.zeros[..pixels],
             Channel::Plane { buffer, plane } => match slots.of[memory(buffer).index(program.buffers.len())] {
-                Some(slot) => &self.slots[slot][plane * pixels..(plane + 1) * pixels],
+                Some(slot) => &self.slots[slot][plane * program.buffers[buffer].stride..][..pixels],
                 None => &self.zeros[..pixels],
             },
         };
@@ -72,20 +72,22 @@ impl Block {
         work: impl FnOnce(&Self, Vec<Option<&mut [Line]>>) -> T,
     ) -> T {
         // Each buffer's slot is taken out once; then planes are dealt out of it.
-        let mut taken: Vec<(usize, usize, usize, Vec<Line>)> = Vec::new();
+        let mut taken: Vec<(usize, usize, Vec<Line>)> = Vec::new();
         for channel in channels {
             if let Channel::Plane { buffer, .. } = *channel {
                 if let Some(slot) = slots.of[memory(buffer).index(program.buffers.len())] {
                     if !taken.iter().any(|&(known, ..)| known == buffer) {
-                        let pixels = program.buffers[buffer].pixels;
-                        taken.push((buffer, slot, pixels, std::mem::take(&mut self.slots[slot])));
+                        taken.push((buffer, slot, std::mem::take(&mut self.slots[slot])));
                     }
                 }
             }
         }
         let result = {
             let mut dealt: Vec<(usize, Vec<Option<&mut [Line]>>)> = (taken.iter_mut())
-                .map(|(buffer, _, pixels, lines)| (*buffer, lines.chunks_exact_mut((*pixels).max(1)).map(Some).collect()))
+                .map(|(buffer, _, lines)| {
+                    let Buffer { pixels, stride, .. } = program.buffers[*buffer];
+                    (*buffer, lines.chunks_exact_mut(stride.max(1)).map(|plane| Some(&mut plane[..pixels])).collect())
+                })
                 .collect();
             let planes = channels.iter().map(|channel| match *channel {
                 Channel::Zero => None,
@@ -96,7 +98,7 @@ impl Block {
             let planes = planes.collect();
             work(self, planes)
         };
-        for (_, slot, _, lines) in taken {
+        for (_, slot, lines) in taken {
             self.slots[slot] = lines;
         }
         result

@@ -30,14 +30,13 @@ impl Line {
     }
 }
 
-/// Rows of images `[images, values]` to lines `[values]`: `lines[v][image] = rows[image][v]`, 0 for images that are not there.
+/// Rows of images, `values` apart, to lines: `lines[v][image] = rows[image][v]`, 0 for images that are not there.
 pub(crate) fn to_lines(rows: &[f32], values: usize, lines: &mut [Line]) {
-    for (v, line) in lines.iter_mut().enumerate() {
-        let mut picked = Line::ZERO;
-        for (value, row) in picked.0.iter_mut().zip(rows.chunks_exact(values)) {
-            *value = row[v];
+    lines.fill(Line::ZERO);
+    for (image, row) in rows.chunks(values).take(LANES).enumerate() {
+        for (line, &value) in lines.iter_mut().zip(row) {
+            line.0[image] = value;
         }
-        *line = picked;
     }
 }
 
