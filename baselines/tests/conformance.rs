@@ -53,7 +53,7 @@ impl ConvUnit for BrokenUnit {
 }
 
 fn detached(graph: &mut Graph, x: Value) -> Value {
-    graph.custom(&[x], graph.channels(x), Arc::new(|inputs, _| Ok(inputs[0].detach())))
+    graph.custom(&[x], &[], graph.channels(x), Arc::new(|inputs, _| Ok(inputs[0].detach())))
 }
 
 impl ConvMethod for Broken {

@@ -185,7 +185,8 @@ fn bits_do_not_depend_on_threads() -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let step = pool.install(|| network.training(Kernels::Own).step(&x, &labels, 0.0))?;
         let gradients = store.trainable().into_iter().map(|(_, var)| step.gradients.get(&var).unwrap().clone());
-        let all = gradients.chain([step.logits]).chain(store.named().into_iter().map(|(_, var)| var.as_tensor().clone()));
+        let all =
+            gradients.chain([step.logits]).chain(store.named().into_iter().map(|(_, var)| var.as_tensor().clone()));
         all.map(|tensor| tensor.flatten_all()?.to_vec1()).collect()
     };
     let one = run(1)?;

@@ -92,7 +92,7 @@ fn every_operation_is_the_function_it_names() {
     check("linear", &features, |g, x, _| g.linear(&fully_connected(), x), |x, _, _| fully_connected().forward(x));
     let difference =
         |inputs: &[Tensor], train: bool| if train { &inputs[0] - &inputs[1] } else { inputs[1].narrow(1, 0, CHANNELS) };
-    let write = |g: &mut Graph, x, y| Ok(g.custom(&[x, y], CHANNELS, Arc::new(difference)));
+    let write = |g: &mut Graph, x, y| Ok(g.custom(&[x, y], &[], CHANNELS, Arc::new(difference)));
     check("custom", &x, write, |x, y, train| difference(&[x.clone(), y.clone()], train));
 }
 
@@ -191,7 +191,7 @@ fn what_only_shows_when_it_runs_is_refused_then() {
     fails(&[&image, &noise("z", &[1, 5, 3, 3])], "6 channels were announced, [1, 5, 3, 3] came");
     fails(&[&image, &small], "shape mismatch");
 
-    let liar = graph.custom(&[x], CHANNELS, Arc::new(|inputs, _| inputs[0].narrow(1, 0, 2)));
+    let liar = graph.custom(&[x], &[], CHANNELS, Arc::new(|inputs, _| inputs[0].narrow(1, 0, 2)));
     let error = graph.run(&[&image, &image], liar, false).unwrap_err().to_string();
     assert!(error.contains("6 channels were announced, [1, 2, 3, 3] came"), "{error}");
     let elsewhere = graph.clone().input(1);

@@ -39,21 +39,22 @@ impl Context<'_> {
     pub(super) fn sums(&self, index: usize, finish: &Finish, block: &mut Block, chain: &mut Chain) {
         let residual = finish.residual.clone().unwrap_or_default();
         let adds = &self.program.adds[index].residual;
-        let sums: Vec<(f64, f64)> = block.write(self.program, self.slots, &residual, Memory::Gradient, |block, planes| {
-            let all = self.all(finish.y);
-            let (x, dy) = (self.values(block, &finish.x), self.gradients(block, &all));
-            let masks = self.masks(index, finish, block, &x);
-            let mut planes = planes.into_iter();
-            let of_channel = |c: usize| {
-                let residual = planes.next().flatten().map(|plane| (plane, adds[c]));
-                let x = finish.norm.is_some().then(|| (x[c], self.norms[index].mean[c]));
-                match (&x, &residual, finish.bias) {
-                    (None, None, None) => (0.0, 0.0),
-                    _ => self.path.run(GradientSums { dy: dy[c], mask: masks[c], x, residual }),
-                }
-            };
-            (0..finish.x.len()).map(of_channel).collect()
-        });
+        let sums: Vec<(f64, f64)> =
+            block.write(self.program, self.slots, &residual, Memory::Gradient, |block, planes| {
+                let all = self.all(finish.y);
+                let (x, dy) = (self.values(block, &finish.x), self.gradients(block, &all));
+                let masks = self.masks(index, finish, block, &x);
+                let mut planes = planes.into_iter();
+                let of_channel = |c: usize| {
+                    let residual = planes.next().flatten().map(|plane| (plane, adds[c]));
+                    let x = finish.norm.is_some().then(|| (x[c], self.norms[index].mean[c]));
+                    match (&x, &residual, finish.bias) {
+                        (None, None, None) => (0.0, 0.0),
+                        _ => self.path.run(GradientSums { dy: dy[c], mask: masks[c], x, residual }),
+                    }
+                };
+                (0..finish.x.len()).map(of_channel).collect()
+            });
         if let Some(bias) = finish.bias {
             chain.gradients[bias].iter_mut().zip(&sums).for_each(|(db, (sum, _))| *db += *sum as f32);
         }

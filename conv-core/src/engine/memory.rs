@@ -104,10 +104,12 @@ fn touched(program: &Program, step: Step) -> Vec<Memory> {
         (Layer::Conv(conv), Step::DataGradient(_)) => [gradients(&conv.x), vec![Memory::Gradient(conv.y)]].concat(),
         (Layer::Conv(conv), _) => [values(&conv.x), vec![Memory::Gradient(conv.y)]].concat(),
         (Layer::Finish(finish), Step::Measure(_)) => values(&finish.x),
-        (Layer::Finish(finish), Step::Apply(_)) => {
-            [values(&finish.x), finish.residual.as_deref().map(values).unwrap_or_default(), vec![Memory::Value(finish.y)]]
-                .concat()
-        }
+        (Layer::Finish(finish), Step::Apply(_)) => [
+            values(&finish.x),
+            finish.residual.as_deref().map(values).unwrap_or_default(),
+            vec![Memory::Value(finish.y)],
+        ]
+        .concat(),
         (Layer::Finish(finish), _) => {
             let residual = finish.residual.as_deref().filter(|_| matches!(step, Step::Sums(_)));
             let mut touched = [values(&finish.x), residual.map(gradients).unwrap_or_default()].concat();

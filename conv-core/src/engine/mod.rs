@@ -20,8 +20,8 @@ use crate::kernels::lanes::conv::Weights;
 use crate::kernels::lanes::{LANES, Line, to_lines, to_rows};
 use crate::meter;
 
-pub(crate) use plan::Mode;
 use memory::Slots;
+pub(crate) use plan::Mode;
 use plan::{Channel, Layer, Phase, Program, Sync};
 use state::{Block, Chain, NormState};
 

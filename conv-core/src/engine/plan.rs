@@ -155,12 +155,7 @@ impl Program {
     ///
     /// # Errors
     /// Shapes that do not fit.
-    pub(super) fn new(
-        graph: &Graph,
-        output: Value,
-        image: (usize, usize, usize),
-        mode: Mode,
-    ) -> Result<Option<Self>> {
+    pub(super) fn new(graph: &Graph, output: Value, image: (usize, usize, usize), mode: Mode) -> Result<Option<Self>> {
         let mut lowering = Lowering::default();
         for (index, op) in graph.ops().iter().enumerate() {
             if !lowering.push(op, graph.channels(Value::from_index(index)), image)? {

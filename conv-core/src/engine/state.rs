@@ -142,7 +142,14 @@ impl NormState {
         let Layer::Finish(finish) = layer else { return Self::default() };
         let channels = finish.x.len();
         let zeros = || vec![0.0; channels];
-        Self { scale: vec![1.0; channels], shift: zeros(), mean: zeros(), slope: zeros(), offset: zeros(), ..Self::default() }
+        Self {
+            scale: vec![1.0; channels],
+            shift: zeros(),
+            mean: zeros(),
+            slope: zeros(),
+            offset: zeros(),
+            ..Self::default()
+        }
     }
 
     /// The running statistics, where they are what normalises.

@@ -46,7 +46,9 @@ pub fn run(args: &CostArgs) -> anyhow::Result<String> {
         Some(file) => read(file, &args.set)?,
         None => {
             let Some(backbone) = args.backbone.as_deref() else {
-                bail!("cost of what?\n  accepted: an experiment FILE, or --backbone NAME (`harness backbones` lists them)");
+                bail!(
+                    "cost of what?\n  accepted: an experiment FILE, or --backbone NAME (`harness backbones` lists them)"
+                );
             };
             document("cost", backbone, args.method.as_deref(), args.dataset.as_deref(), &args.set)?
         }

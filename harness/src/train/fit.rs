@@ -126,13 +126,7 @@ pub struct Step {
 ///
 /// # Errors
 /// A loss that is not finite (the parameters are left as they were); shapes that do not fit.
-pub fn step(
-    training: &mut Training<'_>,
-    optimizer: &mut Sgd,
-    batch: &Batch,
-    lr: f64,
-    smoothing: f64,
-) -> Result<Step> {
+pub fn step(training: &mut Training<'_>, optimizer: &mut Sgd, batch: &Batch, lr: f64, smoothing: f64) -> Result<Step> {
     let conv_core::Step { loss: value, logits, gradients } = training.step(&batch.images, &batch.labels, smoothing)?;
     if !value.is_finite() {
         bail!("diverged: the training loss is {value}; a lower recipe.lr or a longer recipe.warmup_epochs may help");

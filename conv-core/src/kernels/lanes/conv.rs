@@ -91,8 +91,9 @@ impl Task for Convolve<'_, '_> {
         assert_eq!(geometry.taps, w.taps, "convolution: taps");
         assert!(from.iter().all(|plane| plane.len() == geometry.from), "convolution: source planes");
         assert!(
-            to.iter().all(|to| to.plane.len() == geometry.to
-                && to.residual.is_none_or(|residual| residual.len() == geometry.to)),
+            to.iter()
+                .all(|to| to.plane.len() == geometry.to
+                    && to.residual.is_none_or(|residual| residual.len() == geometry.to)),
             "convolution: destination planes"
         );
         if w.channels == 0 {

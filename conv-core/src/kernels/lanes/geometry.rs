@@ -55,7 +55,8 @@ impl Axis {
             let taps = (0..s.kernel).filter_map(|k| {
                 let distance = reach - k as i32;
                 let o = distance.div_euclid(s.stride as i32);
-                (distance.rem_euclid(s.stride as i32) == 0 && (0..output as i32).contains(&o)).then_some((k, o - origin))
+                (distance.rem_euclid(s.stride as i32) == 0 && (0..output as i32).contains(&o))
+                    .then_some((k, o - origin))
             });
             (origin, taps.collect())
         });
@@ -93,10 +94,9 @@ impl Geometry {
         for (row_taps, row_members) in rows.classes() {
             for (column_taps, column_members) in columns.classes() {
                 let taps = row_taps.iter().flat_map(|&(k, y)| {
-                    column_taps.iter().map(move |&(l, x)| Tap {
-                        index: (k * kernel + l) as u32,
-                        offset: y * from.1 as i32 + x,
-                    })
+                    column_taps
+                        .iter()
+                        .map(move |&(l, x)| Tap { index: (k * kernel + l) as u32, offset: y * from.1 as i32 + x })
                 });
                 // A pixel's source is that of its first tap, which is inside; offsets count from there.
                 let mut taps: Vec<Tap> = taps.collect();

@@ -10,9 +10,9 @@ pub(crate) mod depthwise;
 pub(crate) mod geometry;
 pub(crate) mod norm;
 pub(crate) mod pool;
-pub(crate) mod weight;
 #[cfg(test)]
 mod speed;
+pub(crate) mod weight;
 
 /// Images in a block.
 pub(crate) const LANES: usize = 16;
@@ -113,8 +113,7 @@ mod tests {
             let mut weights = Weights::new(path, s.groups, inputs, outputs, taps);
             weights.pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..]);
             let mut dx = vec![Line::splat(f32::NAN); s.in_channels * x_pixels];
-            let mut to: Vec<Output> =
-                dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, false)).collect();
+            let mut to: Vec<Output> = dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, false)).collect();
             path.run(Convolve { geometry: &backward, weights: &weights, from: &dy_planes, to: &mut to });
             assert_close("dx", path, s, &rows(&dx, s.batch), &reference::data_gradient(s, &dy, &w));
 

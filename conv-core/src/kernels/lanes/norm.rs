@@ -119,11 +119,7 @@ pub(crate) enum Mask<'a> {
     /// Where the output is positive.
     Output(&'a [Line]),
     /// Where `scale x + shift` is.
-    Affine {
-        x: &'a [Line],
-        scale: f32,
-        shift: f32,
-    },
+    Affine { x: &'a [Line], scale: f32, shift: f32 },
 }
 
 impl Mask<'_> {

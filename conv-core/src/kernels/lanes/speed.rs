@@ -32,7 +32,9 @@ fn time(mut work: impl FnMut()) -> f64 {
     best
 }
 
-fn pad(p: usize) -> usize { if p % 32 == 0 { 5 } else { 0 } }
+fn pad(p: usize) -> usize {
+    if p % 32 == 0 { 5 } else { 0 }
+}
 
 struct Peak;
 
@@ -61,7 +63,9 @@ impl crate::kernels::simd::Task for Peak {
 }
 
 fn peak() -> f64 {
-    let t = time(|| { std::hint::black_box(Path::best().run(Peak)); });
+    let t = time(|| {
+        std::hint::black_box(Path::best().run(Peak));
+    });
     2.0 * 16.0 * 10.0 * 1e5 / t / 1e9
 }
 
@@ -71,8 +75,19 @@ fn speed() {
     let path = Path::best();
     println!("peak {:.1}", peak());
     for (c, o, hw, stride, groups) in [
-        (3, 16, 32, 1, 1), (16, 16, 32, 1, 1), (16, 3, 32, 1, 1), (6, 6, 32, 1, 1), (16, 32, 32, 2, 1), (32, 32, 16, 1, 1), (64, 64, 8, 1, 1),
-        (64, 64, 32, 1, 1), (128, 128, 16, 1, 1), (512, 512, 4, 1, 1), (512, 512, 2, 1, 1), (16, 16, 32, 1, 16), (64, 64, 8, 1, 64),
+        (3, 16, 32, 1, 1),
+        (16, 16, 32, 1, 1),
+        (16, 3, 32, 1, 1),
+        (6, 6, 32, 1, 1),
+        (16, 32, 32, 2, 1),
+        (32, 32, 16, 1, 1),
+        (64, 64, 8, 1, 1),
+        (64, 64, 32, 1, 1),
+        (128, 128, 16, 1, 1),
+        (512, 512, 4, 1, 1),
+        (512, 512, 2, 1, 1),
+        (16, 16, 32, 1, 16),
+        (64, 64, 8, 1, 64),
     ] {
         let s = Shape::new(&[16, c, hw, hw], &[o, c / groups, 3, 3], stride, 1, groups).unwrap();
         let w = vec![0.01f32; s.w_len()];
@@ -107,7 +122,11 @@ fn speed() {
         let xr = vec![0.5f32; s.x_len()];
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let mut f2 = 0.0;
-        pool.install(|| f2 = time(|| { std::hint::black_box(crate::kernels::conv::forward(path, &s, &xr, &w)); }));
+        pool.install(|| {
+            f2 = time(|| {
+                std::hint::black_box(crate::kernels::conv::forward(path, &s, &xr, &w));
+            })
+        });
         println!("  same plane {:.1} old {:.1}", flop / f1 / 1e9, flop / f2 / 1e9);
         let mut dw = vec![0.0; s.w_len()];
         let g = time(|| {
@@ -117,19 +136,45 @@ fn speed() {
                 path.run(WeightGradient { shape: &s, path, x: &x_planes, dy: &dy_planes, dw: &mut dw });
             }
         });
-        println!("peak {:.1}; {c:4}->{o:4} {hw:2} s{stride} g{groups:3}: forward {:6.1} data {:6.1} weight {:6.1} GF/s per core; {:.3} {:.3} {:.3} ms", peak(),
-            flop / f / 1e9 , flop / d / 1e9, flop / g / 1e9, f * 1e3, d * 1e3, g * 1e3);
+        println!(
+            "peak {:.1}; {c:4}->{o:4} {hw:2} s{stride} g{groups:3}: forward {:6.1} data {:6.1} weight {:6.1} GF/s per core; {:.3} {:.3} {:.3} ms",
+            peak(),
+            flop / f / 1e9,
+            flop / d / 1e9,
+            flop / g / 1e9,
+            f * 1e3,
+            d * 1e3,
+            g * 1e3
+        );
     }
     let pixels = 1024;
     let x = vec![Line::splat(0.5); 16 * pixels];
     let mut y = x.clone();
     let bytes = (16 * pixels * 64) as f64;
-    let m = time(|| for x in x.chunks_exact(pixels) { std::hint::black_box(path.run(Measure { plane: x, images: 16 })); });
-    let a = time(|| for (x, y) in x.chunks_exact(pixels).zip(y.chunks_exact_mut(pixels)) {
-        path.run(Apply { x, scale: 1.0, shift: 0.1, residual: None, relu: true, y });
+    let m = time(|| {
+        for x in x.chunks_exact(pixels) {
+            std::hint::black_box(path.run(Measure { plane: x, images: 16 }));
+        }
     });
-    let g = time(|| for x in x.chunks_exact(pixels) {
-        std::hint::black_box(path.run(GradientSums { dy: x, mask: Mask::Affine { x, scale: 1.0, shift: 0.1 }, x: Some((x, 0.1)), residual: None }));
+    let a = time(|| {
+        for (x, y) in x.chunks_exact(pixels).zip(y.chunks_exact_mut(pixels)) {
+            path.run(Apply { x, scale: 1.0, shift: 0.1, residual: None, relu: true, y });
+        }
     });
-    println!("1 MB block: measure {:.1} GB/s, apply {:.1} GB/s (read+write), sums {:.1} GB/s (read of one)", bytes / m / 1e9, 2.0 * bytes / a / 1e9, bytes / g / 1e9);
+    let g = time(|| {
+        for x in x.chunks_exact(pixels) {
+            std::hint::black_box(path.run(GradientSums {
+                dy: x,
+                mask: Mask::Affine { x, scale: 1.0, shift: 0.1 },
+                x: Some((x, 0.1)),
+                residual: None,
+            }));
+        }
+    });
+    println!(
+        "1 MB block: measure {:.1} GB/s, apply {:.1} GB/s (read+write), sums {:.1} GB/s (read of one)",
+        bytes / m / 1e9,
+        2.0 * bytes / a / 1e9,
+        bytes / g / 1e9
+    );
 }

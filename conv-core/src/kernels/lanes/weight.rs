@@ -1,8 +1,8 @@
 //! The weights' gradient of a block's convolution.
 
+use super::super::conv::Shape;
 use super::Line;
 use super::conv::row_blocks;
-use super::super::conv::Shape;
 use crate::kernels::simd::{Path, Simd, Task};
 
 /// `dw[o][c][tap] += sum over images and pixels of dy[o] x[c]`, weights in PyTorch's order.
