@@ -1,13 +1,15 @@
 //! Steps of the backward pass.
 
+use rayon::prelude::*;
+
 use super::Context;
 use super::memory::Memory;
 use super::plan::{Channel, Conv, Finish, Pool};
 use super::state::{Block, Chain};
-use crate::kernels::lanes::conv::{Convolve, Output};
+use crate::kernels::lanes::conv::{Convolve, Output, row_blocks};
 use crate::kernels::lanes::depthwise::DepthwiseGradient;
 use crate::kernels::lanes::norm::{GradientSums, InputGradient, Mask};
-use crate::kernels::lanes::weight::WeightGradient;
+use crate::kernels::lanes::weight::{Planes, WeightGradient};
 use crate::kernels::lanes::{Line, pool};
 
 impl Finish {
@@ -95,21 +97,50 @@ impl Context<'_> {
         });
     }
 
+    fn planes<'b>(&self, conv: &Conv, block: &'b Block) -> Planes<'b> {
+        Planes { x: self.values(block, &conv.x), dy: self.gradients(block, &self.all(conv.y)) }
+    }
+
     pub(super) fn weight_gradient(&self, conv: &Conv, block: &Block, chain: &mut Chain) {
-        let (x, dy) = (self.values(block, &conv.x), self.gradients(block, &self.all(conv.y)));
+        let planes = self.planes(conv, block);
         let dw = &mut chain.gradients[conv.weight];
         let s = &conv.shape;
         if s.groups == s.in_channels && s.groups > 1 {
-            self.path.run(DepthwiseGradient { geometry: &conv.forward, x: &x, dy: &dy, dw });
+            self.path.run(DepthwiseGradient { geometry: &conv.forward, x: &planes.x, dy: &planes.dy, dw });
         } else {
-            self.path.run(WeightGradient { shape: s, path: self.path, x: &x, dy: &dy, dw });
+            let blocks = std::slice::from_ref(&planes);
+            self.path.run(WeightGradient { shape: s, path: self.path, blocks, outputs: 0..s.out_channels, dw });
         }
         if let Some(bias) = conv.bias {
-            for (dy, db) in dy.iter().zip(&mut chain.gradients[bias]) {
-                let (sum, _) = self.path.run(GradientSums { dy, mask: Mask::Open, x: None, residual: None });
-                *db += sum as f32;
-            }
+            self.bias_gradient(&planes, &mut chain.gradients[bias]);
         }
+    }
+
+    fn bias_gradient(&self, planes: &Planes<'_>, db: &mut [f32]) {
+        for (dy, db) in planes.dy.iter().zip(db) {
+            let (sum, _) = self.path.run(GradientSums { dy, mask: Mask::Open, x: None, residual: None });
+            *db += sum as f32;
+        }
+    }
+
+    /// The weights' gradient from all blocks, a tile's outputs a task; `dw` and `db` are added to.
+    pub(super) fn weight_gradient_across(&self, conv: &Conv, blocks: &[Block], dw: &mut [f32], db: Option<&mut Vec<f32>>) {
+        let s = &conv.shape;
+        let planes: Vec<Planes<'_>> = blocks.iter().map(|block| self.planes(conv, block)).collect();
+        if let Some(db) = db {
+            planes.iter().for_each(|planes| self.bias_gradient(planes, db));
+        }
+        let per_output = s.w_len() / s.out_channels;
+        let mut tasks = Vec::new();
+        let mut rest = dw;
+        for (first, count) in row_blocks(self.path, s.out_channels) {
+            let (dw, tail) = rest.split_at_mut(count * per_output);
+            tasks.push((first..first + count, dw));
+            rest = tail;
+        }
+        tasks.into_par_iter().for_each(|(outputs, dw)| {
+            self.path.run(WeightGradient { shape: s, path: self.path, blocks: &planes, outputs, dw });
+        });
     }
 
     pub(super) fn pool_gradient(&self, index: usize, layer: &Pool, block: &mut Block) {

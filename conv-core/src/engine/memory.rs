@@ -1,6 +1,6 @@
 //! Which buffers share memory: those that are never alive at the same time.
 
-use super::plan::{Channel, Layer, Program, Step};
+use super::plan::{Channel, Layer, Program, Step, Sync};
 
 /// A buffer or the gradient of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,8 +27,15 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn new(program: &Program) -> Self {
         let buffers = program.buffers.len();
-        let steps: Vec<Step> =
-            program.forward.iter().chain(&program.backward).flat_map(|phase| phase.steps.iter().copied()).collect();
+        let steps: Vec<Step> = (program.forward.iter().chain(&program.backward))
+            .flat_map(|phase| {
+                let last = match phase.sync {
+                    Sync::Weights(index) => Some(Step::WeightGradient(index)),
+                    Sync::Moments(_) | Sync::Sums(_) | Sync::Nothing => None,
+                };
+                phase.steps.iter().copied().chain(last)
+            })
+            .collect();
         // Alive from the first step that touches it to the last; the images and logits from before and until after all.
         let mut alive: Vec<Option<(usize, usize)>> = vec![None; 2 * buffers];
         let mut touch = |memory: Memory, at: usize| {

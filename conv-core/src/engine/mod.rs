@@ -38,6 +38,8 @@ pub(crate) struct Engine {
     /// Values of all parameters, in the program's order.
     parameters: Vec<Vec<f32>>,
     chains: Vec<Chain>,
+    /// By parameter, while the backward pass runs: gradients that are made of all blocks at once.
+    gradients: Vec<Vec<f32>>,
     blocks: Vec<Block>,
     /// Images of the last forward pass.
     images: usize,
@@ -75,8 +77,9 @@ impl Engine {
         let norms = program.layers.iter().map(NormState::new).collect();
         let parameters = program.parameters.iter().map(|tensor| vec![0.0; tensor.elem_count()]).collect();
         let slots = Slots::new(&program);
+        let (chains, gradients, blocks) = (Vec::new(), Vec::new(), Vec::new());
         let mut engine =
-            Self { program, slots, path, mode, weights, norms, parameters, chains: vec![], blocks: vec![], images: 0 };
+            Self { program, slots, path, mode, weights, norms, parameters, chains, gradients, blocks, images: 0 };
         engine.load()?;
         Ok(Some(engine))
     }
@@ -154,7 +157,12 @@ impl Engine {
             bail!("engine: a gradient {:?} of {} x {classes} logits", gradient.dims(), self.images);
         }
         let lens: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
-        self.chains.iter_mut().for_each(|chain| chain.clear(&lens));
+        let mut own = lens.clone();
+        self.across().for_each(|conv| own[conv.weight] = 0);
+        self.chains.iter_mut().for_each(|chain| chain.clear(&own));
+        let mut gradients: Vec<Vec<f32>> = lens.iter().map(|_| Vec::new()).collect();
+        self.across().for_each(|conv| gradients[conv.weight] = vec![0.0; lens[conv.weight]]);
+        self.gradients = gradients;
         for (block, rows) in self.blocks.iter_mut().zip(rows.chunks(LANES)) {
             for (class, channel) in self.program.output.iter().enumerate() {
                 let Channel::Plane { buffer, plane } = *channel else { continue };
@@ -169,12 +177,13 @@ impl Engine {
         for phase in 0..self.program.backward.len() {
             self.run(phase, false)?;
         }
-        let mut gradients: Vec<Vec<f32>> = lens.iter().map(|_| Vec::new()).collect();
+        let mut gradients = std::mem::take(&mut self.gradients);
         gradients.par_iter_mut().enumerate().for_each(|(index, total)| {
             for chain in &self.chains {
                 let partial = &chain.gradients[index];
                 match total.is_empty() {
                     true => total.clone_from(partial),
+                    // None, where it was made of all blocks at once.
                     false => total.iter_mut().zip(partial).for_each(|(total, value)| *total += value),
                 }
             }
@@ -191,6 +200,13 @@ impl Engine {
         tensors.map(|(of, values)| Ok((of.clone(), Tensor::from_vec(values, of.shape(), of.device())?))).collect()
     }
 
+    fn across(&self) -> impl Iterator<Item = &plan::Conv> {
+        self.program.layers.iter().filter_map(|layer| match layer {
+            Layer::Conv(conv) if conv.across => Some(conv),
+            _ => None,
+        })
+    }
+
     /// Memory for so many images.
     fn prepare(&mut self, images: usize) {
         self.images = images;
@@ -203,7 +219,8 @@ impl Engine {
             block.images = (images - index * LANES).min(LANES);
         }
         // Blocks of a chain add to the same gradients, one after the other. A function of the shapes alone.
-        let values: usize = self.parameters.iter().map(Vec::len).sum();
+        let across: usize = self.across().map(|conv| self.parameters[conv.weight].len()).sum();
+        let values = self.parameters.iter().map(Vec::len).sum::<usize>() - across;
         let most = if values > 4 << 20 { 4 } else { 16 };
         let length = blocks.div_ceil(most);
         self.chains.resize_with(blocks.div_ceil(length), Chain::default);
@@ -211,7 +228,7 @@ impl Engine {
 
     /// One phase: every block for itself, then what is summed over blocks.
     fn run(&mut self, phase: usize, forward: bool) -> Result<()> {
-        let Self { program, slots, path, weights, norms, parameters, chains, blocks, .. } = self;
+        let Self { program, slots, path, weights, norms, parameters, chains, gradients, blocks, .. } = self;
         let phases = if forward { &program.forward } else { &program.backward };
         let Phase { steps, sync } = &phases[phase];
         let context = Context { program, slots, path: *path, weights, norms, parameters };
@@ -226,6 +243,15 @@ impl Engine {
         match *sync {
             Sync::Moments(index) => norms[index].finish_moments(&program.layers[index], index, blocks, parameters)?,
             Sync::Sums(index) => norms[index].finish_sums(&program.layers[index], index, blocks),
+            Sync::Weights(index) => {
+                if let Layer::Conv(conv) = &program.layers[index] {
+                    let mut bias = conv.bias.map(|bias| std::mem::take(&mut chains[0].gradients[bias]));
+                    context.weight_gradient_across(conv, blocks, &mut gradients[conv.weight], bias.as_mut());
+                    if let (Some(index), Some(bias)) = (conv.bias, bias) {
+                        chains[0].gradients[index] = bias;
+                    }
+                }
+            }
             Sync::Nothing => {}
         }
         Ok(())

@@ -56,6 +56,9 @@ pub(super) struct Conv {
     pub(super) backward: Geometry,
     /// Whether anything before it wants a gradient.
     pub(super) data_gradient: bool,
+    /// Whether the weights' gradient is made of all blocks at once. Each block for itself finds its planes in the cache, but
+    /// ends with a sum over lanes for every weight, and needs a gradient of its own: too dear where the weights are many.
+    pub(super) across: bool,
 }
 
 /// `y = relu?(norm?(x) + bias? + residual?)`.
@@ -105,6 +108,8 @@ pub(super) enum Sync {
     Moments(usize),
     /// Gradients of this finish's norm, from its blocks' sums.
     Sums(usize),
+    /// This convolution's weight gradient.
+    Weights(usize),
     Nothing,
 }
 
@@ -303,7 +308,9 @@ impl Lowering {
         let (forward, backward) = (Geometry::forward(&shape), Geometry::backward(&shape));
         // Buffer 0 are the images.
         let data_gradient = x.iter().any(|channel| matches!(channel, Channel::Plane { buffer, .. } if *buffer > 0));
-        self.layers.push(Layer::Conv(Conv { shape, weight, bias, x, y, forward, backward, data_gradient }));
+        let pixels = shape.output.0 * shape.output.1;
+        let across = shape.groups == 1 && (shape.w_len() > 1 << 18 || pixels < 64);
+        self.layers.push(Layer::Conv(Conv { shape, weight, bias, x, y, forward, backward, data_gradient, across }));
         self.fill(y, shape.output);
     }
 
@@ -378,7 +385,12 @@ fn backward_phases(layers: &[Layer], buffers: &[Buffer], output: &[Channel]) -> 
         match layer {
             Layer::Conv(conv) => {
                 complete.push(conv.y);
-                steps.push(Step::WeightGradient(index));
+                match conv.across {
+                    true => {
+                        phases.push(Phase { steps: std::mem::take(&mut steps), sync: Sync::Weights(index) });
+                    }
+                    false => steps.push(Step::WeightGradient(index)),
+                }
                 if conv.data_gradient {
                     adds[index].x = write(&conv.x);
                     steps.push(Step::DataGradient(index));

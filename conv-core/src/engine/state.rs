@@ -113,6 +113,7 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// Zeros, as many as each parameter has.
     pub(super) fn clear(&mut self, lens: &[usize]) {
         self.gradients.resize_with(lens.len(), Vec::new);
         for (gradient, &len) in self.gradients.iter_mut().zip(lens) {

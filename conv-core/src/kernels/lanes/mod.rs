@@ -57,7 +57,7 @@ mod tests {
     use super::conv::{Convolve, Output, Weights};
     use super::depthwise::DepthwiseGradient;
     use super::geometry::Geometry;
-    use super::weight::WeightGradient;
+    use super::weight::{Planes, WeightGradient};
     use super::*;
     use proptest::prelude::*;
 
@@ -120,7 +120,8 @@ mod tests {
             let mut want = reference::weight_gradient(s, &x, &dy);
             want.iter_mut().for_each(|value| *value += 1.0);
             let mut dw = vec![1.0; s.w_len()];
-            path.run(WeightGradient { shape: s, path, x: &x_planes, dy: &dy_planes, dw: &mut dw });
+            let blocks = [Planes { x: x_planes.clone(), dy: dy_planes.clone() }];
+            path.run(WeightGradient { shape: s, path, blocks: &blocks, outputs: 0..s.out_channels, dw: &mut dw });
             assert_close("dw", path, s, &dw, &want);
             if inputs == 1 {
                 let mut dw = vec![1.0; s.w_len()];

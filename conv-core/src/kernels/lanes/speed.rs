@@ -5,7 +5,7 @@ use super::conv::{Convolve, Output, Weights};
 use super::depthwise::DepthwiseGradient;
 use super::geometry::Geometry;
 use super::norm::*;
-use super::weight::WeightGradient;
+use super::weight::{Planes, WeightGradient};
 use super::*;
 
 unsafe extern "C" {
@@ -133,7 +133,7 @@ fn speed() {
             if inputs == 1 {
                 path.run(DepthwiseGradient { geometry: &forward, x: &x_planes, dy: &dy_planes, dw: &mut dw });
             } else {
-                path.run(WeightGradient { shape: &s, path, x: &x_planes, dy: &dy_planes, dw: &mut dw });
+                path.run(WeightGradient { shape: &s, path, blocks: &[Planes { x: x_planes.clone(), dy: dy_planes.clone() }], outputs: 0..o, dw: &mut dw });
             }
         });
         println!(

@@ -1,7 +1,9 @@
-//! The weights' gradient of a block's convolution.
+//! The weights' gradient of a convolution, over one block or several.
 
 use super::super::conv::Shape;
-use super::Line;
+use std::ops::Range;
+
+use super::{LANES, Line};
 use super::conv::row_blocks;
 use crate::kernels::simd::{Path, Simd, Task};
 
@@ -9,10 +11,16 @@ use crate::kernels::simd::{Path, Simd, Task};
 pub(crate) struct WeightGradient<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) path: Path,
-    /// Planes of all groups' channels in order.
-    pub(crate) x: &'a [&'a [Line]],
-    pub(crate) dy: &'a [&'a [Line]],
+    pub(crate) blocks: &'a [Planes<'a>],
+    /// Output channels whose weights `dw` holds: all, or some of a single group.
+    pub(crate) outputs: Range<usize>,
     pub(crate) dw: &'a mut [f32],
+}
+
+/// Planes of a block: all groups' channels in order.
+pub(crate) struct Planes<'a> {
+    pub(crate) x: Vec<&'a [Line]>,
+    pub(crate) dy: Vec<&'a [Line]>,
 }
 
 /// Pixels of a plane that are worked on at a time, in whole rows: a tile's planes stay in the first cache over all taps.
@@ -42,11 +50,16 @@ impl Task for WeightGradient<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let s = self.shape;
-        let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
-        assert_eq!((self.x.len(), self.dy.len()), (s.in_channels, s.out_channels), "weight gradient: channels");
-        assert!(self.x.iter().all(|plane| plane.len() == s.input.0 * s.input.1), "weight gradient: input planes");
-        assert!(self.dy.iter().all(|plane| plane.len() == s.output.0 * s.output.1), "weight gradient: output planes");
-        assert_eq!(self.dw.len(), s.w_len(), "weight gradient: weights");
+        let inputs = s.in_channels / s.groups;
+        for block in self.blocks {
+            assert_eq!((block.x.len(), block.dy.len()), (s.in_channels, s.out_channels), "weight gradient: channels");
+            assert!(block.x.iter().all(|plane| plane.len() == s.input.0 * s.input.1), "weight gradient: input planes");
+            assert!(block.dy.iter().all(|plane| plane.len() == s.output.0 * s.output.1), "weight gradient: outputs");
+        }
+        let all = 0..s.out_channels;
+        assert!(self.outputs == all || s.groups == 1 && self.outputs.end <= all.end, "weight gradient: outputs");
+        let outputs = self.outputs.len() / s.groups;
+        assert_eq!(self.dw.len(), self.outputs.len() * inputs * s.kernel * s.kernel, "weight gradient: weights");
         let rows: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.0, s.output.0, s)).collect();
         let columns: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.1, s.output.1, s)).collect();
         let row_blocks = row_blocks(self.path, outputs);
@@ -54,9 +67,10 @@ impl Task for WeightGradient<'_> {
         for top in (0..s.output.0).step_by(band) {
             let bottom = (top + band).min(s.output.0);
             for (group, dw) in self.dw.chunks_exact_mut(outputs * inputs * s.kernel * s.kernel).enumerate() {
-                let (x, dy) = (&self.x[group * inputs..][..inputs], &self.dy[group * outputs..][..outputs]);
                 for &(first, count) in &row_blocks {
-                    let mut tiles = Tiles { s, inputs, x, dy: &dy[first..first + count], dw, first };
+                    let output = self.outputs.start + group * outputs + first;
+                    let mut tiles =
+                        Tiles { s, inputs, blocks: self.blocks, input: group * inputs, output, dw, first };
                     for (k, row) in rows.iter().enumerate() {
                         let row = Reach { from: row.from.max(top), to: row.to.min(bottom), ..*row };
                         for (l, column) in columns.iter().enumerate() {
@@ -77,16 +91,18 @@ impl Task for WeightGradient<'_> {
 struct Tiles<'a> {
     s: &'a Shape,
     inputs: usize,
-    x: &'a [&'a [Line]],
-    dy: &'a [&'a [Line]],
+    blocks: &'a [Planes<'a>],
+    /// Planes of the group's first input and of the tile's first output.
+    input: usize,
+    output: usize,
     dw: &'a mut [f32],
-    /// Output channel of the first of `dy`.
+    /// Place of the tile's first output in `dw`.
     first: usize,
 }
 
 impl Tiles<'_> {
     /// # Safety
-    /// As stated where it is called; `count` planes in `dy`.
+    /// As stated where it is called; `count` outputs from `output` on.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, count: usize, tap: usize, row: Reach, column: Reach) {
         // SAFETY: handed on.
@@ -146,32 +162,34 @@ impl Tiles<'_> {
         let (s, taps) = (self.s, self.s.kernel * self.s.kernel);
         // SAFETY: handed on.
         unsafe {
-            let mut dy = [std::ptr::null::<Line>(); R];
-            for (r, plane) in dy.iter_mut().enumerate() {
-                *plane = self.dy.get_unchecked(r).as_ptr();
-            }
-            let mut x = [std::ptr::null::<Line>(); C];
-            for (c, plane) in x.iter_mut().enumerate() {
-                *plane = self.x.get_unchecked(channel + c).as_ptr();
-            }
             let mut totals = [[0f32; C]; R];
             for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
                 let mut sums = [[S::splat(0.0); C]; R];
-                for oy in row.from..row.to {
-                    let iy = ((oy * s.stride) as isize + row.shift) as usize;
-                    let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
-                    for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
-                        let mut values = [S::splat(0.0); C];
-                        for (value, plane) in values.iter_mut().zip(&x) {
-                            *value = S::load(plane.add(input).cast::<f32>().add(lane));
-                        }
-                        for (row, plane) in sums.iter_mut().zip(&dy) {
-                            let dy = S::load(plane.add(output).cast::<f32>().add(lane));
-                            for (sum, &value) in row.iter_mut().zip(&values) {
-                                *sum = S::mul_add(dy, value, *sum);
+                for block in self.blocks {
+                    let mut dy = [std::ptr::null::<f32>(); R];
+                    for (r, plane) in dy.iter_mut().enumerate() {
+                        *plane = block.dy.get_unchecked(self.output + r).as_ptr().cast::<f32>().add(lane);
+                    }
+                    let mut x = [std::ptr::null::<f32>(); C];
+                    for (c, plane) in x.iter_mut().enumerate() {
+                        *plane = block.x.get_unchecked(self.input + channel + c).as_ptr().cast::<f32>().add(lane);
+                    }
+                    for oy in row.from..row.to {
+                        let iy = ((oy * s.stride) as isize + row.shift) as usize;
+                        let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
+                        for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
+                            let mut values = [S::splat(0.0); C];
+                            for (value, plane) in values.iter_mut().zip(&x) {
+                                *value = S::load(plane.add(input * LANES));
                             }
+                            for (row, plane) in sums.iter_mut().zip(&dy) {
+                                let dy = S::load(plane.add(output * LANES));
+                                for (sum, &value) in row.iter_mut().zip(&values) {
+                                    *sum = S::mul_add(dy, value, *sum);
+                                }
+                            }
+                            input += s.stride;
                         }
-                        input += s.stride;
                     }
                 }
                 for (totals, sums) in totals.iter_mut().zip(&sums) {
