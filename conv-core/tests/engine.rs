@@ -94,6 +94,9 @@ fn check(label: &str, network: &Network, store: &ParamStore, images: &[usize]) -
     }
     let got = network.inference(Kernels::Own).forward(&x)?;
     close(&format!("{label}: inference"), &got, &network.forward_t(&x, false)?, 1e-4);
+    let few = x.narrow(0, 0, 3)?;
+    let got = network.inference(Kernels::Own).forward(&few)?;
+    close(&format!("{label}: inference of few"), &got, &network.forward_t(&few, false)?, 1e-4);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Context;
 use super::memory::Memory;
 use super::plan::{Channel, Conv, Finish, Pool};
-use super::state::{Block, Chain};
+use super::state::{Block, Chain, Slab};
 use crate::kernels::lanes::conv::{Convolve, Output, row_blocks};
 use crate::kernels::lanes::depthwise::DepthwiseGradient;
 use crate::kernels::lanes::norm::{GradientSums, InputGradient, Mask};
@@ -21,15 +21,15 @@ impl Finish {
 }
 
 impl Context<'_> {
-    fn gradients<'b>(&self, block: &'b Block, channels: &[Channel]) -> Vec<&'b [Line]> {
-        block.planes(self.program, self.slots, channels, Memory::Gradient)
+    fn gradients<'b>(&self, slab: &'b Slab<Line>, channels: &[Channel]) -> Vec<&'b [Line]> {
+        slab.planes(self.program, self.slots, channels, Memory::Gradient)
     }
 
     /// For each channel how its ReLU is undone.
-    fn masks<'b>(&self, index: usize, finish: &Finish, block: &'b Block, x: &[&'b [Line]]) -> Vec<Mask<'b>> {
+    fn masks<'b>(&self, index: usize, finish: &Finish, slab: &'b Slab<Line>, x: &[&'b [Line]]) -> Vec<Mask<'b>> {
         let norm = &self.norms[index];
         // Looked at only where it is kept.
-        let y = if finish.masked_by_output() { self.values(block, &self.all(finish.y)) } else { Vec::new() };
+        let y = if finish.masked_by_output() { self.values(slab, &self.all(finish.y)) } else { Vec::new() };
         let mask = |c: usize| match finish.relu {
             false => Mask::Open,
             true if finish.masked_by_output() => Mask::Output(y[c]),
@@ -42,10 +42,10 @@ impl Context<'_> {
         let residual = finish.residual.clone().unwrap_or_default();
         let adds = &self.program.adds[index].residual;
         let sums: Vec<(f64, f64)> =
-            block.write(self.program, self.slots, &residual, Memory::Gradient, |block, planes| {
+            block.slab.write(self.program, self.slots, &residual, Memory::Gradient, |slab, planes| {
                 let all = self.all(finish.y);
-                let (x, dy) = (self.values(block, &finish.x), self.gradients(block, &all));
-                let masks = self.masks(index, finish, block, &x);
+                let (x, dy) = (self.values(slab, &finish.x), self.gradients(slab, &all));
+                let masks = self.masks(index, finish, slab, &x);
                 let mut planes = planes.into_iter();
                 let of_channel = |c: usize| {
                     let residual = planes.next().flatten().map(|plane| (plane, adds[c]));
@@ -65,10 +65,10 @@ impl Context<'_> {
 
     pub(super) fn apply_gradient(&self, index: usize, finish: &Finish, block: &mut Block) {
         let images = block.images;
-        block.write(self.program, self.slots, &finish.x, Memory::Gradient, |block, planes| {
+        block.slab.write(self.program, self.slots, &finish.x, Memory::Gradient, |slab, planes| {
             let all = self.all(finish.y);
-            let (x, dy) = (self.values(block, &finish.x), self.gradients(block, &all));
-            let masks = self.masks(index, finish, block, &x);
+            let (x, dy) = (self.values(slab, &finish.x), self.gradients(slab, &all));
+            let masks = self.masks(index, finish, slab, &x);
             let norm = &self.norms[index];
             for (c, dx) in planes.into_iter().enumerate() {
                 let Some(dx) = dx else { continue };
@@ -80,8 +80,8 @@ impl Context<'_> {
     }
 
     pub(super) fn data_gradient(&self, index: usize, conv: &Conv, block: &mut Block) {
-        block.write(self.program, self.slots, &conv.x, Memory::Gradient, |block, planes| {
-            let dy = self.gradients(block, &self.all(conv.y));
+        block.slab.write(self.program, self.slots, &conv.x, Memory::Gradient, |slab, planes| {
+            let dy = self.gradients(slab, &self.all(conv.y));
             // Channels of zeros have no gradient to keep; a convolution of all channels at once has to put it somewhere.
             let mut nowhere: Vec<Vec<Line>> =
                 planes.iter().filter(|plane| plane.is_none()).map(|_| vec![Line::ZERO; conv.backward.to]).collect();
@@ -97,12 +97,12 @@ impl Context<'_> {
         });
     }
 
-    fn planes<'b>(&self, conv: &Conv, block: &'b Block) -> Planes<'b> {
-        Planes { x: self.values(block, &conv.x), dy: self.gradients(block, &self.all(conv.y)) }
+    fn planes<'b>(&self, conv: &Conv, slab: &'b Slab<Line>) -> Planes<'b> {
+        Planes { x: self.values(slab, &conv.x), dy: self.gradients(slab, &self.all(conv.y)) }
     }
 
     pub(super) fn weight_gradient(&self, conv: &Conv, block: &Block, chain: &mut Chain) {
-        let planes = self.planes(conv, block);
+        let planes = self.planes(conv, &block.slab);
         let dw = &mut chain.gradients[conv.weight];
         let s = &conv.shape;
         if s.groups == s.in_channels && s.groups > 1 {
@@ -124,9 +124,15 @@ impl Context<'_> {
     }
 
     /// The weights' gradient from all blocks, a tile's outputs a task; `dw` and `db` are added to.
-    pub(super) fn weight_gradient_across(&self, conv: &Conv, blocks: &[Block], dw: &mut [f32], db: Option<&mut Vec<f32>>) {
+    pub(super) fn weight_gradient_across(
+        &self,
+        conv: &Conv,
+        blocks: &[Block],
+        dw: &mut [f32],
+        db: Option<&mut Vec<f32>>,
+    ) {
         let s = &conv.shape;
-        let planes: Vec<Planes<'_>> = blocks.iter().map(|block| self.planes(conv, block)).collect();
+        let planes: Vec<Planes<'_>> = blocks.iter().map(|block| self.planes(conv, &block.slab)).collect();
         if let Some(db) = db {
             planes.iter().for_each(|planes| self.bias_gradient(planes, db));
         }
@@ -144,11 +150,11 @@ impl Context<'_> {
     }
 
     pub(super) fn pool_gradient(&self, index: usize, layer: &Pool, block: &mut Block) {
-        block.write(self.program, self.slots, &layer.x, Memory::Gradient, |block, planes| {
+        block.slab.write(self.program, self.slots, &layer.x, Memory::Gradient, |slab, planes| {
             let all = self.all(layer.y);
-            let dy = self.gradients(block, &all);
+            let dy = self.gradients(slab, &all);
             let (x, y) = match layer.max {
-                true => (self.values(block, &layer.x), self.values(block, &all)),
+                true => (self.values(slab, &layer.x), self.values(slab, &all)),
                 false => (Vec::new(), Vec::new()),
             };
             for (c, dx) in planes.into_iter().enumerate() {

@@ -1,9 +1,9 @@
 //! Steps of the forward pass.
 
 use super::memory::Memory;
-use super::plan::{Channel, Conv, Finish, Layer, Pool, Step};
-use super::state::{Block, Chain};
-use super::{Context, plan_value};
+use super::plan::{Channel, Conv, Destination, Finish, Layer, Pool, Step};
+use super::state::{Block, Chain, Slab};
+use super::{Context, PackedConv, plan_value};
 use crate::kernels::lanes::conv::{Convolve, Output};
 use crate::kernels::lanes::norm::{Apply, Measure};
 use crate::kernels::lanes::{Line, pool};
@@ -33,39 +33,47 @@ impl Context<'_> {
     }
 
     /// The values of these channels.
-    pub(super) fn values<'b>(&self, block: &'b Block, channels: &[Channel]) -> Vec<&'b [Line]> {
-        block.planes(self.program, self.slots, channels, plan_value)
+    pub(super) fn values<'b>(&self, slab: &'b Slab<Line>, channels: &[Channel]) -> Vec<&'b [Line]> {
+        slab.planes(self.program, self.slots, channels, plan_value)
     }
 
     /// All planes of a buffer.
     pub(super) fn all(&self, buffer: usize) -> Vec<Channel> {
-        (0..self.program.buffers[buffer].planes).map(|plane| Channel::Plane { buffer, plane }).collect()
+        self.program.all(buffer)
     }
 
     fn conv(&self, index: usize, conv: &Conv, block: &mut Block) {
-        block.write(self.program, self.slots, &self.all(conv.y), Memory::Value, |block, planes| {
-            let from = self.values(block, &conv.x);
-            let mut to: Vec<Output> = planes.into_iter().flatten().map(|plane| Output::plain(plane, false)).collect();
-            if let Some(bias) = conv.bias {
-                to.iter_mut().zip(&self.parameters[bias]).for_each(|(to, &bias)| to.bias = bias);
-            }
-            let weights = &self.weights[index].forward;
-            self.path.run(Convolve { geometry: &conv.forward, weights, from: &from, to: &mut to });
+        let PackedConv { forward, biases, .. } = &self.weights[index];
+        let Destination { channels, residual, relu } = self.program.destination(conv);
+        block.slab.write(self.program, self.slots, &channels, Memory::Value, |slab, planes| {
+            let from = self.values(slab, &conv.x);
+            let added = self.values(slab, &residual);
+            let there = |o: usize| residual.get(o).is_some_and(|channel| *channel != Channel::Zero);
+            let mut to: Vec<Output<'_>> = (planes.into_iter().flatten().zip(biases).enumerate())
+                .map(|(o, (plane, &bias))| Output {
+                    plane,
+                    add: false,
+                    bias,
+                    residual: there(o).then(|| added[o]),
+                    relu,
+                })
+                .collect();
+            self.path.run(Convolve { geometry: &conv.forward, weights: forward, from: &from, to: &mut to });
         });
     }
 
     fn measure(&self, index: usize, finish: &Finish, block: &mut Block) {
         let images = block.images;
         let measure = |plane: &[Line]| self.path.run(Measure { plane, images });
-        block.moments[index] = self.values(block, &finish.x).into_iter().map(measure).collect();
+        block.moments[index] = self.values(&block.slab, &finish.x).into_iter().map(measure).collect();
     }
 
     fn apply(&self, index: usize, finish: &Finish, block: &mut Block) {
-        block.write(self.program, self.slots, &self.all(finish.y), Memory::Value, |block, planes| {
-            let x = self.values(block, &finish.x);
-            let residual = finish.residual.as_deref().map(|channels| self.values(block, channels));
+        block.slab.write(self.program, self.slots, &self.all(finish.y), Memory::Value, |slab, planes| {
+            let x = self.values(slab, &finish.x);
+            let residual = finish.residual.as_deref().map(|channels| self.values(slab, channels));
             let norm = &self.norms[index];
-            for (c, y) in planes.into_iter().flatten().enumerate() {
+            for (c, y) in planes.into_iter().flatten().enumerate().filter(|(c, _)| !finish.done[*c]) {
                 let residual = match (&finish.residual, &residual) {
                     (Some(channels), Some(planes)) if channels[c] != Channel::Zero => Some(planes[c]),
                     _ => None,
@@ -77,8 +85,8 @@ impl Context<'_> {
     }
 
     fn pool(&self, layer: &Pool, block: &mut Block) {
-        block.write(self.program, self.slots, &self.all(layer.y), Memory::Value, |block, planes| {
-            for (x, y) in self.values(block, &layer.x).into_iter().zip(planes.into_iter().flatten()) {
+        block.slab.write(self.program, self.slots, &self.all(layer.y), Memory::Value, |slab, planes| {
+            for (x, y) in self.values(slab, &layer.x).into_iter().zip(planes.into_iter().flatten()) {
                 match layer.max {
                     true => pool::max(&layer.windows, x, y),
                     false => pool::average(&layer.windows, x, y),

@@ -97,22 +97,16 @@ fn touched(program: &Program, step: Step) -> Vec<Memory> {
     };
     let values = |channels: &[Channel]| buffers(channels).into_iter().map(Memory::Value).collect::<Vec<_>>();
     let gradients = |channels: &[Channel]| buffers(channels).into_iter().map(Memory::Gradient).collect::<Vec<_>>();
-    let (Step::Conv(index)
-    | Step::Measure(index)
-    | Step::Apply(index)
-    | Step::Pool(index)
-    | Step::Sums(index)
-    | Step::ApplyGradient(index)
-    | Step::DataGradient(index)
-    | Step::WeightGradient(index)
-    | Step::PoolGradient(index)) = step;
-    match (&program.layers[index], step) {
-        (Layer::Conv(conv), Step::Conv(_)) => [values(&conv.x), vec![Memory::Value(conv.y)]].concat(),
+    match (step.layer(program), step) {
+        (Layer::Conv(conv), Step::Conv(_)) => {
+            let to = program.destination(conv);
+            [values(&conv.x), values(&to.residual), values(&to.channels)].concat()
+        }
         (Layer::Conv(conv), Step::DataGradient(_)) => [gradients(&conv.x), vec![Memory::Gradient(conv.y)]].concat(),
         (Layer::Conv(conv), _) => [values(&conv.x), vec![Memory::Gradient(conv.y)]].concat(),
         (Layer::Finish(finish), Step::Measure(_)) => values(&finish.x),
         (Layer::Finish(finish), Step::Apply(_)) => [
-            values(&finish.x),
+            values(&finish.left()),
             finish.residual.as_deref().map(values).unwrap_or_default(),
             vec![Memory::Value(finish.y)],
         ]

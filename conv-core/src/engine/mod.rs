@@ -7,8 +7,10 @@
 
 mod backward;
 mod forward;
+mod fuse;
 mod memory;
 mod plan;
+mod single;
 mod state;
 
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
@@ -23,6 +25,7 @@ use crate::meter;
 use memory::Slots;
 pub(crate) use plan::Mode;
 use plan::{Channel, Layer, Phase, Program, Sync};
+pub(crate) use single::SingleEngine;
 use state::{Block, Chain, NormState};
 
 /// A network for images of one size, with the memory to run it.
@@ -50,6 +53,8 @@ pub(crate) struct Engine {
 struct PackedConv {
     forward: Weights,
     backward: Weights,
+    /// Added to each output.
+    biases: Vec<f32>,
 }
 
 impl Engine {
@@ -69,13 +74,14 @@ impl Engine {
                     Mode::Train if conv.data_gradient => Weights::new(path, s.groups, inputs, outputs, taps),
                     _ => Weights::default(),
                 };
-                PackedConv { forward: Weights::new(path, s.groups, outputs, inputs, taps), backward }
+                let biases = vec![0.0; s.out_channels];
+                PackedConv { forward: Weights::new(path, s.groups, outputs, inputs, taps), backward, biases }
             }
             _ => PackedConv::default(),
         };
         let weights = program.layers.iter().map(packed).collect();
         let norms = program.layers.iter().map(NormState::new).collect();
-        let parameters = program.parameters.iter().map(|tensor| vec![0.0; tensor.elem_count()]).collect();
+        let parameters = parameters(&program)?;
         let slots = Slots::new(&program);
         let (chains, gradients, blocks) = (Vec::new(), Vec::new(), Vec::new());
         let mut engine =
@@ -93,16 +99,19 @@ impl Engine {
             copy(tensor, values)?;
         }
         let (parameters, mode) = (&self.parameters, self.mode);
-        self.weights.par_iter_mut().zip(&self.program.layers).for_each(|(packed, layer)| {
-            if let Layer::Conv(conv) = layer {
-                pack(conv, &parameters[conv.weight], packed, mode);
-            }
-        });
         for (norm, layer) in self.norms.iter_mut().zip(&self.program.layers) {
             if let Layer::Finish(finish) = layer {
                 norm.load(finish, parameters, mode)?;
             }
         }
+        let norms = &self.norms;
+        self.weights.par_iter_mut().zip(&self.program.layers).for_each(|(packed, layer)| {
+            if let Layer::Conv(conv) = layer {
+                let (scale, biases) = scale_and_bias(conv, norms, parameters);
+                packed.biases = biases;
+                pack(conv, &parameters[conv.weight], &scale, packed, mode);
+            }
+        });
         Ok(())
     }
 
@@ -118,19 +127,16 @@ impl Engine {
             bail!("engine: images {:?} do not have the {values} values it was made for", x.dims());
         }
         self.prepare(images);
-        let x = x.contiguous()?;
-        let (storage, layout) = x.storage_and_layout();
-        let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-            bail!("engine: images must be f32 on the CPU");
-        };
-        let slot = self.slots.of[0];
-        self.blocks.par_iter_mut().zip(all[start..end].par_chunks(LANES * values)).for_each(|(block, rows)| {
-            if let Some(slot) = slot {
-                for (plane, lines) in block.slots[slot].chunks_exact_mut(input.stride).take(input.planes).enumerate() {
+        let Self { blocks, slots, .. } = self;
+        with_values(x, |all| {
+            blocks.par_iter_mut().zip(all.par_chunks(LANES * values)).for_each(|(block, rows)| {
+                let Some(slot) = slots.of[0] else { return };
+                let planes = block.slab.slots[slot].chunks_exact_mut(input.stride);
+                for (plane, lines) in planes.take(input.planes).enumerate() {
                     to_lines(&rows[plane * input.pixels..], values, &mut lines[..input.pixels]);
                 }
-            }
-        });
+            });
+        })?;
         meter::record(self.program.macs * images as u64, self.program.activations * images as u64);
         for phase in 0..self.program.forward.len() {
             self.run(phase, true)?;
@@ -139,7 +145,7 @@ impl Engine {
         let mut logits = vec![0f32; images * classes];
         let mut lines = vec![Line::ZERO; classes];
         for (block, rows) in self.blocks.iter().zip(logits.chunks_mut(LANES * classes)) {
-            let planes = block.planes(&self.program, &self.slots, &self.program.output, plan_value);
+            let planes = block.slab.planes(&self.program, &self.slots, &self.program.output, plan_value);
             lines.iter_mut().zip(planes).for_each(|(line, plane)| *line = plane[0]);
             to_rows(&lines, classes, rows);
         }
@@ -170,7 +176,7 @@ impl Engine {
                 line.0.iter_mut().zip(rows).for_each(|(value, row)| *value = row[class]);
                 let slot = self.slots.of[memory::Memory::Gradient(buffer).index(self.program.buffers.len())];
                 if let Some(slot) = slot {
-                    block.slots[slot][plane * self.program.buffers[buffer].stride] = line;
+                    block.slab.slots[slot][plane * self.program.buffers[buffer].stride] = line;
                 }
             }
         }
@@ -273,12 +279,33 @@ fn plan_value(buffer: usize) -> memory::Memory {
     memory::Memory::Value(buffer)
 }
 
-fn pack(conv: &plan::Conv, w: &[f32], packed: &mut PackedConv, mode: Mode) {
+/// What each output is multiplied with and what is added: the convolution's bias, and the norm of a fused finish.
+fn scale_and_bias(conv: &plan::Conv, norms: &[NormState], parameters: &[Vec<f32>]) -> (Vec<f32>, Vec<f32>) {
+    let outputs = conv.shape.out_channels;
+    let mut bias = conv.bias.map_or_else(|| vec![0.0; outputs], |bias| parameters[bias].clone());
+    let mut scale = vec![1.0; outputs];
+    if let Some((finish, channels)) = &conv.fused {
+        let norm = &norms[*finish];
+        for ((scale, bias), &c) in scale.iter_mut().zip(&mut bias).zip(channels) {
+            *scale = norm.scale[c];
+            *bias = norm.shift[c] + norm.scale[c] * *bias;
+        }
+    }
+    (scale, bias)
+}
+
+fn pack(conv: &plan::Conv, w: &[f32], scale: &[f32], packed: &mut PackedConv, mode: Mode) {
     let s = &conv.shape;
     let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
-    packed.forward.pack(|group, row, channel| &w[((group * outputs + row) * inputs + channel) * taps..]);
+    let of_output = |group: usize, row: usize| group * outputs + row;
+    packed.forward.pack(
+        |group, row, channel| &w[(of_output(group, row) * inputs + channel) * taps..],
+        |group, row| scale[of_output(group, row)],
+    );
     if mode == Mode::Train && conv.data_gradient {
-        packed.backward.pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..]);
+        packed
+            .backward
+            .pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..], |_, _| 1.0);
     }
 }
 
@@ -286,13 +313,21 @@ fn add(total: &mut [f32], values: &[f32]) {
     total.iter_mut().zip(values).for_each(|(total, value)| *total += value);
 }
 
-/// The values of a tensor, in order.
-fn copy(tensor: &Tensor, to: &mut [f32]) -> Result<()> {
+/// Calls `work` with the values of a tensor, in order.
+fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(from)), Some((start, end))) => to.copy_from_slice(&from[start..end]),
-        _ => bail!("engine: parameters must be f32 on the CPU"),
+        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(work(&values[start..end])),
+        _ => bail!("engine: images and parameters must be f32 on the CPU"),
     }
-    Ok(())
+}
+
+fn copy(tensor: &Tensor, to: &mut [f32]) -> Result<()> {
+    with_values(tensor, |values| to.copy_from_slice(values))
+}
+
+/// The values of all parameters.
+fn parameters(program: &Program) -> Result<Vec<Vec<f32>>> {
+    program.parameters.iter().map(|tensor| with_values(tensor, <[f32]>::to_vec)).collect()
 }

@@ -8,6 +8,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::fuse;
 use crate::graph::{Graph, Op, Value};
 use crate::kernels::conv::Shape;
 use crate::kernels::lanes::geometry::Geometry;
@@ -52,6 +53,8 @@ pub(super) struct Conv {
     pub(super) bias: Option<usize>,
     pub(super) x: Vec<Channel>,
     pub(super) y: usize,
+    /// The finish that is done while the outputs are still in registers, and the channel of it that each output is.
+    pub(super) fused: Option<(usize, Vec<usize>)>,
     pub(super) forward: Geometry,
     pub(super) backward: Geometry,
     /// Whether anything before it wants a gradient.
@@ -70,6 +73,15 @@ pub(super) struct Finish {
     pub(super) x: Vec<Channel>,
     pub(super) residual: Option<Vec<Channel>>,
     pub(super) y: usize,
+    /// By channel: whether a convolution does it on its way ([`Conv::fused`]).
+    pub(super) done: Vec<bool>,
+}
+
+impl Finish {
+    /// The channels of `x` that no convolution has done on its way.
+    pub(super) fn left(&self) -> Vec<Channel> {
+        self.x.iter().zip(&self.done).filter(|(_, done)| !**done).map(|(channel, _)| *channel).collect()
+    }
 }
 
 pub(super) struct Norm {
@@ -99,6 +111,22 @@ pub(super) enum Step {
     DataGradient(usize),
     WeightGradient(usize),
     PoolGradient(usize),
+}
+
+impl Step {
+    /// The layer it belongs to.
+    pub(super) fn layer(self, program: &Program) -> &Layer {
+        let (Step::Conv(index)
+        | Step::Measure(index)
+        | Step::Apply(index)
+        | Step::Pool(index)
+        | Step::Sums(index)
+        | Step::ApplyGradient(index)
+        | Step::DataGradient(index)
+        | Step::WeightGradient(index)
+        | Step::PoolGradient(index)) = self;
+        &program.layers[index]
+    }
 }
 
 /// What ends a phase.
@@ -148,6 +176,14 @@ pub(super) struct Adds {
     pub(super) residual: Vec<bool>,
 }
 
+/// Where a convolution's outputs go.
+pub(super) struct Destination {
+    pub(super) channels: Vec<Channel>,
+    /// What is added, by output; empty where nothing is.
+    pub(super) residual: Vec<Channel>,
+    pub(super) relu: bool,
+}
+
 /// Whether a network is to be trained or only used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -156,6 +192,23 @@ pub(crate) enum Mode {
 }
 
 impl Program {
+    /// All planes of a buffer.
+    pub(super) fn all(&self, buffer: usize) -> Vec<Channel> {
+        (0..self.buffers[buffer].planes).map(|plane| Channel::Plane { buffer, plane }).collect()
+    }
+
+    pub(super) fn destination(&self, conv: &Conv) -> Destination {
+        let fused = conv.fused.as_ref().map(|(finish, channels)| (&self.layers[*finish], channels));
+        match fused {
+            Some((Layer::Finish(finish), channels)) => Destination {
+                channels: channels.iter().map(|&plane| Channel::Plane { buffer: finish.y, plane }).collect(),
+                residual: channels.iter().filter_map(|&c| Some(finish.residual.as_ref()?[c])).collect(),
+                relu: finish.relu,
+            },
+            _ => Destination { channels: self.all(conv.y), residual: Vec::new(), relu: false },
+        }
+    }
+
     /// The program of `output` for images of `[channels, h, w]`; none where the graph has what these steps do not know.
     ///
     /// # Errors
@@ -244,7 +297,15 @@ impl Lowering {
                     bias: self.parameter(&layer.bias),
                 });
                 let y = self.buffer(channels, size);
-                self.layers.push(Layer::Finish(Finish { norm, bias: None, relu: *relu, x, residual, y }));
+                self.layers.push(Layer::Finish(Finish {
+                    norm,
+                    bias: None,
+                    relu: *relu,
+                    done: vec![false; channels],
+                    x,
+                    residual,
+                    y,
+                }));
                 self.fill(y, size);
             }
             Op::Slice { x, channels } => {
@@ -292,7 +353,15 @@ impl Lowering {
                 let (x, size) = value(x).clone();
                 let bias = Some(self.parameter(bias));
                 let y = self.buffer(channels, size);
-                self.layers.push(Layer::Finish(Finish { norm: None, bias, relu: false, x, residual: None, y }));
+                self.layers.push(Layer::Finish(Finish {
+                    norm: None,
+                    bias,
+                    relu: false,
+                    done: vec![false; channels],
+                    x,
+                    residual: None,
+                    y,
+                }));
                 self.fill(y, size);
             }
             Op::Custom { .. } => return Ok(false),
@@ -310,7 +379,18 @@ impl Lowering {
         let data_gradient = x.iter().any(|channel| matches!(channel, Channel::Plane { buffer, .. } if *buffer > 0));
         let pixels = shape.output.0 * shape.output.1;
         let across = shape.groups == 1 && (shape.w_len() > 1 << 18 || pixels < 64);
-        self.layers.push(Layer::Conv(Conv { shape, weight, bias, x, y, forward, backward, data_gradient, across }));
+        self.layers.push(Layer::Conv(Conv {
+            shape,
+            weight,
+            bias,
+            x,
+            y,
+            fused: None,
+            forward,
+            backward,
+            data_gradient,
+            across,
+        }));
         self.fill(y, shape.output);
     }
 
@@ -336,6 +416,9 @@ impl Lowering {
         if size != (1, 1) || !whole(&output) || !tables.into_iter().all(|table| whole(table)) {
             return None;
         }
+        if mode == Mode::Infer {
+            fuse::fuse(&mut self.layers, self.buffers.len(), &output);
+        }
         let forward = forward_phases(&self.layers, mode);
         let (backward, adds) = match mode {
             Mode::Train => backward_phases(&self.layers, &self.buffers, &output)?,
@@ -358,7 +441,9 @@ fn forward_phases(layers: &[Layer], mode: Mode) -> Vec<Phase> {
                     steps.push(Step::Measure(index));
                     phases.push(Phase { steps: std::mem::take(&mut steps), sync: Sync::Moments(index) });
                 }
-                steps.push(Step::Apply(index));
+                if finish.done.contains(&false) {
+                    steps.push(Step::Apply(index));
+                }
             }
         }
     }

@@ -8,35 +8,19 @@ use super::plan::{Buffer, Channel, Finish, Layer, Mode, Program};
 use crate::kernels::lanes::Line;
 use crate::kernels::lanes::norm::Moments;
 
-/// The memory of 16 images.
-pub(super) struct Block {
+/// The slots of one block of images or of one image: `T` is a line of 16 values, or a value.
+pub(super) struct Slab<T> {
     /// By slot. A step takes what it writes out, and puts it back.
-    pub(super) slots: Vec<Vec<Line>>,
-    /// By layer, by channel: for finishes with a norm.
-    pub(super) moments: Vec<Vec<Moments>>,
-    /// By layer, by channel: sums of the gradient, and of the gradient times the distance from the mean.
-    pub(super) sums: Vec<Vec<(f64, f64)>>,
-    /// Images that are there; the other lanes hold zeros at first and are never counted.
-    pub(super) images: usize,
-    /// Zeros, as long as the longest plane.
-    zeros: Vec<Line>,
+    pub(super) slots: Vec<Vec<T>>,
+    /// As long as the longest plane.
+    zeros: Vec<T>,
 }
 
-impl Block {
+impl<T: Clone + Default> Slab<T> {
     pub(super) fn new(slots: &Slots, program: &Program) -> Self {
-        let by_channel = |layer: &Layer| match layer {
-            Layer::Finish(finish) if finish.norm.is_some() => finish.x.len(),
-            _ => 0,
-        };
-        let channels: Vec<usize> = program.layers.iter().map(by_channel).collect();
         let longest = program.buffers.iter().map(|buffer| buffer.pixels).max().unwrap_or(0);
-        Self {
-            slots: slots.lens.iter().map(|&len| vec![Line::ZERO; len]).collect(),
-            moments: channels.iter().map(|&count| vec![Moments::default(); count]).collect(),
-            sums: channels.iter().map(|&count| vec![(0.0, 0.0); count]).collect(),
-            images: 0,
-            zeros: vec![Line::ZERO; longest],
-        }
+        let slots = slots.lens.iter().map(|&len| vec![T::default(); len]).collect();
+        Self { slots, zeros: vec![T::default(); longest] }
     }
 
     /// The planes of these channels, of values or of gradients as `memory` says.
@@ -46,7 +30,7 @@ impl Block {
         slots: &Slots,
         channels: &[Channel],
         memory: impl Fn(usize) -> Memory,
-    ) -> Vec<&'a [Line]> {
+    ) -> Vec<&'a [T]> {
         let pixels = channels.iter().find_map(|channel| match channel {
             Channel::Plane { buffer, .. } => Some(program.buffers[*buffer].pixels),
             Channel::Zero => None,
@@ -63,16 +47,16 @@ impl Block {
     }
 
     /// Calls `work` with the planes of these channels to be written (none for zeros) and with everything else to be read.
-    pub(super) fn write<T>(
+    pub(super) fn write<R>(
         &mut self,
         program: &Program,
         slots: &Slots,
         channels: &[Channel],
         memory: impl Fn(usize) -> Memory,
-        work: impl FnOnce(&Self, Vec<Option<&mut [Line]>>) -> T,
-    ) -> T {
+        work: impl FnOnce(&Self, Vec<Option<&mut [T]>>) -> R,
+    ) -> R {
         // Each buffer's slot is taken out once; then planes are dealt out of it.
-        let mut taken: Vec<(usize, usize, Vec<Line>)> = Vec::new();
+        let mut taken: Vec<(usize, usize, Vec<T>)> = Vec::new();
         for channel in channels {
             if let Channel::Plane { buffer, .. } = *channel {
                 if let Some(slot) = slots.of[memory(buffer).index(program.buffers.len())] {
@@ -83,7 +67,7 @@ impl Block {
             }
         }
         let result = {
-            let mut dealt: Vec<(usize, Vec<Option<&mut [Line]>>)> = (taken.iter_mut())
+            let mut dealt: Vec<(usize, Vec<Option<&mut [T]>>)> = (taken.iter_mut())
                 .map(|(buffer, _, lines)| {
                     let Buffer { pixels, stride, .. } = program.buffers[*buffer];
                     (*buffer, lines.chunks_exact_mut(stride.max(1)).map(|plane| Some(&mut plane[..pixels])).collect())
@@ -102,6 +86,33 @@ impl Block {
             self.slots[slot] = lines;
         }
         result
+    }
+}
+
+/// The memory of 16 images.
+pub(super) struct Block {
+    pub(super) slab: Slab<Line>,
+    /// By layer, by channel: for finishes with a norm.
+    pub(super) moments: Vec<Vec<Moments>>,
+    /// By layer, by channel: sums of the gradient, and of the gradient times the distance from the mean.
+    pub(super) sums: Vec<Vec<(f64, f64)>>,
+    /// Images that are there; the other lanes hold zeros at first and are never counted.
+    pub(super) images: usize,
+}
+
+impl Block {
+    pub(super) fn new(slots: &Slots, program: &Program) -> Self {
+        let by_channel = |layer: &Layer| match layer {
+            Layer::Finish(finish) if finish.norm.is_some() => finish.x.len(),
+            _ => 0,
+        };
+        let channels: Vec<usize> = program.layers.iter().map(by_channel).collect();
+        Self {
+            slab: Slab::new(slots, program),
+            moments: channels.iter().map(|&count| vec![Moments::default(); count]).collect(),
+            sums: channels.iter().map(|&count| vec![(0.0, 0.0); count]).collect(),
+            images: 0,
+        }
     }
 }
 

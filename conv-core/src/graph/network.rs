@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Result, Tensor, TensorId, Var};
 
 use super::{Graph, Value};
-use crate::engine::{Engine, Mode};
+use crate::engine::{Engine, Mode, SingleEngine};
 use crate::ops;
 
 /// A network with parameters: `[n, c, h, w]` to `[n, classes]` logits.
@@ -49,7 +49,7 @@ impl Network {
 
     /// For inference with the parameters as they are now.
     pub fn inference(&self, kernels: Kernels) -> Inference<'_> {
-        Inference { session: Session::new(self, kernels, Mode::Infer) }
+        Inference { session: Session::new(self, kernels, Mode::Infer), single: None }
     }
 }
 
@@ -67,11 +67,14 @@ impl<'a> Session<'a> {
         Self { network, kernels, mode, engine: None }
     }
 
+    fn suits(&self, x: &Tensor) -> bool {
+        self.kernels == Kernels::Own && x.device().is_cpu() && x.dtype() == DType::F32
+    }
+
     /// The engine for these images, if one can run them.
     fn engine(&mut self, x: &Tensor) -> Result<Option<&mut Engine>> {
         let (n, c, h, w) = x.dims4()?;
-        let suited = self.kernels == Kernels::Own && x.device().is_cpu() && x.dtype() == DType::F32;
-        if !suited || n < SMALLEST_BATCH {
+        if !self.suits(x) || n < SMALLEST_BATCH {
             return Ok(None);
         }
         if self.engine.as_ref().is_none_or(|(size, _)| *size != (c, h, w)) {
@@ -146,6 +149,8 @@ impl Extend<(Tensor, Tensor)> for Gradients {
 /// A network that is only used; see [`Network::inference`].
 pub struct Inference<'a> {
     session: Session<'a>,
+    /// For batches that do not fill the other engine's vectors.
+    single: Option<((usize, usize, usize), Option<SingleEngine>)>,
 }
 
 impl Inference<'_> {
@@ -154,10 +159,19 @@ impl Inference<'_> {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
-        let network = self.session.network;
-        match self.session.engine(x)? {
-            Some(engine) => engine.forward(x),
-            None => network.forward_t(x, false),
+        let Network { graph, output } = self.session.network;
+        if let Some(engine) = self.session.engine(x)? {
+            return engine.forward(x);
         }
+        let (n, c, h, w) = x.dims4()?;
+        if self.session.suits(x) && n < SMALLEST_BATCH {
+            if self.single.as_ref().is_none_or(|(size, _)| *size != (c, h, w)) {
+                self.single = Some(((c, h, w), SingleEngine::new(graph, *output, (c, h, w))?));
+            }
+            if let Some((_, Some(engine))) = &mut self.single {
+                return engine.forward(x);
+            }
+        }
+        self.session.network.forward_t(x, false)
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod pool;
 pub(crate) mod reference;
 mod scratch;
 pub(crate) mod simd;
+pub(crate) mod single;
 mod tile;
 
 pub use simd::Path;

@@ -53,7 +53,7 @@ impl Windows {
 
     /// Calls `visit(output index, rows, columns)` for every window.
     #[inline]
-    fn each(&self, mut visit: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>)) {
+    pub(crate) fn each(&self, mut visit: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>)) {
         for y in 0..self.output.0 {
             let rows = self.span(y, self.input.0);
             for x in 0..self.output.1 {

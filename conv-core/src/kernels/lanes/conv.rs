@@ -35,8 +35,12 @@ impl Weights {
         Self { values, blocks: row_blocks(path, rows), groups, rows, channels, taps }
     }
 
-    /// Fills it: `at(group, row, channel)` gives the `taps` weights.
-    pub(crate) fn pack<'a>(&mut self, at: impl Fn(usize, usize, usize) -> &'a [f32]) {
+    /// Fills it: `at(group, row, channel)` gives the `taps` weights, all of a row's times `scale(group, row)`.
+    pub(crate) fn pack<'a>(
+        &mut self,
+        at: impl Fn(usize, usize, usize) -> &'a [f32],
+        scale: impl Fn(usize, usize) -> f32,
+    ) {
         let (channels, taps) = (self.channels, self.taps);
         let mut rest = self.values.as_mut_slice();
         for group in 0..self.groups {
@@ -44,10 +48,11 @@ impl Weights {
                 let (block, tail) = rest.split_at_mut(rows * channels * taps);
                 rest = tail;
                 for row in 0..rows {
+                    let scale = scale(group, first + row);
                     for channel in 0..channels {
                         let from = at(group, first + row, channel);
                         let to = block[channel * taps * rows + row..].iter_mut().step_by(rows);
-                        to.zip(&from[..taps]).for_each(|(to, from)| *to = *from);
+                        to.zip(&from[..taps]).for_each(|(to, from)| *to = scale * *from);
                     }
                 }
             }

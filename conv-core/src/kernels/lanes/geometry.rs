@@ -1,5 +1,7 @@
 //! Which pixels a convolution combines, worked out once per shape.
 
+use std::ops::Range;
+
 use super::super::conv::Shape;
 
 /// A kernel tap as its pixels see it.
@@ -27,6 +29,8 @@ pub(crate) struct Geometry {
     /// Pixels of a source and of a destination plane.
     pub(crate) from: usize,
     pub(crate) to: usize,
+    /// Destinations in a row.
+    width: usize,
     /// Taps of the kernel.
     pub(crate) taps: usize,
 }
@@ -115,7 +119,7 @@ impl Geometry {
         }
         // The widest first: most work, and the register tiles of its pixels are full ones.
         classes.sort_by_key(|class| std::cmp::Reverse(class.taps.len() * class.pixels.len()));
-        let geometry = Self { classes, from: from.0 * from.1, to: to.0 * to.1, taps: kernel * kernel };
+        let geometry = Self { classes, from: from.0 * from.1, to: to.0 * to.1, width: to.1, taps: kernel * kernel };
         geometry.check();
         geometry
     }
@@ -135,8 +139,22 @@ impl Geometry {
         assert!(seen.into_iter().all(|seen| seen), "a pixel in no class");
     }
 
-    /// Multiplications of one output channel with one input channel, per image: taps in the padding do not count.
-    pub(crate) fn products(&self) -> usize {
-        self.classes.iter().map(|class| class.taps.len() * class.pixels.len()).sum()
+    /// `count` bands of destination rows (fewer where there are fewer rows), each a geometry whose destinations count from
+    /// the first row of the band.
+    pub(crate) fn bands(&self, count: usize) -> Vec<(Self, Range<usize>)> {
+        let rows = self.to / self.width;
+        let count = count.clamp(1, rows.max(1));
+        let bands = (0..count).map(|band| rows * band / count..rows * (band + 1) / count);
+        let cut = |rows: Range<usize>| {
+            let (from, to) = ((rows.start * self.width) as u32, (rows.end * self.width) as u32);
+            let classes = self.classes.iter().map(|class| {
+                let inside = class.pixels.iter().filter(|&&(_, at)| (from..to).contains(&at));
+                Class { taps: class.taps.clone(), pixels: inside.map(|&(source, at)| (source, at - from)).collect() }
+            });
+            let band = Self { classes: classes.collect(), to: (to - from) as usize, ..*self };
+            band.check();
+            (band, rows)
+        };
+        bands.map(cut).collect()
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod weight;
 pub(crate) const LANES: usize = 16;
 
 /// The values of one pixel of one channel in the images of a block.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [f32; LANES]);
 
@@ -97,7 +97,7 @@ mod tests {
         let (forward, backward) = (Geometry::forward(s), Geometry::backward(s));
         for path in Path::ALL.into_iter().filter(|path| path.supported()) {
             let mut weights = Weights::new(path, s.groups, outputs, inputs, taps);
-            weights.pack(|group, row, channel| &w[((group * outputs + row) * inputs + channel) * taps..]);
+            weights.pack(|group, row, channel| &w[((group * outputs + row) * inputs + channel) * taps..], |_, _| 1.0);
             let mut y = vec![Line::splat(0.5); s.out_channels * y_pixels];
             let mut to: Vec<Output> =
                 y.chunks_exact_mut(y_pixels).enumerate().map(|(o, plane)| Output::plain(plane, o % 2 == 1)).collect();
@@ -111,7 +111,7 @@ mod tests {
             assert_close("y", path, s, &rows(&y, s.batch), &want);
 
             let mut weights = Weights::new(path, s.groups, inputs, outputs, taps);
-            weights.pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..]);
+            weights.pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..], |_, _| 1.0);
             let mut dx = vec![Line::splat(f32::NAN); s.in_channels * x_pixels];
             let mut to: Vec<Output> = dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, false)).collect();
             path.run(Convolve { geometry: &backward, weights: &weights, from: &dy_planes, to: &mut to });

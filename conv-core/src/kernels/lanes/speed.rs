@@ -102,9 +102,9 @@ fn speed() {
         let dy_planes: Vec<&[Line]> = dy.chunks_exact(ys).map(|p| &p[..yp]).collect();
         let (forward, backward) = (Geometry::forward(&s), Geometry::backward(&s));
         let mut weights = Weights::new(path, groups, outputs, inputs, taps);
-        weights.pack(|g, r, ch| &w[((g * outputs + r) * inputs + ch) * taps..]);
+        weights.pack(|g, r, ch| &w[((g * outputs + r) * inputs + ch) * taps..], |_, _| 1.0);
         let mut back = Weights::new(path, groups, inputs, outputs, taps);
-        back.pack(|g, r, ch| &w[((g * outputs + ch) * inputs + r) * taps..]);
+        back.pack(|g, r, ch| &w[((g * outputs + ch) * inputs + r) * taps..], |_, _| 1.0);
         let flop = 2.0 * 16.0 * (s.y_len() / 16 * s.w_len() / o) as f64;
         let f = time(|| {
             let mut to: Vec<Output<'_>> = y.chunks_exact_mut(ys).map(|p| Output::plain(&mut p[..yp], false)).collect();
@@ -133,7 +133,13 @@ fn speed() {
             if inputs == 1 {
                 path.run(DepthwiseGradient { geometry: &forward, x: &x_planes, dy: &dy_planes, dw: &mut dw });
             } else {
-                path.run(WeightGradient { shape: &s, path, blocks: &[Planes { x: x_planes.clone(), dy: dy_planes.clone() }], outputs: 0..o, dw: &mut dw });
+                path.run(WeightGradient {
+                    shape: &s,
+                    path,
+                    blocks: &[Planes { x: x_planes.clone(), dy: dy_planes.clone() }],
+                    outputs: 0..o,
+                    dw: &mut dw,
+                });
             }
         });
         println!(

@@ -3,8 +3,8 @@
 use super::super::conv::Shape;
 use std::ops::Range;
 
-use super::{LANES, Line};
 use super::conv::row_blocks;
+use super::{LANES, Line};
 use crate::kernels::simd::{Path, Simd, Task};
 
 /// `dw[o][c][tap] += sum over images and pixels of dy[o] x[c]`, weights in PyTorch's order.
@@ -69,8 +69,7 @@ impl Task for WeightGradient<'_> {
             for (group, dw) in self.dw.chunks_exact_mut(outputs * inputs * s.kernel * s.kernel).enumerate() {
                 for &(first, count) in &row_blocks {
                     let output = self.outputs.start + group * outputs + first;
-                    let mut tiles =
-                        Tiles { s, inputs, blocks: self.blocks, input: group * inputs, output, dw, first };
+                    let mut tiles = Tiles { s, inputs, blocks: self.blocks, input: group * inputs, output, dw, first };
                     for (k, row) in rows.iter().enumerate() {
                         let row = Reach { from: row.from.max(top), to: row.to.min(bottom), ..*row };
                         for (l, column) in columns.iter().enumerate() {
