@@ -1,5 +1,7 @@
 //! Inference of few images, one after the other: each layer is shared out over the threads instead of the images.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -9,8 +11,9 @@ use super::state::{NormState, Slab};
 use super::{parameters, scale_and_bias, with_values};
 use crate::graph::{Graph, Value};
 use crate::kernels::Path;
-use crate::kernels::lanes::geometry::Geometry;
-use crate::kernels::single::{Convolve, Depthwise, Output, Weights};
+use crate::kernels::flat;
+use crate::kernels::lanes::geometry::{Geometry, bands_of};
+use crate::kernels::single::{Convolve, Output, Weights};
 use crate::meter;
 
 use super::plan::Mode;
@@ -27,13 +30,24 @@ pub(crate) struct SingleEngine {
 
 #[derive(Default)]
 struct Packed {
-    /// Where the lanes are output channels.
-    weights: Weights,
+    weights: Kernel,
     /// Rows of the output that tasks share out.
-    bands: Vec<(Geometry, std::ops::Range<usize>)>,
-    /// Where every group has a single channel: the taps of each output, scaled.
-    taps: Option<Vec<f32>>,
+    bands: Vec<Range<usize>>,
     biases: Vec<f32>,
+}
+
+/// What the lanes of a vector are.
+enum Kernel {
+    /// Output channels; a geometry a band.
+    Channels(Weights, Vec<Geometry>),
+    /// Pixels: for few outputs on a large map.
+    Pixels(Vec<f32>),
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self::Pixels(Vec::new())
+    }
 }
 
 /// Multiply-accumulates below which a layer is not worth a second thread.
@@ -58,15 +72,23 @@ impl SingleEngine {
             let (s, w) = (&conv.shape, &values[conv.weight]);
             let (scale, biases) = scale_and_bias(conv, &norms, &values);
             let (inputs, taps) = (s.in_channels / s.groups, s.kernel * s.kernel);
-            if inputs == 1 && s.groups > 1 {
-                let taps = w.chunks_exact(taps).zip(&scale).flat_map(|(w, scale)| w.iter().map(move |w| w * scale));
-                return Packed { taps: Some(taps.collect()), biases, ..Packed::default() };
-            }
-            let weights = Weights::new(w, &scale, s.groups, inputs, taps);
-            let blocks = weights.blocks().count();
             let macs = s.w_len() * s.output.0 * s.output.1;
-            let bands = if macs < SHARED { 1 } else { 4usize.div_ceil(blocks) };
-            Packed { weights, bands: conv.forward.bands(bands), taps: None, biases }
+            let outputs = s.out_channels / s.groups;
+            let channels = s.groups * outputs.div_ceil(16);
+            // Many channels are shared out as they are; a few are cut into bands.
+            let split = |tasks: usize| if macs < SHARED { 1 } else { 4usize.div_ceil(tasks) };
+            if s.stride == 1 && outputs <= 8 && s.output.1 >= 6 {
+                let bands = bands_of(s.output.0, split(s.groups)).collect();
+                return Packed {
+                    weights: Kernel::Pixels(flat::pack(w, &scale, s.groups, inputs, taps)),
+                    bands,
+                    biases,
+                };
+            }
+            let bands: Vec<Range<usize>> = bands_of(s.output.0, split(channels)).collect();
+            let geometries = bands.iter().map(|rows| conv.forward.band(rows.clone())).collect();
+            let weights = Kernel::Channels(Weights::new(w, &scale, s.groups, inputs, taps), geometries);
+            Packed { weights, bands, biases }
         };
         let convs = program.layers.par_iter().map(pack).collect();
         let slots = Slots::new(&program);
@@ -127,45 +149,50 @@ fn conv(program: &Program, slots: &Slots, path: Path, conv: &Conv, packed: &Pack
         let mut outputs: Vec<Output<'_>> = planes
             .map(|(o, plane)| Output { plane, bias: packed.biases[o], residual: there(o).then(|| added[o]), relu })
             .collect();
-        if let Some(weights) = &packed.taps {
-            let (taps, multiplier) = (s.kernel * s.kernel, s.out_channels / s.groups);
-            for (o, to) in outputs.into_iter().enumerate() {
-                let weights = &weights[o * taps..(o + 1) * taps];
-                path.run(Depthwise { shape: s, weights, from: from[o / multiplier], to });
-            }
-            return;
-        }
-        // Each task a block of channels in a band of rows.
-        let mut tasks = Vec::new();
-        for (geometry, rows) in &packed.bands {
-            let len = rows.len() * s.output.1;
-            let mut band: Vec<Output<'_>> = Vec::with_capacity(outputs.len());
-            for output in &mut outputs {
-                let (plane, rest) = std::mem::take(&mut output.plane).split_at_mut(len);
-                output.plane = rest;
-                let residual = output.residual.map(|residual| {
-                    let (first, rest) = residual.split_at(len);
-                    output.residual = Some(rest);
-                    first
+        // Each task some channels in a band of rows.
+        let (inputs, per_group) = (s.in_channels / s.groups, s.out_channels / s.groups);
+        let shared = s.w_len() * s.output.0 * s.output.1 >= SHARED;
+        let bands = packed.bands.iter().enumerate().map(|(band, rows)| {
+            let band_outputs: Vec<Output<'_>> =
+                outputs.iter_mut().map(|output| output.split_off(rows.len() * s.output.1)).collect();
+            (band, rows.clone(), band_outputs.into_iter())
+        });
+        match &packed.weights {
+            Kernel::Channels(weights, geometries) => {
+                let mut tasks = Vec::new();
+                for (band, _, mut outputs) in bands {
+                    for block in weights.blocks() {
+                        tasks.push((&geometries[band], block, outputs.by_ref().take(block.2).collect::<Vec<_>>()));
+                    }
+                }
+                share(tasks, shared, |(geometry, block, mut to)| {
+                    let from = &from[block.0 * inputs..][..inputs];
+                    path.run(Convolve { geometry, weights, block, from, to: &mut to });
                 });
-                band.push(Output { plane, bias: output.bias, residual, relu });
             }
-            let mut band = band.into_iter();
-            for block in packed.weights.blocks() {
-                tasks.push((geometry, block, band.by_ref().take(block.2).collect::<Vec<_>>()));
+            Kernel::Pixels(weights) => {
+                let mut tasks = Vec::new();
+                for (_, rows, mut outputs) in bands {
+                    for group in 0..s.groups {
+                        tasks.push((group, rows.clone(), outputs.by_ref().take(per_group).collect::<Vec<_>>()));
+                    }
+                }
+                let len = per_group * inputs * s.kernel * s.kernel;
+                share(tasks, shared, |(group, rows, mut to)| {
+                    let from = &from[group * inputs..][..inputs];
+                    flat::convolve(path, s, &weights[group * len..][..len], from, rows, &mut to);
+                });
             }
-        }
-        let inputs = s.in_channels / s.groups;
-        let run = |(geometry, block, mut to): (&Geometry, (usize, usize, usize), Vec<Output<'_>>)| {
-            let from = &from[block.0 * inputs..][..inputs];
-            path.run(Convolve { geometry, weights: &packed.weights, block, from, to: &mut to });
-        };
-        if tasks.len() > 1 && s.w_len() * s.output.0 * s.output.1 >= SHARED {
-            tasks.into_par_iter().for_each(run);
-        } else {
-            tasks.into_iter().for_each(run);
         }
     });
+}
+
+/// Runs `work` on all tasks, over the threads if that is worth it.
+fn share<T: Send>(tasks: Vec<T>, shared: bool, work: impl Fn(T) + Sync + Send) {
+    match shared {
+        true => tasks.into_par_iter().for_each(work),
+        false => tasks.into_iter().for_each(work),
+    }
 }
 
 fn apply(program: &Program, slots: &Slots, finish: &Finish, norm: &NormState, slab: &mut Slab<f32>) {

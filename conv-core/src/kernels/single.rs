@@ -53,6 +53,20 @@ pub(crate) struct Output<'a> {
     pub(crate) relu: bool,
 }
 
+impl<'a> Output<'a> {
+    /// The first `len` pixels; what is left is the rest.
+    pub(crate) fn split_off(&mut self, len: usize) -> Self {
+        let (plane, rest) = std::mem::take(&mut self.plane).split_at_mut(len);
+        self.plane = rest;
+        let residual = self.residual.map(|residual| {
+            let (first, rest) = residual.split_at(len);
+            self.residual = Some(rest);
+            first
+        });
+        Self { plane, bias: self.bias, residual, relu: self.relu }
+    }
+}
+
 /// The task: one block of output channels.
 pub(crate) struct Convolve<'a, 'b> {
     pub(crate) geometry: &'a Geometry,
@@ -83,21 +97,14 @@ impl Task for Convolve<'_, '_> {
         let at = (group * w.outputs.div_ceil(LANES) + first / LANES) * len;
         let values = &w.values[at..at + len];
         for class in &geometry.classes {
-            let mut pixels = class.pixels.as_slice();
+            let pixels = class.pixels.as_slice();
             let tiles = Tiles { class, taps: w.taps, from, weights: values };
             // SAFETY: `Geometry::check` has every source and destination of the class inside planes of the lengths asserted
             // above; `values` holds channels x taps vectors and tap indices are below `taps`. Inside `Task::run`.
             unsafe {
-                while pixels.len() >= 6 {
-                    tiles.tile::<S, 6>(&pixels[..6], to);
-                    pixels = &pixels[6..];
-                }
-                while pixels.len() >= 2 {
-                    tiles.tile::<S, 2>(&pixels[..2], to);
-                    pixels = &pixels[2..];
-                }
-                if !pixels.is_empty() {
-                    tiles.tile::<S, 1>(pixels, to);
+                match count.div_ceil(S::LANES) {
+                    1 => tiles.vectors::<S, 1, 12>(pixels, to),
+                    _ => tiles.vectors::<S, 2, 6>(pixels, to),
                 }
             }
         }
@@ -112,33 +119,67 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// `P` pixels of the block's channels.
+    /// All `pixels`, with `H` vectors of channels, at most `P` at a time.
     ///
     /// # Safety
     /// As stated where it is called.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const P: usize>(&self, pixels: &[(u32, u32)], to: &mut [Output<'_>]) {
+    unsafe fn vectors<S: Simd, const H: usize, const P: usize>(
+        &self,
+        mut pixels: &[(u32, u32)],
+        to: &mut [Output<'_>],
+    ) {
+        // SAFETY: handed on.
+        unsafe {
+            while pixels.len() >= P {
+                self.tile::<S, H, P>(&pixels[..P], to);
+                pixels = &pixels[P..];
+            }
+            while pixels.len() >= 3 {
+                self.tile::<S, H, 3>(&pixels[..3], to);
+                pixels = &pixels[3..];
+            }
+            for pixel in pixels {
+                self.tile::<S, H, 1>(std::slice::from_ref(pixel), to);
+            }
+        }
+    }
+
+    /// `P` pixels of the block's channels.
+    ///
+    /// # Safety
+    /// As stated where [`Self::vectors`] is called.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const H: usize, const P: usize>(&self, pixels: &[(u32, u32)], to: &mut [Output<'_>]) {
         let mut sources = [0usize; P];
         for (source, pixel) in sources.iter_mut().zip(pixels) {
             *source = pixel.0 as usize;
         }
         let mut values = [[0f32; LANES]; P];
-        // SAFETY: handed on.
+        // SAFETY: handed on; `H` vectors are at most [`LANES`] values.
         unsafe {
-            let mut sums = [S::line_splat(0.0); P];
+            let mut sums = [[S::splat(0.0); H]; P];
             let mut weights = self.weights.as_ptr();
             for plane in self.from {
                 for &Tap { index, offset } in &self.class.taps {
                     let plane = plane.as_ptr().offset(offset as isize);
-                    let weight = S::line_load(weights.add(index as usize * LANES));
-                    for (sum, &source) in sums.iter_mut().zip(&sources) {
-                        *sum = S::line_mul_add(S::line_splat(*plane.add(source)), weight, *sum);
+                    let mut vectors = [S::splat(0.0); H];
+                    for (h, vector) in vectors.iter_mut().enumerate() {
+                        *vector = S::load(weights.add(index as usize * LANES + h * S::LANES));
+                    }
+                    for (sums, &source) in sums.iter_mut().zip(&sources) {
+                        let x = S::splat(*plane.add(source));
+                        for (sum, &vector) in sums.iter_mut().zip(&vectors) {
+                            *sum = S::mul_add(x, vector, *sum);
+                        }
                     }
                 }
                 weights = weights.add(self.taps * LANES);
             }
-            for (value, sum) in values.iter_mut().zip(sums) {
-                S::line_store(value.as_mut_ptr(), sum);
+            for (values, sums) in values.iter_mut().zip(sums) {
+                for (h, sum) in sums.into_iter().enumerate() {
+                    S::store(values.as_mut_ptr().add(h * S::LANES), sum);
+                }
             }
         }
         for (lane, to) in to.iter_mut().enumerate() {
@@ -151,59 +192,12 @@ impl Tiles<'_> {
     }
 }
 
-/// One channel by itself: the lanes are pixels of a row.
-pub(crate) struct Depthwise<'a, 'b> {
-    pub(crate) shape: &'a super::conv::Shape,
-    /// Its taps, scaled.
-    pub(crate) weights: &'a [f32],
-    pub(crate) from: &'a [f32],
-    pub(crate) to: Output<'b>,
-}
-
-impl Task for Depthwise<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        let Self { shape: s, weights, from, to } = self;
-        let (height, width) = s.input;
-        for (oy, row) in to.plane.chunks_exact_mut(s.output.1).enumerate() {
-            row.fill(to.bias);
-            for (tap, &weight) in weights.iter().enumerate() {
-                let (ky, kx) = (tap / s.kernel, tap % s.kernel);
-                let Some(iy) = (oy * s.stride + ky).checked_sub(s.padding).filter(|&iy| iy < height) else { continue };
-                // Outputs whose input lies inside: ix = ox stride + kx - padding.
-                let first = s.padding.saturating_sub(kx).div_ceil(s.stride);
-                let end = (width + s.padding).saturating_sub(kx).div_ceil(s.stride).min(s.output.1);
-                if first >= end {
-                    continue;
-                }
-                let input = &from[iy * width..(iy + 1) * width][first * s.stride + kx - s.padding..];
-                match s.stride {
-                    1 => row[first..end].iter_mut().zip(input).for_each(|(y, x)| *y += weight * x),
-                    stride => {
-                        row[first..end]
-                            .iter_mut()
-                            .zip(input.iter().step_by(stride))
-                            .for_each(|(y, x)| *y += weight * x);
-                    }
-                }
-            }
-            if let Some(residual) = to.residual {
-                row.iter_mut().zip(&residual[oy * s.output.1..]).for_each(|(y, r)| *y += r);
-            }
-            if to.relu {
-                row.iter_mut().for_each(|y| *y = y.max(0.0));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::conv::Shape;
-    use super::super::reference;
+    use super::super::lanes::geometry::bands_of;
     use super::super::simd::Path;
+    use super::super::{flat, reference};
     use super::*;
     use proptest::prelude::*;
 
@@ -224,7 +218,9 @@ mod tests {
         let weights = Weights::new(&w, &scale, s.groups, inputs, taps);
         for path in Path::ALL.into_iter().filter(|path| path.supported()) {
             let mut y = vec![f32::NAN; s.y_len()];
-            for (geometry, rows) in Geometry::forward(s).bands(bands) {
+            let forward = Geometry::forward(s);
+            for rows in bands_of(s.output.0, bands) {
+                let geometry = forward.band(rows.clone());
                 let (from, to) = (rows.start * s.output.1, rows.end * s.output.1);
                 let mut all: Vec<Output<'_>> = (y.chunks_exact_mut(y_pixels).zip(residual.chunks_exact(y_pixels)))
                     .map(|(plane, r)| Output {
@@ -248,13 +244,22 @@ mod tests {
                 }
             };
             close(&y);
-            if inputs == 1 {
+            if s.stride == 1 {
                 let mut y = vec![f32::NAN; s.y_len()];
-                for (o, plane) in y.chunks_exact_mut(y_pixels).enumerate() {
-                    let weights: Vec<f32> = w[o * taps..(o + 1) * taps].iter().map(|w| w * scale[o]).collect();
-                    let residual = Some(&residual[o * y_pixels..(o + 1) * y_pixels]);
-                    let to = Output { plane, bias: 0.5, residual, relu: true };
-                    path.run(Depthwise { shape: s, weights: &weights, from: planes[o / outputs], to });
+                for rows in bands_of(s.output.0, bands) {
+                    let (from, to) = (rows.start * s.output.1, rows.end * s.output.1);
+                    let mut all: Vec<Output<'_>> = (y.chunks_exact_mut(y_pixels).zip(residual.chunks_exact(y_pixels)))
+                        .map(|(plane, r)| {
+                            let (plane, residual) = (&mut plane[from..to], Some(&r[from..to]));
+                            Output { plane, bias: 0.5, residual, relu: true }
+                        })
+                        .collect();
+                    let weights = flat::pack(&w, &scale, s.groups, inputs, taps);
+                    for (group, to) in all.chunks_exact_mut(outputs).enumerate() {
+                        let weights = &weights[group * outputs * inputs * taps..][..outputs * inputs * taps];
+                        let (from, rows) = (&planes[group * inputs..][..inputs], rows.clone());
+                        flat::convolve(path, s, weights, from, rows, to);
+                    }
                 }
                 close(&y);
             }

@@ -139,22 +139,21 @@ impl Geometry {
         assert!(seen.into_iter().all(|seen| seen), "a pixel in no class");
     }
 
-    /// `count` bands of destination rows (fewer where there are fewer rows), each a geometry whose destinations count from
-    /// the first row of the band.
-    pub(crate) fn bands(&self, count: usize) -> Vec<(Self, Range<usize>)> {
-        let rows = self.to / self.width;
-        let count = count.clamp(1, rows.max(1));
-        let bands = (0..count).map(|band| rows * band / count..rows * (band + 1) / count);
-        let cut = |rows: Range<usize>| {
-            let (from, to) = ((rows.start * self.width) as u32, (rows.end * self.width) as u32);
-            let classes = self.classes.iter().map(|class| {
-                let inside = class.pixels.iter().filter(|&&(_, at)| (from..to).contains(&at));
-                Class { taps: class.taps.clone(), pixels: inside.map(|&(source, at)| (source, at - from)).collect() }
-            });
-            let band = Self { classes: classes.collect(), to: (to - from) as usize, ..*self };
-            band.check();
-            (band, rows)
-        };
-        bands.map(cut).collect()
+    /// Some rows of the destination: destinations count from the first of them.
+    pub(crate) fn band(&self, rows: Range<usize>) -> Self {
+        let (from, to) = ((rows.start * self.width) as u32, (rows.end * self.width) as u32);
+        let classes = self.classes.iter().map(|class| {
+            let inside = class.pixels.iter().filter(|&&(_, at)| (from..to).contains(&at));
+            Class { taps: class.taps.clone(), pixels: inside.map(|&(source, at)| (source, at - from)).collect() }
+        });
+        let band = Self { classes: classes.collect(), to: (to - from) as usize, ..*self };
+        band.check();
+        band
     }
+}
+
+/// `rows` in `count` bands, or in as many as there are rows.
+pub(crate) fn bands_of(rows: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = count.clamp(1, rows.max(1));
+    (0..count).map(move |band| rows * band / count..rows * (band + 1) / count)
 }
