@@ -79,21 +79,24 @@ fn check(label: &str, network: &Network, store: &ParamStore, images: &[usize]) -
     let before = store.snapshot()?;
     let want = network.training(Kernels::Candle).step(&x, &labels, 0.1)?;
     let after = store.snapshot()?;
-    store.assign(&before)?;
-    let got = network.training(Kernels::Own).step(&x, &labels, 0.1)?;
-    close(&format!("{label}: logits"), &got.logits, &want.logits, 1e-4);
-    assert!((got.loss - want.loss).abs() < 1e-5 * want.loss.abs().max(1.0), "{label}: {} {}", got.loss, want.loss);
-    for (name, var) in store.trainable() {
-        let (Some(got), Some(want)) = (got.gradients.get(&var), want.gradients.get(&var)) else {
-            panic!("{label}: no gradient for {name}");
-        };
-        close(&format!("{label}: gradient of {name}"), got, want, 5e-4);
+    for kernels in [Kernels::Direct, Kernels::Own] {
+        let label = format!("{label}, {kernels:?}");
+        store.assign(&before)?;
+        let got = network.training(kernels).step(&x, &labels, 0.1)?;
+        close(&format!("{label}: logits"), &got.logits, &want.logits, 1e-4);
+        assert!((got.loss - want.loss).abs() < 1e-5 * want.loss.abs().max(1.0), "{label}: {} {}", got.loss, want.loss);
+        for (name, var) in store.trainable() {
+            let (Some(got), Some(want)) = (got.gradients.get(&var), want.gradients.get(&var)) else {
+                panic!("{label}: no gradient for {name}");
+            };
+            close(&format!("{label}: gradient of {name}"), got, want, 5e-4);
+        }
+        for (name, var) in store.named() {
+            close(&format!("{label}: {name} afterwards"), &var, &after[&name], 1e-5);
+        }
+        let got = network.inference(kernels).forward(&x)?;
+        close(&format!("{label}: inference"), &got, &network.forward_t(&x, false)?, 1e-4);
     }
-    for (name, var) in store.named() {
-        close(&format!("{label}: {name} afterwards"), &var, &after[&name], 1e-5);
-    }
-    let got = network.inference(Kernels::Own).forward(&x)?;
-    close(&format!("{label}: inference"), &got, &network.forward_t(&x, false)?, 1e-4);
     let few = x.narrow(0, 0, 3)?;
     let got = network.inference(Kernels::Own).forward(&few)?;
     close(&format!("{label}: inference of few"), &got, &network.forward_t(&few, false)?, 1e-4);
@@ -168,6 +171,22 @@ fn biases_groups_large_kernels_and_a_norm_over_features() -> Result<()> {
     let output = b.linear(hidden, 3);
     let (network, store) = b.network(output);
     check("groups", &network, &store, &[24, 2, 13, 8])
+}
+
+#[test]
+fn channels_enough_for_winograd() -> Result<()> {
+    let mut b = Builder::new();
+    let x = b.graph.input(3);
+    let x = b.conv(x, ConvSpec::same(3, 21, 3, 1));
+    let x = b.finish(x, None, true);
+    let y = b.conv(x, ConvSpec::same(21, 26, 3, 1));
+    let y = b.finish(y, None, true);
+    let y = b.conv(y, ConvSpec::same(26, 21, 3, 1));
+    let y = b.finish(y, Some(x), true);
+    let pooled = b.graph.global_avg_pool(y);
+    let output = b.linear(pooled, 3);
+    let (network, store) = b.network(output);
+    check("winograd", &network, &store, &[18, 3, 7, 10])
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::Context;
 use super::memory::Memory;
 use super::plan::{Channel, Conv, Finish, Pool};
 use super::state::{Block, Chain, Slab};
-use crate::kernels::lanes::conv::{Convolve, Output, row_blocks};
+use crate::kernels::lanes::conv::{Output, row_blocks};
 use crate::kernels::lanes::depthwise::DepthwiseGradient;
 use crate::kernels::lanes::norm::{GradientSums, InputGradient, Mask};
 use crate::kernels::lanes::weight::{Planes, WeightGradient};
@@ -80,6 +80,7 @@ impl Context<'_> {
     }
 
     pub(super) fn data_gradient(&self, index: usize, conv: &Conv, block: &mut Block) {
+        let Some(packed) = &self.weights[index] else { return };
         block.slab.write(self.program, self.slots, &conv.x, Memory::Gradient, |slab, planes| {
             let dy = self.gradients(slab, &self.all(conv.y));
             // Channels of zeros have no gradient to keep; a convolution of all channels at once has to put it somewhere.
@@ -92,8 +93,7 @@ impl Context<'_> {
                     to.push(Output::plain(plane, add));
                 }
             }
-            let weights = &self.weights[index].backward;
-            self.path.run(Convolve { geometry: &conv.backward, weights, from: &dy, to: &mut to });
+            packed.backward(self.path, conv, &dy, &mut to);
         });
     }
 

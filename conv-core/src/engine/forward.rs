@@ -3,8 +3,8 @@
 use super::memory::Memory;
 use super::plan::{Channel, Conv, Destination, Finish, Layer, Pool, Step};
 use super::state::{Block, Chain, Slab};
-use super::{Context, PackedConv, plan_value};
-use crate::kernels::lanes::conv::{Convolve, Output};
+use super::{Context, plan_value};
+use crate::kernels::lanes::conv::Output;
 use crate::kernels::lanes::norm::{Apply, Measure};
 use crate::kernels::lanes::{Line, pool};
 
@@ -43,13 +43,13 @@ impl Context<'_> {
     }
 
     fn conv(&self, index: usize, conv: &Conv, block: &mut Block) {
-        let PackedConv { forward, biases, .. } = &self.weights[index];
+        let Some(packed) = &self.weights[index] else { return };
         let Destination { channels, residual, relu } = self.program.destination(conv);
         block.slab.write(self.program, self.slots, &channels, Memory::Value, |slab, planes| {
             let from = self.values(slab, &conv.x);
             let added = self.values(slab, &residual);
             let there = |o: usize| residual.get(o).is_some_and(|channel| *channel != Channel::Zero);
-            let mut to: Vec<Output<'_>> = (planes.into_iter().flatten().zip(biases).enumerate())
+            let mut to: Vec<Output<'_>> = (planes.into_iter().flatten().zip(&packed.biases).enumerate())
                 .map(|(o, (plane, &bias))| Output {
                     plane,
                     add: false,
@@ -58,7 +58,7 @@ impl Context<'_> {
                     relu,
                 })
                 .collect();
-            self.path.run(Convolve { geometry: &conv.forward, weights: forward, from: &from, to: &mut to });
+            packed.forward(self.path, conv, &from, &mut to);
         });
     }
 

@@ -9,6 +9,7 @@ mod backward;
 mod forward;
 mod fuse;
 mod memory;
+mod packed;
 mod plan;
 mod single;
 mod state;
@@ -18,11 +19,11 @@ use rayon::prelude::*;
 
 use crate::graph::{Graph, Value};
 use crate::kernels::Path;
-use crate::kernels::lanes::conv::Weights;
 use crate::kernels::lanes::{LANES, Line, to_lines, to_rows};
 use crate::meter;
 
 use memory::Slots;
+use packed::PackedConv;
 pub(crate) use plan::Mode;
 use plan::{Channel, Layer, Phase, Program, Sync};
 pub(crate) use single::SingleEngine;
@@ -34,8 +35,8 @@ pub(crate) struct Engine {
     slots: Slots,
     path: Path,
     mode: Mode,
-    /// By layer; empty where the layer is no convolution.
-    weights: Vec<PackedConv>,
+    /// By layer; none where the layer is no convolution.
+    weights: Vec<Option<PackedConv>>,
     /// By layer; of use where the layer is a finish.
     norms: Vec<NormState>,
     /// Values of all parameters, in the program's order.
@@ -48,36 +49,23 @@ pub(crate) struct Engine {
     images: usize,
 }
 
-/// A convolution's weights as its kernels read them.
-#[derive(Default)]
-struct PackedConv {
-    forward: Weights,
-    backward: Weights,
-    /// Added to each output.
-    biases: Vec<f32>,
-}
-
 impl Engine {
-    /// For images of `[channels, h, w]`; none where the graph has operations that only candle can run.
+    /// For images of `[channels, h, w]`, with Winograd's convolutions where they gain or without; none where the graph has operations that only candle can run.
     ///
     /// # Errors
     /// Shapes that do not fit.
-    pub(crate) fn new(graph: &Graph, output: Value, image: (usize, usize, usize), mode: Mode) -> Result<Option<Self>> {
+    pub(crate) fn new(
+        graph: &Graph,
+        output: Value,
+        image: (usize, usize, usize),
+        mode: Mode,
+        winograd: bool,
+    ) -> Result<Option<Self>> {
         let Some(program) = Program::new(graph, output, image, mode)? else { return Ok(None) };
         let path = Path::best();
         let packed = |layer: &Layer| match layer {
-            Layer::Conv(conv) => {
-                let s = &conv.shape;
-                let (inputs, outputs, taps) =
-                    (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
-                let backward = match mode {
-                    Mode::Train if conv.data_gradient => Weights::new(path, s.groups, inputs, outputs, taps),
-                    _ => Weights::default(),
-                };
-                let biases = vec![0.0; s.out_channels];
-                PackedConv { forward: Weights::new(path, s.groups, outputs, inputs, taps), backward, biases }
-            }
-            _ => PackedConv::default(),
+            Layer::Conv(conv) => Some(PackedConv::new(path, conv, mode, winograd)),
+            _ => None,
         };
         let weights = program.layers.iter().map(packed).collect();
         let norms = program.layers.iter().map(NormState::new).collect();
@@ -106,10 +94,8 @@ impl Engine {
         }
         let norms = &self.norms;
         self.weights.par_iter_mut().zip(&self.program.layers).for_each(|(packed, layer)| {
-            if let Layer::Conv(conv) = layer {
-                let (scale, biases) = scale_and_bias(conv, norms, parameters);
-                packed.biases = biases;
-                pack(conv, &parameters[conv.weight], &scale, packed, mode);
+            if let (Layer::Conv(conv), Some(packed)) = (layer, packed) {
+                packed.pack(conv, norms, parameters);
             }
         });
         Ok(())
@@ -269,7 +255,7 @@ struct Context<'a> {
     program: &'a Program,
     slots: &'a Slots,
     path: Path,
-    weights: &'a [PackedConv],
+    weights: &'a [Option<PackedConv>],
     norms: &'a [NormState],
     parameters: &'a [Vec<f32>],
 }
@@ -277,36 +263,6 @@ struct Context<'a> {
 /// [`memory::Memory::Value`] as a function.
 fn plan_value(buffer: usize) -> memory::Memory {
     memory::Memory::Value(buffer)
-}
-
-/// What each output is multiplied with and what is added: the convolution's bias, and the norm of a fused finish.
-fn scale_and_bias(conv: &plan::Conv, norms: &[NormState], parameters: &[Vec<f32>]) -> (Vec<f32>, Vec<f32>) {
-    let outputs = conv.shape.out_channels;
-    let mut bias = conv.bias.map_or_else(|| vec![0.0; outputs], |bias| parameters[bias].clone());
-    let mut scale = vec![1.0; outputs];
-    if let Some((finish, channels)) = &conv.fused {
-        let norm = &norms[*finish];
-        for ((scale, bias), &c) in scale.iter_mut().zip(&mut bias).zip(channels) {
-            *scale = norm.scale[c];
-            *bias = norm.shift[c] + norm.scale[c] * *bias;
-        }
-    }
-    (scale, bias)
-}
-
-fn pack(conv: &plan::Conv, w: &[f32], scale: &[f32], packed: &mut PackedConv, mode: Mode) {
-    let s = &conv.shape;
-    let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
-    let of_output = |group: usize, row: usize| group * outputs + row;
-    packed.forward.pack(
-        |group, row, channel| &w[(of_output(group, row) * inputs + channel) * taps..],
-        |group, row| scale[of_output(group, row)],
-    );
-    if mode == Mode::Train && conv.data_gradient {
-        packed
-            .backward
-            .pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..], |_, _| 1.0);
-    }
 }
 
 fn add(total: &mut [f32], values: &[f32]) {

@@ -6,9 +6,10 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::memory::{Memory, Slots};
+use super::packed::scale_and_bias;
 use super::plan::{Channel, Conv, Destination, Finish, Layer, Pool, Program, Step};
 use super::state::{NormState, Slab};
-use super::{parameters, scale_and_bias, with_values};
+use super::{parameters, with_values};
 use crate::graph::{Graph, Value};
 use crate::kernels::Path;
 use crate::kernels::flat;

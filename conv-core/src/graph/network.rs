@@ -21,6 +21,8 @@ pub enum Kernels {
     /// The engine where it can: on the CPU, in f32, for batches that fill its vectors.
     #[default]
     Own,
+    /// The same, without Winograd's convolutions: as many multiplications as are counted.
+    Direct,
     /// Operation by operation on candle tensors, as on any other device.
     Candle,
 }
@@ -68,7 +70,7 @@ impl<'a> Session<'a> {
     }
 
     fn suits(&self, x: &Tensor) -> bool {
-        self.kernels == Kernels::Own && x.device().is_cpu() && x.dtype() == DType::F32
+        self.kernels != Kernels::Candle && x.device().is_cpu() && x.dtype() == DType::F32
     }
 
     /// The engine for these images, if one can run them.
@@ -78,7 +80,13 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         if self.engine.as_ref().is_none_or(|(size, _)| *size != (c, h, w)) {
-            let engine = Engine::new(&self.network.graph, self.network.output, (c, h, w), self.mode)?;
+            let engine = Engine::new(
+                &self.network.graph,
+                self.network.output,
+                (c, h, w),
+                self.mode,
+                self.kernels == Kernels::Own,
+            )?;
             self.engine = Some(((c, h, w), engine));
         }
         Ok(self.engine.as_mut().and_then(|(_, engine)| engine.as_mut()))

@@ -2,26 +2,29 @@
 
 use std::cell::RefCell;
 
-/// A cache line of values; a `Vec` of them is aligned for any vector load.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+use super::lanes::Line;
 
 /// A buffer that only grows. Its contents are whatever was left there.
 #[derive(Default)]
 pub(super) struct Buffer {
+    /// Cache lines: aligned for any vector load.
     lines: Vec<Line>,
 }
 
 impl Buffer {
+    /// The first `len` lines.
+    pub(super) fn take_lines(&mut self, len: usize) -> &mut [Line] {
+        if self.lines.len() < len {
+            self.lines.resize(len, Line::ZERO);
+        }
+        &mut self.lines[..len]
+    }
+
     /// The first `len` values.
     pub(super) fn take(&mut self, len: usize) -> &mut [f32] {
-        let lines = len.div_ceil(16);
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0.0; 16]));
-        }
-        // SAFETY: `Line` is `repr(C)` around 16 f32 without padding, so `lines` lines are 16 `lines` >= `len` of them.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<f32>(), len) }
+        let lines = self.take_lines(len.div_ceil(16));
+        // SAFETY: `Line` is `repr(C)` around 16 f32 without padding, so these lines are at least `len` of them.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<f32>(), len) }
     }
 }
 
@@ -43,4 +46,9 @@ pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
         // A kernel inside a kernel (a thread pool may start another task while one waits): fresh memory then.
         Err(_) => work(&mut Scratch::default()),
     })
+}
+
+/// Runs `work` with two buffers of so many lines of this thread's scratch.
+pub(super) fn with_lines<T>(first: usize, second: usize, work: impl FnOnce(&mut [Line], &mut [Line]) -> T) -> T {
+    with(|scratch| work(scratch.a.take_lines(first), scratch.b.take_lines(second)))
 }

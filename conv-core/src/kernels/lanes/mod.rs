@@ -13,6 +13,7 @@ pub(crate) mod pool;
 #[cfg(test)]
 mod speed;
 pub(crate) mod weight;
+pub(crate) mod winograd;
 
 /// Images in a block.
 pub(crate) const LANES: usize = 16;
@@ -58,6 +59,7 @@ mod tests {
     use super::depthwise::DepthwiseGradient;
     use super::geometry::Geometry;
     use super::weight::{Planes, WeightGradient};
+    use super::winograd;
     use super::*;
     use proptest::prelude::*;
 
@@ -117,6 +119,29 @@ mod tests {
             path.run(Convolve { geometry: &backward, weights: &weights, from: &dy_planes, to: &mut to });
             assert_close("dx", path, s, &rows(&dx, s.batch), &reference::data_gradient(s, &dy, &w));
 
+            if (s.kernel, s.stride, s.padding, s.groups) == (3, 1, 1, 1) {
+                let mut weights = winograd::Weights::new(path, outputs, inputs);
+                weights.pack(|row, channel| &w[(row * inputs + channel) * 9..], |_| 2.0, false);
+                let mut y = vec![Line::splat(0.5); s.out_channels * y_pixels];
+                let planes = y.chunks_exact_mut(y_pixels).enumerate();
+                let mut to: Vec<Output<'_>> = planes.map(|(o, plane)| Output::plain(plane, o % 2 == 1)).collect();
+                winograd::convolve(path, s.input, &weights, &x_planes, &mut to);
+                let mut want = reference::forward(s, &x, &w);
+                for (i, plane) in want.chunks_exact_mut(y_pixels).enumerate() {
+                    let before = if i % s.out_channels % 2 == 1 { 0.5 } else { 0.0 };
+                    plane.iter_mut().for_each(|value| *value = 2.0 * *value + before);
+                }
+                assert_close("winograd y", path, s, &rows(&y, s.batch), &want);
+
+                let mut weights = winograd::Weights::new(path, inputs, outputs);
+                weights.pack(|row, channel| &w[(channel * inputs + row) * 9..], |_| 1.0, true);
+                let mut dx = vec![Line::splat(f32::NAN); s.in_channels * x_pixels];
+                let mut to: Vec<Output<'_>> =
+                    dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, false)).collect();
+                winograd::convolve(path, s.input, &weights, &dy_planes, &mut to);
+                assert_close("winograd dx", path, s, &rows(&dx, s.batch), &reference::data_gradient(s, &dy, &w));
+            }
+
             let mut want = reference::weight_gradient(s, &x, &dy);
             want.iter_mut().for_each(|value| *value += 1.0);
             let mut dw = vec![1.0; s.w_len()];
@@ -154,6 +179,13 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_shape_of_winograd(
+            n in 1usize..=16, inputs in 1usize..20, outputs in 1usize..20, h in 1usize..12, w in 1usize..12,
+        ) {
+            check(&shape([n, inputs, outputs], (h, w), 3, 1, 1, 1));
+        }
 
         #[test]
         fn any_shape(

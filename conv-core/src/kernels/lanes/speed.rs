@@ -128,6 +128,16 @@ fn speed() {
             })
         });
         println!("  same plane {:.1} old {:.1}", flop / f1 / 1e9, flop / f2 / 1e9);
+        if stride == 1 && groups == 1 {
+            let mut weights = super::winograd::Weights::new(path, o, c);
+            weights.pack(|row, channel| &w[(row * c + channel) * 9..], |_| 1.0, false);
+            let t = time(|| {
+                let mut to: Vec<Output<'_>> =
+                    y.chunks_exact_mut(ys).map(|p| Output::plain(&mut p[..yp], false)).collect();
+                super::winograd::convolve(path, s.input, &weights, &x_planes, &mut to);
+            });
+            println!("  winograd {:.1}", flop / t / 1e9);
+        }
         let mut dw = vec![0.0; s.w_len()];
         let g = time(|| {
             if inputs == 1 {

@@ -1,0 +1,344 @@
+//! 3 x 3 convolution of stride 1 and padding 1 by Winograd's F(2 x 2, 3 x 3): 16 multiplications where the direct sum takes 36
+//! (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4.1).
+//!
+//! A tile of 2 x 2 outputs comes from 4 x 4 inputs `d` and the kernel `g`: `Y = A^T [(G g G^T) . (B^T d B)] A`. The transforms
+//! are additions of lines; between them stand 16 small matrix products over the channels, one a frequency. All numbers of the
+//! transforms are 1 and 1/2: the result is as exact as the direct sum to within a few roundings.
+
+use super::Line;
+use super::conv::{Output, row_blocks};
+use crate::kernels::scratch;
+use crate::kernels::simd::{Path, Simd, Task};
+
+/// Products per tile.
+const FREQUENCIES: usize = 16;
+
+/// Transformed weights, `[row block][frequency][channel][row]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Weights {
+    values: Vec<f32>,
+    blocks: Vec<(usize, usize)>,
+    rows: usize,
+    channels: usize,
+}
+
+impl Weights {
+    /// Room for `rows` destination and `channels` source channels.
+    pub(crate) fn new(path: Path, rows: usize, channels: usize) -> Self {
+        let values = vec![0.0; rows * channels * FREQUENCIES];
+        Self { values, blocks: row_blocks(path, rows), rows, channels }
+    }
+
+    /// Fills it: `at(row, channel)` gives the 9 weights, which count `scale(row)` times; `turned` by half a turn, as the
+    /// inputs' gradient needs them.
+    pub(crate) fn pack<'a>(
+        &mut self,
+        at: impl Fn(usize, usize) -> &'a [f32],
+        scale: impl Fn(usize) -> f32,
+        turned: bool,
+    ) {
+        let channels = self.channels;
+        let mut rest = self.values.as_mut_slice();
+        for &(first, rows) in &self.blocks {
+            let (block, tail) = rest.split_at_mut(rows * channels * FREQUENCIES);
+            rest = tail;
+            for row in 0..rows {
+                let scale = scale(first + row);
+                for channel in 0..channels {
+                    let mut g = [0f32; 9];
+                    g.copy_from_slice(&at(first + row, channel)[..9]);
+                    if turned {
+                        g.reverse();
+                    }
+                    for (f, value) in transform_kernel(&g).into_iter().enumerate() {
+                        block[(f * channels + channel) * rows + row] = scale * value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G g G^T`.
+fn transform_kernel(g: &[f32; 9]) -> [f32; FREQUENCIES] {
+    let combine = |a: f32, b: f32, c: f32| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
+    let columns: [[f32; 4]; 3] = std::array::from_fn(|x| combine(g[x], g[3 + x], g[6 + x]));
+    let mut u = [0.0; FREQUENCIES];
+    for y in 0..4 {
+        u[4 * y..4 * y + 4].copy_from_slice(&combine(columns[0][y], columns[1][y], columns[2][y]));
+    }
+    u
+}
+
+/// As [`super::conv::Convolve`], for planes of `(height, width)`.
+pub(crate) fn convolve(path: Path, size: (usize, usize), weights: &Weights, from: &[&[Line]], to: &mut [Output<'_>]) {
+    let together = (INPUTS / (FREQUENCIES * weights.channels.max(1))).next_multiple_of(4).clamp(4, 32);
+    let tallest = weights.blocks.iter().map(|&(_, rows)| rows).max().unwrap_or(0);
+    let (inputs, sums) = (FREQUENCIES * weights.channels * together, FREQUENCIES * tallest * together);
+    scratch::with_lines(inputs, sums, |inputs, sums| {
+        path.run(Winograd { size, weights, from, to, together, inputs, sums });
+    });
+}
+
+/// Lines of transformed inputs that are worked on at a time: they stay in the second cache while all outputs read them.
+const INPUTS: usize = 4096;
+
+struct Winograd<'a, 'b> {
+    size: (usize, usize),
+    weights: &'a Weights,
+    from: &'a [&'a [Line]],
+    to: &'a mut [Output<'b>],
+    /// Tiles at a time, and room for their transforms: `[frequency][channel][tile]`, `[frequency][row][tile]`.
+    together: usize,
+    inputs: &'a mut [Line],
+    sums: &'a mut [Line],
+}
+
+impl Task for Winograd<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { size: (height, width), weights: w, from, to, together, inputs, sums } = self;
+        let pixels = height * width;
+        assert!(from.len() == w.channels && to.len() == w.rows, "winograd: channels");
+        assert!(from.iter().all(|plane| plane.len() == pixels), "winograd: source planes");
+        assert!(
+            to.iter().all(|to| to.plane.len() == pixels && to.residual.is_none_or(|residual| residual.len() == pixels)),
+            "winograd: destination planes"
+        );
+        assert!(
+            inputs.len() >= FREQUENCIES * w.channels * together
+                && w.blocks.iter().all(|&(_, rows)| sums.len() >= FREQUENCIES * rows * together),
+            "winograd: scratch"
+        );
+        let columns = width.div_ceil(2);
+        let tiles = height.div_ceil(2) * columns;
+        for start in (0..tiles).step_by(together) {
+            let count = together.min(tiles - start);
+            for (channel, plane) in from.iter().enumerate() {
+                for tile in 0..count {
+                    let (y, x) = (2 * ((start + tile) / columns), 2 * ((start + tile) % columns));
+                    let (at, pitch) = (channel * together + tile, w.channels * together);
+                    // SAFETY: `at` is below channels x together, frequencies are as far apart; the plane is as long as the
+                    // size says. Inside `Task::run`.
+                    unsafe { transform_input::<S>(plane, (height, width), y, x, inputs, at, pitch) };
+                }
+            }
+            let mut values = w.values.as_slice();
+            for &(first, rows) in &w.blocks {
+                let (block, rest) = values.split_at(rows * w.channels * FREQUENCIES);
+                values = rest;
+                for (f, weights) in block.chunks_exact(rows * w.channels).enumerate() {
+                    let mut product = Product {
+                        weights,
+                        inputs: &inputs[f * w.channels * together..][..w.channels * together],
+                        sums: &mut sums[f * rows * together..][..rows * together],
+                        channels: w.channels,
+                        together,
+                        count,
+                    };
+                    // SAFETY: the slices hold rows x channels weights, channels x together inputs and rows x together sums.
+                    // Inside `Task::run`.
+                    unsafe { product.rows::<S>(rows) };
+                }
+                for (row, to) in to[first..first + rows].iter_mut().enumerate() {
+                    for tile in 0..count {
+                        let (y, x) = (2 * ((start + tile) / columns), 2 * ((start + tile) % columns));
+                        let (at, pitch) = (row * together + tile, rows * together);
+                        // SAFETY: `row` and `tile` lie inside the sums, frequencies are rows x together apart; the planes
+                        // are as long as the size says. Inside `Task::run`.
+                        unsafe { transform_output::<S>(sums, at, pitch, to, (height, width), y, x) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `B^T d B` of the 4 x 4 inputs around the outputs at `(y, x)`, to `inputs[at + f pitch]`.
+///
+/// # Safety
+/// A plane of `height width` lines; 16 places in `inputs`; inside [`Task::run`].
+#[inline(always)]
+unsafe fn transform_input<S: Simd>(
+    plane: &[Line],
+    (height, width): (usize, usize),
+    y: usize,
+    x: usize,
+    inputs: &mut [Line],
+    at: usize,
+    pitch: usize,
+) {
+    // SAFETY: only pixels inside the plane are read; places are the caller's promise.
+    unsafe {
+        let zero = S::line_splat(0.0);
+        let mut d = [[zero; 4]; 4];
+        let inside = y > 0 && x > 0 && y + 2 < height && x + 2 < width;
+        for (i, row) in d.iter_mut().enumerate() {
+            for (j, value) in row.iter_mut().enumerate() {
+                let (py, px) = ((y + i).wrapping_sub(1), (x + j).wrapping_sub(1));
+                if inside || py < height && px < width {
+                    *value = S::line_load(plane.as_ptr().add(py * width + px).cast());
+                }
+            }
+        }
+        let mut t = [[zero; 4]; 4];
+        for j in 0..4 {
+            t[0][j] = S::line_sub(d[0][j], d[2][j]);
+            t[1][j] = S::line_add(d[1][j], d[2][j]);
+            t[2][j] = S::line_sub(d[2][j], d[1][j]);
+            t[3][j] = S::line_sub(d[1][j], d[3][j]);
+        }
+        let place = inputs.as_mut_ptr().add(at);
+        for (i, t) in t.iter().enumerate() {
+            let place = place.add(4 * i * pitch);
+            S::line_store(place.cast(), S::line_sub(t[0], t[2]));
+            S::line_store(place.add(pitch).cast(), S::line_add(t[1], t[2]));
+            S::line_store(place.add(2 * pitch).cast(), S::line_sub(t[2], t[1]));
+            S::line_store(place.add(3 * pitch).cast(), S::line_sub(t[1], t[3]));
+        }
+    }
+}
+
+/// `A^T m A` of `sums[at + f pitch]`, to the 2 x 2 outputs at `(y, x)`, as far as they lie inside.
+///
+/// # Safety
+/// As [`transform_input`].
+#[inline(always)]
+unsafe fn transform_output<S: Simd>(
+    sums: &[Line],
+    at: usize,
+    pitch: usize,
+    to: &mut Output<'_>,
+    (height, width): (usize, usize),
+    y: usize,
+    x: usize,
+) {
+    // SAFETY: as `transform_input`.
+    unsafe {
+        let m = |f: usize| S::line_load(sums.as_ptr().add(at + f * pitch).cast());
+        let mut t = [[S::line_splat(0.0); 4]; 2];
+        for j in 0..4 {
+            let (one, two) = (m(4 + j), m(8 + j));
+            t[0][j] = S::line_add(m(j), S::line_add(one, two));
+            t[1][j] = S::line_sub(S::line_sub(one, two), m(12 + j));
+        }
+        let bias = S::line_splat(to.bias);
+        for (i, t) in t.iter().enumerate() {
+            let both = [S::line_add(t[0], S::line_add(t[1], t[2])), S::line_sub(S::line_sub(t[1], t[2]), t[3])];
+            for (j, sum) in both.into_iter().enumerate() {
+                let (py, px) = (y + i, x + j);
+                if py >= height || px >= width {
+                    continue;
+                }
+                let at = py * width + px;
+                let place = to.plane.as_mut_ptr().add(at).cast::<f32>();
+                let mut value = S::line_add(sum, bias);
+                if to.add {
+                    value = S::line_add(value, S::line_load(place));
+                }
+                if let Some(residual) = to.residual {
+                    value = S::line_add(value, S::line_load(residual.as_ptr().add(at).cast()));
+                }
+                if to.relu {
+                    value = S::line_max(value, S::line_splat(0.0));
+                }
+                S::line_store(place, value);
+            }
+        }
+    }
+}
+
+/// `sums[row][tile] = sum over channels of weights[channel][row] inputs[channel][tile]` of one frequency.
+struct Product<'a> {
+    weights: &'a [f32],
+    inputs: &'a [Line],
+    sums: &'a mut [Line],
+    channels: usize,
+    together: usize,
+    count: usize,
+}
+
+impl Product<'_> {
+    /// # Safety
+    /// As stated where it is called.
+    #[inline(always)]
+    unsafe fn rows<S: Simd>(&mut self, rows: usize) {
+        // SAFETY: handed on.
+        unsafe {
+            match (rows, S::WIDTH) {
+                (8, 1) => self.columns::<S, 8, 3>(),
+                (7, 1) => self.columns::<S, 7, 3>(),
+                (6, 1) => self.columns::<S, 6, 4>(),
+                (5, 1) => self.columns::<S, 5, 4>(),
+                (4, 1) => self.columns::<S, 4, 6>(),
+                (3, 1) => self.columns::<S, 3, 6>(),
+                (2, 1) => self.columns::<S, 2, 8>(),
+                (1, 1) => self.columns::<S, 1, 8>(),
+                (6, _) => self.columns::<S, 6, 2>(),
+                (5, _) => self.columns::<S, 5, 2>(),
+                (4, _) => self.columns::<S, 4, 2>(),
+                (3, _) => self.columns::<S, 3, 3>(),
+                (2, _) => self.columns::<S, 2, 4>(),
+                (1, _) => self.columns::<S, 1, 8>(),
+                _ => unreachable!("row blocks are not taller"),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::rows`], for `R` rows.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const R: usize, const P: usize>(&mut self) {
+        let mut tile = 0;
+        // SAFETY: handed on.
+        unsafe {
+            while self.count - tile >= P {
+                self.tile::<S, R, P>(tile);
+                tile += P;
+            }
+            while self.count - tile >= 2 {
+                self.tile::<S, R, 2>(tile);
+                tile += 2;
+            }
+            if tile < self.count {
+                self.tile::<S, R, 1>(tile);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::rows`], for `R` rows and `first + P` tiles.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&mut self, first: usize) {
+        for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
+            // SAFETY: handed on.
+            unsafe {
+                let mut sums = [[S::splat(0.0); P]; R];
+                let mut inputs = self.inputs.as_ptr().add(first).cast::<f32>().add(lane);
+                let mut weights = self.weights.as_ptr();
+                for _ in 0..self.channels {
+                    let mut values = [S::splat(0.0); P];
+                    for (p, value) in values.iter_mut().enumerate() {
+                        *value = S::load(inputs.add(p * 16));
+                    }
+                    for (r, row) in sums.iter_mut().enumerate() {
+                        let weight = S::splat(*weights.add(r));
+                        for (sum, &value) in row.iter_mut().zip(&values) {
+                            *sum = S::mul_add(weight, value, *sum);
+                        }
+                    }
+                    inputs = inputs.add(self.together * 16);
+                    weights = weights.add(R);
+                }
+                for (r, row) in sums.iter().enumerate() {
+                    let place = self.sums.as_mut_ptr().add(r * self.together + first).cast::<f32>().add(lane);
+                    for (p, &sum) in row.iter().enumerate() {
+                        S::store(place.add(p * 16), sum);
+                    }
+                }
+            }
+        }
+    }
+}
