@@ -10,6 +10,7 @@ use crate::kernels::lanes::conv::{Output, row_blocks};
 use crate::kernels::lanes::depthwise::DepthwiseGradient;
 use crate::kernels::lanes::norm::{GradientSums, InputGradient, Mask};
 use crate::kernels::lanes::weight::{Planes, WeightGradient};
+use crate::kernels::lanes::weight_channels::{ByChannels, Turned};
 use crate::kernels::lanes::{Line, pool};
 
 impl Finish {
@@ -108,8 +109,7 @@ impl Context<'_> {
         if s.groups == s.in_channels && s.groups > 1 {
             self.path.run(DepthwiseGradient { geometry: &conv.forward, x: &planes.x, dy: &planes.dy, dw });
         } else {
-            let blocks = std::slice::from_ref(&planes);
-            self.path.run(WeightGradient { shape: s, path: self.path, blocks, outputs: 0..s.out_channels, dw });
+            self.path.run(WeightGradient { shape: s, path: self.path, planes: &planes, dw });
         }
         if let Some(bias) = conv.bias {
             self.bias_gradient(&planes, &mut chain.gradients[bias]);
@@ -136,6 +136,8 @@ impl Context<'_> {
         if let Some(db) = db {
             planes.iter().for_each(|planes| self.bias_gradient(planes, db));
         }
+        let (x, dy): (Vec<_>, Vec<_>) = planes.into_iter().map(|planes| (planes.x, planes.dy)).unzip();
+        let turned = Turned::new(&x, s.input.0 * s.input.1);
         let per_output = s.w_len() / s.out_channels;
         let mut tasks = Vec::new();
         let mut rest = dw;
@@ -145,7 +147,7 @@ impl Context<'_> {
             rest = tail;
         }
         tasks.into_par_iter().for_each(|(outputs, dw)| {
-            self.path.run(WeightGradient { shape: s, path: self.path, blocks: &planes, outputs, dw });
+            self.path.run(ByChannels { shape: s, x: &turned, dy: &dy, outputs, dw });
         });
     }
 

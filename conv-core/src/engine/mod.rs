@@ -181,11 +181,11 @@ impl Engine {
             }
         });
         for (layer, norm) in self.program.layers.iter().zip(&self.norms) {
-            if let (Layer::Finish(finish), Some((weight, bias))) = (layer, norm.gradients.as_ref()) {
-                if let Some(indices) = &finish.norm {
-                    add(&mut gradients[indices.weight], weight);
-                    add(&mut gradients[indices.bias], bias);
-                }
+            if let (Layer::Finish(plan::Finish { norm: Some(indices), .. }), Some((weight, bias))) =
+                (layer, norm.gradients.as_ref())
+            {
+                add(&mut gradients[indices.weight], weight);
+                add(&mut gradients[indices.bias], bias);
             }
         }
         let tensors = self.program.parameters.iter().zip(gradients);
@@ -223,7 +223,7 @@ impl Engine {
         let Self { program, slots, path, weights, norms, parameters, chains, gradients, blocks, .. } = self;
         let phases = if forward { &program.forward } else { &program.backward };
         let Phase { steps, sync } = &phases[phase];
-        let context = Context { program, slots, path: *path, weights, norms, parameters };
+        let context = Context { program, slots, path: *path, weights, norms };
         let length = blocks.len().div_ceil(chains.len().max(1));
         blocks.par_chunks_mut(length).zip(chains.par_iter_mut()).for_each(|(blocks, chain)| {
             for block in blocks {
@@ -257,7 +257,6 @@ struct Context<'a> {
     path: Path,
     weights: &'a [Option<PackedConv>],
     norms: &'a [NormState],
-    parameters: &'a [Vec<f32>],
 }
 
 /// [`memory::Memory::Value`] as a function.

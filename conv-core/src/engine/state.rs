@@ -58,12 +58,10 @@ impl<T: Clone + Default> Slab<T> {
         // Each buffer's slot is taken out once; then planes are dealt out of it.
         let mut taken: Vec<(usize, usize, Vec<T>)> = Vec::new();
         for channel in channels {
-            if let Channel::Plane { buffer, .. } = *channel {
-                if let Some(slot) = slots.of[memory(buffer).index(program.buffers.len())] {
-                    if !taken.iter().any(|&(known, ..)| known == buffer) {
-                        taken.push((buffer, slot, std::mem::take(&mut self.slots[slot])));
-                    }
-                }
+            let Channel::Plane { buffer, .. } = *channel else { continue };
+            let slot = slots.of[memory(buffer).index(program.buffers.len())];
+            if let Some(slot) = slot.filter(|_| !taken.iter().any(|&(known, ..)| known == buffer)) {
+                taken.push((buffer, slot, std::mem::take(&mut self.slots[slot])));
             }
         }
         let result = {
@@ -195,15 +193,16 @@ impl NormState {
         let layer = &norm.layer;
         let (mut means, mut variances) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
         self.inv_std.resize(x.len(), 0.0);
-        for c in 0..x.len() {
+        let affine = parameters[norm.weight].iter().zip(&parameters[norm.bias]);
+        for (c, (&weight, &bias)) in affine.enumerate() {
             let all = blocks.iter().fold(Moments::default(), |all, block| all.merge(block.moments[index][c]));
             let variance = all.squares / all.count;
             self.inv_std[c] = 1.0 / (variance + layer.eps).sqrt();
             self.mean[c] = all.mean as f32;
             self.count = all.count;
-            let scale = f64::from(parameters[norm.weight][c]) * self.inv_std[c];
+            let scale = f64::from(weight) * self.inv_std[c];
             self.scale[c] = scale as f32;
-            self.shift[c] = (f64::from(parameters[norm.bias][c]) - scale * all.mean) as f32;
+            self.shift[c] = (f64::from(bias) - scale * all.mean) as f32;
             means.push(all.mean as f32);
             // PyTorch keeps the unbiased variance.
             variances.push((all.squares / (all.count - 1.0).max(1.0)) as f32);

@@ -116,8 +116,6 @@ pub(crate) trait Simd: 'static {
     unsafe fn line_max(a: Self::W, b: Self::W) -> Self::W;
     /// `value` where `condition > 0`, else 0.
     unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W;
-    /// Sum over lanes, in one fixed order.
-    unsafe fn line_sum(value: Self::W) -> f32;
 }
 
 /// Eight lanes of ordinary Rust.
@@ -230,16 +228,6 @@ impl Simd for Lanes8 {
             value[i] = if condition[i] > 0.0 { value[i] } else { 0.0 };
         }
         value
-    }
-
-    #[inline(always)]
-    unsafe fn line_sum(v: Self::W) -> f32 {
-        let mut half = [0f32; 8];
-        for i in 0..8 {
-            half[i] = v[i] + v[i + 8];
-        }
-        // SAFETY: plain arithmetic.
-        unsafe { Self::sum(half) }
     }
 }
 
@@ -357,12 +345,6 @@ mod x86 {
             // SAFETY: see the impl.
             unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), value) }
         }
-
-        #[inline(always)]
-        unsafe fn line_sum(value: Self::W) -> f32 {
-            // SAFETY: see the impl.
-            unsafe { _mm512_reduce_add_ps(value) }
-        }
     }
 
     pub(super) struct Avx2;
@@ -472,12 +454,6 @@ mod x86 {
                 let keep = |i: usize| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition[i], zero), value[i]);
                 [keep(0), keep(1)]
             }
-        }
-
-        #[inline(always)]
-        unsafe fn line_sum(value: Self::W) -> f32 {
-            // SAFETY: see the impl.
-            unsafe { Self::sum(_mm256_add_ps(value[0], value[1])) }
         }
     }
 }

@@ -35,6 +35,9 @@ pub(crate) struct Geometry {
     pub(crate) taps: usize,
 }
 
+/// Taps along one dimension, and the destinations that meet just these.
+type AxisClass<'a> = (&'a [(usize, i32)], Vec<usize>);
+
 /// One dimension: for each destination its source for tap 0 (may lie outside) and which taps are inside.
 struct Axis {
     /// `(source of offset 0, [(tap, offset)])` by destination.
@@ -68,8 +71,8 @@ impl Axis {
     }
 
     /// Destinations by the taps they meet.
-    fn classes(&self) -> Vec<(&[(usize, i32)], Vec<usize>)> {
-        let mut classes: Vec<(&[(usize, i32)], Vec<usize>)> = Vec::new();
+    fn classes(&self) -> Vec<AxisClass<'_>> {
+        let mut classes: Vec<AxisClass<'_>> = Vec::new();
         for (at, (_, taps)) in self.items.iter().enumerate() {
             match classes.iter_mut().find(|(known, _)| known == taps) {
                 Some((_, members)) => members.push(at),

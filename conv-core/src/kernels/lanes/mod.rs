@@ -10,9 +10,8 @@ pub(crate) mod depthwise;
 pub(crate) mod geometry;
 pub(crate) mod norm;
 pub(crate) mod pool;
-#[cfg(test)]
-mod speed;
 pub(crate) mod weight;
+pub(crate) mod weight_channels;
 pub(crate) mod winograd;
 
 /// Images in a block.
@@ -26,7 +25,8 @@ pub(crate) struct Line(pub(crate) [f32; LANES]);
 impl Line {
     pub(crate) const ZERO: Line = Line([0.0; LANES]);
 
-    pub(crate) fn splat(value: f32) -> Self {
+    #[cfg(test)]
+    fn splat(value: f32) -> Self {
         Line([value; LANES])
     }
 }
@@ -59,6 +59,7 @@ mod tests {
     use super::depthwise::DepthwiseGradient;
     use super::geometry::Geometry;
     use super::weight::{Planes, WeightGradient};
+    use super::weight_channels::{ByChannels, Turned};
     use super::winograd;
     use super::*;
     use proptest::prelude::*;
@@ -101,7 +102,7 @@ mod tests {
             let mut weights = Weights::new(path, s.groups, outputs, inputs, taps);
             weights.pack(|group, row, channel| &w[((group * outputs + row) * inputs + channel) * taps..], |_, _| 1.0);
             let mut y = vec![Line::splat(0.5); s.out_channels * y_pixels];
-            let mut to: Vec<Output> =
+            let mut to: Vec<Output<'_>> =
                 y.chunks_exact_mut(y_pixels).enumerate().map(|(o, plane)| Output::plain(plane, o % 2 == 1)).collect();
             path.run(Convolve { geometry: &forward, weights: &weights, from: &x_planes, to: &mut to });
             let mut want = reference::forward(s, &x, &w);
@@ -115,7 +116,8 @@ mod tests {
             let mut weights = Weights::new(path, s.groups, inputs, outputs, taps);
             weights.pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..], |_, _| 1.0);
             let mut dx = vec![Line::splat(f32::NAN); s.in_channels * x_pixels];
-            let mut to: Vec<Output> = dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, false)).collect();
+            let mut to: Vec<Output<'_>> =
+                dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, false)).collect();
             path.run(Convolve { geometry: &backward, weights: &weights, from: &dy_planes, to: &mut to });
             assert_close("dx", path, s, &rows(&dx, s.batch), &reference::data_gradient(s, &dy, &w));
 
@@ -145,9 +147,24 @@ mod tests {
             let mut want = reference::weight_gradient(s, &x, &dy);
             want.iter_mut().for_each(|value| *value += 1.0);
             let mut dw = vec![1.0; s.w_len()];
-            let blocks = [Planes { x: x_planes.clone(), dy: dy_planes.clone() }];
-            path.run(WeightGradient { shape: s, path, blocks: &blocks, outputs: 0..s.out_channels, dw: &mut dw });
+            let planes = Planes { x: x_planes.clone(), dy: dy_planes.clone() };
+            path.run(WeightGradient { shape: s, path, planes: &planes, dw: &mut dw });
             assert_close("dw", path, s, &dw, &want);
+            if s.groups == 1 {
+                // Two blocks, of which the second has no images.
+                let nothing = vec![Line::ZERO; x_pixels.max(y_pixels)];
+                let empty = |count: usize, pixels: usize| vec![&nothing[..pixels]; count];
+                let turned = Turned::new(&[x_planes.clone(), empty(s.in_channels, x_pixels)], x_pixels);
+                let dy = [dy_planes.clone(), empty(s.out_channels, y_pixels)];
+                let mut dw = vec![1.0; s.w_len()];
+                let mut rest = dw.as_mut_slice();
+                for (first, count) in conv::row_blocks(path, outputs) {
+                    let (dw, tail) = rest.split_at_mut(count * inputs * taps);
+                    rest = tail;
+                    path.run(ByChannels { shape: s, x: &turned, dy: &dy, outputs: first..first + count, dw });
+                }
+                assert_close("dw by channels", path, s, &dw, &want);
+            }
             if inputs == 1 {
                 let mut dw = vec![1.0; s.w_len()];
                 path.run(DepthwiseGradient { geometry: &forward, x: &x_planes, dy: &dy_planes, dw: &mut dw });

@@ -1,8 +1,6 @@
-//! The weights' gradient of a convolution, over one block or several.
+//! The weights' gradient of a block's convolution.
 
 use super::super::conv::Shape;
-use std::ops::Range;
-
 use super::conv::row_blocks;
 use super::{LANES, Line};
 use crate::kernels::simd::{Path, Simd, Task};
@@ -11,9 +9,7 @@ use crate::kernels::simd::{Path, Simd, Task};
 pub(crate) struct WeightGradient<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) path: Path,
-    pub(crate) blocks: &'a [Planes<'a>],
-    /// Output channels whose weights `dw` holds: all, or some of a single group.
-    pub(crate) outputs: Range<usize>,
+    pub(crate) planes: &'a Planes<'a>,
     pub(crate) dw: &'a mut [f32],
 }
 
@@ -28,14 +24,14 @@ const BAND: usize = 64;
 
 /// Where a tap meets no padding along one dimension: outputs `from..to`, the input of output `o` is `o stride + shift`.
 #[derive(Clone, Copy)]
-struct Reach {
-    from: usize,
-    to: usize,
-    shift: isize,
+pub(super) struct Reach {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) shift: isize,
 }
 
 impl Reach {
-    fn new(tap: usize, input: usize, output: usize, s: &Shape) -> Self {
+    pub(super) fn new(tap: usize, input: usize, output: usize, s: &Shape) -> Self {
         let shift = tap as isize - s.padding as isize;
         let inside = |o: &usize| (0..input as isize).contains(&((o * s.stride) as isize + shift));
         let from = (0..output).find(inside).unwrap_or(output);
@@ -50,16 +46,12 @@ impl Task for WeightGradient<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let s = self.shape;
-        let inputs = s.in_channels / s.groups;
-        for block in self.blocks {
-            assert_eq!((block.x.len(), block.dy.len()), (s.in_channels, s.out_channels), "weight gradient: channels");
-            assert!(block.x.iter().all(|plane| plane.len() == s.input.0 * s.input.1), "weight gradient: input planes");
-            assert!(block.dy.iter().all(|plane| plane.len() == s.output.0 * s.output.1), "weight gradient: outputs");
-        }
-        let all = 0..s.out_channels;
-        assert!(self.outputs == all || s.groups == 1 && self.outputs.end <= all.end, "weight gradient: outputs");
-        let outputs = self.outputs.len() / s.groups;
-        assert_eq!(self.dw.len(), self.outputs.len() * inputs * s.kernel * s.kernel, "weight gradient: weights");
+        let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
+        let Planes { x, dy } = self.planes;
+        assert_eq!((x.len(), dy.len()), (s.in_channels, s.out_channels), "weight gradient: channels");
+        assert!(x.iter().all(|plane| plane.len() == s.input.0 * s.input.1), "weight gradient: input planes");
+        assert!(dy.iter().all(|plane| plane.len() == s.output.0 * s.output.1), "weight gradient: output planes");
+        assert_eq!(self.dw.len(), s.w_len(), "weight gradient: weights");
         let rows: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.0, s.output.0, s)).collect();
         let columns: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.1, s.output.1, s)).collect();
         let row_blocks = row_blocks(self.path, outputs);
@@ -68,8 +60,9 @@ impl Task for WeightGradient<'_> {
             let bottom = (top + band).min(s.output.0);
             for (group, dw) in self.dw.chunks_exact_mut(outputs * inputs * s.kernel * s.kernel).enumerate() {
                 for &(first, count) in &row_blocks {
-                    let output = self.outputs.start + group * outputs + first;
-                    let mut tiles = Tiles { s, inputs, blocks: self.blocks, input: group * inputs, output, dw, first };
+                    let x = &x[group * inputs..][..inputs];
+                    let dy = &dy[group * outputs + first..][..count];
+                    let mut tiles = Tiles { s, inputs, x, dy, dw, first };
                     for (k, row) in rows.iter().enumerate() {
                         let row = Reach { from: row.from.max(top), to: row.to.min(bottom), ..*row };
                         for (l, column) in columns.iter().enumerate() {
@@ -90,10 +83,9 @@ impl Task for WeightGradient<'_> {
 struct Tiles<'a> {
     s: &'a Shape,
     inputs: usize,
-    blocks: &'a [Planes<'a>],
-    /// Planes of the group's first input and of the tile's first output.
-    input: usize,
-    output: usize,
+    /// The group's inputs, and the tile's outputs.
+    x: &'a [&'a [Line]],
+    dy: &'a [&'a [Line]],
     dw: &'a mut [f32],
     /// Place of the tile's first output in `dw`.
     first: usize,
@@ -101,7 +93,7 @@ struct Tiles<'a> {
 
 impl Tiles<'_> {
     /// # Safety
-    /// As stated where it is called; `count` outputs from `output` on.
+    /// As stated where it is called; `count` planes in `dy`.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, count: usize, tap: usize, row: Reach, column: Reach) {
         // SAFETY: handed on.
@@ -164,31 +156,29 @@ impl Tiles<'_> {
             let mut totals = [[0f32; C]; R];
             for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
                 let mut sums = [[S::splat(0.0); C]; R];
-                for block in self.blocks {
-                    let mut dy = [std::ptr::null::<f32>(); R];
-                    for (r, plane) in dy.iter_mut().enumerate() {
-                        *plane = block.dy.get_unchecked(self.output + r).as_ptr().cast::<f32>().add(lane);
-                    }
-                    let mut x = [std::ptr::null::<f32>(); C];
-                    for (c, plane) in x.iter_mut().enumerate() {
-                        *plane = block.x.get_unchecked(self.input + channel + c).as_ptr().cast::<f32>().add(lane);
-                    }
-                    for oy in row.from..row.to {
-                        let iy = ((oy * s.stride) as isize + row.shift) as usize;
-                        let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
-                        for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
-                            let mut values = [S::splat(0.0); C];
-                            for (value, plane) in values.iter_mut().zip(&x) {
-                                *value = S::load(plane.add(input * LANES));
-                            }
-                            for (row, plane) in sums.iter_mut().zip(&dy) {
-                                let dy = S::load(plane.add(output * LANES));
-                                for (sum, &value) in row.iter_mut().zip(&values) {
-                                    *sum = S::mul_add(dy, value, *sum);
-                                }
-                            }
-                            input += s.stride;
+                let mut dy = [std::ptr::null::<f32>(); R];
+                for (r, plane) in dy.iter_mut().enumerate() {
+                    *plane = self.dy.get_unchecked(r).as_ptr().cast::<f32>().add(lane);
+                }
+                let mut x = [std::ptr::null::<f32>(); C];
+                for (c, plane) in x.iter_mut().enumerate() {
+                    *plane = self.x.get_unchecked(channel + c).as_ptr().cast::<f32>().add(lane);
+                }
+                for oy in row.from..row.to {
+                    let iy = ((oy * s.stride) as isize + row.shift) as usize;
+                    let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
+                    for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
+                        let mut values = [S::splat(0.0); C];
+                        for (value, plane) in values.iter_mut().zip(&x) {
+                            *value = S::load(plane.add(input * LANES));
                         }
+                        for (row, plane) in sums.iter_mut().zip(&dy) {
+                            let dy = S::load(plane.add(output * LANES));
+                            for (sum, &value) in row.iter_mut().zip(&values) {
+                                *sum = S::mul_add(dy, value, *sum);
+                            }
+                        }
+                        input += s.stride;
                     }
                 }
                 for (totals, sums) in totals.iter_mut().zip(&sums) {

@@ -184,11 +184,12 @@ unsafe fn transform_input<S: Simd>(
             }
         }
         let mut t = [[zero; 4]; 4];
-        for j in 0..4 {
-            t[0][j] = S::line_sub(d[0][j], d[2][j]);
-            t[1][j] = S::line_add(d[1][j], d[2][j]);
-            t[2][j] = S::line_sub(d[2][j], d[1][j]);
-            t[3][j] = S::line_sub(d[1][j], d[3][j]);
+        let [above, first, second, below] = d;
+        for (j, (((above, first), second), below)) in above.into_iter().zip(first).zip(second).zip(below).enumerate() {
+            t[0][j] = S::line_sub(above, second);
+            t[1][j] = S::line_add(first, second);
+            t[2][j] = S::line_sub(second, first);
+            t[3][j] = S::line_sub(first, below);
         }
         let place = inputs.as_mut_ptr().add(at);
         for (i, t) in t.iter().enumerate() {
