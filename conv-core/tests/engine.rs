@@ -1,4 +1,4 @@
-//! The engine against the same graph on candle tensors: logits, loss, every gradient, running statistics.
+//! The engine against the same graph by candle's own ops: logits, loss, every gradient, running statistics.
 
 use std::ops::Range;
 
@@ -95,7 +95,7 @@ fn check(label: &str, network: &Network, store: &ParamStore, images: &[usize]) -
             close(&format!("{label}: {name} afterwards"), &var, &after[&name], 1e-5);
         }
         let got = network.inference(kernels).forward(&x)?;
-        close(&format!("{label}: inference"), &got, &network.forward_t(&x, false)?, 1e-4);
+        close(&format!("{label}: inference"), &got, &network.inference(Kernels::Candle).forward(&x)?, 1e-4);
     }
     let few = x.narrow(0, 0, 3)?;
     let got = network.inference(Kernels::Own).forward(&few)?;
@@ -171,6 +171,37 @@ fn biases_groups_large_kernels_and_a_norm_over_features() -> Result<()> {
     let output = b.linear(hidden, 3);
     let (network, store) = b.network(output);
     check("groups", &network, &store, &[24, 2, 13, 8])
+}
+
+/// Too few images for the engine: both sides run operation by operation, and only the operations differ.
+#[test]
+fn whose_operations_run_is_the_choice_of_each_session() -> Result<()> {
+    let mut b = Builder::new();
+    let x = b.graph.input(3);
+    let x = b.conv(x, ConvSpec::same(3, 8, 3, 1));
+    let x = b.finish(x, None, true);
+    let x = b.graph.max_pool(x, 2, 2, 0);
+    let pooled = b.graph.global_avg_pool(x);
+    let output = b.linear(pooled, 3);
+    let (network, store) = b.network(output);
+    let (x, labels) = (tensor(&[4, 3, 8, 8], 1), Tensor::new(&[0u32, 1, 2, 0], &Device::Cpu)?);
+    let before = store.snapshot()?;
+    let run = |kernels: Kernels| -> Result<[Tensor; 2]> {
+        store.assign(&before)?;
+        let trained = network.training(kernels).step(&x, &labels, 0.0)?.logits;
+        Ok([trained, network.inference(kernels).forward(&x)?])
+    };
+    let bits = |outputs: &[Tensor; 2]| -> Result<Vec<u32>> {
+        let values = Tensor::cat(outputs, 0)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(values.into_iter().map(f32::to_bits).collect())
+    };
+    let (own, candle, again) = (run(Kernels::Own)?, run(Kernels::Candle)?, run(Kernels::Own)?);
+    for (what, own, candle) in [("training", &own[0], &candle[0]), ("inference", &own[1], &candle[1])] {
+        close(what, own, candle, 1e-4);
+    }
+    assert_ne!(bits(&own)?, bits(&candle)?, "operations of two makes do not round alike");
+    assert_eq!(bits(&own)?, bits(&again)?, "candle's were left behind");
+    Ok(())
 }
 
 #[test]

@@ -19,17 +19,18 @@ impl Goldens {
         self.0.get(name).unwrap_or_else(|| panic!("no golden `{name}`")).clone()
     }
 
-    /// Runs `function` on the named inputs in both number formats: f32 takes the kernels, f64 candle's own ops.
+    /// Runs `function` on the named inputs every way there is: on the kernels, and on candle's own ops in both number formats.
     fn check(&self, case: &str, inputs: &[&str], function: impl Fn(&[Tensor]) -> Result<Tensor>) -> Result<()> {
-        for dtype in [DType::F32, DType::F64] {
+        for (dtype, by_candle) in [(DType::F32, false), (DType::F32, true), (DType::F64, true)] {
             let get = |name: &str| self.get(&format!("{case}/{name}")).to_dtype(dtype);
             let vars: Vec<Var> = inputs.iter().map(|name| Var::from_tensor(&get(name)?)).collect::<Result<_>>()?;
             let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-            let y = function(&tensors)?;
-            assert_close(&format!("{case}/y {dtype:?}"), &y, &get("y")?)?;
+            let y = if by_candle { ops::composed(|| function(&tensors))? } else { function(&tensors)? };
+            let way = format!("{dtype:?}{}", if by_candle { " by candle" } else { "" });
+            assert_close(&format!("{case}/y {way}"), &y, &get("y")?)?;
             let gradients = (y * get("probe")?)?.sum_all()?.backward()?;
             for (name, var) in inputs.iter().zip(&vars) {
-                let what = format!("{case}/d{name} {dtype:?}");
+                let what = format!("{case}/d{name} {way}");
                 let gradient = gradients.get(var).unwrap_or_else(|| panic!("{what}: no gradient"));
                 assert_close(&what, gradient, &get(&format!("d{name}"))?)?;
             }
@@ -59,13 +60,8 @@ fn convolution() -> Result<()> {
         ("depthwise", 2, 1, 7),
         ("stem", 2, 3, 1),
     ] {
-        let get = |name: &str| goldens.get(&format!("conv/{case}/{name}"));
-        let (x, w) = (Var::from_tensor(&get("x"))?, Var::from_tensor(&get("w"))?);
-        let y = ops::conv2d(&x, &w, stride, padding, groups)?;
-        assert_close(case, &y, &get("y"))?;
-        let gradients = (y * get("probe"))?.sum_all()?.backward()?;
-        assert_close(&format!("{case} dx"), gradients.get(&x).expect("dx"), &get("dx"))?;
-        assert_close(&format!("{case} dw"), gradients.get(&w).expect("dw"), &get("dw"))?;
+        let convolve = |t: &[Tensor]| ops::conv2d(&t[0], &t[1], stride, padding, groups);
+        goldens.check(&format!("conv/{case}"), &["x", "w"], convolve)?;
     }
     Ok(())
 }
@@ -125,14 +121,19 @@ fn inputs_and_gradients_of_any_layout() -> Result<()> {
         let y = ops::conv2d(&x, &w, 1, 1, 1)?;
         let y = ops::max_pool2d(&ops::relu(&ops::avg_pool2d(&y, 2, 1, false)?)?, 2, 2, 0)?;
         let y = ops::channel_shuffle(&y, 2)?;
+        // Pooled as it comes, too: most pools stand behind a convolution, whose output lies in order.
+        let pooled = ops::max_pool2d(&x, 2, 1, 0)?.sum_all()? + ops::avg_pool2d(&x, 1, 2, false)?.sum_all()?;
         // The gradient of a sum has zero strides.
-        Ok((y.clone(), y.sum_all()?))
+        Ok((y.clone(), (y.sum_all()? + pooled?)?))
     };
+    let by_candle = ops::composed(|| run(&x, &w, false))?;
     let (stored, as_is) = (run(&x, &w, true)?, run(&x, &w, false)?);
     assert_close("forward", &as_is.0, &stored.0)?;
-    let (stored, as_is) = (stored.1.backward()?, as_is.1.backward()?);
+    assert_close("forward by candle", &by_candle.0, &stored.0)?;
+    let (stored, as_is, by_candle) = (stored.1.backward()?, as_is.1.backward()?, by_candle.1.backward()?);
     for var in [&x, &w] {
         assert_close("gradient", as_is.get(var).expect("tracked"), stored.get(var).expect("tracked"))?;
+        assert_close("gradient by candle", by_candle.get(var).expect("tracked"), stored.get(var).expect("tracked"))?;
     }
     Ok(())
 }

@@ -18,12 +18,14 @@ pub struct Network {
 /// What runs a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// The engine where it can: on the CPU, in f32, for batches that fill its vectors.
+    /// The engine where it can: on the CPU, in f32, for batches that fill its vectors. Else operation by operation on
+    /// candle tensors, on the CPU by this crate's kernels.
     #[default]
     Own,
     /// The same, without Winograd's convolutions: as many multiplications as are counted.
     Direct,
-    /// Operation by operation on candle tensors, as on any other device.
+    /// Operation by operation on candle tensors, by candle's own ops alone, as on any other device: see
+    /// [`ops::composed`].
     Candle,
 }
 
@@ -91,6 +93,15 @@ impl<'a> Session<'a> {
         }
         Ok(self.engine.as_mut().and_then(|(_, engine)| engine.as_mut()))
     }
+
+    /// The output as a candle tensor, where there is no engine.
+    fn interpret(&self, x: &Tensor) -> Result<Tensor> {
+        let forward = || self.network.forward_t(x, self.mode == Mode::Train);
+        match self.kernels {
+            Kernels::Own => forward(),
+            Kernels::Candle => ops::composed(forward),
+        }
+    }
 }
 
 /// A network that is being trained; see [`Network::training`].
@@ -114,7 +125,6 @@ impl Training<'_> {
     /// # Errors
     /// Shapes that do not fit, labels that are no class.
     pub fn step(&mut self, images: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Step> {
-        let network = self.session.network;
         if let Some(engine) = self.session.engine(images)? {
             engine.load()?;
             let logits = Var::from_tensor(&engine.forward(images)?)?;
@@ -126,13 +136,13 @@ impl Training<'_> {
             }
             return Ok(Step { loss: value, logits: logits.as_tensor().detach(), gradients });
         }
-        let logits = network.forward_t(images, true)?;
+        let logits = self.session.interpret(images)?;
         let loss = ops::cross_entropy(&logits, labels, smoothing)?;
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let store = loss.backward()?;
         let mut gradients = Gradients::default();
-        let found = network.graph.parameters().into_iter().filter_map(|of| Some((of.clone(), store.get(&of)?.clone())));
-        gradients.extend(found);
+        let parameters = self.session.network.graph.parameters();
+        gradients.extend(parameters.into_iter().filter_map(|of| Some((of.clone(), store.get(&of)?.clone()))));
         Ok(Step { loss: value, logits: logits.detach(), gradients })
     }
 }
@@ -180,6 +190,6 @@ impl Inference<'_> {
                 return engine.forward(x);
             }
         }
-        self.session.network.forward_t(x, false)
+        self.session.interpret(x)
     }
 }

@@ -13,11 +13,24 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups
     let (y_len, per_output) = (shape.y_len(), shape.w_len() / shape.out_channels);
     meter::record((y_len * per_output) as u64, y_len as u64);
     if !on_kernels(x) {
-        return x.conv2d(weight, padding, stride, 1, groups);
+        return compose(x, weight, &shape);
     }
     // The input of a network needs no gradient: a third of the stem's work.
     let op = Convolution { shape, path: Path::best(), x_needs_gradient: x.track_op() };
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
+}
+
+/// With candle's op.
+fn compose(x: &Tensor, weight: &Tensor, shape: &conv::Shape) -> Result<Tensor> {
+    let conv::Shape { input, output, kernel, stride, padding, groups, .. } = *shape;
+    // What the windows reach of the padded input; some rows and columns at its end may be left over.
+    let reach = |out: usize| (out - 1) * stride + kernel;
+    if input.0 + reach(output.1) == input.1 + reach(output.0) {
+        return x.conv2d(weight, padding, stride, 1, groups);
+    }
+    // candle's backward pass fails where not as many rows as columns are left over; here none are.
+    let x = x.pad_with_zeros(2, padding, padding)?.pad_with_zeros(3, padding, padding)?;
+    x.narrow(2, 0, reach(output.0))?.narrow(3, 0, reach(output.1))?.conv2d(weight, 0, stride, 1, groups)
 }
 
 struct Convolution {

@@ -1,7 +1,7 @@
 //! Differentiable functions.
 //!
-//! On the CPU, in f32, they are candle custom ops over the kernels of this crate, each with its own backward pass. Elsewhere
-//! they are composed of candle's own ops, with the same results and gradients.
+//! On the CPU, in f32, they are candle custom ops over the kernels of this crate, each with its own backward pass. Elsewhere,
+//! and inside of [`composed`], they are composed of candle's own ops, with the same results and gradients.
 
 mod activation;
 mod conv;
@@ -15,11 +15,35 @@ pub use head::{cross_entropy, linear};
 pub use norm::{BatchStats, batch_norm_train, channel_affine};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 
+use std::cell::Cell;
+
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
+
+thread_local! {
+    static COMPOSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `work`, in which every function of this module that is called on this thread is composed of candle's own ops,
+/// on the CPU too. What was computed so also has its backward pass by candle's ops, whenever it runs.
+///
+/// Holds for this thread alone, until `work` returns or panics. A thread of a rayon pool that waits inside of `work` may
+/// take up other tasks of that pool meanwhile, and these meet it as well.
+pub fn composed<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            COMPOSED.set(self.0);
+        }
+    }
+
+    let _restore = Restore(COMPOSED.replace(true));
+    work()
+}
 
 /// Whether the kernels take this tensor.
 fn on_kernels(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
+    x.device().is_cpu() && x.dtype() == DType::F32 && !COMPOSED.get()
 }
 
 /// The values of a contiguous f32 tensor on the CPU.
@@ -48,4 +72,30 @@ fn output(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shap
 /// A gradient shaped as `like`.
 fn gradient(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), like.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_are_left_for_the_duration_of_the_closure_and_on_this_thread_alone() {
+        let kernels = || on_kernels(&Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap());
+        assert!(kernels());
+        composed(|| {
+            assert!(!kernels());
+            composed(|| assert!(!kernels()));
+            assert!(!kernels(), "the inner closure ends, the outer one goes on");
+            std::thread::scope(|scope| scope.spawn(|| assert!(kernels())).join().unwrap());
+        });
+        assert!(kernels());
+        assert!(catch_unwind(|| composed(|| panic!("as a failing operation may"))).is_err());
+        assert!(kernels(), "a panic ends the closure, too");
+        let failed: Result<()> = composed(|| bail!("an error"));
+        assert!(failed.is_err() && kernels());
+    }
 }

@@ -66,7 +66,8 @@ fn compose(x: &Tensor, windows: &Windows, max: bool) -> Result<Tensor> {
     let Windows { input, output, kernel, stride, padding } = *windows;
     let reach = |out: usize| (out - 1) * stride + kernel;
     let pad = |x: &Tensor, value: f64| -> Result<Tensor> {
-        let mut x = x.clone();
+        // What `index_select` reads has to lie in order.
+        let mut x = x.contiguous()?;
         for (dim, size, out) in [(2, input.0, output.0), (3, input.1, output.1)] {
             let mut parts = Vec::new();
             let filler = |count: usize, parts: &mut Vec<Tensor>, x: &Tensor| -> Result<()> {

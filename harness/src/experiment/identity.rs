@@ -83,6 +83,7 @@ mod tests {
             "recipe.lr=0.2",
             "recipe.schedule=step",
             "recipe.subset=100",
+            "recipe.kernels=candle",
             "dataset.augment=false",
             "dataset.name=cifar100",
             "dataset.name=synthetic",

@@ -59,6 +59,11 @@ pub const KEYS: &[Field] = &[
         "For pruning: how many of the epochs, the last ones, come after the cut.",
     ),
     key("recipe.finetune_lr", POSITIVE, "For pruning: peak rate after the cut."),
+    key(
+        "recipe.kernels",
+        Choice(|| vec!["own", "candle"]),
+        "What computes: this workspace's kernels, or candle's own operations (much slower, the same to rounding).",
+    ),
     key("protocol.seeds", Filled(&SEED), "One training per seed."),
     key("protocol.validation", at_least(1), "Images carved from the training set, class-balanced, for every decision."),
     key("protocol.test", Flag, "Whether the finished network is measured, once, on the test split."),

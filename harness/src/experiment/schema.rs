@@ -1,5 +1,6 @@
 //! The sections of an experiment file, as data. Every default is written here once.
 
+use conv_core::Kernels;
 use serde::{Deserialize, Serialize};
 
 /// `[dataset]`
@@ -98,6 +99,10 @@ pub struct Recipe {
     pub finetune_epochs: usize,
     /// For methods that prune: peak rate after the cut.
     pub finetune_lr: f64,
+    /// What computes: `own` (this workspace's kernels) or `candle` (candle's own operations: much slower, the same to
+    /// rounding).
+    #[serde(with = "KernelsName")]
+    pub kernels: Kernels,
 }
 
 impl Default for Recipe {
@@ -118,6 +123,7 @@ impl Default for Recipe {
             subset: 0,
             finetune_epochs: 0,
             finetune_lr: 0.01,
+            kernels: Kernels::Own,
         }
     }
 }
@@ -132,6 +138,14 @@ pub enum Schedule {
     Step,
     /// The peak throughout.
     Constant,
+}
+
+/// How files write [`Kernels`].
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Kernels", rename_all = "lowercase")]
+enum KernelsName {
+    Own,
+    Candle,
 }
 
 /// `[protocol]`: what makes the comparison fair.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use conv_core::{Kernels, Network, ParamStore, normal_stream};
+use conv_core::{Network, ParamStore, normal_stream};
 
 use crate::backbones;
 use crate::data::{Batch, Geometry};
@@ -73,7 +73,7 @@ impl Entrant {
     /// Those of the step.
     pub fn train_once(&self, batch: usize) -> Result<()> {
         let mut optimizer = Sgd::new(self.store.trainable(), &self.config.recipe);
-        let mut training = self.network.training(Kernels::Own);
+        let mut training = self.network.training(self.config.recipe.kernels);
         for _ in 0..2 {
             step(&mut training, &mut optimizer, &self.batch(batch)?, 1e-3, 0.0)?;
         }
@@ -91,7 +91,7 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
     for entrant in entrants {
         running.push((
             Sgd::new(entrant.store.trainable(), &entrant.config.recipe),
-            entrant.network.training(Kernels::Own),
+            entrant.network.training(entrant.config.recipe.kernels),
             entrant.batch(batch)?,
             entrant.batch(1)?,
         ));
@@ -110,11 +110,11 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
             measure(&mut times.train_step, &mut || {
                 step(training, optimizer, many, 1e-3, 0.0).map(drop).context("in a training step")
             })?;
-            let mut inference = entrant.network.inference(Kernels::Own);
+            let mut inference = entrant.network.inference(entrant.config.recipe.kernels);
             // The first call lays out memory and packs the weights, once per model.
             inference.forward(&many.images)?;
             measure(&mut times.infer_batch, &mut || Ok(drop(inference.forward(&many.images)?)))?;
-            let mut inference = entrant.network.inference(Kernels::Own);
+            let mut inference = entrant.network.inference(entrant.config.recipe.kernels);
             inference.forward(&one.images)?;
             for _ in 0..SINGLES {
                 measure(&mut times.infer_one, &mut || Ok(drop(inference.forward(&one.images)?)))?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
+use conv_core::Kernels;
 use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
 use super::Environment;
@@ -33,6 +34,15 @@ impl Environment {
             candle: env!("HARNESS_CANDLE").to_owned(),
             kernels: conv_core::kernel_path().to_owned(),
         }
+    }
+
+    /// The stamp of results that `kernels` compute.
+    pub fn computed_by(&self, kernels: Kernels) -> Self {
+        let name = match kernels {
+            Kernels::Own => conv_core::kernel_path(),
+            Kernels::Candle => "candle",
+        };
+        Self { kernels: name.to_owned(), ..self.clone() }
     }
 }
 

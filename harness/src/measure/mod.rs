@@ -24,6 +24,6 @@ pub struct Environment {
     pub harness: String,
     /// Version of candle.
     pub candle: String,
-    /// Kernel path, e.g. `avx512`.
+    /// Kernel path, e.g. `avx512`; `candle` where candle's own operations computed.
     pub kernels: String,
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use conv_core::Kernels;
+
 use super::aggregate::{Group, Row, SHORT_SCHEDULE, Split, Summary};
 use crate::experiment::{Recipe, Schedule};
 use crate::results::TrialRecord;
@@ -162,6 +164,9 @@ fn recipe(recipe: &Recipe, augment: bool) -> String {
     let _ = write!(text, ", weight decay {}{spared}", recipe.weight_decay);
     if recipe.label_smoothing > 0.0 {
         let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
+    }
+    if recipe.kernels == Kernels::Candle {
+        text += ", computed by candle's own operations";
     }
     text + if augment { ", crops and flips." } else { ", no augmentation." }
 }

@@ -68,7 +68,7 @@ pub fn run_trial(
         let phase = Phase { name: "finetune", first_epoch: before + 1, epochs: finetune, rate };
         let mut tuned = fit(&model.network, &model.store, &feed, recipe, &phase, observer)?;
         if finetune == 0 {
-            tuned.validation = evaluate(&model.network, feed.validation())?;
+            tuned.validation = evaluate(&model.network, recipe.kernels, feed.validation())?;
         }
         fitted.epochs.append(&mut tuned.epochs);
         fitted.validation = tuned.validation;
@@ -77,7 +77,7 @@ pub fn run_trial(
     let cost = model.checked_cost(&methods)?;
     ensure!(cost == trial.cost, "the network costs {cost:?}, the plan said {:?}: a defect of the plan", trial.cost);
     let test = match config.test {
-        true => Some(evaluate(&model.network, feed.test()).context("on the test images")?),
+        true => Some(evaluate(&model.network, recipe.kernels, feed.test()).context("on the test images")?),
         false => None,
     };
     model.store.save(&folder.trial_dir(key).join("weights.safetensors")).context("saving the weights")?;
@@ -104,7 +104,7 @@ pub fn run_trial(
         epochs: fitted.epochs.len(),
         seconds: started.elapsed().as_secs_f64(),
         images_per_second: images_per_second(&fitted.epochs),
-        environment: environment.clone(),
+        environment: environment.computed_by(recipe.kernels),
     };
     folder.save(&record)?;
     Ok(record)
@@ -136,7 +136,7 @@ pub fn cost_trial(trial: &Trial, key: &str, folder: &RunFolder, environment: &En
         epochs: 0,
         seconds: 0.0,
         images_per_second: 0.0,
-        environment: environment.clone(),
+        environment: environment.computed_by(trial.config.recipe.kernels),
     };
     folder.save(&record)?;
     Ok(record)

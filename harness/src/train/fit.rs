@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use conv_core::{Kernels, Network, ParamStore, Training};
+use conv_core::{Network, ParamStore, Training};
 
 use super::metrics::rank;
 use super::{EpochLog, Evaluation, Feed, LearningRate, Sgd, evaluate};
@@ -73,7 +73,7 @@ pub fn fit(
 ) -> Result<Fitted> {
     let steps = feed.steps_per_epoch();
     let mut optimizer = Sgd::new(store.trainable(), recipe);
-    let mut training = network.training(Kernels::Own);
+    let mut training = network.training(recipe.kernels);
     let mut fitted = Fitted { epochs: Vec::with_capacity(phase.epochs), validation: Evaluation::default() };
     for done in 0..phase.epochs {
         let epoch = phase.first_epoch + done;
@@ -91,7 +91,7 @@ pub fn fit(
         }
         let train = tally.log(epoch, started);
         let seconds = started.elapsed().as_secs_f64();
-        fitted.validation = evaluate(network, feed.validation()).context("on the validation images")?;
+        fitted.validation = evaluate(network, recipe.kernels, feed.validation()).context("on the validation images")?;
         let loss = fitted.validation.loss;
         if !loss.is_finite() {
             bail!("diverged: the validation loss is {loss} after epoch {epoch}; a lower recipe.lr may help");

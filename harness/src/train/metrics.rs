@@ -6,14 +6,18 @@ use conv_core::{Kernels, Network};
 use super::Evaluation;
 use crate::data::Batch;
 
-/// Loss and accuracy of `network`, not training, over `batches`.
+/// Loss and accuracy of `network`, not training, over `batches`, computed by `kernels`.
 ///
 /// Each image counts once, whatever the batches' sizes. With fewer than five classes `top5` means top-`classes`, that is 1.
 ///
 /// # Errors
 /// No images; a batch that cannot be read; a label that the network has no class for.
-pub fn evaluate(network: &Network, batches: impl IntoIterator<Item = Result<Batch>>) -> Result<Evaluation> {
-    let (mut tally, mut inference) = (Tally::default(), network.inference(Kernels::Own));
+pub fn evaluate(
+    network: &Network,
+    kernels: Kernels,
+    batches: impl IntoIterator<Item = Result<Batch>>,
+) -> Result<Evaluation> {
+    let (mut tally, mut inference) = (Tally::default(), network.inference(kernels));
     for batch in batches {
         let batch = batch?;
         let logits = inference.forward(&batch.images)?.to_vec2()?;

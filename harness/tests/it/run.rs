@@ -135,3 +135,30 @@ fn a_second_run_trains_only_what_is_missing_and_gets_the_same_bits() -> Result<(
     assert_eq!((again.validation, again.test, again.train_loss), (record.validation, record.test, record.train_loss));
     Ok(())
 }
+
+#[test]
+fn candle_trains_what_the_own_kernels_train_and_says_so() -> Result<()> {
+    let (dir, _) = workshop()?;
+    let output = dir.path().join("out");
+    for kernels in ["own", "candle"] {
+        // A low rate: differences in rounding grow with every step, and faster at a high one.
+        let set = [format!("recipe.kernels={kernels}"), "recipe.lr=0.001".to_owned()];
+        let experiment = Experiment::load(&dir.path().join("small.toml"), &set)?;
+        assert_eq!(sweep(&experiment.only("compconv")?, &output, 2)?.trained, 1, "the kernels are part of a trial");
+    }
+    let records = RunFolder::open(&output)?.records()?;
+    let stamped = |candle: bool| {
+        let found = records.iter().find(|record| (record.environment.kernels == "candle") == candle);
+        found.context("one record of each kind")
+    };
+    let (own, candle) = (stamped(false)?, stamped(true)?);
+    assert_eq!(own.environment.kernels, conv_core::kernel_path());
+    assert_eq!((own.params, own.macs, own.epochs), (candle.params, candle.macs, candle.epochs));
+    for (what, own, candle) in [
+        ("training loss", own.train_loss, candle.train_loss),
+        ("validation loss", own.validation.loss, candle.validation.loss),
+    ] {
+        assert!((own - candle).abs() < 1e-5 * candle.abs(), "{what}: {own} on own kernels, {candle} by candle");
+    }
+    Ok(())
+}
