@@ -82,7 +82,7 @@ mod tests {
             "recipe.epochs=11",
             "recipe.lr=0.2",
             "recipe.schedule=step",
-            "recipe.subset=100",
+            "recipe.subset=1000",
             "dataset.augment=false",
             "dataset.name=cifar100",
             "dataset.name=synthetic",
