@@ -98,7 +98,7 @@ impl<'a> Session<'a> {
     fn interpret(&self, x: &Tensor) -> Result<Tensor> {
         let forward = || self.network.forward_t(x, self.mode == Mode::Train);
         match self.kernels {
-            Kernels::Own => forward(),
+            Kernels::Own | Kernels::Direct => forward(),
             Kernels::Candle => ops::composed(forward),
         }
     }

@@ -224,6 +224,15 @@ pub fn geometry(config: &DatasetConfig) -> Result<Geometry> {
     info.geometry.map_or_else(|| sources::peek(config, info, &Places::from_environment()), Ok)
 }
 
+/// The most training images that the data set of `config` can have, where that is known before anything is read: the published
+/// number, or what a synthetic source would make. Which source is there is not looked at.
+///
+/// # Errors
+/// An unknown name; an entry of `dataset.sources` that cannot be understood.
+pub fn most_training_images(config: &DatasetConfig) -> Result<Option<usize>> {
+    sources::most(config, by_name(&config.name)?)
+}
+
 fn by_name(name: &str) -> Result<&'static DatasetInfo> {
     ensure!(
         name != "imagenet",

@@ -91,6 +91,22 @@ pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, places: &Places) 
     bail!("{}", missing(info, &tried))
 }
 
+/// The most training images that any source can give; none where only the files tell.
+pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo) -> Result<Option<usize>> {
+    let places = Places { home: None, base_url: String::new(), downloads: PathBuf::new() };
+    let sources = resolve(config, info, &places)?;
+    let Some((published, _)) = info.images else { return Ok(None) };
+    let mut most = 0;
+    for (_, source) in sources {
+        match source {
+            // Always there: what stands behind it is never reached.
+            Source::Synthetic { train, .. } => return Ok(Some(most.max(train))),
+            Source::Path(_) | Source::Download => most = published,
+        }
+    }
+    Ok(Some(most))
+}
+
 /// The sources in the order they are tried, each with its name.
 fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Vec<(String, Source)>> {
     let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];

@@ -61,8 +61,8 @@ pub const KEYS: &[Field] = &[
     key("recipe.finetune_lr", POSITIVE, "For pruning: peak rate after the cut."),
     key(
         "recipe.kernels",
-        Choice(|| vec!["own", "candle"]),
-        "What computes: this workspace's kernels, or candle's own operations (much slower, the same to rounding).",
+        Choice(|| vec!["own", "direct", "candle"]),
+        "What computes: own kernels, the same without Winograd's, or candle's operations (slow); equal to rounding.",
     ),
     key("protocol.seeds", Filled(&SEED), "One training per seed."),
     key("protocol.validation", at_least(1), "Images carved from the training set, class-balanced, for every decision."),

@@ -1,7 +1,8 @@
 //! TOML -> experiment -> trials.
 //!
-//! [`parse`] takes the text apart, [`overrides`] applies `--set`, [`sweep`] multiplies the grids out, [`resolve`] types the values, [`price`] says what each
-//! network costs, [`identity`] which trials are the same. [`keys`] lists every key with type, range and meaning.
+//! [`parse`] takes the text apart, [`overrides`] applies `--set`, [`sweep`] multiplies the grids out, [`resolve`] types the
+//! values, [`price`] says what each network costs, [`images`] whether the data is large enough, [`identity`] which trials are
+//! the same. [`keys`] lists every key with type, range and meaning.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,6 +14,7 @@ use toml::Table;
 pub mod error;
 pub mod field;
 pub mod identity;
+pub mod images;
 pub mod keys;
 pub mod overrides;
 pub mod parse;
@@ -27,7 +29,8 @@ pub use schema::{
 };
 
 use crate::methods;
-use error::{At, Complaint};
+use error::{At, Complaint, explain};
+use images::Written;
 use parse::{Document, find};
 use price::Price;
 use resolve::{file_name, layers, plain, resolve, short, varied};
@@ -43,6 +46,8 @@ pub struct Experiment {
     pub description: Option<String>,
     /// The file with its overrides applied, as TOML: gives the same trials again.
     pub frozen: String,
+    /// The file with its overrides applied, as it was written: errors that only the data brings to light point into it.
+    pub document: Document,
     /// `run.threads`, if set.
     pub threads: Option<usize>,
     /// Every trial once, in the order of the file; the seeds of a setting follow each other.
@@ -70,6 +75,8 @@ pub struct Trial {
     pub replaced: String,
     /// Everything that decides the result but the data's content, hashed.
     pub signature: String,
+    /// Where its numbers of images were asked for.
+    pub written: Written,
 }
 
 impl Experiment {
@@ -109,6 +116,14 @@ impl Experiment {
                     document.error(at, Complaint::new(what, "", ""))
                 })?),
             };
+            let written = Written::of(&combination.entries);
+            let most = images::most(&config.dataset).map_err(|error| {
+                let at = find(&combination.entries, "dataset.sources").map_or(&combination.at, |entry| &entry.at);
+                document.error(at, Complaint::new(explain(&error), "", ""))
+            })?;
+            if let Some(most) = most {
+                images::check(document, &written, &config, most)?;
+            }
             unmatched.retain(|&i| !price.layers.iter().any(|layer| methods::matches(&layers[i].pattern, &layer.name)));
             let label = varied.iter().fold(methods::label(&config.method), |label, key| {
                 match find(&combination.entries, key) {
@@ -138,6 +153,7 @@ impl Experiment {
                     remarks: price.remarks(),
                     replaced: price.replaced.clone(),
                     signature,
+                    written: written.clone(),
                 });
             }
         }
@@ -155,9 +171,18 @@ impl Experiment {
             title: text("title"),
             description: text("description"),
             frozen: document.to_toml(),
+            document: document.clone(),
             threads: count("run.threads"),
             trials,
         })
+    }
+
+    /// Refuses a trial for which the data turns out to have too few training images.
+    ///
+    /// # Errors
+    /// An [`ExperimentError`]: the key that asks for too much, and what would be accepted.
+    pub fn check_images(&self, trial: &Trial, images: usize) -> Result<(), ExperimentError> {
+        images::check(&self.document, &trial.written, &trial.config, images)
     }
 
     /// Keeps the trials that fit the filter (see [`Trial::matches`]).

@@ -99,8 +99,8 @@ pub struct Recipe {
     pub finetune_epochs: usize,
     /// For methods that prune: peak rate after the cut.
     pub finetune_lr: f64,
-    /// What computes: `own` (this workspace's kernels) or `candle` (candle's own operations: much slower, the same to
-    /// rounding).
+    /// What computes: `own` (this workspace's kernels), `direct` (those without Winograd's convolutions) or `candle`
+    /// (candle's own operations: much slower); the same to rounding.
     #[serde(with = "KernelsName")]
     pub kernels: Kernels,
 }
@@ -145,6 +145,7 @@ pub enum Schedule {
 #[serde(remote = "Kernels", rename_all = "lowercase")]
 enum KernelsName {
     Own,
+    Direct,
     Candle,
 }
 

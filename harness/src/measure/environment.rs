@@ -39,10 +39,11 @@ impl Environment {
     /// The stamp of results that `kernels` compute.
     pub fn computed_by(&self, kernels: Kernels) -> Self {
         let name = match kernels {
-            Kernels::Own => conv_core::kernel_path(),
-            Kernels::Candle => "candle",
+            Kernels::Own => conv_core::kernel_path().to_owned(),
+            Kernels::Direct => format!("{} direct", conv_core::kernel_path()),
+            Kernels::Candle => "candle".to_owned(),
         };
-        Self { kernels: name.to_owned(), ..self.clone() }
+        Self { kernels: name, ..self.clone() }
     }
 }
 

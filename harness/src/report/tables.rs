@@ -165,9 +165,11 @@ fn recipe(recipe: &Recipe, augment: bool) -> String {
     if recipe.label_smoothing > 0.0 {
         let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
     }
-    if recipe.kernels == Kernels::Candle {
-        text += ", computed by candle's own operations";
-    }
+    text += match recipe.kernels {
+        Kernels::Own => "",
+        Kernels::Direct => ", computed without Winograd's convolutions",
+        Kernels::Candle => ", computed by candle's own operations",
+    };
     text + if augment { ", crops and flips." } else { ", no augmentation." }
 }
 

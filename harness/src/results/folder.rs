@@ -50,17 +50,14 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of the experiment `name`, or reopens it, and writes `frozen` (the resolved experiment file) into it.
-    ///
-    /// Results already there stay: their keys tell whether they still belong to a trial.
+    /// Whether the folder may be used for the experiment `name`; writes nothing.
     ///
     /// # Errors
-    /// A folder that cannot be written, that holds another experiment, or that has something in it the harness did not make.
-    pub fn create(root: &Path, name: &str, frozen: &str) -> Result<Self> {
+    /// A file, a folder that holds another experiment, or one that has something in it the harness did not make.
+    pub fn check(root: &Path, name: &str) -> Result<()> {
         if root.exists() && !root.is_dir() {
             bail!("output {}: is a file; the results of `{name}` need a folder", root.display());
         }
-        fs::create_dir_all(root).with_context(|| format!("output {}: the folder cannot be made", root.display()))?;
         if root.join(MARKER).exists() {
             let found = read_marker(root)?;
             if found.experiment != name {
@@ -71,13 +68,28 @@ impl RunFolder {
                     found.experiment
                 );
             }
-        } else if let Some(foreign) = first_entry(root)? {
+        } else if root.exists()
+            && let Some(foreign) = first_entry(root)?
+        {
             bail!(
                 "output {}: was not made by the harness (it holds `{foreign}` and no `{MARKER}`); nothing was touched. \
                  Give an empty or new folder",
                 root.display()
             );
-        } else {
+        }
+        Ok(())
+    }
+
+    /// Makes the folder of the experiment `name`, or reopens it, and writes `frozen` (the resolved experiment file) into it.
+    ///
+    /// Results already there stay: their keys tell whether they still belong to a trial.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, or that [`RunFolder::check`] refuses.
+    pub fn create(root: &Path, name: &str, frozen: &str) -> Result<Self> {
+        Self::check(root, name)?;
+        fs::create_dir_all(root).with_context(|| format!("output {}: the folder cannot be made", root.display()))?;
+        if !root.join(MARKER).exists() {
             let marker = Marker { experiment: name.to_owned(), format: 1 };
             write_atomic(&root.join(MARKER), &json(&marker)?)?;
         }

@@ -59,8 +59,8 @@ pub struct Failure {
 /// finished are kept, whatever happens to the others.
 ///
 /// # Errors
-/// Data that cannot be loaded, an output folder that cannot be used, a filter that no trial passes. Failing trials are no
-/// error here: see [`RunSummary::failed`].
+/// Data that cannot be loaded or is too small for a trial, an output folder that cannot be used, a filter that no trial
+/// passes: nothing was written then. Failing trials are no error here: see [`RunSummary::failed`].
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
     let mut builder = rayon::ThreadPoolBuilder::new().stack_size(STACK);
     if options.threads > 0 {
@@ -82,24 +82,34 @@ fn sweep(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
     if let Some(filter) = &options.only {
         experiment = experiment.only(filter)?;
     }
-    let folder = RunFolder::create(&options.output, &experiment.name, &experiment.frozen)?;
+    // A folder of someone else's is refused before hours of download, and made only once the data is there.
+    RunFolder::check(&options.output, &experiment.name)?;
     let environment = Environment::capture(rayon::current_num_threads());
 
     let mut summary = RunSummary::default();
     let mut loaded = Vec::new();
-    let mut pending = Vec::new();
+    let mut asked = Vec::new();
     for trial in &experiment.trials {
         let data = match trial.config.recipe.epochs {
             0 => None,
-            _ => Some(shared(&mut loaded, &trial.config.dataset)?),
+            _ => {
+                let data = shared(&mut loaded, &trial.config.dataset)?;
+                experiment.check_images(trial, data.train.len())?;
+                Some(data)
+            }
         };
         let key = match &data {
             Some(data) => trial.key(&data.provenance.fingerprint),
             None => trial.key(&trial::no_data(&trial.config.dataset.name).fingerprint),
         };
-        match folder.record(&key)? {
+        asked.push(Pending { trial, key, data });
+    }
+    let folder = RunFolder::create(&options.output, &experiment.name, &experiment.frozen)?;
+    let mut pending = Vec::new();
+    for trial in asked {
+        match folder.record(&trial.key)? {
             Some(_) => summary.skipped += 1,
-            None => pending.push(Pending { trial, key, data }),
+            None => pending.push(trial),
         }
     }
 
@@ -168,7 +178,7 @@ fn name(trial: &Trial) -> String {
     format!("{} {} seed {}", trial.config.backbone.name, trial.label, trial.config.seed)
 }
 
-/// Optimizer steps an epoch, for the progress line alone (an impossible batch is found by the trial itself).
+/// Optimizer steps an epoch, for the progress line alone.
 fn steps_per_epoch(trial: &Trial, data: &SharedData) -> usize {
     let (recipe, images) = (&trial.config.recipe, data.train.labels.len());
     let images = if recipe.subset > 0 { recipe.subset } else { images.saturating_sub(trial.config.validation) };

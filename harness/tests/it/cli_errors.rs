@@ -7,7 +7,8 @@ use assert_cmd::Command;
 use tempfile::TempDir;
 
 fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.current_dir(folder).env_remove("HARNESS_DATA").args(arguments).output().unwrap()
 }
 
 /// Runs it, expects exit code 2 and every part in a message that fits a screen.
@@ -175,8 +176,48 @@ fn the_command_line_is_checked_like_a_file() {
 
 #[test]
 fn a_refused_run_writes_nothing() {
+    for (from, to, parts) in [
+        ("[1, 2]", "[1, 9]", &["x.toml:10: "][..]),
+        // Data that is not there.
+        ("'synthetic'", "'cifar10'\nsources = ['nowhere']", &["no data found", "tried nowhere"]),
+        // More images than there are.
+        ("epochs = 1", "epochs = 1\nbatch = 5001", &["x.toml:8: `recipe.batch` is more", "5001", "1 to 5000"]),
+        ("epochs = 1", "epochs = 1\nsubset = 5001", &["x.toml:8: `recipe.subset` is more", "5001", "1 to 5000"]),
+        (
+            "[recipe]",
+            "[protocol]\nvalidation = 10_000\n[recipe]",
+            &["x.toml:7: `protocol.validation` leaves no", "10000", "1 to 9999"],
+        ),
+    ] {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("x.toml"), LINES.join("\n").replace(from, to)).unwrap();
+        refused(folder.path(), &["x.toml"], parts);
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["x.toml"], "{parts:?}");
+    }
+}
+
+/// How many images a folder holds is known once it was read.
+#[test]
+fn an_image_folder_that_is_too_small_is_refused_before_anything_is_written() {
     let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("x.toml"), LINES.join("\n").replace("[1, 2]", "[1, 9]")).unwrap();
-    refused(folder.path(), &["x.toml"], &["x.toml:10: "]);
-    assert!(!folder.path().join("reports").exists());
+    for image in ["train/a/0", "train/a/1", "train/b/0", "train/b/1", "test/a/0", "test/b/0"] {
+        let path = folder.path().join(format!("pets/{image}.png"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::new(16, 16).save(path).unwrap();
+    }
+    let text = LINES.join("\n").replace("'synthetic'", "'images'\nsources = ['pets']");
+    for (rest, parts) in [
+        ("", &["x.toml:4: `protocol.validation` leaves no", "5000 (the default)", "images has 4 training images"][..]),
+        ("[protocol]\nvalidation = 1", &["x.toml:13: `recipe.batch`", "128 (the default)", "1 to 3: "]),
+        ("[protocol]\nvalidation = 4", &["x.toml:13: `protocol.validation` leaves no", "1 to 3: "]),
+    ] {
+        std::fs::write(folder.path().join("x.toml"), format!("{text}\n{rest}")).unwrap();
+        assert!(harness(folder.path(), &["plan", "x.toml"]).status.success(), "not known yet");
+        let output = harness(folder.path(), &["x.toml"]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{parts:?}: {message}");
+        assert!(!folder.path().join("reports").exists(), "{parts:?}");
+    }
 }

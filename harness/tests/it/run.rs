@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const EPOCHS: usize = 2;
 
 /// A folder of 16 x 16 images (three classes that differ in colour, 12 training and 4 test images each) with an
-/// experiment on them: three trials that succeed and two that cannot.
+/// experiment on them: three trials that succeed and two that diverge.
 fn workshop() -> Result<(TempDir, Experiment)> {
     let dir = TempDir::new()?;
     for (split, count) in [("train", 12), ("test", 4)] {
@@ -54,10 +54,7 @@ fn workshop() -> Result<(TempDir, Experiment)> {
         method.depth = 2
         [[grid]]
         method.name = "vanilla"
-        recipe.lr = 1e30
-        [[grid]]
-        method.name = "vanilla"
-        recipe.batch = 64
+        recipe.lr = [1e30, 1e29]
         "#,
         dir.path().join("images").display()
     );
@@ -77,8 +74,9 @@ fn a_sweep_leaves_honest_results_and_is_not_stopped_by_failing_trials() -> Resul
     let summary = sweep(&experiment, &output, 2)?;
     assert_eq!((summary.trained, summary.skipped, summary.failed.len()), (3, 0, 2), "{summary:?}");
     let errors: Vec<&str> = summary.failed.iter().map(|failure| failure.error.as_str()).collect();
-    assert!(errors[0].contains("epoch 1, step ") && errors[0].contains("diverged"), "{}", errors[0]);
-    assert!(errors[1].contains("recipe.batch = 64") && errors[1].contains("30 training images"), "{}", errors[1]);
+    for error in errors {
+        assert!(error.contains("epoch 1, step ") && error.contains("diverged"), "{error}");
+    }
 
     let folder = RunFolder::open(&output)?;
     let records = folder.records()?;

@@ -220,10 +220,11 @@ unsafe fn transform_output<S: Simd>(
     unsafe {
         let m = |f: usize| S::line_load(sums.as_ptr().add(at + f * pitch).cast());
         let mut t = [[S::line_splat(0.0); 4]; 2];
-        for j in 0..4 {
+        let [upper, lower] = &mut t;
+        for (j, (upper, lower)) in upper.iter_mut().zip(lower).enumerate() {
             let (one, two) = (m(4 + j), m(8 + j));
-            t[0][j] = S::line_add(m(j), S::line_add(one, two));
-            t[1][j] = S::line_sub(S::line_sub(one, two), m(12 + j));
+            *upper = S::line_add(m(j), S::line_add(one, two));
+            *lower = S::line_sub(S::line_sub(one, two), m(12 + j));
         }
         let bias = S::line_splat(to.bias);
         for (i, t) in t.iter().enumerate() {
