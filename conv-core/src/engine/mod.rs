@@ -1,15 +1,18 @@
 //! Runs a network on the CPU, 16 images a vector: forward, backward and all gradients, without an autograd graph.
 //!
-//! [`plan`] turns a graph into steps over planes of memory, [`memory`] decides which buffers share a slot, [`state`] holds what
-//! one block of images needs and [`run`] executes. Every block of 16 images has its own memory, so blocks are worked on in
+//! [`lowering`] writes a graph down as the layers of [`plan`], [`phases`] puts their steps in order, [`memory`] decides which
+//! buffers share a slot, [`state`] holds what one block of images needs; [`forward`] and [`backward`] are the steps. [`single`]
+//! runs few images, for which vectors of 16 would be mostly empty. Every block of 16 images has its own memory, so blocks are worked on in
 //! parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. The result
 //! has the same bits for any number of threads.
 
 mod backward;
 mod forward;
 mod fuse;
+mod lowering;
 mod memory;
 mod packed;
+mod phases;
 mod plan;
 mod single;
 mod state;

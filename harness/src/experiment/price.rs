@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use baselines::pruning::Coupling;
+use baselines::pruning::{Coupling, Pruned};
 use conv_core::{ConvMethod, Cost, Depth};
 
 use super::TrialConfig;
 use super::error::explain;
 use super::schema::DatasetConfig;
-use crate::backbones::{self, Layer, LayerKind, layer_cost};
+use crate::backbones::{self, Backbone, Layer, LayerKind, layer_cost};
 use crate::data::{self, Geometry};
 use crate::methods::Methods;
 
@@ -119,14 +119,7 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
             );
             return Err(Unpriceable { key: "method.name", why });
         }
-        let filters: BTreeMap<String, usize> = trained
-            .iter()
-            .filter_map(|layer| match &layer.kind {
-                LayerKind::Unit(spec) => Some((layer.name.clone(), spec.conv.out_channels)),
-                LayerKind::Linear { .. } => None,
-            })
-            .collect();
-        backbone = backbone.with_widths(&pruned.widths(&couplings, &filters)).map_err(method_error)?;
+        backbone = cut(&*backbone, pruned).map_err(method_error)?;
     }
     let vanilla = |layer: &Layer| match &layer.kind {
         LayerKind::Unit(spec) => baselines::Vanilla {}.cost(spec, layer.output),
@@ -154,6 +147,22 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         layers,
         architecture,
     })
+}
+
+/// The smaller network that pruning leaves of this one. Which filters go is decided by trained weights; how many is not.
+///
+/// # Errors
+/// Those of [`Backbone::with_widths`].
+pub fn cut(backbone: &dyn Backbone, pruned: &Pruned) -> candle_core::Result<Box<dyn Backbone>> {
+    let filters: BTreeMap<String, usize> = backbone
+        .layers()
+        .into_iter()
+        .filter_map(|layer| match layer.kind {
+            LayerKind::Unit(spec) => Some((layer.name, spec.conv.out_channels)),
+            LayerKind::Linear { .. } => None,
+        })
+        .collect();
+    backbone.with_widths(&pruned.widths(&backbone.prunable(), &filters))
 }
 
 /// The first layer that is to lose filters or inputs, and is no vanilla convolution.

@@ -10,6 +10,7 @@ use conv_core::{Network, ParamStore, normal_stream};
 use crate::backbones;
 use crate::data::{Batch, Geometry};
 use crate::experiment::TrialConfig;
+use crate::experiment::price::cut;
 use crate::methods::Methods;
 use crate::train::{Sgd, step};
 
@@ -45,16 +46,19 @@ pub struct Rounds {
 const SINGLES: usize = 10;
 
 impl Entrant {
-    /// The network of a trial, with fresh weights.
+    /// The network of a trial, with fresh weights; of one that is pruned, the network after the cut.
     ///
     /// # Errors
     /// What its backbone or method refuses.
     pub fn new(config: &TrialConfig, geometry: &Geometry) -> Result<Self> {
         let methods = Methods::new(config)?;
-        let backbone = backbones::by_name(&config.backbone, geometry, methods.width())?;
+        let mut backbone = backbones::by_name(&config.backbone, geometry, methods.width())?;
+        if let Some(pruned) = methods.pruning() {
+            backbone = cut(&*backbone, pruned)?;
+        }
         let store = ParamStore::new(config.seed, &Device::Cpu);
         let network = backbone.build(&methods, store.builder())?;
-        Ok(Self { network, store, config: config.clone(), geometry: geometry.clone() })
+        Ok(Self { network, store, config: config.clone(), geometry: *geometry })
     }
 
     fn batch(&self, images: usize) -> Result<Batch> {
@@ -113,11 +117,17 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
             let mut inference = entrant.network.inference(entrant.config.recipe.kernels);
             // The first call lays out memory and packs the weights, once per model.
             inference.forward(&many.images)?;
-            measure(&mut times.infer_batch, &mut || Ok(drop(inference.forward(&many.images)?)))?;
+            measure(&mut times.infer_batch, &mut || {
+                inference.forward(&many.images)?;
+                Ok(())
+            })?;
             let mut inference = entrant.network.inference(entrant.config.recipe.kernels);
             inference.forward(&one.images)?;
             for _ in 0..SINGLES {
-                measure(&mut times.infer_one, &mut || Ok(drop(inference.forward(&one.images)?)))?;
+                measure(&mut times.infer_one, &mut || {
+                    inference.forward(&one.images)?;
+                    Ok(())
+                })?;
             }
         }
     }
