@@ -7,13 +7,16 @@ use clap::Args;
 
 use super::cost;
 use super::table::{Cell, Format, Table};
+use crate::experiment::error::At;
+use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, geometry, price};
-use crate::experiment::{Experiment, TrialConfig};
+use crate::experiment::{Experiment, TrialConfig, overrides};
 use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race};
 use crate::methods;
+use crate::run::compute_threads;
 
 /// Training step and inference times of networks, medians over rounds in which they take turns. Vanilla always runs along:
-/// speed-ups are against it.
+/// speed-ups are against it. A network that is pruned is measured as it is after the cut.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     /// A network, as `harness backbones` lists them.
@@ -23,18 +26,19 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME[,OPTION=VALUE...]", required = true)]
     method: Vec<String>,
     /// Images per training step and per inference.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = count)]
     batch: usize,
-    /// Threads [default: all].
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    /// Threads that compute [default: all].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
+    threads: Option<u16>,
     /// Measured rounds.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 9, value_parser = count)]
     rounds: usize,
     /// Sets image size and classes [default: imagenet for resnet18/34/50, else cifar10].
     #[arg(long)]
     dataset: Option<String>,
-    /// Sets any key for all methods, e.g. --set backbone.head=mlp.
+    /// Sets any key for all networks, e.g. --set backbone.head=mlp; --set recipe.kernels=candle measures candle's own
+    /// operations.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// How rows are printed.
@@ -45,11 +49,18 @@ pub struct BenchArgs {
     memory: bool,
 }
 
+/// A number of at least 1, and of no more than anyone can mean.
+fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    count.ok_or_else(|| format!("accepted: an integer from 1 to {MOST}"))
+}
+
+/// Larger batches and more rounds are slips.
+const MOST: usize = 1_000_000;
+
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> Result<String> {
-    ensure!(args.batch > 0 && args.rounds > 0, "--batch and --rounds must be at least 1");
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
-    pool.build().context("starting the compute threads")?.install(|| measure(args))
+    compute_threads(args.threads.map_or(0, usize::from))?.install(|| measure(args))
 }
 
 fn measure(args: &BenchArgs) -> Result<String> {
@@ -69,6 +80,10 @@ fn measure(args: &BenchArgs) -> Result<String> {
     }
     let prices: Vec<Price> =
         configs.iter().map(|config| price(config).map_err(|error| anyhow!("{}", error.why))).collect::<Result<_>>()?;
+    for ((entrant, price), spec) in entrants.iter().zip(&prices).zip(&specs) {
+        let (there, closed_form) = (entrant.params(), price.total.params);
+        ensure!(there == closed_form, "{spec}: {there} parameters where the closed form says {closed_form}: a defect");
+    }
     let times = race(&entrants, args.batch, Rounds { measured: args.rounds, warm_up: 2 })?;
     let mut table = Table::new(columns(args.batch));
     for (((config, spec), price), measured) in configs.iter().zip(&specs).zip(&prices).zip(&times) {
@@ -79,21 +94,39 @@ fn measure(args: &BenchArgs) -> Result<String> {
 
 /// The trial that a method's specification describes.
 fn config(args: &BenchArgs, spec: &str) -> Result<TrialConfig> {
-    let mut parts = spec.split(',');
-    let name = parts.next().unwrap_or_default();
-    let options = parts.map(|option| format!("method.{option}"));
-    let set: Vec<String> = options.chain(args.set.iter().cloned()).collect();
-    let document = cost::document("bench", &args.backbone, Some(name), args.dataset.as_deref(), &set)?;
+    let (name, options) = options(spec);
+    let mut document = cost::document("bench", &args.backbone, Some(name), args.dataset.as_deref(), &[])?;
+    for option in options {
+        overrides::apply_at(&mut document, &format!("method.{option}"), At::Option(format!("--method {spec}")))?;
+    }
+    for assignment in &args.set {
+        overrides::apply(&mut document, assignment)?;
+    }
     let mut trials = Experiment::from_document(&document)?.trials;
     ensure!(trials.len() == 1, "--method {spec}: describes {} networks; one is measured at a time", trials.len());
     Ok(trials.remove(0).config)
+}
+
+/// `NAME,OPTION=VALUE,...` taken apart; a comma without an assignment behind it belongs to a list.
+fn options(spec: &str) -> (&str, Vec<String>) {
+    let mut parts = spec.split(',');
+    let name = parts.next().unwrap_or_default();
+    let mut options: Vec<String> = Vec::new();
+    for part in parts {
+        match options.last_mut() {
+            Some(list) if !part.contains('=') => *list = format!("{list},{part}"),
+            _ => options.push(part.to_owned()),
+        }
+    }
+    (name, options)
 }
 
 /// Peak memory of a training step, in a process of its own.
 fn memory(args: &BenchArgs, spec: &str) -> Option<f64> {
     let mut command = Command::new(std::env::current_exe().ok()?);
     command.args(["bench", "--memory", "--backbone", &args.backbone, "--method", spec]);
-    command.args(["--batch", &args.batch.to_string(), "--threads", &args.threads.to_string()]);
+    command.args(["--batch", &args.batch.to_string()]);
+    command.args(args.threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
     command.args(args.set.iter().flat_map(|set| ["--set", set]));
     command.args(args.dataset.iter().flat_map(|dataset| ["--dataset", dataset]));
     let output = command.stderr(Stdio::null()).output().ok()?;
@@ -158,4 +191,22 @@ fn row(
     row.push(ratio(|times| &times.infer_one));
     row.push(ratio(|times| &times.infer_batch));
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options;
+
+    #[test]
+    fn lists_keep_their_commas() {
+        for (spec, name, expected) in [
+            ("vanilla", "vanilla", &[][..]),
+            ("compconv,depth=2,tail=full", "compconv", &["depth=2", "tail=full"]),
+            ("pruned,ratio=[[0.6,0.3,0.1]],skip=[2,3]", "pruned", &["ratio=[[0.6,0.3,0.1]]", "skip=[2,3]"]),
+            ("compconv,depth", "compconv", &["depth"]),
+        ] {
+            let (found, options) = options(spec);
+            assert_eq!((found, &options[..]), (name, &expected.iter().map(|o| o.to_string()).collect::<Vec<_>>()[..]));
+        }
+    }
 }

@@ -20,7 +20,14 @@ use crate::methods;
 /// # Errors
 /// No `=`; a key that does not exist or that no method of the experiment has; a block.
 pub fn apply(document: &mut Document, assignment: &str) -> Result<(), ExperimentError> {
-    let at = At::Option(format!("--set {assignment}"));
+    apply_at(document, assignment, At::Option(format!("--set {assignment}")))
+}
+
+/// [`apply`] for what was written elsewhere on the command line: messages name that place.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_at(document: &mut Document, assignment: &str, at: At) -> Result<(), ExperimentError> {
     let fail = |document: &Document, complaint| Err(document.error(&at, complaint));
     let Some((key, text)) = assignment.split_once('=') else {
         return fail(document, Complaint::new("no `=` found", assignment, "KEY=VALUE, e.g. recipe.epochs=1"));

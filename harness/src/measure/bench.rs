@@ -61,6 +61,11 @@ impl Entrant {
         Ok(Self { network, store, config: config.clone(), geometry: *geometry })
     }
 
+    /// Trainable parameters that are really there.
+    pub fn params(&self) -> u64 {
+        self.store.params()
+    }
+
     fn batch(&self, images: usize) -> Result<Batch> {
         let (c, h, w) = self.geometry.shape;
         let values = normal_stream(1, "images", images * c * h * w).into_iter().map(|value| value as f32).collect();

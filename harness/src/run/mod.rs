@@ -6,6 +6,7 @@ mod trial;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use trial::run_trial;
 
@@ -62,11 +63,16 @@ pub struct Failure {
 /// Data that cannot be loaded or is too small for a trial, an output folder that cannot be used, a filter that no trial
 /// passes: nothing was written then. Failing trials are no error here: see [`RunSummary::failed`].
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
-    let mut builder = rayon::ThreadPoolBuilder::new().stack_size(STACK);
-    if options.threads > 0 {
-        builder = builder.num_threads(options.threads);
-    }
-    builder.build().context("starting the compute threads")?.install(|| sweep(experiment, options))
+    compute_threads(options.threads)?.install(|| sweep(experiment, options))
+}
+
+/// The threads that networks are computed on; 0: as many as the machine has.
+///
+/// # Errors
+/// Threads that the system refuses to start.
+pub fn compute_threads(count: usize) -> Result<ThreadPool> {
+    let builder = ThreadPoolBuilder::new().stack_size(STACK).num_threads(count);
+    builder.build().context("starting the compute threads")
 }
 
 /// A trial that has to be trained, with its key and data.

@@ -151,7 +151,9 @@ fn lists_show_options_with_defaults() {
 fn help_names_every_command() {
     let folder = TempDir::new().unwrap();
     let help = harness(folder.path(), &["--help"]);
-    for command in ["run", "plan", "report", "cost", "methods", "datasets", "backbones", "init", "--set", "--only"] {
+    for command in
+        ["run", "plan", "report", "bench", "cost", "methods", "datasets", "backbones", "init", "--set", "--only"]
+    {
         assert!(help.out.contains(command), "{command}");
     }
 }

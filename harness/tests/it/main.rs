@@ -2,6 +2,7 @@
 
 mod backbone_goldens;
 mod backbones;
+mod bench;
 mod cli;
 mod cli_errors;
 mod data_download;

@@ -1,0 +1,100 @@
+//! `harness bench`, as a user types it, on networks and batches that take a moment. No time is judged.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+const HEADER: &str = "backbone,method,params,macs,train_step_ms,train_step_ms_p10,train_step_ms_p90,\
+    infer_b1_ms,infer_b1_ms_p10,infer_b1_ms_p90,infer_b8_ms,infer_b8_ms_p10,infer_b8_ms_p90,\
+    peak_mib,train_gflops,infer_gflops,theoretical_speedup,train_speedup,infer_b1_speedup,infer_b8_speedup";
+
+const SMALL: [&str; 7] = ["bench", "--backbone", "resnet20", "--batch", "8", "--rounds", "1"];
+
+fn harness(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// What it prints, taken apart: the header, and the rows.
+fn csv(arguments: &[&str]) -> (Vec<String>, Vec<Vec<String>>) {
+    let folder = TempDir::new().unwrap();
+    let (code, out, err) = harness(folder.path(), &[arguments, &["--format", "csv"]].concat());
+    assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
+    let mut rows = out.lines().map(|line| line.split(',').map(String::from).collect());
+    (rows.next().unwrap(), rows.collect())
+}
+
+#[test]
+fn a_row_a_method_beside_vanilla_with_the_costs_that_cost_tells() {
+    let methods = ["compconv,depth=2", "ghost", "pruned,ratio=0.3"];
+    let asked = methods.iter().flat_map(|method| ["--method", method]).collect::<Vec<_>>();
+    let (header, rows) = csv(&[&SMALL[..], &asked].concat());
+    assert_eq!(header.join(","), HEADER);
+    let labels: Vec<&str> = rows.iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(labels, ["vanilla", "compconv depth=2", "ghost", "pruned ratio=0.3"]);
+    for (row, spec) in rows.iter().zip(["vanilla"].iter().chain(&methods)) {
+        assert_eq!((row.len(), row[0].as_str()), (header.len(), "resnet20"), "{row:?}");
+        let (name, option) = spec.split_once(',').unwrap_or((spec, ""));
+        let set = format!("method.{option}");
+        let mut cost = vec!["cost", "--backbone", "resnet20", "--method", name];
+        cost.extend(["--set", &set].iter().take(if option.is_empty() { 0 } else { 2 }));
+        let (_, layers) = csv(&cost);
+        assert_eq!(row[2..4], layers.last().unwrap()[1..3], "{spec}");
+        let value = |column: usize| row[column].parse::<f64>().unwrap_or_else(|_| panic!("{spec}: {row:?}"));
+        for median in [4, 7, 10] {
+            let (low, high) = (value(median + 1), value(median + 2));
+            assert!(0.0 < low && low <= value(median) && value(median) <= high && high.is_finite(), "{spec}: {row:?}");
+        }
+        assert!((14..20).all(|column| value(column) > 0.0 && value(column).is_finite()), "{spec}: {row:?}");
+        assert!(row[13].is_empty() || value(13) > 1.0, "{spec}: {row:?}");
+        if *spec == "vanilla" {
+            assert!((16..20).all(|column| value(column) == 1.0), "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn vanilla_is_measured_once_and_rows_have_every_format() {
+    let folder = TempDir::new().unwrap();
+    let arguments = [&SMALL[..], &["--method", "vanilla", "--set", "recipe.kernels=candle", "--threads", "1"]].concat();
+    let (code, out, err) = harness(folder.path(), &[&arguments[..], &["--format", "json"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let rows: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["method"]), (1, &"vanilla".into()));
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "measuring leaves nothing behind");
+}
+
+#[test]
+fn slips_are_refused_before_anything_is_measured() {
+    let folder = TempDir::new().unwrap();
+    for (arguments, parts) in [
+        (&["--method", "ghost"][..], &["--backbone"][..]),
+        (&["--backbone", "resnet20"], &["--method"]),
+        (&["--backbone", "resnet21", "--method", "ghost"], &["--backbone resnet21", "did you mean \"resnet20\"?"]),
+        (&["--backbone", "resnet20", "--method", "gost"], &["--method gost", "did you mean \"ghost\"?"]),
+        (
+            &["--backbone", "resnet20", "--method", "compconv,dept=1"],
+            &["--method compconv,dept=1", "did you mean `depth`?"],
+        ),
+        (
+            &["--backbone", "resnet20", "--method", "compconv,depth=9"],
+            &["--method compconv,depth=9", "9 (an integer)", "from 0 to 6"],
+        ),
+        (&["--backbone", "resnet20", "--method", "compconv,depth"], &["--method compconv,depth", "no `=` found"]),
+        (&["--backbone", "resnet20", "--method", "compconv,depth=[1,2]"], &["2 networks", "one is measured at a time"]),
+        (&["--backbone", "resnet20", "--method", "ghost", "--set", "recipe.kernels=fast"], &["own, candle", "fast"]),
+        (&["--backbone", "resnet20", "--method", "ghost", "--batch", "0"], &["'0' for '--batch", "from 1 to"]),
+        (&["--backbone", "resnet20", "--method", "ghost", "--rounds", "0"], &["'0' for '--rounds", "from 1 to"]),
+        (&["--backbone", "resnet20", "--method", "ghost", "--threads", "0"], &["'0' for '--threads", "1..=1024"]),
+    ] {
+        let (code, out, err) = harness(folder.path(), &[&["bench"], arguments].concat());
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
+        assert!(!err.contains("panicked") && err.lines().count() <= 12, "{err}");
+        for part in parts {
+            assert!(err.contains(part), "{arguments:?} should say {part:?}:\n{err}");
+        }
+    }
+}
