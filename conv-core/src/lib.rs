@@ -23,6 +23,7 @@ mod store;
 pub use cost::Cost;
 pub use graph::{Gradients, Graph, Inference, Kernels, Network, Step, Training, Value};
 pub use kernels::Path;
+pub use kernels::peak::{copy_gbytes, peak_gflops};
 pub use method::{ConvMethod, ConvUnit, Depth, Layout};
 pub use spec::{Activation, ConvSpec, Role, UnitSpec};
 pub use store::{ParamStore, is_running_statistic, normal_stream};

@@ -9,6 +9,7 @@ pub(crate) mod flat;
 pub(crate) mod lanes;
 mod lower;
 pub(crate) mod norm;
+pub(crate) mod peak;
 pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod reference;

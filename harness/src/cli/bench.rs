@@ -15,10 +15,8 @@ use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race}
 use crate::methods;
 use crate::run::compute_threads;
 
-/// Training step and inference times of networks, medians over rounds in which they take turns. Vanilla always runs along:
-/// speed-ups are against it. A network that is pruned is measured as it is after the cut.
 #[derive(Args, Debug)]
-pub struct BenchArgs {
+pub struct NetworkArgs {
     /// A network, as `harness backbones` lists them.
     #[arg(long)]
     backbone: String,
@@ -59,11 +57,11 @@ fn count(text: &str) -> Result<usize, String> {
 const MOST: usize = 1_000_000;
 
 /// Runs the command.
-pub fn run(args: &BenchArgs) -> Result<String> {
+pub fn run(args: &NetworkArgs) -> Result<String> {
     compute_threads(args.threads.map_or(0, usize::from))?.install(|| measure(args))
 }
 
-fn measure(args: &BenchArgs) -> Result<String> {
+fn measure(args: &NetworkArgs) -> Result<String> {
     let mut specs: Vec<&str> = args.method.iter().map(String::as_str).collect();
     if !args.memory {
         specs.retain(|spec| *spec != "vanilla");
@@ -93,7 +91,7 @@ fn measure(args: &BenchArgs) -> Result<String> {
 }
 
 /// The trial that a method's specification describes.
-fn config(args: &BenchArgs, spec: &str) -> Result<TrialConfig> {
+fn config(args: &NetworkArgs, spec: &str) -> Result<TrialConfig> {
     let (name, options) = options(spec);
     let mut document = cost::document("bench", &args.backbone, Some(name), args.dataset.as_deref(), &[])?;
     for option in options {
@@ -122,7 +120,7 @@ fn options(spec: &str) -> (&str, Vec<String>) {
 }
 
 /// Peak memory of a training step, in a process of its own.
-fn memory(args: &BenchArgs, spec: &str) -> Option<f64> {
+fn memory(args: &NetworkArgs, spec: &str) -> Option<f64> {
     let mut command = Command::new(std::env::current_exe().ok()?);
     command.args(["bench", "--memory", "--backbone", &args.backbone, "--method", spec]);
     command.args(["--batch", &args.batch.to_string()]);
@@ -162,7 +160,7 @@ fn columns(batch: usize) -> &'static [&'static str] {
 }
 
 fn row(
-    args: &BenchArgs,
+    args: &NetworkArgs,
     config: &TrialConfig,
     price: &Price,
     times: &Times,

@@ -10,6 +10,7 @@ mod bench;
 mod cost;
 mod init;
 mod list;
+mod peak;
 mod plan;
 mod run;
 mod table;
@@ -44,8 +45,11 @@ enum Command {
         /// A run folder, e.g. reports/cifar.
         folder: PathBuf,
     },
-    /// Measured training and inference times, beside vanilla's
-    Bench(bench::BenchArgs),
+    /// Measured training and inference times, beside vanilla's; `bench peak`: the machine's own limits
+    ///
+    /// Medians, with p10 and p90, over rounds in which the networks take turns. Vanilla always runs along: speed-ups are
+    /// against it. A network that is pruned is measured as it is after the cut.
+    Bench(BenchArgs),
     /// Closed-form cost per layer, of a network or of each trial of an experiment
     Cost(cost::CostArgs),
     /// List the methods with their options
@@ -60,6 +64,25 @@ enum Command {
         #[arg(default_value = "experiment.toml")]
         path: PathBuf,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct BenchArgs {
+    #[command(subcommand)]
+    limits: Option<Limits>,
+    #[command(flatten)]
+    networks: Option<bench::NetworkArgs>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Limits {
+    /// The most that this machine computes and copies, all threads together
+    ///
+    /// The best of several rounds. fma: multiply-adds on registers, by the widest instructions of each kernel path that the
+    /// processor has, two operations a lane. copy: from one block of 256 MiB to another; every byte counts once as it is
+    /// read and once as it is written.
+    Peak(peak::PeakArgs),
 }
 
 #[derive(Args, Debug)]
@@ -124,7 +147,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             let written = report::write(&RunFolder::open(&folder)?)?;
             Ok(written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
         }
-        Some(Command::Bench(args)) => bench::run(&args).map(Outcome::from),
+        Some(Command::Bench(BenchArgs { limits: Some(Limits::Peak(args)), .. })) => peak::run(&args).map(Outcome::from),
+        Some(Command::Bench(BenchArgs { networks: Some(args), .. })) => bench::run(&args).map(Outcome::from),
+        Some(Command::Bench(_)) => {
+            anyhow::bail!("bench of what?\n  accepted: --backbone NAME --method NAME, or `peak`")
+        }
         Some(Command::Cost(args)) => cost::run(&args).map(Outcome::from),
         Some(Command::Methods(args)) => Ok(list::methods(args.format).into()),
         Some(Command::Datasets(args)) => Ok(list::datasets(args.format).into()),

@@ -68,6 +68,22 @@ fn vanilla_is_measured_once_and_rows_have_every_format() {
 }
 
 #[test]
+fn peak_has_a_row_for_every_path_of_this_processor_and_one_for_copies() {
+    let (header, rows) = csv(&["bench", "peak", "--threads", "1"]);
+    assert_eq!(header, ["name", "threads", "value", "unit"]);
+    let paths = conv_core::Path::ALL.into_iter().filter(|path| path.supported());
+    let mut expected: Vec<[String; 2]> =
+        paths.map(|path| [format!("fma {}", path.name()), "GFLOP/s".to_owned()]).collect();
+    expected.push(["copy (read + write)".to_owned(), "GB/s".to_owned()]);
+    let found: Vec<[String; 2]> = rows.iter().map(|row| [row[0].clone(), row[3].clone()]).collect();
+    assert_eq!(found, expected);
+    for row in &rows {
+        let value: f64 = row[2].parse().unwrap();
+        assert!(row[1] == "1" && value > 0.0 && value.is_finite(), "{row:?}");
+    }
+}
+
+#[test]
 fn slips_are_refused_before_anything_is_measured() {
     let folder = TempDir::new().unwrap();
     for (arguments, parts) in [
@@ -85,10 +101,17 @@ fn slips_are_refused_before_anything_is_measured() {
         ),
         (&["--backbone", "resnet20", "--method", "compconv,depth"], &["--method compconv,depth", "no `=` found"]),
         (&["--backbone", "resnet20", "--method", "compconv,depth=[1,2]"], &["2 networks", "one is measured at a time"]),
-        (&["--backbone", "resnet20", "--method", "ghost", "--set", "recipe.kernels=fast"], &["own, candle", "fast"]),
+        (
+            &["--backbone", "resnet20", "--method", "ghost", "--set", "recipe.kernels=fast"],
+            &["own, direct, candle", "fast"],
+        ),
         (&["--backbone", "resnet20", "--method", "ghost", "--batch", "0"], &["'0' for '--batch", "from 1 to"]),
         (&["--backbone", "resnet20", "--method", "ghost", "--rounds", "0"], &["'0' for '--rounds", "from 1 to"]),
         (&["--backbone", "resnet20", "--method", "ghost", "--threads", "0"], &["'0' for '--threads", "1..=1024"]),
+        (&[], &["--backbone", "--method"]),
+        (&["peek"], &["peek", "peak"]),
+        (&["peak", "--threads", "0"], &["'0' for '--threads", "1..=1024"]),
+        (&["peak", "--backbone", "resnet20"], &["--backbone"]),
     ] {
         let (code, out, err) = harness(folder.path(), &[&["bench"], arguments].concat());
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");

@@ -1,0 +1,41 @@
+//! `harness bench peak`: what the machine can do at most.
+
+use clap::Args;
+use conv_core::{Path, copy_gbytes, peak_gflops};
+
+use super::table::{Cell, Format, Table};
+use crate::experiment::keys::MOST_THREADS;
+use crate::run::compute_threads;
+
+/// Bytes that are copied: several times the last cache of most processors.
+const COPIED: usize = 256 << 20;
+
+#[derive(Args, Debug)]
+pub struct PeakArgs {
+    /// Threads that compute [default: all].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
+    threads: Option<u16>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the command.
+pub fn run(args: &PeakArgs) -> anyhow::Result<String> {
+    compute_threads(args.threads.map_or(0, usize::from))?.install(|| Ok(measure(args.format)))
+}
+
+fn measure(format: Format) -> String {
+    let threads = Cell::Count(rayon::current_num_threads() as u64);
+    let mut table = Table::new(&["name", "threads", "value", "unit"]);
+    let mut row = |name: String, value: f64, unit: &str| {
+        table.push(vec![Cell::Text(name), threads.clone(), Cell::Real(value), Cell::text(unit)]);
+    };
+    for path in Path::ALL {
+        if let Some(peak) = peak_gflops(path) {
+            row(format!("fma {}", path.name()), peak, "GFLOP/s");
+        }
+    }
+    row("copy (read + write)".into(), copy_gbytes(COPIED), "GB/s");
+    table.render(format)
+}
