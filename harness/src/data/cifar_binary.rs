@@ -68,7 +68,7 @@ impl Release {
         folders.chain(archive).next()
     }
 
-    /// Reads what [`Release::find`] found: a folder or an archive.
+    /// Reads what `Release::find` found: a folder or an archive.
     ///
     /// # Errors
     /// A missing, truncated or damaged file; a label out of range. Names the file.
