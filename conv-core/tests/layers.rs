@@ -19,7 +19,8 @@ impl Goldens {
         self.0.get(name).unwrap_or_else(|| panic!("no golden `{name}`")).clone()
     }
 
-    /// Runs `function` on the named inputs every way there is: on the kernels, and on candle's own ops in both number formats.
+    /// Runs `function` on the named inputs every way there is: on the kernels, and on candle's own ops in both number
+    /// formats.
     fn check(&self, case: &str, inputs: &[&str], function: impl Fn(&[Tensor]) -> Result<Tensor>) -> Result<()> {
         for (dtype, by_candle) in [(DType::F32, false), (DType::F32, true), (DType::F64, true)] {
             let get = |name: &str| self.get(&format!("{case}/{name}")).to_dtype(dtype);

@@ -13,16 +13,16 @@ const ROUNDS: usize = 25;
 /// Multiply-adds a chain and round: some 10 ms, beside which starting the threads is short.
 const STEPS: usize = 1 << 22;
 
-/// Chains of multiply-adds, none of which waits for another: two units with a latency of four or five cycles need ten. With
-/// the factor they stay below 16 registers.
+/// Chains of multiply-adds, none of which waits for another: two units with a latency of four or five cycles need ten.
+/// With the factor they stay below 16 registers.
 const CHAINS: usize = 12;
 
 /// The same for the portable path, whose vectors are two registers each where only SSE can be counted on.
 const PORTABLE_CHAINS: usize = CHAINS / 2;
 
-/// The most that all threads of the current rayon pool compute on this path together, in 1e9 floating-point operations a
-/// second: multiply-adds on registers alone, two operations a lane (on the portable path, a product and a sum). None where
-/// this processor cannot execute the path.
+/// The most that all threads of the current rayon pool compute on this path together, in 1e9 floating-point operations
+/// a second: multiply-adds on registers alone, two operations a lane (on the portable path, a product and a sum). None
+/// where this processor cannot execute the path.
 pub fn peak_gflops(path: Path) -> Option<f64> {
     if !path.supported() {
         return None;
@@ -35,9 +35,10 @@ pub fn peak_gflops(path: Path) -> Option<f64> {
     Some(operations as f64 / seconds * 1e-9)
 }
 
-/// The most that all threads of the current rayon pool copy together, in 1e9 bytes a second, from one block of `bytes` to
-/// another. Counted as STREAM counts it: every byte once as it is read and once as it is written; what caches fetch before it
-/// is overwritten is not. Blocks have to be several times as large as the last cache for this to be the memory's.
+/// The most that all threads of the current rayon pool copy together, in 1e9 bytes a second, from one block of `bytes`
+/// to another. Counted as STREAM counts it: every byte once as it is read and once as it is written; what caches fetch
+/// before it is overwritten is not. Blocks have to be several times as large as the last cache for this to be the
+/// memory's.
 pub fn copy_gbytes(bytes: usize) -> f64 {
     let (from, mut to) = (vec![1u8; bytes], vec![0u8; bytes]);
     let share = bytes.div_ceil(rayon::current_num_threads()).max(1);

@@ -1,7 +1,7 @@
 //! Differentiable functions.
 //!
-//! On the CPU, in f32, they are candle custom ops over the kernels of this crate, each with its own backward pass. Elsewhere,
-//! and inside of [`composed`], they are composed of candle's own ops, with the same results and gradients.
+//! On the CPU, in f32, they are candle custom ops over the kernels of this crate, each with its own backward pass.
+//! Elsewhere, and inside of [`composed`], they are composed of candle's own ops, with the same results and gradients.
 
 mod activation;
 mod conv;
@@ -23,11 +23,11 @@ thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls `work`, in which every function of this module that is called on this thread is composed of candle's own ops,
-/// on the CPU too. What was computed so also has its backward pass by candle's ops, whenever it runs.
+/// Calls `work`, in which every function of this module that is called on this thread is composed of candle's own
+/// ops, on the CPU too. What was computed so also has its backward pass by candle's ops, whenever it runs.
 ///
-/// Holds for this thread alone, until `work` returns or panics. A thread of a rayon pool that waits inside of `work` may
-/// take up other tasks of that pool meanwhile, and these meet it as well.
+/// Holds for this thread alone, until `work` returns or panics. A thread of a rayon pool that waits inside of `work`
+/// may take up other tasks of that pool meanwhile, and these meet it as well.
 pub fn composed<T>(work: impl FnOnce() -> T) -> T {
     struct Restore(bool);
 

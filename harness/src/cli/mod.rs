@@ -47,8 +47,8 @@ enum Command {
     },
     /// Measured training and inference times, beside vanilla's; `bench peak`: the machine's own limits
     ///
-    /// Medians, with p10 and p90, over rounds in which the networks take turns. Vanilla always runs along: speed-ups are
-    /// against it. A network that is pruned is measured as it is after the cut.
+    /// Medians, with p10 and p90, over rounds in which the networks take turns. Vanilla always runs along: speed-ups
+    /// are against it. A network that is pruned is measured as it is after the cut.
     Bench(BenchArgs),
     /// Closed-form cost per layer, of a network or of each trial of an experiment
     Cost(cost::CostArgs),
@@ -79,9 +79,9 @@ struct BenchArgs {
 enum Limits {
     /// The most that this machine computes and copies, all threads together
     ///
-    /// The best of several rounds. fma: multiply-adds on registers, by the widest instructions of each kernel path that the
-    /// processor has, two operations a lane. copy: from one block of 256 MiB to another; every byte counts once as it is
-    /// read and once as it is written.
+    /// The best of several rounds. fma: multiply-adds on registers, by the widest instructions of each kernel path that
+    /// the processor has, two operations a lane. copy: from one block of 256 MiB to another; every byte counts once as
+    /// it is read and once as it is written.
     Peak(peak::PeakArgs),
 }
 

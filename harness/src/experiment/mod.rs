@@ -1,8 +1,8 @@
 //! TOML -> experiment -> trials.
 //!
-//! [`parse`] takes the text apart, [`overrides`] applies `--set`, [`sweep`] multiplies the grids out, [`mod@resolve`] types
-//! the values, [`price`] says what each network costs, [`images`] whether the data is large enough, [`identity`] which trials
-//! are the same. [`keys`] lists every key with type, range and meaning.
+//! [`parse`] takes the text apart, [`overrides`] applies `--set`, [`sweep`] multiplies the grids out, [`mod@resolve`]
+//! types the values, [`price`] says what each network costs, [`images`] whether the data is large enough, [`identity`]
+//! which trials are the same. [`keys`] lists every key with type, range and meaning.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
