@@ -39,6 +39,9 @@ pub struct NetworkArgs {
     /// operations.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Leaves out the peak memory, for which each network trains in a process of its own.
+    #[arg(long)]
+    no_memory: bool,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -121,6 +124,9 @@ fn options(spec: &str) -> (&str, Vec<String>) {
 
 /// Peak memory of a training step, in a process of its own.
 fn memory(args: &NetworkArgs, spec: &str) -> Option<f64> {
+    if args.no_memory {
+        return None;
+    }
     let mut command = Command::new(std::env::current_exe().ok()?);
     command.args(["bench", "--memory", "--backbone", &args.backbone, "--method", spec]);
     command.args(["--batch", &args.batch.to_string()]);
