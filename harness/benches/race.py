@@ -1,20 +1,32 @@
-"""Races the same networks in PyTorch and ONNX Runtime against `harness bench`, and prints the ratios.
+"""Races the same networks in PyTorch and ONNX Runtime against `harness bench`, and prints the times with their ratios
+(own / theirs: below 1, own is faster).
 
     cargo build -p harness
     python harness/benches/race.py [--backbone resnet20 resnet56 vgg16] [--threads 2] [--batch 128] [--rounds 9]
 
-Needs torch, numpy, onnx and onnxruntime. Same widths, same batch, same threads, and the same recipe: SGD with Nesterov
-momentum and weight decay; the first convolution stays vanilla. PyTorch's training step is the better of NCHW and
-channels_last, of medians over rounds in which all networks take turns; inference is ONNX Runtime's CPU provider, on the graph
-with all its optimizations. Networks of equal name have equally many multiply-accumulates, which is checked. `--harness PATH`
-names the binary, `--csv FILE` keeps the rows.
+Needs torch, numpy, onnx and onnxruntime, and a machine that does nothing else.
 
-CompConv is the paper's with a depthwise tail, shuffle 2 and no inner norms; Ghost has its own norms and ReLUs.
+What is the same: widths, batch, threads, f32, and the recipe, SGD with Nesterov momentum and weight decay on
+everything; the first convolution stays vanilla. CompConv is the paper's with a depthwise tail, shuffle 2 and no inner
+norms; Ghost has its own norms and ReLUs. Networks of equal name have equally many multiply-accumulates and parameters,
+which is checked.
+
+What the rivals are: for a training step, eager PyTorch with its fused SGD, in NCHW or channels_last, whichever is
+faster; for inference, ONNX Runtime's CPU provider on the exported graph, with all its optimizations. Nobody loads data.
+
+How it is measured: in passes, each of which runs `harness bench`, then PyTorch, then ONNX Runtime, so that a machine
+that grows slower does so for all; within each, all networks take turns in rounds. The first two rounds of a pass are
+thrown away, and before inference is timed the network has run once, on every side. What is printed is the median over
+the passes of each pass's median. Peak memory is that of a whole process (theirs with Python in it) that takes two
+training steps in NCHW.
+
+`--harness PATH` names the binary, `--csv FILE` keeps the rows.
 """
 
 import argparse
 import csv
 import io
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +38,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# As `harness bench` does it: rounds before those that count, and single images a round.
+WARM_UP, SINGLES = 2, 10
 METHODS = ["vanilla", "depthwise", "ghost", "compconv,depth=1", "compconv,depth=2", "compconv,depth=3"]
 
 
@@ -158,13 +172,24 @@ def macs(model):
     return total
 
 
-def median(work, rounds):
-    times = []
-    for _ in range(rounds):
+def timed(work, times=1):
+    """Milliseconds of each call."""
+    taken = []
+    for _ in range(times):
         start = time.perf_counter()
         work()
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
+        taken.append((time.perf_counter() - start) * 1e3)
+    return taken
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4, nesterov=True, fused=True)
+
+
+def train_step(model, optimizer, images, labels):
+    optimizer.zero_grad(set_to_none=True)
+    F.cross_entropy(model(images), labels).backward()
+    optimizer.step()
 
 
 def pytorch(models, batch, rounds):
@@ -172,53 +197,49 @@ def pytorch(models, batch, rounds):
     x, labels = torch.randn(batch, 3, 32, 32), torch.arange(batch) % 10
     best = {}
     for layout in [torch.contiguous_format, torch.channels_last]:
-        entries = []
-        for name, model in models.items():
-            model = model.to(memory_format=layout)
-            optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4, nesterov=True)
-            entries.append((name, model, optimizer))
+        entries = [(name, model.train().to(memory_format=layout)) for name, model in models.items()]
+        entries = [(name, model, sgd(model)) for name, model in entries]
         images, times = x.to(memory_format=layout), {name: [] for name in models}
-        for turn in range(rounds + 2):
+        for turn in range(WARM_UP + rounds):
             for name, model, optimizer in entries:
-
-                def step():
-                    optimizer.zero_grad(set_to_none=True)
-                    F.cross_entropy(model(images), labels).backward()
-                    optimizer.step()
-
-                taken = median(step, 1)
-                if turn >= 2:
+                taken = timed(lambda: train_step(model, optimizer, images, labels))
+                if turn >= WARM_UP:
                     times[name] += taken
         for name, taken in times.items():
             best[name] = min(best.get(name, np.inf), float(np.median(taken)))
     return best
 
 
-def onnx(models, batch, threads, rounds):
-    """Milliseconds of inference by method, for one image and for a batch."""
+def sessions(models, batch, threads):
+    """An ONNX Runtime session by method and number of images."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    result = {}
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    made = {}
     with TemporaryDirectory() as folder:
-        sessions = {}
         for name, model in models.items():
-            model.eval()
             for n in [1, batch]:
-                path = Path(folder) / f"{n}.onnx"
-                torch.onnx.export(model, (torch.zeros(n, 3, 32, 32),), str(path), input_names=["x"], dynamo=False)
-                sessions[name, n] = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-        times = {key: [] for key in sessions}
-        for turn in range(rounds + 2):
-            for (name, n), session in sessions.items():
-                x = np.random.randn(n, 3, 32, 32).astype(np.float32)
-                taken = median(lambda: session.run(None, {"x": x}), 10 if n == 1 else 1)
-                if turn >= 2:
-                    times[name, n] += taken
-        for name in models:
-            result[name] = tuple(float(np.median(times[name, n])) for n in [1, batch])
-    return result
+                path, x = str(Path(folder) / "network.onnx"), torch.zeros(n, 3, 32, 32)
+                torch.onnx.export(model.eval(), (x,), path, input_names=["x"], dynamo=False)
+                made[name, n] = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    return made
+
+
+def onnx(sessions, rounds):
+    """Milliseconds of inference by method and number of images."""
+    times = {key: [] for key in sessions}
+    images = {n: np.random.randn(n, 3, 32, 32).astype(np.float32) for _, n in sessions}
+    for turn in range(WARM_UP + rounds):
+        for (name, n), session in sessions.items():
+            x = {"x": images[n]}
+            # Once unmeasured, as the other side does: the threads of the session before have gone to sleep by then.
+            session.run(None, x)
+            taken = timed(lambda: session.run(None, x), SINGLES if n == 1 else 1)
+            if turn >= WARM_UP:
+                times[name, n] += taken
+    return {key: float(np.median(taken)) for key, taken in times.items()}
 
 
 def memory(backbone, method, batch, threads):
@@ -226,55 +247,87 @@ def memory(backbone, method, batch, threads):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import torch, race\n"
         f"torch.set_num_threads({threads})\n"
-        f"m = race.network('{backbone}', '{method}'); x = torch.randn({batch}, 3, 32, 32)\n"
-        "o = torch.optim.SGD(m.parameters(), 1e-3, 0.9, weight_decay=5e-4, nesterov=True)\n"
+        f"m = race.network('{backbone}', '{method}'); o = race.sgd(m)\n"
         "for _ in range(2):\n"
-        "    o.zero_grad(set_to_none=True)\n"
-        f"    race.F.cross_entropy(m(x), torch.arange({batch}) % 10).backward(); o.step()\n"
+        f"    race.train_step(m, o, torch.randn({batch}, 3, 32, 32), torch.arange({batch}) % 10)\n"
         "line = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
         "print(int(line.split()[1]) / 1024)\n"
     )
     here = str(Path(__file__).resolve().parent)
-    return float(subprocess.run([sys.executable, "-c", code, here], check=True, capture_output=True, text=True).stdout)
+    command = [sys.executable, "-c", code, here]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def ours(harness, backbone, batch, threads, rounds):
+def ours(harness, backbone, batch, threads, rounds, with_memory):
+    """Rows of `harness bench` by method."""
     command = [harness, "bench", "--backbone", backbone, "--batch", str(batch), "--threads", str(threads)]
-    command += ["--rounds", str(rounds), "--format", "csv"]
+    command += ["--rounds", str(rounds), "--format", "csv"] + ([] if with_memory else ["--no-memory"])
     for method in METHODS:
         command += ["--method", method]
-    rows = list(csv.DictReader(io.StringIO(subprocess.run(command, check=True, capture_output=True, text=True).stdout)))
-    return dict(zip(METHODS, rows))
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rows = dict(zip(METHODS, csv.DictReader(io.StringIO(output)), strict=True))
+    for method, row in rows.items():
+        if row["method"] != method.replace(",", " "):
+            sys.exit(f"{method} was asked for, the harness answered for {row['method']}")
+    return rows
+
+
+def check(backbone, method, model, row):
+    """That both sides have the same network, as far as counting tells."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    for what, here in [("macs", macs(model)), ("params", parameters)]:
+        if here != int(row[what]):
+            sys.exit(f"{backbone} {method}: {what} are {here} here and {row[what]} in the harness")
+
+
+def race(backbone, args):
+    """A row of the table for each method."""
+    models = {method: network(backbone, method) for method in METHODS}
+    runtimes = sessions(models, args.batch, args.threads)
+    passes = min(args.passes, args.rounds)
+    rounds = -(-args.rounds // passes)
+    own, theirs = {method: [] for method in METHODS}, {method: [] for method in METHODS}
+    for index in range(passes):
+        rows = ours(args.harness, backbone, args.batch, args.threads, rounds, index == 0 and not args.no_memory)
+        if index == 0:
+            first = rows
+            for method, model in models.items():
+                check(backbone, method, model, rows[method])
+        train, infer = pytorch(models, args.batch, rounds), onnx(runtimes, rounds)
+        for method, row in rows.items():
+            own[method].append([float(row[k]) for k in ["train_step_ms", "infer_b1_ms", f"infer_b{args.batch}_ms"]])
+            theirs[method].append([train[method], infer[method, 1], infer[method, args.batch]])
+    table = []
+    for method in METHODS:
+        mine, other = np.median(own[method], axis=0), np.median(theirs[method], axis=0)
+        peaks = [None, None]
+        if not args.no_memory:
+            peaks = [first[method]["peak_mib"], memory(backbone, method, args.batch, args.threads)]
+        table.append([backbone, method, *mine.tolist(), *other.tolist(), *(mine / other).tolist(), *peaks])
+    return table
+
+
+def positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, accepted: an integer of at least 1")
+    return int(text)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", nargs="+", default=["resnet20", "resnet56", "vgg16"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--harness", default="target/debug/harness")
-    parser.add_argument("--csv")
+    parser.add_argument("--threads", type=positive, default=2)
+    parser.add_argument("--batch", type=positive, default=128)
+    parser.add_argument("--rounds", type=positive, default=9, help="measured rounds, over all passes")
+    parser.add_argument("--passes", type=positive, default=3, help="how often both sides are run")
+    built = os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "debug", "harness")
+    parser.add_argument("--harness", default=built, help=f"the binary (default: {built})")
+    parser.add_argument("--csv", help="a file for the rows")
     parser.add_argument("--no-memory", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    rows = []
-    for backbone in args.backbone:
-        mine = ours(args.harness, backbone, args.batch, args.threads, args.rounds)
-        models = {method: network(backbone, method) for method in METHODS}
-        for method, model in models.items():
-            counted = macs(model)
-            if counted != int(mine[method]["macs"]):
-                sys.exit(f"{backbone} {method}: {counted} multiply-accumulates here, {mine[method]['macs']} in the harness")
-        train = pytorch(models, args.batch, args.rounds)
-        infer = onnx(models, args.batch, args.threads, args.rounds)
-        for method in METHODS:
-            row = mine[method]
-            own = [float(row[k]) for k in ["train_step_ms", "infer_b1_ms", f"infer_b{args.batch}_ms"]]
-            theirs = [train[method], *infer[method]]
-            peak = None if args.no_memory else memory(backbone, method, args.batch, args.threads)
-            rows.append([backbone, method, *own, *theirs, *(a / b for a, b in zip(own, theirs)), row["peak_mib"], peak])
+    rows = [row for backbone in args.backbone for row in race(backbone, args)]
     names = ["backbone", "method", "train", "infer_b1", f"infer_b{args.batch}"]
     names += [f"theirs_{n}" for n in names[2:]] + [f"ratio_{n}" for n in names[2:]] + ["peak_mib", "theirs_peak_mib"]
     if args.csv:
@@ -283,7 +336,7 @@ def main():
     print("| " + " | ".join(names) + " |")
     print("|" + "---|" * len(names))
     for row in rows:
-        cells = [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row]
+        cells = [f"{cell:.2f}" if isinstance(cell, float) else str(cell or "") for cell in row]
         print("| " + " | ".join(cells) + " |")
 
 
