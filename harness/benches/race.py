@@ -17,8 +17,8 @@ faster; for inference, ONNX Runtime's CPU provider on the exported graph, with a
 How it is measured: in passes, each of which runs `harness bench`, then PyTorch, then ONNX Runtime, so that a machine
 that grows slower does so for all; within each, all networks take turns in rounds. The first two rounds of a pass are
 thrown away, and before inference is timed the network has run once, on every side. What is printed is the median over
-the passes of each pass's median. Peak memory is that of a whole process (theirs with Python in it) that takes two
-training steps in NCHW.
+the passes of each pass's median. Peak memory is that of a process that takes two training steps (in NCHW): the whole of
+the harness, and of PyTorch what comes on top of an idle process that has loaded it, half a gigabyte in some builds.
 
 `--harness PATH` names the binary, `--csv FILE` keeps the rows.
 """
@@ -242,16 +242,22 @@ def onnx(sessions, rounds):
     return {key: float(np.median(taken)) for key, taken in times.items()}
 
 
+def most_memory():
+    """The most MiB that this process has held so far."""
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
 def memory(backbone, method, batch, threads):
-    """Peak MiB of a process that takes two training steps."""
+    """Peak MiB of a process that takes two training steps, above what it held before."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import torch, race\n"
-        f"torch.set_num_threads({threads})\n"
+        f"torch.set_num_threads({threads}); idle = race.most_memory()\n"
         f"m = race.network('{backbone}', '{method}'); o = race.sgd(m)\n"
         "for _ in range(2):\n"
         f"    race.train_step(m, o, torch.randn({batch}, 3, 32, 32), torch.arange({batch}) % 10)\n"
-        "line = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
-        "print(int(line.split()[1]) / 1024)\n"
+        "print(race.most_memory() - idle)\n"
     )
     here = str(Path(__file__).resolve().parent)
     command = [sys.executable, "-c", code, here]
