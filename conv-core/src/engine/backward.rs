@@ -22,12 +22,12 @@ impl Finish {
 }
 
 impl Context<'_> {
-    fn gradients<'b>(&self, slab: &'b Slab<Line>, channels: &[Channel]) -> Vec<&'b [Line]> {
+    fn gradients<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
         slab.planes(self.program, self.slots, channels, Memory::Gradient)
     }
 
     /// For each channel how its ReLU is undone.
-    fn masks<'b>(&self, index: usize, finish: &Finish, slab: &'b Slab<Line>, x: &[&'b [Line]]) -> Vec<Mask<'b>> {
+    fn masks<'b>(&self, index: usize, finish: &Finish, slab: &'b Slab, x: &[&'b [Line]]) -> Vec<Mask<'b>> {
         let norm = &self.norms[index];
         // Looked at only where it is kept.
         let y = if finish.masked_by_output() { self.values(slab, &self.all(finish.y)) } else { Vec::new() };
@@ -98,7 +98,7 @@ impl Context<'_> {
         });
     }
 
-    fn planes<'b>(&self, conv: &Conv, slab: &'b Slab<Line>) -> Planes<'b> {
+    fn planes<'b>(&self, conv: &Conv, slab: &'b Slab) -> Planes<'b> {
         Planes { x: self.values(slab, &conv.x), dy: self.gradients(slab, &self.all(conv.y)) }
     }
 

@@ -1,24 +1,16 @@
 //! Steps of the forward pass.
 
+use super::Context;
 use super::memory::Memory;
 use super::plan::{Channel, Conv, Destination, Finish, Layer, Pool, Step};
 use super::state::{Block, Chain, Slab};
-use super::{Context, plan_value};
 use crate::kernels::lanes::conv::Output;
 use crate::kernels::lanes::norm::{Apply, Measure};
 use crate::kernels::lanes::{Line, pool};
 
 impl Context<'_> {
     pub(super) fn step(&self, step: Step, block: &mut Block, chain: &mut Chain) {
-        let (Step::Conv(index)
-        | Step::Measure(index)
-        | Step::Apply(index)
-        | Step::Pool(index)
-        | Step::Sums(index)
-        | Step::ApplyGradient(index)
-        | Step::DataGradient(index)
-        | Step::WeightGradient(index)
-        | Step::PoolGradient(index)) = step;
+        let index = step.index();
         match (step, &self.program.layers[index]) {
             (Step::Conv(_), Layer::Conv(conv)) => self.conv(index, conv, block),
             (Step::DataGradient(_), Layer::Conv(conv)) => self.data_gradient(index, conv, block),
@@ -33,8 +25,8 @@ impl Context<'_> {
     }
 
     /// The values of these channels.
-    pub(super) fn values<'b>(&self, slab: &'b Slab<Line>, channels: &[Channel]) -> Vec<&'b [Line]> {
-        slab.planes(self.program, self.slots, channels, plan_value)
+    pub(super) fn values<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
+        slab.planes(self.program, self.slots, channels, Memory::Value)
     }
 
     /// All planes of a buffer.

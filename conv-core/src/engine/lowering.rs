@@ -24,7 +24,7 @@ pub(super) struct Lowering {
 
 impl Lowering {
     fn buffer(&mut self, planes: usize, size: (usize, usize)) -> usize {
-        self.buffers.push(Buffer::new(planes, size.0 * size.1));
+        self.buffers.push(Buffer::new(planes, size));
         self.buffers.len() - 1
     }
 

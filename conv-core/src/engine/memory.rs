@@ -25,7 +25,8 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(program: &Program) -> Self {
+    /// `of(buffer)` is the length of a buffer, and what it is like: only those that are alike share a slot.
+    pub(super) fn new<K: PartialEq>(program: &Program, of: impl Fn(usize) -> (usize, K)) -> Self {
         let buffers = program.buffers.len();
         let steps: Vec<Step> = (program.forward.iter().chain(&program.backward))
             .flat_map(|phase| {
@@ -61,25 +62,28 @@ impl Slots {
             .filter_map(|(memory, alive)| alive.map(|(first, last)| (first, last, memory)))
             .collect();
         born.sort_unstable();
-        let (mut of, mut lens) = (vec![None; 2 * buffers], Vec::<usize>::new());
-        let mut taken: Vec<usize> = Vec::new();
+        let (mut slots, mut lens) = (vec![None; 2 * buffers], Vec::<usize>::new());
+        // The last step that uses a slot, and what is in it.
+        let mut taken: Vec<(usize, K)> = Vec::new();
         for (first, last, memory) in born {
-            let len = program.buffers[memory % buffers].lines();
+            let (len, kind) = of(memory % buffers);
             // The smallest free slot that is large enough, else the largest free one, grown; else a new one.
-            let free = (0..lens.len()).filter(|&slot| taken[slot] < first);
+            let free = (0..lens.len()).filter(|&slot| taken[slot].0 < first && taken[slot].1 == kind);
             let slot = match free.clone().filter(|&slot| lens[slot] >= len).min_by_key(|&slot| lens[slot]) {
                 Some(slot) => slot,
                 None => free.max_by_key(|&slot| lens[slot]).unwrap_or_else(|| {
                     lens.push(0);
-                    taken.push(0);
                     lens.len() - 1
                 }),
             };
             lens[slot] = lens[slot].max(len);
-            taken[slot] = last;
-            of[memory] = Some(slot);
+            match taken.get_mut(slot) {
+                Some(taken) => taken.0 = last,
+                None => taken.push((last, kind)),
+            }
+            slots[memory] = Some(slot);
         }
-        Self { of, lens }
+        Self { of: slots, lens }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Runs a network on the CPU, 16 images a vector: forward, backward and all gradients, without an autograd graph.
 //!
-//! [`lowering`] writes a graph down as the layers of [`plan`], [`phases`] puts their steps in order, [`memory`] decides which
-//! buffers share a slot, [`state`] holds what one block of images needs; [`forward`] and [`backward`] are the steps. [`single`]
-//! runs few images, for which vectors of 16 would be mostly empty. Every block of 16 images has its own memory, so blocks are worked on in
-//! parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. The result
-//! has the same bits for any number of threads.
+//! [`lowering`] writes a graph down as the layers of [`plan`], [`phases`] puts their steps in order, [`memory`] decides
+//! which buffers share a slot, [`state`] holds what one block of images needs; [`forward`] and [`backward`] are the steps.
+//! Every block of 16 images has its own memory, so blocks are worked on in parallel without any two sharing a byte; what
+//! has to be summed over blocks is summed in the order of blocks. [`single`] runs few images, for which vectors of 16 would
+//! be mostly empty, with a [`team`] of threads. The result has the same bits for any number of threads.
 
 mod backward;
 mod forward;
@@ -16,16 +16,18 @@ mod phases;
 mod plan;
 mod single;
 mod state;
+mod team;
 
-use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::graph::{Graph, Value};
 use crate::kernels::Path;
 use crate::kernels::lanes::{LANES, Line, to_lines, to_rows};
 use crate::meter;
+use crate::ops::with_values;
 
-use memory::Slots;
+use memory::{Memory, Slots};
 use packed::PackedConv;
 pub(crate) use plan::Mode;
 use plan::{Channel, Layer, Phase, Program, Sync};
@@ -53,7 +55,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// For images of `[channels, h, w]`, with Winograd's convolutions where they gain or without; none where the graph has operations that only candle can run.
+    /// For images of `[channels, h, w]`, with Winograd's convolutions where they gain or without; none where the graph has
+    /// operations that only candle can run.
     ///
     /// # Errors
     /// Shapes that do not fit.
@@ -73,7 +76,8 @@ impl Engine {
         let weights = program.layers.iter().map(packed).collect();
         let norms = program.layers.iter().map(NormState::new).collect();
         let parameters = parameters(&program)?;
-        let slots = Slots::new(&program);
+        // Any buffers may share a slot.
+        let slots = Slots::new(&program, |buffer| (program.buffers[buffer].lines(), ()));
         let (chains, gradients, blocks) = (Vec::new(), Vec::new(), Vec::new());
         let mut engine =
             Self { program, slots, path, mode, weights, norms, parameters, chains, gradients, blocks, images: 0 };
@@ -125,6 +129,7 @@ impl Engine {
                     to_lines(&rows[plane * input.pixels..], values, &mut lines[..input.pixels]);
                 }
             });
+            Ok(())
         })?;
         meter::record(self.program.macs * images as u64, self.program.activations * images as u64);
         for phase in 0..self.program.forward.len() {
@@ -134,7 +139,7 @@ impl Engine {
         let mut logits = vec![0f32; images * classes];
         let mut lines = vec![Line::ZERO; classes];
         for (block, rows) in self.blocks.iter().zip(logits.chunks_mut(LANES * classes)) {
-            let planes = block.slab.planes(&self.program, &self.slots, &self.program.output, plan_value);
+            let planes = block.slab.planes(&self.program, &self.slots, &self.program.output, Memory::Value);
             lines.iter_mut().zip(planes).for_each(|(line, plane)| *line = plane[0]);
             to_rows(&lines, classes, rows);
         }
@@ -163,7 +168,7 @@ impl Engine {
                 let Channel::Plane { buffer, plane } = *channel else { continue };
                 let mut line = Line::ZERO;
                 line.0.iter_mut().zip(rows).for_each(|(value, row)| *value = row[class]);
-                let slot = self.slots.of[memory::Memory::Gradient(buffer).index(self.program.buffers.len())];
+                let slot = self.slots.of[Memory::Gradient(buffer).index(self.program.buffers.len())];
                 if let Some(slot) = slot {
                     block.slab.slots[slot][plane * self.program.buffers[buffer].stride] = line;
                 }
@@ -262,30 +267,18 @@ struct Context<'a> {
     norms: &'a [NormState],
 }
 
-/// [`memory::Memory::Value`] as a function.
-fn plan_value(buffer: usize) -> memory::Memory {
-    memory::Memory::Value(buffer)
-}
-
 fn add(total: &mut [f32], values: &[f32]) {
     total.iter_mut().zip(values).for_each(|(total, value)| *total += value);
 }
 
-/// Calls `work` with the values of a tensor, in order.
-fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) -> Result<T> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(work(&values[start..end])),
-        _ => bail!("engine: images and parameters must be f32 on the CPU"),
-    }
-}
-
 fn copy(tensor: &Tensor, to: &mut [f32]) -> Result<()> {
-    with_values(tensor, |values| to.copy_from_slice(values))
+    with_values(tensor, |values| {
+        to.copy_from_slice(values);
+        Ok(())
+    })
 }
 
 /// The values of all parameters.
 fn parameters(program: &Program) -> Result<Vec<Vec<f32>>> {
-    program.parameters.iter().map(|tensor| with_values(tensor, <[f32]>::to_vec)).collect()
+    program.parameters.iter().map(|tensor| with_values(tensor, |values| Ok(values.to_vec()))).collect()
 }

@@ -9,7 +9,6 @@
 use candle_core::{Result, Tensor};
 
 use super::lowering::Lowering;
-
 use crate::graph::{Graph, Value};
 use crate::kernels::conv::Shape;
 use crate::kernels::lanes::geometry::Geometry;
@@ -27,6 +26,7 @@ pub(super) enum Channel {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Buffer {
     pub(super) planes: usize,
+    pub(super) size: (usize, usize),
     /// Pixels of a plane.
     pub(super) pixels: usize,
     /// Lines from one plane to the next.
@@ -34,11 +34,12 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(planes: usize, pixels: usize) -> Self {
+    pub(super) fn new(planes: usize, size: (usize, usize)) -> Self {
+        let pixels = size.0 * size.1;
         // Planes of a round size would all begin in the same few sets of the caches: a convolution that reads a pixel of
         // every channel would then find none of them again.
         let stride = if pixels.is_multiple_of(32) { pixels + 5 } else { pixels };
-        Self { planes, pixels, stride }
+        Self { planes, size, pixels, stride }
     }
 
     pub(super) fn lines(&self) -> usize {
@@ -115,8 +116,8 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// The layer it belongs to.
-    pub(super) fn layer(self, program: &Program) -> &Layer {
+    /// Of the layer it belongs to.
+    pub(super) fn index(self) -> usize {
         let (Step::Conv(index)
         | Step::Measure(index)
         | Step::Apply(index)
@@ -126,7 +127,12 @@ impl Step {
         | Step::DataGradient(index)
         | Step::WeightGradient(index)
         | Step::PoolGradient(index)) = self;
-        &program.layers[index]
+        index
+    }
+
+    /// The layer it belongs to.
+    pub(super) fn layer(self, program: &Program) -> &Layer {
+        &program.layers[self.index()]
     }
 }
 

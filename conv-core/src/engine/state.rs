@@ -8,19 +8,19 @@ use super::plan::{Buffer, Channel, Finish, Layer, Mode, Program};
 use crate::kernels::lanes::Line;
 use crate::kernels::lanes::norm::Moments;
 
-/// The slots of one block of images or of one image: `T` is a line of 16 values, or a value.
-pub(super) struct Slab<T> {
+/// The slots of one block of images.
+pub(super) struct Slab {
     /// By slot. A step takes what it writes out, and puts it back.
-    pub(super) slots: Vec<Vec<T>>,
+    pub(super) slots: Vec<Vec<Line>>,
     /// As long as the longest plane.
-    zeros: Vec<T>,
+    zeros: Vec<Line>,
 }
 
-impl<T: Clone + Default> Slab<T> {
+impl Slab {
     pub(super) fn new(slots: &Slots, program: &Program) -> Self {
         let longest = program.buffers.iter().map(|buffer| buffer.pixels).max().unwrap_or(0);
-        let slots = slots.lens.iter().map(|&len| vec![T::default(); len]).collect();
-        Self { slots, zeros: vec![T::default(); longest] }
+        let slots = slots.lens.iter().map(|&len| vec![Line::ZERO; len]).collect();
+        Self { slots, zeros: vec![Line::ZERO; longest] }
     }
 
     /// The planes of these channels, of values or of gradients as `memory` says.
@@ -30,7 +30,7 @@ impl<T: Clone + Default> Slab<T> {
         slots: &Slots,
         channels: &[Channel],
         memory: impl Fn(usize) -> Memory,
-    ) -> Vec<&'a [T]> {
+    ) -> Vec<&'a [Line]> {
         let pixels = channels.iter().find_map(|channel| match channel {
             Channel::Plane { buffer, .. } => Some(program.buffers[*buffer].pixels),
             Channel::Zero => None,
@@ -53,10 +53,10 @@ impl<T: Clone + Default> Slab<T> {
         slots: &Slots,
         channels: &[Channel],
         memory: impl Fn(usize) -> Memory,
-        work: impl FnOnce(&Self, Vec<Option<&mut [T]>>) -> R,
+        work: impl FnOnce(&Self, Vec<Option<&mut [Line]>>) -> R,
     ) -> R {
         // Each buffer's slot is taken out once; then planes are dealt out of it.
-        let mut taken: Vec<(usize, usize, Vec<T>)> = Vec::new();
+        let mut taken: Vec<(usize, usize, Vec<Line>)> = Vec::new();
         for channel in channels {
             let Channel::Plane { buffer, .. } = *channel else { continue };
             let slot = slots.of[memory(buffer).index(program.buffers.len())];
@@ -65,7 +65,7 @@ impl<T: Clone + Default> Slab<T> {
             }
         }
         let result = {
-            let mut dealt: Vec<(usize, Vec<Option<&mut [T]>>)> = (taken.iter_mut())
+            let mut dealt: Vec<(usize, Vec<Option<&mut [Line]>>)> = (taken.iter_mut())
                 .map(|(buffer, _, lines)| {
                     let Buffer { pixels, stride, .. } = program.buffers[*buffer];
                     (*buffer, lines.chunks_exact_mut(stride.max(1)).map(|plane| Some(&mut plane[..pixels])).collect())
@@ -89,7 +89,7 @@ impl<T: Clone + Default> Slab<T> {
 
 /// The memory of 16 images.
 pub(super) struct Block {
-    pub(super) slab: Slab<Line>,
+    pub(super) slab: Slab,
     /// By layer, by channel: for finishes with a norm.
     pub(super) moments: Vec<Vec<Moments>>,
     /// By layer, by channel: sums of the gradient, and of the gradient times the distance from the mean.

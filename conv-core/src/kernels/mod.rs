@@ -5,7 +5,6 @@
 //! bits for any number of threads. Bits do differ between paths, so results are stamped with theirs.
 
 pub(crate) mod conv;
-pub(crate) mod flat;
 pub(crate) mod lanes;
 mod lower;
 pub(crate) mod norm;

@@ -45,6 +45,12 @@ impl Windows {
         Ok(Windows { input: (height, width), output: (side(height)?, side(width)?), kernel, stride, padding })
     }
 
+    /// Whether every window lies inside the map.
+    pub(crate) fn whole(&self) -> bool {
+        let inside = |input: usize, output: usize| (output - 1) * self.stride + self.kernel <= input;
+        self.padding == 0 && inside(self.input.0, self.output.0) && inside(self.input.1, self.output.1)
+    }
+
     /// Existing pixels of window `o` along a side of `size`.
     fn span(&self, o: usize, size: usize) -> std::ops::Range<usize> {
         let start = o * self.stride;

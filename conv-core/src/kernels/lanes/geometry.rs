@@ -1,7 +1,5 @@
 //! Which pixels a convolution combines, worked out once per shape.
 
-use std::ops::Range;
-
 use super::super::conv::Shape;
 
 /// A kernel tap as its pixels see it.
@@ -22,15 +20,13 @@ pub(crate) struct Class {
     pub(crate) pixels: Vec<(u32, u32)>,
 }
 
-/// All classes of a map. Every source it names lies in `0..from`, every destination in `0..to` and is named once.
+/// All classes of a map. Every source it names lies in `0..from`, every destination in `0..to`; each is named once.
 #[derive(Clone, Debug)]
 pub(crate) struct Geometry {
     pub(crate) classes: Vec<Class>,
-    /// Pixels of a source and of a destination plane.
+    /// Values of a source and of a destination plane, from the first pixel to the last.
     pub(crate) from: usize,
     pub(crate) to: usize,
-    /// Destinations in a row.
-    width: usize,
     /// Taps of the kernel.
     pub(crate) taps: usize,
 }
@@ -87,23 +83,37 @@ impl Geometry {
     /// Outputs from inputs.
     pub(crate) fn forward(s: &Shape) -> Self {
         let (rows, columns) = (Axis::forward(s.input.0, s.output.0, s), Axis::forward(s.input.1, s.output.1, s));
-        Self::new(&rows, &columns, s.input, s.output, s.kernel)
+        Self::new(&rows, &columns, (s.input, s.input.1), (s.output, s.output.1), s.kernel)
+    }
+
+    /// Outputs from inputs, where rows lie so far apart.
+    pub(crate) fn padded(s: &Shape, from_pitch: usize, to_pitch: usize) -> Self {
+        assert!(from_pitch >= s.input.1 && to_pitch >= s.output.1, "rows overlap");
+        let (rows, columns) = (Axis::forward(s.input.0, s.output.0, s), Axis::forward(s.input.1, s.output.1, s));
+        Self::new(&rows, &columns, (s.input, from_pitch), (s.output, to_pitch), s.kernel)
     }
 
     /// The inputs' gradient from the outputs'.
     pub(crate) fn backward(s: &Shape) -> Self {
         let (rows, columns) = (Axis::backward(s.input.0, s.output.0, s), Axis::backward(s.input.1, s.output.1, s));
-        Self::new(&rows, &columns, s.output, s.input, s.kernel)
+        Self::new(&rows, &columns, (s.output, s.output.1), (s.input, s.input.1), s.kernel)
     }
 
-    fn new(rows: &Axis, columns: &Axis, from: (usize, usize), to: (usize, usize), kernel: usize) -> Self {
+    /// `from` and `to` are sizes, and how far apart rows lie.
+    fn new(
+        rows: &Axis,
+        columns: &Axis,
+        (from, from_pitch): ((usize, usize), usize),
+        (to, to_pitch): ((usize, usize), usize),
+        kernel: usize,
+    ) -> Self {
         let mut classes = Vec::new();
         for (row_taps, row_members) in rows.classes() {
             for (column_taps, column_members) in columns.classes() {
                 let taps = row_taps.iter().flat_map(|&(k, y)| {
                     column_taps
                         .iter()
-                        .map(move |&(l, x)| Tap { index: (k * kernel + l) as u32, offset: y * from.1 as i32 + x })
+                        .map(move |&(l, x)| Tap { index: (k * kernel + l) as u32, offset: y * from_pitch as i32 + x })
                 });
                 // A pixel's source is that of its first tap, which is inside; offsets count from there.
                 let mut taps: Vec<Tap> = taps.collect();
@@ -112,9 +122,9 @@ impl Geometry {
                 let mut pixels = Vec::with_capacity(row_members.len() * column_members.len());
                 for &y in &row_members {
                     for &x in &column_members {
-                        let source = rows.items[y].0 * from.1 as i32 + columns.items[x].0 + first;
+                        let source = rows.items[y].0 * from_pitch as i32 + columns.items[x].0 + first;
                         let source = if taps.is_empty() { 0 } else { source as u32 };
-                        pixels.push((source, (y * to.1 + x) as u32));
+                        pixels.push((source, (y * to_pitch + x) as u32));
                     }
                 }
                 classes.push(Class { taps, pixels });
@@ -122,13 +132,15 @@ impl Geometry {
         }
         // The widest first: most work, and the register tiles of its pixels are full ones.
         classes.sort_by_key(|class| std::cmp::Reverse(class.taps.len() * class.pixels.len()));
-        let geometry = Self { classes, from: from.0 * from.1, to: to.0 * to.1, width: to.1, taps: kernel * kernel };
-        geometry.check();
+        let len = |(height, width): (usize, usize), pitch: usize| (height - 1) * pitch + width;
+        let (from, pixels) = (len(from, from_pitch), to.0 * to.1);
+        let geometry = Self { classes, from, to: len(to, to_pitch), taps: kernel * kernel };
+        geometry.check(pixels);
         geometry
     }
 
     /// The promise that kernels build on.
-    fn check(&self) {
+    fn check(&self, pixels: usize) {
         let mut seen = vec![false; self.to];
         for class in &self.classes {
             for &(source, destination) in &class.pixels {
@@ -139,24 +151,6 @@ impl Geometry {
                 }
             }
         }
-        assert!(seen.into_iter().all(|seen| seen), "a pixel in no class");
+        assert_eq!(seen.into_iter().filter(|seen| *seen).count(), pixels, "a pixel in no class");
     }
-
-    /// Some rows of the destination: destinations count from the first of them.
-    pub(crate) fn band(&self, rows: Range<usize>) -> Self {
-        let (from, to) = ((rows.start * self.width) as u32, (rows.end * self.width) as u32);
-        let classes = self.classes.iter().map(|class| {
-            let inside = class.pixels.iter().filter(|&&(_, at)| (from..to).contains(&at));
-            Class { taps: class.taps.clone(), pixels: inside.map(|&(source, at)| (source, at - from)).collect() }
-        });
-        let band = Self { classes: classes.collect(), to: (to - from) as usize, ..*self };
-        band.check();
-        band
-    }
-}
-
-/// `rows` in `count` bands, or in as many as there are rows.
-pub(crate) fn bands_of(rows: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = count.clamp(1, rows.max(1));
-    (0..count).map(move |band| rows * band / count..rows * (band + 1) / count)
 }

@@ -1,0 +1,257 @@
+//! Convolution with output channels as lanes: a pixel, broadcast, meets the weights of 16 outputs. For small maps with many
+//! channels, and for any stride.
+
+use super::{Convolution, LANES, Layout, Shared, Spans, Target, part, tasks};
+use crate::kernels::lanes::geometry::{Class, Geometry, Tap};
+use crate::kernels::simd::{Path, Simd, Task};
+
+/// A packed convolution.
+pub(crate) struct Channels {
+    /// `[group][block of 16 outputs][channel][tap][lane]`, zero where there is no output.
+    weights: Vec<f32>,
+    geometry: Geometry,
+    sources: Vec<usize>,
+    targets: Vec<Target>,
+    /// Of a group.
+    inputs: usize,
+    outputs: usize,
+    /// Tasks into which each class of pixels is cut, for each block.
+    cuts: usize,
+}
+
+impl Channels {
+    /// `from` is how the inputs lie, of which sources are the first pixels.
+    pub(crate) fn new(c: &Convolution<'_>, from: &Layout) -> Self {
+        c.check();
+        let (inputs, outputs, taps) = c.group();
+        let blocks = outputs.div_ceil(LANES);
+        let mut weights = vec![0.0; c.shape.groups * blocks * inputs * taps * LANES];
+        for (at, vector) in weights.chunks_exact_mut(LANES).enumerate() {
+            let (rest, position) = (at / (inputs * taps), at % (inputs * taps));
+            let (group, first) = (rest / blocks, rest % blocks * LANES);
+            for (lane, value) in vector.iter_mut().enumerate().take(outputs - first) {
+                let o = group * outputs + first + lane;
+                *value = c.weights[o * inputs * taps + position] * c.scale[o];
+            }
+        }
+        let geometry = Geometry::padded(c.shape, from.pitch, c.to.pitch);
+        let macs = c.weights.len() * c.shape.output.0 * c.shape.output.1;
+        let pixels = geometry.classes.first().map_or(1, |class| class.pixels.len());
+        let cuts = tasks(macs).div_ceil(c.shape.groups * blocks).min(pixels.div_ceil(6)).max(1);
+        let (sources, targets) = (c.sources.to_vec(), c.targets.to_vec());
+        let all = Self { weights, geometry, sources, targets, inputs, outputs, cuts };
+        let (reads, writes) = all.spans();
+        assert!(reads.end().max(writes.end()) <= c.arena, "single image: a place outside of the arena");
+        all
+    }
+
+    pub(crate) fn spans(&self) -> (Spans, Spans) {
+        let (mut reads, mut writes) = (Spans::default(), Spans::default());
+        self.sources.iter().for_each(|&source| reads.push(source..source + self.geometry.from));
+        for target in &self.targets {
+            writes.push(target.place..target.place + self.geometry.to);
+            target.residual.into_iter().for_each(|residual| reads.push(residual..residual + self.geometry.to));
+        }
+        (reads, writes)
+    }
+
+    fn blocks(&self) -> usize {
+        self.outputs.div_ceil(LANES)
+    }
+
+    pub(crate) fn tasks(&self) -> usize {
+        self.targets.len() / self.outputs * self.blocks() * self.cuts
+    }
+
+    /// One of the tasks.
+    ///
+    /// # Safety
+    /// As of [`super::Pixels::run`].
+    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
+        path.run(Run { of: self, memory, task });
+    }
+}
+
+struct Run<'a> {
+    of: &'a Channels,
+    memory: Shared,
+    task: usize,
+}
+
+impl Task for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Channels { weights, geometry, sources, targets, inputs, outputs, cuts } = self.of;
+        let (block, cut) = (self.task / cuts, self.task % cuts);
+        let (group, first) = (block / self.of.blocks(), block % self.of.blocks() * LANES);
+        let count = LANES.min(outputs - first);
+        let len = inputs * geometry.taps * LANES;
+        for class in &geometry.classes {
+            let tiles = Tiles {
+                class,
+                memory: self.memory,
+                taps: geometry.taps,
+                from: &sources[group * inputs..][..*inputs],
+                weights: &weights[block * len..][..len],
+                to: &targets[group * outputs + first..][..count],
+            };
+            let pixels = &class.pixels[part(class.pixels.len(), *cuts, cut)];
+            // SAFETY: `Geometry::check` has every source and destination of the class inside planes of the lengths that
+            // `Channels::new` asserted to lie in the arena; `weights` holds inputs x taps vectors and tap indices are below
+            // `taps`. We are inside `Task::run`.
+            unsafe {
+                match count.div_ceil(S::LANES) {
+                    1 => tiles.narrow::<S>(pixels),
+                    _ => tiles.wide::<S>(pixels),
+                }
+            }
+        }
+    }
+}
+
+/// A block of outputs over pixels of a class.
+struct Tiles<'a> {
+    class: &'a Class,
+    memory: Shared,
+    taps: usize,
+    from: &'a [usize],
+    weights: &'a [f32],
+    to: &'a [Target],
+}
+
+impl Tiles<'_> {
+    /// All `pixels`, one vector of outputs. Tiles have enough sums to keep the processor busy: few pixels have several each.
+    ///
+    /// # Safety
+    /// As stated where it is called.
+    #[inline(always)]
+    unsafe fn narrow<S: Simd>(&self, pixels: &[(u32, u32)]) {
+        for pixels in even_chunks(pixels, 8) {
+            // SAFETY: handed on.
+            unsafe {
+                match pixels.len() {
+                    1 => self.tile::<S, 1, 1, 8>(pixels),
+                    2 => self.tile::<S, 1, 2, 4>(pixels),
+                    3 => self.tile::<S, 1, 3, 3>(pixels),
+                    4 => self.tile::<S, 1, 4, 2>(pixels),
+                    5 => self.tile::<S, 1, 5, 2>(pixels),
+                    6 => self.tile::<S, 1, 6, 2>(pixels),
+                    7 => self.tile::<S, 1, 7, 1>(pixels),
+                    _ => self.tile::<S, 1, 8, 1>(pixels),
+                }
+            }
+        }
+    }
+
+    /// The same for two vectors.
+    ///
+    /// # Safety
+    /// As stated where it is called.
+    #[inline(always)]
+    unsafe fn wide<S: Simd>(&self, pixels: &[(u32, u32)]) {
+        for pixels in even_chunks(pixels, 6) {
+            // SAFETY: handed on.
+            unsafe {
+                match pixels.len() {
+                    1 => self.tile::<S, 2, 1, 4>(pixels),
+                    2 => self.tile::<S, 2, 2, 2>(pixels),
+                    3 => self.tile::<S, 2, 3, 2>(pixels),
+                    4 => self.tile::<S, 2, 4, 1>(pixels),
+                    5 => self.tile::<S, 2, 5, 1>(pixels),
+                    _ => self.tile::<S, 2, 6, 1>(pixels),
+                }
+            }
+        }
+    }
+
+    /// `P` pixels of `H` vectors of outputs, the sum over channels in `U` parts.
+    ///
+    /// # Safety
+    /// As stated where [`Self::narrow`] is called.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const H: usize, const P: usize, const U: usize>(&self, pixels: &[(u32, u32)]) {
+        let mut sources = [0usize; P];
+        for (source, pixel) in sources.iter_mut().zip(pixels) {
+            *source = pixel.0 as usize;
+        }
+        let step = self.taps * LANES;
+        let mut values = [[0f32; LANES]; P];
+        // SAFETY: handed on; `H` vectors are at most [`LANES`] values.
+        unsafe {
+            let mut sums = [[[S::splat(0.0); H]; P]; U];
+            let mut weights = self.weights.as_ptr();
+            let mut planes = self.from.chunks_exact(U);
+            for planes in &mut planes {
+                for &Tap { index, offset } in &self.class.taps {
+                    let weights = weights.add(index as usize * LANES);
+                    for (u, sums) in sums.iter_mut().enumerate() {
+                        let plane = self.memory.at(planes[u]).offset(offset as isize);
+                        accumulate::<S, H, P>(plane, &sources, weights.add(u * step), sums);
+                    }
+                }
+                weights = weights.add(U * step);
+            }
+            for &plane in planes.remainder() {
+                for &Tap { index, offset } in &self.class.taps {
+                    let plane = self.memory.at(plane).offset(offset as isize);
+                    accumulate::<S, H, P>(plane, &sources, weights.add(index as usize * LANES), &mut sums[0]);
+                }
+                weights = weights.add(step);
+            }
+            for (p, values) in values.iter_mut().enumerate() {
+                for h in 0..H {
+                    let sum = sums.iter().skip(1).fold(sums[0][p][h], |sum, more| S::add(sum, more[p][h]));
+                    S::store(values.as_mut_ptr().add(h * S::LANES), sum);
+                }
+            }
+            for (lane, to) in self.to.iter().enumerate() {
+                for (value, &(_, at)) in values.iter().zip(pixels) {
+                    let at = at as usize;
+                    let mut value = value[lane] + to.bias;
+                    if let Some(residual) = to.residual {
+                        value += *self.memory.at(residual + at);
+                    }
+                    *self.memory.at(to.place + at) = if to.relu { value.max(0.0) } else { value };
+                }
+            }
+        }
+    }
+}
+
+/// Adds one tap of one plane.
+///
+/// # Safety
+/// As of [`Tiles::tile`].
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const H: usize, const P: usize>(
+    plane: *const f32,
+    sources: &[usize; P],
+    weights: *const f32,
+    sums: &mut [[S::V; H]; P],
+) {
+    // SAFETY: handed on.
+    unsafe {
+        let mut vectors = [S::splat(0.0); H];
+        for (h, vector) in vectors.iter_mut().enumerate() {
+            *vector = S::load(weights.add(h * S::LANES));
+        }
+        for (sums, &source) in sums.iter_mut().zip(sources) {
+            let x = S::splat(*plane.add(source));
+            for (sum, &vector) in sums.iter_mut().zip(&vectors) {
+                *sum = S::mul_add(x, vector, *sum);
+            }
+        }
+    }
+}
+
+/// In as few chunks of at most `most` as there can be, of nearly equal length.
+#[inline(always)]
+fn even_chunks<T>(mut all: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let (chunk, rest) = all.split_at(all.len().div_ceil(all.len().div_ceil(most).max(1)));
+        all = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}

@@ -1,0 +1,211 @@
+//! Convolution with pixels as lanes: a vector of neighbouring pixels meets one weight. For large maps, few channels, and
+//! depthwise convolutions.
+
+use super::{Convolution, LANES, Shared, Spans, Target, part, tasks};
+use crate::kernels::lanes::conv::row_blocks;
+use crate::kernels::simd::{Path, Simd, Task};
+
+/// A packed convolution of stride 1.
+pub(crate) struct Pixels {
+    /// `[group][block][channel][tap][row]`
+    weights: Vec<f32>,
+    blocks: Vec<Block>,
+    sources: Vec<usize>,
+    /// Where each tap reads, from the output's place in the source.
+    taps: Vec<isize>,
+    targets: Vec<Target>,
+    /// Inputs of a group.
+    inputs: usize,
+    /// Lines of an output plane.
+    lines: usize,
+    /// What becomes of a line's positions, see [`super::Layout::mask`].
+    mask: Vec<f32>,
+    /// How often blocks and lines are cut into tasks.
+    cuts: (usize, usize),
+}
+
+/// Outputs that are worked on together.
+#[derive(Clone, Copy)]
+struct Block {
+    /// First of its group's inputs.
+    input: usize,
+    first: usize,
+    rows: usize,
+    /// Where its weights begin.
+    weights: usize,
+}
+
+impl Pixels {
+    /// With the taps where `taps` says. Sources are first pixels, and lie as the outputs do.
+    pub(crate) fn new(path: Path, c: &Convolution<'_>, taps: Vec<isize>) -> Self {
+        c.check();
+        let (inputs, outputs, kernel) = c.group();
+        assert_eq!(taps.len(), kernel, "single image: taps");
+        let (mut weights, mut blocks) = (Vec::with_capacity(c.weights.len()), Vec::new());
+        for group in 0..c.shape.groups {
+            for (first, rows) in row_blocks(path, outputs) {
+                let first = group * outputs + first;
+                blocks.push(Block { input: group * inputs, first, rows, weights: weights.len() });
+                for position in 0..inputs * kernel {
+                    weights
+                        .extend((first..first + rows).map(|o| c.weights[o * inputs * kernel + position] * c.scale[o]));
+                }
+            }
+        }
+        let macs = c.weights.len() * c.to.lines * LANES;
+        // Large maps are cut by lines, so that a thread keeps to its part of them from layer to layer.
+        let cuts = match c.to.lines >= 4 * tasks(macs) {
+            true => (1, tasks(macs)),
+            false => (tasks(macs).min(blocks.len()), 1),
+        };
+        let (sources, targets, mask) = (c.sources.to_vec(), c.targets.to_vec(), c.to.mask());
+        let all = Self { weights, blocks, sources, taps, targets, inputs, lines: c.to.lines, mask, cuts };
+        let (reads, writes) = all.spans();
+        assert!(reads.end().max(writes.end()) <= c.arena, "single image: a place outside of the arena");
+        all
+    }
+
+    pub(crate) fn spans(&self) -> (Spans, Spans) {
+        let (mut reads, mut writes) = (Spans::default(), Spans::default());
+        let span = self.lines * LANES;
+        let (low, high) = self.taps.iter().fold((0, 0), |(low, high), &tap| (low.min(tap), high.max(tap)));
+        for &source in &self.sources {
+            let start = source.checked_add_signed(low).unwrap_or(usize::MAX);
+            assert!(start <= source, "single image: a tap before the arena");
+            reads.push(start..source + span + high as usize);
+        }
+        for target in &self.targets {
+            writes.push(target.place..target.place + span);
+            target.residual.into_iter().for_each(|residual| reads.push(residual..residual + span));
+        }
+        (reads, writes)
+    }
+
+    pub(crate) fn tasks(&self) -> usize {
+        self.cuts.0 * self.cuts.1
+    }
+
+    /// One of the tasks.
+    ///
+    /// # Safety
+    /// `memory` is an arena as long as the one it was made for; nobody writes what [`Self::spans`] says it reads, or
+    /// touches what it writes, but its own other tasks.
+    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
+        let blocks = &self.blocks[part(self.blocks.len(), self.cuts.0, task / self.cuts.1)];
+        let lines = part(self.lines, self.cuts.1, task % self.cuts.1);
+        path.run(Run { of: self, memory, blocks, lines });
+    }
+}
+
+struct Run<'a> {
+    of: &'a Pixels,
+    memory: Shared,
+    blocks: &'a [Block],
+    lines: std::ops::Range<usize>,
+}
+
+impl Task for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        for block in self.blocks {
+            // SAFETY: `Pixels::new` asserted that all sources (from their first tap to their last) and targets lie in the
+            // arena, which the caller of `Pixels::run` promises to be this one; `weights` is as long as blocks say. We are
+            // inside `Task::run`. Register tiles fill 32 registers on the widest path, else 16.
+            unsafe {
+                match (block.rows, S::WIDTH) {
+                    (8, 1) => self.columns::<S, 8, 3>(block),
+                    (7, 1) => self.columns::<S, 7, 3>(block),
+                    (6, 1) => self.columns::<S, 6, 4>(block),
+                    (5, 1) => self.columns::<S, 5, 4>(block),
+                    (4, 1) => self.columns::<S, 4, 4>(block),
+                    (3, 1) => self.columns::<S, 3, 4>(block),
+                    (2, 1) => self.columns::<S, 2, 4>(block),
+                    (1, 1) => self.columns::<S, 1, 8>(block),
+                    (6, _) => self.columns::<S, 6, 1>(block),
+                    (5, _) => self.columns::<S, 5, 1>(block),
+                    (4, _) => self.columns::<S, 4, 1>(block),
+                    (3, _) => self.columns::<S, 3, 2>(block),
+                    (2, _) => self.columns::<S, 2, 2>(block),
+                    (1, _) => self.columns::<S, 1, 4>(block),
+                    _ => unreachable!("row blocks are not taller"),
+                }
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// All lines of a block of `R` rows, at most `P` at a time.
+    ///
+    /// # Safety
+    /// As stated where it is called.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const R: usize, const P: usize>(&self, block: &Block) {
+        let mut line = self.lines.start;
+        // SAFETY: handed on.
+        unsafe {
+            while line + P <= self.lines.end {
+                self.tile::<S, R, P>(block, line);
+                line += P;
+            }
+            while line + 2 <= self.lines.end && P > 2 {
+                self.tile::<S, R, 2>(block, line);
+                line += 2;
+            }
+            while line < self.lines.end {
+                self.tile::<S, R, 1>(block, line);
+                line += 1;
+            }
+        }
+    }
+
+    /// One register tile: `P` lines of `R` rows.
+    ///
+    /// # Safety
+    /// As stated where [`Self::columns`] is called.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, block: &Block, line: usize) {
+        let Pixels { weights, sources, taps, targets, inputs, mask, .. } = self.of;
+        let start = line * LANES;
+        // SAFETY: handed on.
+        unsafe {
+            let mut sums = [[S::line_splat(0.0); P]; R];
+            let mut weights = weights.as_ptr().add(block.weights);
+            for &source in sources.get_unchecked(block.input..block.input + inputs) {
+                let source = self.memory.at(source + start);
+                for &tap in taps {
+                    let source = source.offset(tap);
+                    let mut values = [S::line_splat(0.0); P];
+                    for (p, value) in values.iter_mut().enumerate() {
+                        *value = S::line_load(source.add(p * LANES));
+                    }
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let weight = S::line_splat(*weights.add(r));
+                        for (sum, &value) in sums.iter_mut().zip(&values) {
+                            *sum = S::line_mul_add(weight, value, *sum);
+                        }
+                    }
+                    weights = weights.add(R);
+                }
+            }
+            for (r, sums) in sums.into_iter().enumerate() {
+                let target = targets.get_unchecked(block.first + r);
+                let bias = S::line_splat(target.bias);
+                for (p, sum) in sums.into_iter().enumerate() {
+                    let at = start + p * LANES;
+                    let mut value = S::line_add(sum, bias);
+                    if let Some(residual) = target.residual {
+                        value = S::line_add(value, S::line_load(self.memory.at(residual + at)));
+                    }
+                    if target.relu {
+                        value = S::line_max(value, S::line_splat(0.0));
+                    }
+                    let mask = S::line_load(mask.as_ptr().add(at));
+                    S::line_store(self.memory.at(target.place + at), S::line_where_positive(mask, value));
+                }
+            }
+        }
+    }
+}

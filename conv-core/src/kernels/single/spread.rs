@@ -1,0 +1,129 @@
+//! A strided convolution reads every `stride`-th pixel. Spread over one plane for each phase of the stride, they are
+//! neighbours again, and the convolution is one of stride 1 over those planes.
+
+use super::{Layout, Shared, Spans, part, tasks};
+use crate::kernels::conv::Shape;
+
+/// Copies a convolution's inputs apart.
+pub(crate) struct Spread {
+    input: (usize, usize),
+    stride: usize,
+    padding: usize,
+    /// Rows and columns of a phase.
+    size: (usize, usize),
+    pitch: usize,
+    /// From one input row to the next.
+    from_pitch: usize,
+    /// Values of a phase's plane; a channel has one for each of `phases`, in order.
+    len: usize,
+    /// Row and column of the first pixel of a phase, in the padded input.
+    phases: Vec<(usize, usize)>,
+    /// Each channel's first pixel, and the first value of its planes.
+    channels: Vec<(usize, usize)>,
+}
+
+impl Spread {
+    /// Columns that the outputs' padding must have room for.
+    pub(crate) fn room(s: &Shape) -> usize {
+        (s.kernel - 1) / s.stride
+    }
+
+    /// For the input channels whose first pixels lie at `sources` (none for zeros), into memory from `place` on, which
+    /// holds zeros. None where the outputs' layout has too little padding.
+    pub(crate) fn new(s: &Shape, sources: &[Option<usize>], from: &Layout, to: &Layout, place: usize) -> Option<Self> {
+        let room = Self::room(s);
+        if to.pad < room {
+            return None;
+        }
+        let phases =
+            |taps: usize| (0..s.stride.min(taps)).flat_map(move |y| (0..s.stride.min(taps)).map(move |x| (y, x)));
+        let phases: Vec<(usize, usize)> = phases(s.kernel).collect();
+        // Lines of outputs, the furthest tap included.
+        let len = (to.lines * super::LANES + room * (to.pitch + 1)).next_multiple_of(super::LANES);
+        let channels = sources.iter().enumerate();
+        Some(Self {
+            input: s.input,
+            stride: s.stride,
+            padding: s.padding,
+            size: (s.output.0 + room, s.output.1 + room),
+            pitch: to.pitch,
+            from_pitch: from.pitch,
+            len,
+            channels: channels
+                .filter_map(|(c, source)| source.map(|source| (source, place + c * phases.len() * len)))
+                .collect(),
+            phases,
+        })
+    }
+
+    /// Values that all channels take.
+    pub(crate) fn memory(&self, channels: usize) -> usize {
+        channels * self.phases.len() * self.len
+    }
+
+    /// First values of the channels, `count` of them from `place` on; and for each tap where it reads, from there.
+    pub(crate) fn sources(&self, kernel: usize, place: usize, count: usize) -> (Vec<usize>, Vec<isize>) {
+        let of = |k: usize| (k % self.stride, k / self.stride);
+        let taps = (0..kernel * kernel).map(|tap| {
+            let ((y, row), (x, column)) = (of(tap / kernel), of(tap % kernel));
+            let phase = self.phases.iter().position(|&phase| phase == (y, x)).unwrap_or(0);
+            (phase * self.len + row * self.pitch + column) as isize
+        });
+        ((0..count).map(|c| place + c * self.phases.len() * self.len).collect(), taps.collect())
+    }
+
+    pub(crate) fn spans(&self) -> (Spans, Spans) {
+        let (mut reads, mut writes) = (Spans::default(), Spans::default());
+        for &(from, to) in &self.channels {
+            reads.push(from..from + (self.input.0 - 1) * self.from_pitch + self.input.1);
+            writes.push(to..to + self.phases.len() * self.len);
+        }
+        (reads, writes)
+    }
+
+    pub(crate) fn tasks(&self) -> usize {
+        let pixels = self.phases.len() * self.size.0 * self.size.1;
+        tasks(self.channels.len() * pixels * 8).min(self.channels.len().max(1))
+    }
+
+    /// One of the tasks.
+    ///
+    /// # Safety
+    /// Nobody writes the inputs or touches the planes of this task's channels.
+    pub(crate) unsafe fn run(&self, memory: Shared, task: usize) {
+        for &(from, to) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
+            // SAFETY: the caller's promise.
+            let (from, to) = unsafe {
+                let read = (self.input.0 - 1) * self.from_pitch + self.input.1;
+                (memory.read(from, read), memory.write(to, self.phases.len() * self.len))
+            };
+            for (plane, &phase) in to.chunks_exact_mut(self.len).zip(&self.phases) {
+                self.phase(from, plane, phase);
+            }
+        }
+    }
+
+    fn phase(&self, from: &[f32], plane: &mut [f32], (y, x): (usize, usize)) {
+        let inside = |count: usize, first: usize, size: usize| {
+            // Those `i` in `0..count` for which `i stride + first - padding` is in `0..size`.
+            let start = self.padding.saturating_sub(first).div_ceil(self.stride);
+            let end = (size + self.padding).saturating_sub(first).div_ceil(self.stride);
+            start..end.min(count)
+        };
+        let columns = inside(self.size.1, x, self.input.1);
+        if columns.is_empty() {
+            return;
+        }
+        for row in inside(self.size.0, y, self.input.0) {
+            let start = (row * self.stride + y - self.padding) * self.from_pitch;
+            let from = &from[start + columns.start * self.stride + x - self.padding..];
+            let to = &mut plane[row * self.pitch..][columns.clone()];
+            match self.stride {
+                1 => to.copy_from_slice(&from[..to.len()]),
+                // Compiled for the stride that there is, mostly.
+                2 => to.iter_mut().zip(from.iter().step_by(2)).for_each(|(to, from)| *to = *from),
+                stride => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, from)| *to = *from),
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::kernels::reference;
+use crate::kernels::simd::Path;
+
+fn values(len: usize, seed: u64) -> Vec<f32> {
+    crate::normal_stream(seed, "values", len).into_iter().map(|v| v as f32).collect()
+}
+
+/// Planes of a layout, from `place` on: their first pixels.
+fn planes(layout: &Layout, place: usize, count: usize) -> Vec<usize> {
+    (0..count).map(|plane| place + plane * layout.len + layout.front).collect()
+}
+
+fn rows(arena: &mut Arena, layout: &Layout, places: &[usize], mut each: impl FnMut(usize, &mut [f32])) {
+    let memory = arena.shared();
+    for (plane, place) in places.iter().enumerate() {
+        for row in 0..layout.size.0 {
+            // SAFETY: nothing else has the arena.
+            let values = unsafe { memory.write(place + layout.at(row, 0), layout.size.1) };
+            each(plane * layout.size.0 + row, values);
+        }
+    }
+}
+
+/// What the way of doing it reads and writes, and its tasks in an order of no meaning.
+fn run(tasks: usize, (reads, writes): (Spans, Spans), arena: &mut Arena, each: impl Fn(Shared, usize)) {
+    Spans::check_apart(&writes, &reads);
+    let memory = arena.shared();
+    assert!(reads.end().max(writes.end()) <= memory.len);
+    (0..tasks).rev().for_each(|task| each(memory, task));
+}
+
+/// All ways of doing a convolution, on all paths, against the scalar twin.
+fn check(s: &Shape, pad: usize) {
+    let (x, w, residual) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
+    let scale: Vec<f32> = (0..s.out_channels).map(|o| 1.0 + o as f32).collect();
+    let y_pixels = s.output.0 * s.output.1;
+    let mut want = reference::forward(s, &x, &w);
+    for (at, want) in want.iter_mut().enumerate() {
+        *want = (*want * scale[at / y_pixels] + 0.5 + residual[at]).max(0.0);
+    }
+    let keeps_size = s.stride == 1 && s.input == s.output;
+    let (from, to) = (Layout::new(s.input, pad), Layout::new(s.output, pad));
+    let sources = planes(&from, 0, s.in_channels);
+    let residuals = planes(&to, s.in_channels * from.len, s.out_channels);
+    let outputs = planes(&to, s.in_channels * from.len + s.out_channels * to.len, s.out_channels);
+    let end = s.in_channels * from.len + 2 * s.out_channels * to.len;
+    let targets: Vec<Target> = (outputs.iter().zip(&residuals))
+        .map(|(&place, &residual)| Target { place, bias: 0.5, residual: Some(residual), relu: true })
+        .collect();
+    let inputs: Vec<Option<usize>> = sources.iter().copied().map(Some).collect();
+    let spread = Spread::new(s, &inputs, &from, &to, end);
+    let arena_len = end + spread.as_ref().map_or(0, |spread| spread.memory(s.in_channels));
+    let (shape, weights, arena, targets, to_layout) = (s, &w, arena_len, &targets, &to);
+    let convolution = Convolution { shape, weights, scale: &scale, sources: &sources, targets, to: to_layout, arena };
+    for path in Path::ALL.into_iter().filter(|path| path.supported()) {
+        for way in ["channels", "pixels", "spread"] {
+            let mut arena = Arena::new(arena_len);
+            rows(&mut arena, &from, &sources, |row, to| to.copy_from_slice(&x[row * s.input.1..][..s.input.1]));
+            rows(&mut arena, &to, &residuals, |row, to| {
+                to.copy_from_slice(&residual[row * s.output.1..][..s.output.1])
+            });
+            match (way, &spread) {
+                ("channels", _) => {
+                    let all = Channels::new(&convolution, &from);
+                    // SAFETY: one task after the other, in the arena it was made for.
+                    run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(path, memory, task) });
+                }
+                ("pixels", _) if keeps_size && pad >= s.padding => {
+                    let at = |k: usize| k as isize - s.padding as isize;
+                    let taps =
+                        (0..s.kernel * s.kernel).map(|t| at(t / s.kernel) * to.pitch as isize + at(t % s.kernel));
+                    let all = Pixels::new(path, &convolution, taps.collect());
+                    // SAFETY: as above.
+                    run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(path, memory, task) });
+                }
+                ("spread", Some(spread)) => {
+                    // SAFETY: as above.
+                    run(spread.tasks(), spread.spans(), &mut arena, |memory, task| unsafe { spread.run(memory, task) });
+                    let (sources, taps) = spread.sources(s.kernel, end, s.in_channels);
+                    let all = Pixels::new(path, &Convolution { sources: &sources, ..convolution }, taps);
+                    // SAFETY: as above.
+                    run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(path, memory, task) });
+                }
+                _ => continue,
+            }
+            let largest = want.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+            rows(&mut arena, &to, &outputs, |row, got| {
+                for (column, (got, want)) in got.iter().zip(&want[row * s.output.1..]).enumerate() {
+                    let near = (*got - want).abs() <= 2e-5 * largest;
+                    assert!(near, "{path:?} {way} {s:?} row {row} column {column}: {got} for {want}");
+                }
+            });
+            // The padding is what later taps read.
+            let memory = arena.shared();
+            for &place in &outputs {
+                // SAFETY: nothing runs.
+                let plane = unsafe { memory.read(place - to.front, to.len) };
+                let outside = |at: usize| {
+                    let at = at.wrapping_sub(to.front);
+                    at >= to.size.0 * to.pitch || at % to.pitch >= to.size.1
+                };
+                let clean = plane.iter().enumerate().all(|(at, &value)| !outside(at) || value == 0.0);
+                assert!(clean, "{path:?} {way} {s:?}: padding was written");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_shape(
+        groups in 1usize..4, inputs in 1usize..8, outputs in 1usize..36, pad in 0usize..4,
+        h in 1usize..12, w in 1usize..40, k in 1usize..6, stride in 1usize..4, padding in 0usize..4,
+    ) {
+        prop_assume!(h + 2 * padding >= k && w + 2 * padding >= k);
+        let (c, o) = (groups * inputs, groups * outputs);
+        check(&Shape::new(&[1, c, h, w], &[o, inputs, k, k], stride, padding, groups).unwrap(), pad);
+    }
+
+    #[test]
+    fn depthwise(c in 1usize..40, h in 1usize..20, w in 1usize..20, stride in 1usize..3, half in 1usize..3) {
+        let k = 2 * half + 1;
+        check(&Shape::new(&[1, c, h, w], &[c, 1, k, k], stride, half, c).unwrap(), half);
+    }
+}
+
+#[test]
+fn poolings_of_padded_maps() {
+    for (size, kernel, stride, padding, ceil) in
+        [((8, 6), 2, 2, 0, false), ((9, 7), 3, 2, 1, false), ((7, 7), 2, 2, 0, true), ((5, 9), 1, 2, 0, false)]
+    {
+        let windows = crate::kernels::pool::Windows::new(size, kernel, stride, padding, ceil).unwrap();
+        let (from, to) = (Layout::new(size, 1), Layout::new(windows.output, 2));
+        let x = values(3 * size.0 * size.1, 4);
+        for max in [true, false] {
+            let want = match max {
+                true => crate::kernels::pool::max_forward(&windows, &x),
+                false => crate::kernels::pool::average_forward(&windows, &x),
+            };
+            let (sources, outputs) = (planes(&from, 0, 3), planes(&to, 3 * from.len, 3));
+            let mut arena = Arena::new(3 * (from.len + to.len));
+            rows(&mut arena, &from, &sources, |row, to| to.copy_from_slice(&x[row * size.1..][..size.1]));
+            let channels = sources.into_iter().zip(outputs.iter().copied()).collect();
+            let pool = Pool { windows, max, channels, from, to };
+            // SAFETY: one task after the other.
+            run(pool.tasks(), pool.spans(), &mut arena, |memory, task| unsafe { pool.run(memory, task) });
+            rows(&mut arena, &to, &outputs, |row, got| {
+                for (got, want) in got.iter().zip(&want[row * to.size.1..]) {
+                    assert!((got - want).abs() < 1e-6, "{size:?} {kernel} {stride} {padding}: {got} for {want}");
+                }
+            });
+        }
+    }
+}
