@@ -74,8 +74,8 @@ impl Work {
                 Self::Spread(work) => work.run(memory, task),
                 Self::Pixels(work) => work.run(path, memory, task),
                 Self::Channels(work) => work.run(path, memory, task),
-                Self::Apply(work) => work.run(memory, task),
-                Self::Pool(work) => work.run(memory, task),
+                Self::Apply(work) => work.run(path, memory, task),
+                Self::Pool(work) => work.run(path, memory, task),
             }
         }
     }
@@ -263,10 +263,11 @@ impl<'a> Places<'a> {
     fn way(&mut self, conv: &Conv) -> Way {
         let s = &conv.shape;
         let (from, to) = (self.layouts[&s.input], self.layouts[&s.output]);
-        // Vectors of 8 sums, and what comes on top of them for a value that is copied or taken out of a vector.
+        // Sums of 8, which take half as long again with channels as lanes: their weights are read more often. On top comes
+        // what it takes to copy a value or to take it out of a vector.
         let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
         let pixels = s.out_channels * inputs * taps * to.lines * LANES / 8;
-        let channels = s.in_channels * outputs.div_ceil(8) * taps_met(s) + 2 * s.y_len();
+        let channels = s.in_channels * outputs.div_ceil(8) * taps_met(s) * 3 / 2 + 2 * s.y_len();
         if keeps_size(s) {
             return if from.pad >= s.padding && pixels <= channels { Way::Pixels } else { Way::Channels };
         }
@@ -316,7 +317,8 @@ impl<'a> Places<'a> {
             let to = Channel::Plane { buffer: finish.y, plane: c };
             (self.of(&finish.x[c], size), norm.scale[c], self.target(&to, norm.shift[c], residual, finish.relu, size))
         });
-        Work::Apply(Apply { channels: channels.collect(), layout: self.layouts[&size] })
+        let layout = self.layouts[&size];
+        Work::Apply(Apply { channels: channels.collect(), layout, mask: layout.mask() })
     }
 }
 

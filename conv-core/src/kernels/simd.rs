@@ -93,6 +93,8 @@ pub(crate) trait Simd: 'static {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// The greater of both; `b` where one is not a number.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// `value` where `condition > 0`, else 0.
+    unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V;
     /// Sum over lanes, in one fixed order.
     unsafe fn sum(value: Self::V) -> f32;
 
@@ -164,6 +166,14 @@ impl Simd for Lanes8 {
             a[i] = if a[i] > b[i] { a[i] } else { b[i] };
         }
         a
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(condition: Self::V, mut value: Self::V) -> Self::V {
+        for i in 0..8 {
+            value[i] = if condition[i] > 0.0 { value[i] } else { 0.0 };
+        }
+        value
     }
 
     #[inline(always)]
@@ -291,6 +301,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), value) }
+        }
+
+        #[inline(always)]
         unsafe fn sum(value: Self::V) -> f32 {
             // SAFETY: see the impl.
             unsafe { _mm512_reduce_add_ps(value) }
@@ -343,7 +359,7 @@ mod x86 {
         #[inline(always)]
         unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W {
             // SAFETY: see the impl.
-            unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), value) }
+            unsafe { Self::where_positive(condition, value) }
         }
     }
 
@@ -388,6 +404,12 @@ mod x86 {
         unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
             // SAFETY: see the impl.
             unsafe { _mm256_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V {
+            // SAFETY: see the impl.
+            unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition, _mm256_setzero_ps()), value) }
         }
 
         #[inline(always)]
@@ -449,11 +471,7 @@ mod x86 {
         #[inline(always)]
         unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W {
             // SAFETY: see the impl.
-            unsafe {
-                let zero = _mm256_setzero_ps();
-                let keep = |i: usize| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition[i], zero), value[i]);
-                [keep(0), keep(1)]
-            }
+            unsafe { [Self::where_positive(condition[0], value[0]), Self::where_positive(condition[1], value[1])] }
         }
     }
 }

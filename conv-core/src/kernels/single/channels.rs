@@ -1,6 +1,8 @@
 //! Convolution with output channels as lanes: a pixel, broadcast, meets the weights of 16 outputs. For small maps with many
 //! channels, and for any stride.
 
+use std::ops::Range;
+
 use super::{Convolution, LANES, Layout, Shared, Spans, Target, part, tasks};
 use crate::kernels::lanes::geometry::{Class, Geometry, Tap};
 use crate::kernels::simd::{Path, Simd, Task};
@@ -15,8 +17,33 @@ pub(crate) struct Channels {
     /// Of a group.
     inputs: usize,
     outputs: usize,
-    /// Tasks into which each class of pixels is cut, for each block.
-    cuts: usize,
+    /// Pixels of one task of a block each.
+    cuts: Vec<Vec<Piece>>,
+}
+
+/// A register tile's pixels.
+struct Piece {
+    class: usize,
+    pixels: Range<usize>,
+}
+
+/// Pixels of a register tile, at most.
+const PIXELS: usize = 6;
+
+/// All pixels in `count` parts of nearly equal work.
+fn cut(geometry: &Geometry, count: usize) -> Vec<Vec<Piece>> {
+    let mut cuts: Vec<(usize, Vec<Piece>)> = (0..count).map(|_| (0, Vec::new())).collect();
+    for (class, Class { taps, pixels }) in geometry.classes.iter().enumerate() {
+        let tiles = pixels.len().div_ceil(PIXELS);
+        for tile in 0..tiles {
+            let pixels = part(pixels.len(), tiles, tile);
+            if let Some((work, pieces)) = cuts.iter_mut().min_by_key(|(work, _)| *work) {
+                *work += taps.len() * pixels.len().max(2);
+                pieces.push(Piece { class, pixels });
+            }
+        }
+    }
+    cuts.into_iter().map(|(_, pieces)| pieces).collect()
 }
 
 impl Channels {
@@ -36,8 +63,8 @@ impl Channels {
         }
         let geometry = Geometry::padded(c.shape, from.pitch, c.to.pitch);
         let macs = c.weights.len() * c.shape.output.0 * c.shape.output.1;
-        let pixels = geometry.classes.first().map_or(1, |class| class.pixels.len());
-        let cuts = tasks(macs).div_ceil(c.shape.groups * blocks).min(pixels.div_ceil(6)).max(1);
+        let cuts = tasks(macs).div_ceil(c.shape.groups * blocks).min(c.to.size.0 * c.to.size.1);
+        let cuts = cut(&geometry, cuts);
         let (sources, targets) = (c.sources.to_vec(), c.targets.to_vec());
         let all = Self { weights, geometry, sources, targets, inputs, outputs, cuts };
         let (reads, writes) = all.spans();
@@ -60,7 +87,7 @@ impl Channels {
     }
 
     pub(crate) fn tasks(&self) -> usize {
-        self.targets.len() / self.outputs * self.blocks() * self.cuts
+        self.targets.len() / self.outputs * self.blocks() * self.cuts.len()
     }
 
     /// One of the tasks.
@@ -84,11 +111,12 @@ impl Task for Run<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let Channels { weights, geometry, sources, targets, inputs, outputs, cuts } = self.of;
-        let (block, cut) = (self.task / cuts, self.task % cuts);
+        let (block, cut) = (self.task / cuts.len(), self.task % cuts.len());
         let (group, first) = (block / self.of.blocks(), block % self.of.blocks() * LANES);
         let count = LANES.min(outputs - first);
         let len = inputs * geometry.taps * LANES;
-        for class in &geometry.classes {
+        for Piece { class, pixels } in &cuts[cut] {
+            let class = &geometry.classes[*class];
             let tiles = Tiles {
                 class,
                 memory: self.memory,
@@ -97,14 +125,25 @@ impl Task for Run<'_> {
                 weights: &weights[block * len..][..len],
                 to: &targets[group * outputs + first..][..count],
             };
-            let pixels = &class.pixels[part(class.pixels.len(), *cuts, cut)];
+            let pixels = &class.pixels[pixels.clone()];
+            // Tiles have enough sums to keep the processor busy: few pixels have several each.
             // SAFETY: `Geometry::check` has every source and destination of the class inside planes of the lengths that
             // `Channels::new` asserted to lie in the arena; `weights` holds inputs x taps vectors and tap indices are below
             // `taps`. We are inside `Task::run`.
             unsafe {
-                match count.div_ceil(S::LANES) {
-                    1 => tiles.narrow::<S>(pixels),
-                    _ => tiles.wide::<S>(pixels),
+                match (count.div_ceil(S::LANES), pixels.len()) {
+                    (1, 1) => tiles.tile::<S, 1, 1, 8>(pixels),
+                    (1, 2) => tiles.tile::<S, 1, 2, 4>(pixels),
+                    (1, 3) => tiles.tile::<S, 1, 3, 3>(pixels),
+                    (1, 4) => tiles.tile::<S, 1, 4, 2>(pixels),
+                    (1, 5) => tiles.tile::<S, 1, 5, 2>(pixels),
+                    (1, 6) => tiles.tile::<S, 1, 6, 2>(pixels),
+                    (_, 1) => tiles.tile::<S, 2, 1, 4>(pixels),
+                    (_, 2) => tiles.tile::<S, 2, 2, 2>(pixels),
+                    (_, 3) => tiles.tile::<S, 2, 3, 2>(pixels),
+                    (_, 4) => tiles.tile::<S, 2, 4, 1>(pixels),
+                    (_, 5) => tiles.tile::<S, 2, 5, 1>(pixels),
+                    _ => tiles.tile::<S, 2, 6, 1>(pixels),
                 }
             }
         }
@@ -122,54 +161,10 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// All `pixels`, one vector of outputs. Tiles have enough sums to keep the processor busy: few pixels have several each.
-    ///
-    /// # Safety
-    /// As stated where it is called.
-    #[inline(always)]
-    unsafe fn narrow<S: Simd>(&self, pixels: &[(u32, u32)]) {
-        for pixels in even_chunks(pixels, 8) {
-            // SAFETY: handed on.
-            unsafe {
-                match pixels.len() {
-                    1 => self.tile::<S, 1, 1, 8>(pixels),
-                    2 => self.tile::<S, 1, 2, 4>(pixels),
-                    3 => self.tile::<S, 1, 3, 3>(pixels),
-                    4 => self.tile::<S, 1, 4, 2>(pixels),
-                    5 => self.tile::<S, 1, 5, 2>(pixels),
-                    6 => self.tile::<S, 1, 6, 2>(pixels),
-                    7 => self.tile::<S, 1, 7, 1>(pixels),
-                    _ => self.tile::<S, 1, 8, 1>(pixels),
-                }
-            }
-        }
-    }
-
-    /// The same for two vectors.
-    ///
-    /// # Safety
-    /// As stated where it is called.
-    #[inline(always)]
-    unsafe fn wide<S: Simd>(&self, pixels: &[(u32, u32)]) {
-        for pixels in even_chunks(pixels, 6) {
-            // SAFETY: handed on.
-            unsafe {
-                match pixels.len() {
-                    1 => self.tile::<S, 2, 1, 4>(pixels),
-                    2 => self.tile::<S, 2, 2, 2>(pixels),
-                    3 => self.tile::<S, 2, 3, 2>(pixels),
-                    4 => self.tile::<S, 2, 4, 1>(pixels),
-                    5 => self.tile::<S, 2, 5, 1>(pixels),
-                    _ => self.tile::<S, 2, 6, 1>(pixels),
-                }
-            }
-        }
-    }
-
     /// `P` pixels of `H` vectors of outputs, the sum over channels in `U` parts.
     ///
     /// # Safety
-    /// As stated where [`Self::narrow`] is called.
+    /// As stated where it is called.
     #[inline(always)]
     unsafe fn tile<S: Simd, const H: usize, const P: usize, const U: usize>(&self, pixels: &[(u32, u32)]) {
         let mut sources = [0usize; P];
@@ -244,14 +239,4 @@ unsafe fn accumulate<S: Simd, const H: usize, const P: usize>(
             }
         }
     }
-}
-
-/// In as few chunks of at most `most` as there can be, of nearly equal length.
-#[inline(always)]
-fn even_chunks<T>(mut all: &[T], most: usize) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let (chunk, rest) = all.split_at(all.len().div_ceil(all.len().div_ceil(most).max(1)));
-        all = rest;
-        (!chunk.is_empty()).then_some(chunk)
-    })
 }

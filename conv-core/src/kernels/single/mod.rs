@@ -66,9 +66,15 @@ impl Convolution<'_> {
     }
 }
 
-/// Into how many tasks so many multiply-accumulates are cut. A function of the work alone, not of the threads.
+/// Into how many tasks so many multiply-accumulates are cut: of some microseconds, or of one where there are few. A
+/// function of the work alone, not of the threads.
 pub(crate) fn tasks(macs: usize) -> usize {
-    (macs >> 15).clamp(1, 8)
+    match macs >> 17 {
+        0 => 1,
+        1..4 => 2,
+        4..16 => 4,
+        _ => 8,
+    }
 }
 
 /// `0..count` in `parts` parts of nearly equal length.

@@ -1,54 +1,80 @@
 //! What is no convolution: norms that could not be folded into one, and poolings.
 
-use super::{Layout, Shared, Spans, Target, part, tasks};
+use super::{LANES, Layout, Shared, Spans, Target, part, tasks};
 use crate::kernels::pool::Windows;
+use crate::kernels::simd::{Path, Simd, Task};
 
 /// `target = relu?(scale x + bias + residual?)`, channel by channel.
 pub(crate) struct Apply {
     /// Place of `x`, scale, and where it goes.
     pub(crate) channels: Vec<(usize, f32, Target)>,
     pub(crate) layout: Layout,
+    /// Of the layout.
+    pub(crate) mask: Vec<f32>,
 }
 
 impl Apply {
-    fn len(&self) -> usize {
-        (self.layout.size.0 - 1) * self.layout.pitch + self.layout.size.1
-    }
-
     pub(crate) fn spans(&self) -> (Spans, Spans) {
         let (mut reads, mut writes) = (Spans::default(), Spans::default());
+        let len = self.layout.lines * LANES;
         for (x, _, target) in &self.channels {
-            reads.push(*x..x + self.len());
-            target.residual.into_iter().for_each(|residual| reads.push(residual..residual + self.len()));
-            writes.push(target.place..target.place + self.len());
+            reads.push(*x..x + len);
+            target.residual.into_iter().for_each(|residual| reads.push(residual..residual + len));
+            writes.push(target.place..target.place + len);
         }
         (reads, writes)
     }
 
     pub(crate) fn tasks(&self) -> usize {
-        tasks(self.channels.len() * self.len() * 4).min(self.channels.len().max(1))
+        tasks(self.channels.len() * self.layout.lines * LANES * 32).min(self.channels.len().max(1))
     }
 
     /// One of the tasks.
     ///
     /// # Safety
     /// Nobody writes what [`Self::spans`] says it reads, or touches what it writes, but its own other tasks.
-    pub(crate) unsafe fn run(&self, memory: Shared, task: usize) {
-        let Layout { size: (height, width), pitch, .. } = self.layout;
+    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
         for &(x, scale, target) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
-            for row in 0..height {
-                // SAFETY: the caller's promise.
-                let (x, y) =
-                    unsafe { (memory.read(x + row * pitch, width), memory.write(target.place + row * pitch, width)) };
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = scale * x + target.bias);
-                if let Some(residual) = target.residual {
-                    // SAFETY: the caller's promise.
-                    let residual = unsafe { memory.read(residual + row * pitch, width) };
-                    y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+            let len = self.layout.lines * LANES;
+            // SAFETY: the caller's promise; layouts have room for whole lines.
+            unsafe {
+                let (x, y) = (memory.read(x, len), memory.write(target.place, len));
+                let residual = target.residual.map(|residual| memory.read(residual, len));
+                path.run(Affine { x, residual, y, mask: &self.mask, scale, bias: target.bias, relu: target.relu });
+            }
+        }
+    }
+}
+
+struct Affine<'a> {
+    x: &'a [f32],
+    residual: Option<&'a [f32]>,
+    y: &'a mut [f32],
+    mask: &'a [f32],
+    scale: f32,
+    bias: f32,
+    relu: bool,
+}
+
+impl Task for Affine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let (lines, mask) =
+            (self.y.chunks_exact_mut(LANES).zip(self.x.chunks_exact(LANES)), self.mask.chunks_exact(LANES));
+        for (line, ((y, x), mask)) in lines.zip(mask).enumerate() {
+            // SAFETY: chunks are 16 values; inside `Task::run`.
+            unsafe {
+                let x = S::line_load(x.as_ptr());
+                let mut value = S::line_mul_add(S::line_splat(self.scale), x, S::line_splat(self.bias));
+                if let Some(residual) = self.residual {
+                    value = S::line_add(value, S::line_load(residual[line * LANES..][..LANES].as_ptr()));
                 }
-                if target.relu {
-                    y.iter_mut().for_each(|y| *y = y.max(0.0));
+                if self.relu {
+                    value = S::line_max(value, S::line_splat(0.0));
                 }
+                S::line_store(y.as_mut_ptr(), S::line_where_positive(S::line_load(mask.as_ptr()), value));
             }
         }
     }
@@ -82,46 +108,22 @@ impl Pool {
 
     pub(crate) fn tasks(&self) -> usize {
         let (from, _) = self.lens();
-        tasks(self.channels.len() * from * 8).min(self.channels.len().max(1))
+        tasks(self.channels.len() * from * 32).min(self.channels.len().max(1))
     }
 
     /// One of the tasks.
     ///
     /// # Safety
     /// As of [`Apply::run`].
-    pub(crate) unsafe fn run(&self, memory: Shared, task: usize) {
+    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
         let (from, to) = self.lens();
         for &(x, y) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             // SAFETY: the caller's promise.
             let (x, y) = unsafe { (memory.read(x, from), memory.write(y, to)) };
-            match (self.windows.whole(), self.windows.kernel, self.windows.stride) {
-                // Compiled for what there mostly is.
-                (true, 2, 2) => self.rows(x, y, 2, 2),
-                (true, kernel, stride) if stride < self.windows.input.1 => self.rows(x, y, kernel, stride),
-                _ => self.each(x, y),
-            }
-        }
-    }
-
-    /// Row by row, where every window is whole.
-    #[inline(always)]
-    fn rows(&self, x: &[f32], y: &mut [f32], kernel: usize, stride: usize) {
-        let share = 1.0 / (kernel * kernel) as f32;
-        for (row, y) in y.chunks_mut(self.to.pitch).enumerate() {
-            let y = &mut y[..self.to.size.1];
-            y.fill(if self.max { f32::NEG_INFINITY } else { 0.0 });
-            for ky in 0..kernel {
-                let x = &x[(row * stride + ky) * self.from.pitch..];
-                for kx in 0..kernel {
-                    let x = x[kx..].iter().step_by(stride);
-                    match self.max {
-                        true => y.iter_mut().zip(x).for_each(|(y, x)| *y = greater(*y, *x)),
-                        false => y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
-                    }
-                }
-            }
-            if !self.max {
-                y.iter_mut().for_each(|y| *y *= share);
+            let Windows { kernel, stride, input, .. } = self.windows;
+            match self.windows.whole() && stride < input.1 && input.1 <= ROW {
+                true => path.run(Rows { of: self, x, y, kernel, stride }),
+                false => self.each(x, y),
             }
         }
     }
@@ -136,6 +138,56 @@ impl Pool {
                 false => rows.map(|row| row.iter().sum::<f32>()).sum::<f32>() / count,
             };
         });
+    }
+}
+
+/// Pixels in a row that [`Rows`] has room for.
+const ROW: usize = 256;
+
+/// A plane whose windows are all whole. No instruction is written out: it is compiled for the path all the same.
+struct Rows<'a> {
+    of: &'a Pool,
+    x: &'a [f32],
+    y: &'a mut [f32],
+    kernel: usize,
+    stride: usize,
+}
+
+impl Task for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        match (self.kernel, self.stride) {
+            // For what there mostly is.
+            (2, 2) => self.rows(2, 2),
+            (1, 2) => self.rows(1, 2),
+            (kernel, stride) => self.rows(kernel, stride),
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// First down the rows of a window, then along them.
+    #[inline(always)]
+    fn rows(self, kernel: usize, stride: usize) {
+        let Pool { max, from, to, .. } = *self.of;
+        let combine = |best: f32, x: f32| if max { greater(best, x) } else { best + x };
+        let share = 1.0 / (kernel * kernel) as f32;
+        let mut all = [0f32; ROW];
+        let columns = &mut all[..from.size.1];
+        for (row, y) in self.y.chunks_mut(to.pitch).enumerate() {
+            let x = &self.x[row * stride * from.pitch..];
+            columns.copy_from_slice(&x[..from.size.1]);
+            for ky in 1..kernel {
+                let x = &x[ky * from.pitch..][..from.size.1];
+                columns.iter_mut().zip(x).for_each(|(column, x)| *column = combine(*column, *x));
+            }
+            for (y, window) in y[..to.size.1].iter_mut().zip(columns.windows(kernel).step_by(stride)) {
+                let value = window[1..].iter().fold(window[0], |best, x| combine(best, *x));
+                *y = if max { value } else { value * share };
+            }
+        }
     }
 }
 

@@ -53,10 +53,12 @@ impl Pixels {
             }
         }
         let macs = c.weights.len() * c.to.lines * LANES;
+        let (tasks, lines) = (tasks(macs), c.to.lines);
         // Large maps are cut by lines, so that a thread keeps to its part of them from layer to layer.
-        let cuts = match c.to.lines >= 4 * tasks(macs) {
-            true => (1, tasks(macs)),
-            false => (tasks(macs).min(blocks.len()), 1),
+        let cuts = match (lines >= 4 * tasks, blocks.len() >= tasks) {
+            (true, _) => (1, tasks),
+            (_, true) => (tasks, 1),
+            _ => (blocks.len(), tasks.div_ceil(blocks.len()).min(lines.div_ceil(2))),
         };
         let (sources, targets, mask) = (c.sources.to_vec(), c.targets.to_vec(), c.to.mask());
         let all = Self { weights, blocks, sources, taps, targets, inputs, lines: c.to.lines, mask, cuts };
@@ -123,12 +125,12 @@ impl Task for Run<'_> {
                     (3, 1) => self.columns::<S, 3, 4>(block),
                     (2, 1) => self.columns::<S, 2, 4>(block),
                     (1, 1) => self.columns::<S, 1, 8>(block),
-                    (6, _) => self.columns::<S, 6, 1>(block),
-                    (5, _) => self.columns::<S, 5, 1>(block),
-                    (4, _) => self.columns::<S, 4, 1>(block),
-                    (3, _) => self.columns::<S, 3, 2>(block),
-                    (2, _) => self.columns::<S, 2, 2>(block),
-                    (1, _) => self.columns::<S, 1, 4>(block),
+                    (6, _) => self.columns::<S, 6, 2>(block),
+                    (5, _) => self.columns::<S, 5, 2>(block),
+                    (4, _) => self.columns::<S, 4, 2>(block),
+                    (3, _) => self.columns::<S, 3, 4>(block),
+                    (2, _) => self.columns::<S, 2, 5>(block),
+                    (1, _) => self.columns::<S, 1, 8>(block),
                     _ => unreachable!("row blocks are not taller"),
                 }
             }
@@ -137,54 +139,67 @@ impl Task for Run<'_> {
 }
 
 impl Run<'_> {
-    /// All lines of a block of `R` rows, at most `P` at a time.
+    /// All lines of a block of `R` rows, at most `P` vectors at a time.
     ///
     /// # Safety
     /// As stated where it is called.
     #[inline(always)]
     unsafe fn columns<S: Simd, const R: usize, const P: usize>(&self, block: &Block) {
-        let mut line = self.lines.start;
-        // SAFETY: handed on.
+        let (mut at, end) = (self.lines.start * LANES, self.lines.end * LANES);
+        // SAFETY: handed on; lines are whole vectors.
         unsafe {
-            while line + P <= self.lines.end {
-                self.tile::<S, R, P>(block, line);
-                line += P;
+            while at + P * S::LANES <= end {
+                self.tile::<S, R, P>(block, at);
+                at += P * S::LANES;
             }
-            while line + 2 <= self.lines.end && P > 2 {
-                self.tile::<S, R, 2>(block, line);
-                line += 2;
+            while at + 2 * S::LANES <= end && P > 2 {
+                self.tile::<S, R, 2>(block, at);
+                at += 2 * S::LANES;
             }
-            while line < self.lines.end {
-                self.tile::<S, R, 1>(block, line);
-                line += 1;
+            while at < end {
+                self.tile::<S, R, 1>(block, at);
+                at += S::LANES;
             }
         }
     }
 
-    /// One register tile: `P` lines of `R` rows.
+    /// One register tile: `P` vectors of `R` rows.
     ///
     /// # Safety
     /// As stated where [`Self::columns`] is called.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, block: &Block, line: usize) {
+    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, block: &Block, start: usize) {
         let Pixels { weights, sources, taps, targets, inputs, mask, .. } = self.of;
-        let start = line * LANES;
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::line_splat(0.0); P]; R];
+            let mut sums = [[S::splat(0.0); P]; R];
             let mut weights = weights.as_ptr().add(block.weights);
             for &source in sources.get_unchecked(block.input..block.input + inputs) {
                 let source = self.memory.at(source + start);
                 for &tap in taps {
                     let source = source.offset(tap);
-                    let mut values = [S::line_splat(0.0); P];
-                    for (p, value) in values.iter_mut().enumerate() {
-                        *value = S::line_load(source.add(p * LANES));
-                    }
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let weight = S::line_splat(*weights.add(r));
-                        for (sum, &value) in sums.iter_mut().zip(&values) {
-                            *sum = S::line_mul_add(weight, value, *sum);
+                    // What there is less of stays in registers.
+                    if R <= P {
+                        let mut held = [S::splat(0.0); R];
+                        for (r, held) in held.iter_mut().enumerate() {
+                            *held = S::splat(*weights.add(r));
+                        }
+                        for p in 0..P {
+                            let value = S::load(source.add(p * S::LANES));
+                            for (sums, &weight) in sums.iter_mut().zip(&held) {
+                                sums[p] = S::mul_add(weight, value, sums[p]);
+                            }
+                        }
+                    } else {
+                        let mut held = [S::splat(0.0); P];
+                        for (p, held) in held.iter_mut().enumerate() {
+                            *held = S::load(source.add(p * S::LANES));
+                        }
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let weight = S::splat(*weights.add(r));
+                            for (sum, &value) in sums.iter_mut().zip(&held) {
+                                *sum = S::mul_add(weight, value, *sum);
+                            }
                         }
                     }
                     weights = weights.add(R);
@@ -192,18 +207,18 @@ impl Run<'_> {
             }
             for (r, sums) in sums.into_iter().enumerate() {
                 let target = targets.get_unchecked(block.first + r);
-                let bias = S::line_splat(target.bias);
+                let bias = S::splat(target.bias);
                 for (p, sum) in sums.into_iter().enumerate() {
-                    let at = start + p * LANES;
-                    let mut value = S::line_add(sum, bias);
+                    let at = start + p * S::LANES;
+                    let mut value = S::add(sum, bias);
                     if let Some(residual) = target.residual {
-                        value = S::line_add(value, S::line_load(self.memory.at(residual + at)));
+                        value = S::add(value, S::load(self.memory.at(residual + at)));
                     }
                     if target.relu {
-                        value = S::line_max(value, S::line_splat(0.0));
+                        value = S::max(value, S::splat(0.0));
                     }
-                    let mask = S::line_load(mask.as_ptr().add(at));
-                    S::line_store(self.memory.at(target.place + at), S::line_where_positive(mask, value));
+                    let mask = S::load(mask.as_ptr().add(at));
+                    S::store(self.memory.at(target.place + at), S::where_positive(mask, value));
                 }
             }
         }

@@ -83,7 +83,7 @@ impl Spread {
 
     pub(crate) fn tasks(&self) -> usize {
         let pixels = self.phases.len() * self.size.0 * self.size.1;
-        tasks(self.channels.len() * pixels * 8).min(self.channels.len().max(1))
+        tasks(self.channels.len() * pixels * 32).min(self.channels.len().max(1))
     }
 
     /// One of the tasks.
