@@ -414,11 +414,13 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn sum(value: Self::V) -> f32 {
-            let mut lanes = [0f32; 8];
-            // SAFETY: 8 writable values; see the impl.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), value) };
-            // SAFETY: plain arithmetic.
-            unsafe { super::Lanes8::sum(lanes) }
+            // In the portable path's order.
+            // SAFETY: see the impl.
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps::<1>(value));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
         }
 
         type W = [__m256; 2];

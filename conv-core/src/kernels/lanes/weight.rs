@@ -20,7 +20,7 @@ pub(crate) struct Planes<'a> {
 }
 
 /// Pixels of a plane that are worked on at a time, in whole rows: a tile's planes stay in the first cache over all taps.
-const BAND: usize = 64;
+const BAND: usize = 32;
 
 /// Where a tap meets no padding along one dimension: outputs `from..to`, the input of output `o` is `o stride + shift`.
 #[derive(Clone, Copy)]
@@ -56,24 +56,26 @@ impl Task for WeightGradient<'_> {
         let columns: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.1, s.output.1, s)).collect();
         let row_blocks = row_blocks(self.path, outputs);
         let band = (BAND / s.output.1.max(1)).max(1);
+        let mut taps = Vec::with_capacity(s.kernel * s.kernel);
         for top in (0..s.output.0).step_by(band) {
             let bottom = (top + band).min(s.output.0);
+            taps.clear();
+            for (k, row) in rows.iter().enumerate() {
+                let row = Reach { from: row.from.max(top), to: row.to.min(bottom), ..*row };
+                for (l, &column) in columns.iter().enumerate() {
+                    if row.from < row.to && column.from < column.to {
+                        taps.push((k * s.kernel + l, row, column));
+                    }
+                }
+            }
             for (group, dw) in self.dw.chunks_exact_mut(outputs * inputs * s.kernel * s.kernel).enumerate() {
                 for &(first, count) in &row_blocks {
                     let x = &x[group * inputs..][..inputs];
                     let dy = &dy[group * outputs + first..][..count];
-                    let mut tiles = Tiles { s, inputs, x, dy, dw, first };
-                    for (k, row) in rows.iter().enumerate() {
-                        let row = Reach { from: row.from.max(top), to: row.to.min(bottom), ..*row };
-                        for (l, column) in columns.iter().enumerate() {
-                            if row.from >= row.to || column.from >= column.to {
-                                continue;
-                            }
-                            // SAFETY: the planes' lengths are asserted above, and `Reach` holds only outputs inside the
-                            // output whose inputs lie inside the input. The processor has the instructions.
-                            unsafe { tiles.rows::<S>(count, k * s.kernel + l, row, *column) };
-                        }
-                    }
+                    let mut tiles = Tiles { s, inputs, taps: &taps, x, dy, dw, first };
+                    // SAFETY: the planes' lengths are asserted above, and `Reach` holds only outputs inside the output
+                    // whose inputs lie inside the input. The processor has the instructions.
+                    unsafe { tiles.rows::<S>(count) };
                 }
             }
         }
@@ -83,6 +85,8 @@ impl Task for WeightGradient<'_> {
 struct Tiles<'a> {
     s: &'a Shape,
     inputs: usize,
+    /// Those that meet the band, with the outputs that meet them.
+    taps: &'a [(usize, Reach, Reach)],
     /// The group's inputs, and the tile's outputs.
     x: &'a [&'a [Line]],
     dy: &'a [&'a [Line]],
@@ -95,24 +99,24 @@ impl Tiles<'_> {
     /// # Safety
     /// As stated where it is called; `count` planes in `dy`.
     #[inline(always)]
-    unsafe fn rows<S: Simd>(&mut self, count: usize, tap: usize, row: Reach, column: Reach) {
+    unsafe fn rows<S: Simd>(&mut self, count: usize) {
         // SAFETY: handed on.
         unsafe {
             match (count, S::WIDTH) {
-                (8, 1) => self.columns::<S, 8, 2>(tap, row, column),
-                (7, 1) => self.columns::<S, 7, 3>(tap, row, column),
-                (6, 1) => self.columns::<S, 6, 4>(tap, row, column),
-                (5, 1) => self.columns::<S, 5, 4>(tap, row, column),
-                (4, 1) => self.columns::<S, 4, 5>(tap, row, column),
-                (3, 1) => self.columns::<S, 3, 6>(tap, row, column),
-                (2, 1) => self.columns::<S, 2, 8>(tap, row, column),
-                (1, 1) => self.columns::<S, 1, 8>(tap, row, column),
-                (6, _) => self.columns::<S, 6, 2>(tap, row, column),
-                (5, _) => self.columns::<S, 5, 2>(tap, row, column),
-                (4, _) => self.columns::<S, 4, 3>(tap, row, column),
-                (3, _) => self.columns::<S, 3, 3>(tap, row, column),
-                (2, _) => self.columns::<S, 2, 4>(tap, row, column),
-                (1, _) => self.columns::<S, 1, 8>(tap, row, column),
+                (8, 1) => self.columns::<S, 8, 2>(),
+                (7, 1) => self.columns::<S, 7, 3>(),
+                (6, 1) => self.columns::<S, 6, 4>(),
+                (5, 1) => self.columns::<S, 5, 4>(),
+                (4, 1) => self.columns::<S, 4, 5>(),
+                (3, 1) => self.columns::<S, 3, 6>(),
+                (2, 1) => self.columns::<S, 2, 8>(),
+                (1, 1) => self.columns::<S, 1, 8>(),
+                (6, _) => self.columns::<S, 6, 2>(),
+                (5, _) => self.columns::<S, 5, 2>(),
+                (4, _) => self.columns::<S, 4, 3>(),
+                (3, _) => self.columns::<S, 3, 3>(),
+                (2, _) => self.columns::<S, 2, 4>(),
+                (1, _) => self.columns::<S, 1, 8>(),
                 _ => unreachable!("row blocks are not taller"),
             }
         }
@@ -121,20 +125,20 @@ impl Tiles<'_> {
     /// # Safety
     /// As [`Self::rows`], for `R` planes.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self, tap: usize, row: Reach, column: Reach) {
+    unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self) {
         let mut channel = 0;
         // SAFETY: handed on.
         unsafe {
             while self.inputs - channel >= C {
-                self.tile::<S, R, C>(channel, tap, row, column);
+                self.tile::<S, R, C>(channel);
                 channel += C;
             }
             while self.inputs - channel >= 2 {
-                self.tile::<S, R, 2>(channel, tap, row, column);
+                self.tile::<S, R, 2>(channel);
                 channel += 2;
             }
             while channel < self.inputs {
-                self.tile::<S, R, 1>(channel, tap, row, column);
+                self.tile::<S, R, 1>(channel);
                 channel += 1;
             }
         }
@@ -143,7 +147,20 @@ impl Tiles<'_> {
     /// # Safety
     /// As [`Self::rows`], for `R` planes; `channel + C` inputs.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const C: usize>(
+    unsafe fn tile<S: Simd, const R: usize, const C: usize>(&mut self, channel: usize) {
+        // All taps while the tile's planes are in the first cache.
+        for &(tap, row, column) in self.taps {
+            // SAFETY: handed on.
+            unsafe { self.tap::<S, R, C>(channel, tap, row, column) };
+        }
+    }
+
+    /// One tap of a tile.
+    ///
+    /// # Safety
+    /// As [`Self::tile`].
+    #[inline(always)]
+    unsafe fn tap<S: Simd, const R: usize, const C: usize>(
         &mut self,
         channel: usize,
         tap: usize,
@@ -153,7 +170,7 @@ impl Tiles<'_> {
         let (s, taps) = (self.s, self.s.kernel * self.s.kernel);
         // SAFETY: handed on.
         unsafe {
-            let mut totals = [[0f32; C]; R];
+            let mut totals = [[S::splat(0.0); C]; R];
             for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
                 let mut sums = [[S::splat(0.0); C]; R];
                 let mut dy = [std::ptr::null::<f32>(); R];
@@ -182,12 +199,12 @@ impl Tiles<'_> {
                     }
                 }
                 for (totals, sums) in totals.iter_mut().zip(&sums) {
-                    totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total += S::sum(sum));
+                    totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total = S::add(*total, sum));
                 }
             }
             for (r, row) in totals.iter().enumerate() {
                 for (c, &total) in row.iter().enumerate() {
-                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += total;
+                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += S::sum(total);
                 }
             }
         }
