@@ -108,8 +108,9 @@ impl Task for Convolve<'_, '_> {
         for (group, (from, to)) in groups {
             let group_weights = &w.values[group * w.rows * w.channels * w.taps..];
             for class in &geometry.classes {
-                // So many pixels share one pass over a row block's weights, and one block of sources all row blocks.
-                for pixels in class.pixels.chunks(PIXELS) {
+                // So many pixels share one pass over a row block's weights, and one block of sources all row blocks: as
+                // many as the second cache holds with all their channels.
+                for pixels in class.pixels.chunks((CACHE / w.channels).clamp(8, PIXELS)) {
                     for &(first, rows) in &w.blocks {
                         let weights = &group_weights[first * w.channels * w.taps..][..rows * w.channels * w.taps];
                         let mut tile = Tiles { class, taps: w.taps, from, weights, to: &mut to[first..first + rows] };
@@ -127,6 +128,9 @@ impl Task for Convolve<'_, '_> {
 /// Destination pixels per pass.
 const PIXELS: usize = 24;
 
+/// Lines of sources in the second cache, which has to hold more than them.
+const CACHE: usize = 4096;
+
 /// A row block over some pixels of a class.
 struct Tiles<'a, 'b> {
     class: &'a Class,
@@ -141,7 +145,7 @@ impl Tiles<'_, '_> {
     /// As stated where it is called; `rows` rows in `to` and `weights`.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, pixels: &[(u32, u32)], rows: usize) {
-        // Tiles fill the registers: 32 on the widest path, where a line is one, else 16.
+        // Tiles fill the registers: 32 on the widest path, where a line is one vector, else 16 and two.
         // SAFETY: handed on.
         unsafe {
             match (rows, S::WIDTH) {
@@ -156,36 +160,39 @@ impl Tiles<'_, '_> {
                 (6, _) => self.columns::<S, 6, 2>(pixels),
                 (5, _) => self.columns::<S, 5, 2>(pixels),
                 (4, _) => self.columns::<S, 4, 2>(pixels),
-                (3, _) => self.columns::<S, 3, 3>(pixels),
-                (2, _) => self.columns::<S, 2, 5>(pixels),
+                (3, _) => self.columns::<S, 3, 4>(pixels),
+                (2, _) => self.columns::<S, 2, 4>(pixels),
                 (1, _) => self.columns::<S, 1, 8>(pixels),
                 _ => unreachable!("row blocks are not taller"),
             }
         }
     }
 
-    /// Tiles of `R` rows and at most `P` pixels.
+    /// Tiles of `R` rows and at most `V` vectors, of whole lines: what of a line is not used at once would have to come from
+    /// a slower cache again.
     ///
     /// # Safety
     /// As [`Self::rows`], for `R` rows.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const P: usize>(&mut self, mut pixels: &[(u32, u32)]) {
+    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, mut pixels: &[(u32, u32)]) {
         // SAFETY: handed on.
         unsafe {
-            while pixels.len() >= P {
-                self.tile::<S, R, P>(&pixels[..P]);
-                pixels = &pixels[P..];
+            while pixels.len() >= V / S::WIDTH {
+                self.tile::<S, R, V>(&pixels[..V / S::WIDTH]);
+                pixels = &pixels[V / S::WIDTH..];
             }
-            while pixels.len() >= 4 && P > 4 {
-                self.tile::<S, R, 4>(&pixels[..4]);
-                pixels = &pixels[4..];
+            while pixels.len() >= 4 / S::WIDTH && V > 4 {
+                self.tile::<S, R, 4>(&pixels[..4 / S::WIDTH]);
+                pixels = &pixels[4 / S::WIDTH..];
             }
-            while pixels.len() >= 2 {
-                self.tile::<S, R, 2>(&pixels[..2]);
-                pixels = &pixels[2..];
+            while pixels.len() >= 2 / S::WIDTH && V > 2 {
+                self.tile::<S, R, 2>(&pixels[..2 / S::WIDTH]);
+                pixels = &pixels[2 / S::WIDTH..];
             }
-            for pixel in pixels {
-                self.tile::<S, R, 1>(std::slice::from_ref(pixel));
+            if S::WIDTH == 1 {
+                for pixel in pixels {
+                    self.tile::<S, R, 1>(std::slice::from_ref(pixel));
+                }
             }
         }
     }
@@ -193,77 +200,103 @@ impl Tiles<'_, '_> {
     /// One register tile.
     ///
     /// # Safety
-    /// As [`Self::rows`], for `R` rows; `P` pixels.
+    /// As [`Self::rows`], for `R` rows; the pixels of `V` vectors.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&mut self, pixels: &[(u32, u32)]) {
-        let mut sources = [0usize; P];
-        for (source, pixel) in sources.iter_mut().zip(pixels) {
-            *source = pixel.0 as usize;
+    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, pixels: &[(u32, u32)]) {
+        let place = |at: u32, v: usize| at as usize * LANES + v % S::WIDTH * S::LANES;
+        let mut sources = [0usize; V];
+        for (v, source) in sources.iter_mut().enumerate() {
+            *source = place(pixels[v / S::WIDTH].0, v);
         }
-        for part in 0..S::WIDTH {
-            let lane = part * S::LANES;
-            // SAFETY: handed on; `lane` starts one of the vectors that a line consists of.
-            unsafe {
-                let sums = if sources[P - 1] == sources[0] + P - 1 {
-                    // Neighbours: one address for all of them.
-                    self.sums::<S, R, P>(lane, |plane: *const Line, p| plane.add(sources[0]).add(p))
-                } else {
-                    self.sums::<S, R, P>(lane, |plane: *const Line, p| plane.add(sources[p]))
-                };
-                for (to, sums) in self.to.iter_mut().zip(&sums) {
-                    let bias = S::splat(to.bias);
-                    for (&(_, at), &sum) in pixels.iter().zip(sums) {
-                        let at = at as usize;
-                        let place = to.plane.as_mut_ptr().add(at).cast::<f32>().add(lane);
-                        let mut value = S::add(sum, bias);
-                        if to.add {
-                            value = S::add(value, S::load(place));
-                        }
-                        if let Some(residual) = to.residual {
-                            value = S::add(value, S::load(residual.as_ptr().add(at).cast::<f32>().add(lane)));
-                        }
-                        if to.relu {
-                            value = S::max(value, S::splat(0.0));
-                        }
-                        S::store(place, value);
+        // SAFETY: handed on.
+        unsafe {
+            let sums = if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
+                // Neighbours: one address for all of them.
+                self.sums::<S, R, V>(|plane: *const f32, v| plane.add(sources[0]).add(v * S::LANES))
+            } else {
+                self.sums::<S, R, V>(|plane: *const f32, v| plane.add(sources[v]))
+            };
+            for (to, sums) in self.to.iter_mut().zip(&sums) {
+                let bias = S::splat(to.bias);
+                for (v, &sum) in sums.iter().enumerate() {
+                    let at = place(pixels[v / S::WIDTH].1, v);
+                    let place = to.plane.as_mut_ptr().cast::<f32>().add(at);
+                    let mut value = S::add(sum, bias);
+                    if to.add {
+                        value = S::add(value, S::load(place));
                     }
+                    if let Some(residual) = to.residual {
+                        value = S::add(value, S::load(residual.as_ptr().cast::<f32>().add(at)));
+                    }
+                    if to.relu {
+                        value = S::max(value, S::splat(0.0));
+                    }
+                    S::store(place, value);
                 }
             }
         }
     }
 
-    /// The vectors from `lane` on.
+    /// The sums of a tile.
     ///
     /// # Safety
-    /// As [`Self::tile`]; `at(plane, p)` is the source of pixel `p` in `plane`.
+    /// As [`Self::tile`]; `at(plane, v)` is the source of vector `v` in `plane`.
     #[inline(always)]
-    unsafe fn sums<S: Simd, const R: usize, const P: usize>(
+    unsafe fn sums<S: Simd, const R: usize, const V: usize>(
         &self,
-        lane: usize,
-        at: impl Fn(*const Line, usize) -> *const Line,
-    ) -> [[S::V; P]; R] {
+        at: impl Fn(*const f32, usize) -> *const f32,
+    ) -> [[S::V; V]; R] {
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::splat(0.0); P]; R];
+            let mut sums = [[S::splat(0.0); V]; R];
             let mut weights = self.weights.as_ptr();
             for plane in self.from {
                 for &Tap { index, offset } in &self.class.taps {
-                    let plane = plane.as_ptr().offset(offset as isize);
-                    let mut values = [S::splat(0.0); P];
-                    for (p, value) in values.iter_mut().enumerate() {
-                        *value = S::load(at(plane, p).cast::<f32>().add(lane));
-                    }
+                    let plane = plane.as_ptr().offset(offset as isize).cast::<f32>();
                     let weights = weights.add(index as usize * R);
-                    for (r, row) in sums.iter_mut().enumerate() {
-                        let weight = S::splat(*weights.add(r));
-                        for (sum, &value) in row.iter_mut().zip(&values) {
-                            *sum = S::mul_add(weight, value, *sum);
-                        }
-                    }
+                    multiply_add::<S, R, V>(|v| at(plane, v), weights, &mut sums);
                 }
                 weights = weights.add(self.taps * R);
             }
             sums
+        }
+    }
+}
+
+/// `sums[r][v] += weights[r] x[v]`, with what there is less of held in registers.
+///
+/// # Safety
+/// `R` readable weights, and a vector wherever `at` points; inside `Task::run`.
+#[inline(always)]
+pub(crate) unsafe fn multiply_add<S: Simd, const R: usize, const V: usize>(
+    at: impl Fn(usize) -> *const f32,
+    weights: *const f32,
+    sums: &mut [[S::V; V]; R],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if R <= V {
+            let mut held = [S::splat(0.0); R];
+            for (r, held) in held.iter_mut().enumerate() {
+                *held = S::splat(*weights.add(r));
+            }
+            for v in 0..V {
+                let value = S::load(at(v));
+                for (sums, &weight) in sums.iter_mut().zip(&held) {
+                    sums[v] = S::mul_add(weight, value, sums[v]);
+                }
+            }
+        } else {
+            let mut held = [S::splat(0.0); V];
+            for (v, held) in held.iter_mut().enumerate() {
+                *held = S::load(at(v));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let weight = S::splat(*weights.add(r));
+                for (sum, &value) in sums.iter_mut().zip(&held) {
+                    *sum = S::mul_add(weight, value, *sum);
+                }
+            }
         }
     }
 }

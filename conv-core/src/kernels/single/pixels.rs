@@ -2,7 +2,7 @@
 //! depthwise convolutions.
 
 use super::{Convolution, LANES, Shared, Spans, Target, part, tasks};
-use crate::kernels::lanes::conv::row_blocks;
+use crate::kernels::lanes::conv::{multiply_add, row_blocks};
 use crate::kernels::simd::{Path, Simd, Task};
 
 /// A packed convolution of stride 1.
@@ -178,30 +178,7 @@ impl Run<'_> {
                 let source = self.memory.at(source + start);
                 for &tap in taps {
                     let source = source.offset(tap);
-                    // What there is less of stays in registers.
-                    if R <= P {
-                        let mut held = [S::splat(0.0); R];
-                        for (r, held) in held.iter_mut().enumerate() {
-                            *held = S::splat(*weights.add(r));
-                        }
-                        for p in 0..P {
-                            let value = S::load(source.add(p * S::LANES));
-                            for (sums, &weight) in sums.iter_mut().zip(&held) {
-                                sums[p] = S::mul_add(weight, value, sums[p]);
-                            }
-                        }
-                    } else {
-                        let mut held = [S::splat(0.0); P];
-                        for (p, held) in held.iter_mut().enumerate() {
-                            *held = S::load(source.add(p * S::LANES));
-                        }
-                        for (r, sums) in sums.iter_mut().enumerate() {
-                            let weight = S::splat(*weights.add(r));
-                            for (sum, &value) in sums.iter_mut().zip(&held) {
-                                *sum = S::mul_add(weight, value, *sum);
-                            }
-                        }
-                    }
+                    multiply_add::<S, R, P>(|p| source.add(p * S::LANES), weights, &mut sums);
                     weights = weights.add(R);
                 }
             }
