@@ -5,8 +5,8 @@
 //! are additions of lines; between them stand 16 small matrix products over the channels, one a frequency. All numbers of the
 //! transforms are 1 and 1/2: the result is as exact as the direct sum to within a few roundings.
 
-use super::Line;
-use super::conv::{Output, row_blocks};
+use super::conv::{Output, multiply_add, row_blocks};
+use super::{LANES, Line};
 use crate::kernels::scratch;
 use crate::kernels::simd::{Path, Simd, Task};
 
@@ -281,7 +281,7 @@ impl Product<'_> {
                 (6, _) => self.columns::<S, 6, 2>(),
                 (5, _) => self.columns::<S, 5, 2>(),
                 (4, _) => self.columns::<S, 4, 2>(),
-                (3, _) => self.columns::<S, 3, 3>(),
+                (3, _) => self.columns::<S, 3, 4>(),
                 (2, _) => self.columns::<S, 2, 4>(),
                 (1, _) => self.columns::<S, 1, 8>(),
                 _ => unreachable!("row blocks are not taller"),
@@ -289,56 +289,47 @@ impl Product<'_> {
         }
     }
 
+    /// Register tiles of at most `V` vectors, of whole lines.
+    ///
     /// # Safety
     /// As [`Self::rows`], for `R` rows.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const P: usize>(&mut self) {
+    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self) {
         let mut tile = 0;
         // SAFETY: handed on.
         unsafe {
-            while self.count - tile >= P {
-                self.tile::<S, R, P>(tile);
-                tile += P;
+            while self.count - tile >= V / S::WIDTH {
+                self.tile::<S, R, V>(tile);
+                tile += V / S::WIDTH;
             }
-            while self.count - tile >= 2 {
+            while V > 2 && self.count - tile >= 2 / S::WIDTH {
                 self.tile::<S, R, 2>(tile);
-                tile += 2;
+                tile += 2 / S::WIDTH;
             }
-            if tile < self.count {
+            if S::WIDTH == 1 && tile < self.count {
                 self.tile::<S, R, 1>(tile);
             }
         }
     }
 
     /// # Safety
-    /// As [`Self::rows`], for `R` rows and `first + P` tiles.
+    /// As [`Self::rows`], for `R` rows and `V` vectors from tile `first` on.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&mut self, first: usize) {
-        for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
-            // SAFETY: handed on.
-            unsafe {
-                let mut sums = [[S::splat(0.0); P]; R];
-                let mut inputs = self.inputs.as_ptr().add(first).cast::<f32>().add(lane);
-                let mut weights = self.weights.as_ptr();
-                for _ in 0..self.channels {
-                    let mut values = [S::splat(0.0); P];
-                    for (p, value) in values.iter_mut().enumerate() {
-                        *value = S::load(inputs.add(p * 16));
-                    }
-                    for (r, row) in sums.iter_mut().enumerate() {
-                        let weight = S::splat(*weights.add(r));
-                        for (sum, &value) in row.iter_mut().zip(&values) {
-                            *sum = S::mul_add(weight, value, *sum);
-                        }
-                    }
-                    inputs = inputs.add(self.together * 16);
-                    weights = weights.add(R);
-                }
-                for (r, row) in sums.iter().enumerate() {
-                    let place = self.sums.as_mut_ptr().add(r * self.together + first).cast::<f32>().add(lane);
-                    for (p, &sum) in row.iter().enumerate() {
-                        S::store(place.add(p * 16), sum);
-                    }
+    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, first: usize) {
+        // SAFETY: handed on.
+        unsafe {
+            let mut sums = [[S::splat(0.0); V]; R];
+            let mut inputs = self.inputs.as_ptr().add(first).cast::<f32>();
+            let mut weights = self.weights.as_ptr();
+            for _ in 0..self.channels {
+                multiply_add::<S, R, V>(|v| inputs.add(v * S::LANES), weights, &mut sums);
+                inputs = inputs.add(self.together * LANES);
+                weights = weights.add(R);
+            }
+            for (r, row) in sums.iter().enumerate() {
+                let place = self.sums.as_mut_ptr().add(r * self.together + first).cast::<f32>();
+                for (v, &sum) in row.iter().enumerate() {
+                    S::store(place.add(v * S::LANES), sum);
                 }
             }
         }
