@@ -13,6 +13,7 @@ mod lowering;
 mod memory;
 mod packed;
 mod phases;
+mod places;
 mod plan;
 mod single;
 mod state;
