@@ -36,7 +36,7 @@ pub struct NetworkArgs {
     #[arg(long)]
     dataset: Option<String>,
     /// Sets any key for all networks, e.g. --set backbone.head=mlp; --set recipe.kernels=candle measures candle's own
-    /// operations.
+    /// operations. Options of the method (--set method.depth=2) leave the vanilla network beside it alone.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Leaves out the peak memory, for which each network trains in a process of its own.
@@ -100,12 +100,18 @@ fn config(args: &NetworkArgs, spec: &str) -> Result<TrialConfig> {
     for option in options {
         overrides::apply_at(&mut document, &format!("method.{option}"), At::Option(format!("--method {spec}")))?;
     }
-    for assignment in &args.set {
+    for assignment in sets(args, spec) {
         overrides::apply(&mut document, assignment)?;
     }
     let mut trials = Experiment::from_document(&document)?.trials;
     ensure!(trials.len() == 1, "--method {spec}: describes {} networks; one is measured at a time", trials.len());
     Ok(trials.remove(0).config)
+}
+
+/// What `--set` says to this network: a method's options are nothing to the vanilla network that runs along.
+fn sets<'a>(args: &'a NetworkArgs, spec: &'a str) -> impl Iterator<Item = &'a String> {
+    let beside = spec == "vanilla" && args.method.iter().any(|method| method != "vanilla");
+    args.set.iter().filter(move |set| !(beside && set.trim_start().starts_with("method.")))
 }
 
 /// `NAME,OPTION=VALUE,...` taken apart; a comma without an assignment behind it belongs to a list.
@@ -131,7 +137,7 @@ fn memory(args: &NetworkArgs, spec: &str) -> Option<f64> {
     command.args(["bench", "--memory", "--backbone", &args.backbone, "--method", spec]);
     command.args(["--batch", &args.batch.to_string()]);
     command.args(args.threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
-    command.args(args.set.iter().flat_map(|set| ["--set", set]));
+    command.args(sets(args, spec).flat_map(|set| ["--set", set]));
     command.args(args.dataset.iter().flat_map(|dataset| ["--dataset", dataset]));
     let output = command.stderr(Stdio::null()).output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()

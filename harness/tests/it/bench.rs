@@ -56,6 +56,14 @@ fn a_row_a_method_beside_vanilla_with_the_costs_that_cost_tells() {
 }
 
 #[test]
+fn options_that_are_set_are_the_methods_and_not_vanillas() {
+    let set = ["--method", "compconv", "--set", "method.depth=2", "--no-memory"];
+    let (_, rows) = csv(&[&SMALL[..], &set].concat());
+    let labels: Vec<&str> = rows.iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(labels, ["vanilla", "compconv depth=2"]);
+}
+
+#[test]
 fn vanilla_is_measured_once_and_rows_have_every_format() {
     let folder = TempDir::new().unwrap();
     let arguments = [&SMALL[..], &["--method", "vanilla", "--set", "recipe.kernels=candle", "--no-memory"]].concat();
