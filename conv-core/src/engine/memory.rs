@@ -18,7 +18,7 @@ impl Memory {
     }
 }
 
-/// The slot of every buffer and gradient (by [`Memory::index`]), and every slot's length in lines.
+/// The slot of every buffer and gradient (by [`Memory::index`]), and every slot's length.
 pub(super) struct Slots {
     pub(super) of: Vec<Option<usize>>,
     pub(super) lens: Vec<usize>,

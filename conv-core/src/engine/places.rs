@@ -1,6 +1,6 @@
 //! Where a single image's planes lie, and which kernel does a convolution over them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::memory::{Memory, Slots};
 use super::plan::{Channel, Conv, Destination, Finish, Layer, Program};
@@ -21,27 +21,27 @@ pub(super) enum Way {
 /// Where everything lies.
 pub(super) struct Places<'a> {
     program: &'a Program,
-    pub(super) layouts: HashMap<(usize, usize), Layout>,
+    pub(super) layouts: BTreeMap<(usize, usize), Layout>,
     /// By slot.
     slots: Vec<usize>,
     of: Vec<Option<usize>>,
     /// A plane of zeros for each layout.
-    zeros: HashMap<(usize, usize), usize>,
+    zeros: BTreeMap<(usize, usize), usize>,
     /// Values that all of it takes.
     pub(super) end: usize,
 }
 
 impl<'a> Places<'a> {
     pub(super) fn new(program: &'a Program) -> Self {
-        let mut pads: HashMap<(usize, usize), usize> = program.buffers.iter().map(|buffer| (buffer.size, 0)).collect();
+        let mut pads: BTreeMap<(usize, usize), usize> = program.buffers.iter().map(|buffer| (buffer.size, 0)).collect();
         for layer in &program.layers {
             let Layer::Conv(Conv { shape: s, .. }) = layer else { continue };
             let (size, pad) = if keeps_size(s) { (s.input, s.padding) } else { (s.output, Spread::room(s)) };
-            if let Some(known) = pads.get_mut(&size).filter(|_| pad <= MOST_PADDING) {
-                *known = pad.max(*known);
+            if pad <= MOST_PADDING {
+                pads.entry(size).and_modify(|known| *known = pad.max(*known));
             }
         }
-        let layouts: HashMap<_, _> = pads.into_iter().map(|(size, pad)| (size, Layout::new(size, pad))).collect();
+        let layouts: BTreeMap<_, _> = pads.into_iter().map(|(size, pad)| (size, Layout::new(size, pad))).collect();
         // Only planes that lie alike share memory: so their padding stays zero.
         let slots = Slots::new(program, |buffer| {
             let size = program.buffers[buffer].size;
@@ -60,10 +60,9 @@ impl<'a> Places<'a> {
     /// The first pixel of a plane of a buffer, or of the zeros of its size.
     fn plane(&self, buffer: usize, plane: usize) -> usize {
         let layout = &self.layouts[&self.program.buffers[buffer].size];
-        match self.of[Memory::Value(buffer).index(self.program.buffers.len())] {
-            Some(slot) => self.slots[slot] + plane * layout.len + layout.front,
-            None => self.zeros[&layout.size] + layout.front,
-        }
+        let slot = self.of[Memory::Value(buffer).index(self.program.buffers.len())];
+        let slot = slot.expect("a buffer that a step touches has memory");
+        self.slots[slot] + plane * layout.len + layout.front
     }
 
     /// The first pixels of all planes of a buffer.
@@ -95,8 +94,8 @@ impl<'a> Places<'a> {
     pub(super) fn way(&mut self, conv: &Conv) -> Way {
         let s = &conv.shape;
         let (from, to) = (self.layouts[&s.input], self.layouts[&s.output]);
-        // Sums of 8, which take half as long again with channels as lanes: their weights are read more often. On top comes
-        // what it takes to copy a value or to take it out of a vector.
+        // Costs in multiply-adds of 8 lanes. With channels as lanes these take half as long again, as weights are read more
+        // often, and every output has to be taken out of a vector; spreading copies every input.
         let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
         let pixels = s.out_channels * inputs * taps * to.lines * LANES / 8;
         let channels = s.in_channels * outputs.div_ceil(8) * taps_met(s) * 3 / 2 + 2 * s.y_len();
@@ -137,10 +136,7 @@ impl<'a> Places<'a> {
                 vec![Work::Channels(Channels::new(&of(&sources), &self.layouts[&s.input]))]
             }
             Way::Pixels => {
-                let at = |k: usize| k as isize - s.padding as isize;
-                let taps =
-                    (0..s.kernel * s.kernel).map(|tap| at(tap / s.kernel) * to.pitch as isize + at(tap % s.kernel));
-                vec![Work::Pixels(Pixels::new(path, &of(&sources), taps.collect()))]
+                vec![Work::Pixels(Pixels::new(path, &of(&sources), to.taps(s.kernel, s.padding)))]
             }
             Way::Spread(spread, place) => {
                 let (sources, taps) = spread.sources(s.kernel, place, s.in_channels);

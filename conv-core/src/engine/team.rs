@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Runs step after step, each with so many tasks: `work(step, task)`. The calling thread works from the first task on; the
 /// other threads of the current rayon pool, those that have nothing else to do, from the last one back, so that a thread
-/// mostly meets the same part of every step. Nobody ever waits for a task that has not begun: a pool that is busy makes
-/// this slower, but cannot stop it.
+/// mostly meets the same part of every step. Nobody waits for a task that has not begun: threads that are busy elsewhere
+/// make this slower, but cannot stop it.
 ///
 /// # Panics
-/// If a task does.
+/// If a task does; if a step has more than 65535 tasks.
 pub(super) fn run(tasks: &[usize], work: impl Fn(usize, usize) + Sync) {
+    assert!(tasks.iter().all(|&count| count <= usize::from(u16::MAX)), "a step of too many tasks");
     let helpers = rayon::current_num_threads() - 1;
     if helpers == 0 || tasks.iter().all(|&count| count < 2) {
         for (step, &count) in tasks.iter().enumerate() {
@@ -17,8 +18,8 @@ pub(super) fn run(tasks: &[usize], work: impl Fn(usize, usize) + Sync) {
         }
         return;
     }
-    let team = Team { tasks, state: AtomicU64::new(0), done: AtomicUsize::new(0) };
-    rayon::in_place_scope(|scope| {
+    let team = Team { tasks, state: Apart(AtomicU64::new(0)), done: Apart(AtomicUsize::new(0)) };
+    rayon::scope(|scope| {
         for _ in 0..helpers.min(MOST) {
             scope.spawn(|_| team.help(&work));
         }
@@ -36,10 +37,14 @@ struct Team<'a> {
     tasks: &'a [usize],
     /// The step that is open (counted from 1; 0: none yet; [`CLOSED`]: none any more), and how many of its tasks are
     /// claimed from the front and from the back: 32, 16 and 16 bits.
-    state: AtomicU64,
+    state: Apart<AtomicU64>,
     /// Tasks of the open step that have ended.
-    done: AtomicUsize,
+    done: Apart<AtomicUsize>,
 }
+
+/// In cache lines of its own: one is looked at all the time, the other one written.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 const CLOSED: u64 = u64::MAX;
 const FRONT: u64 = 1 << 16;
@@ -48,21 +53,21 @@ const BACK: u64 = 1;
 impl Team<'_> {
     fn lead(&self, work: &(impl Fn(usize, usize) + Sync)) {
         // However this ends, helpers go home.
-        let _close = OnDrop(|| self.state.store(CLOSED, Ordering::Release));
+        let _close = OnDrop(|| self.state.0.store(CLOSED, Ordering::Release));
         for (step, &count) in self.tasks.iter().enumerate() {
             if count < 2 {
                 (0..count).for_each(|task| work(step, task));
                 continue;
             }
-            self.done.store(0, Ordering::Relaxed);
+            self.done.0.store(0, Ordering::Relaxed);
             let open = (step as u64 + 1) << 32;
             // Publishes what earlier steps wrote.
-            self.state.store(open, Ordering::Release);
+            self.state.0.store(open, Ordering::Release);
             while let Some((step, task)) = self.claim(FRONT) {
                 self.perform(step, task, work);
             }
             let mut looks = 0;
-            while self.done.load(Ordering::Acquire) < count {
+            while self.done.0.load(Ordering::Acquire) < count {
                 pause(&mut looks);
             }
         }
@@ -70,7 +75,7 @@ impl Team<'_> {
 
     fn help(&self, work: &(impl Fn(usize, usize) + Sync)) {
         let mut looks = 0;
-        while self.state.load(Ordering::Relaxed) != CLOSED {
+        while self.state.0.load(Ordering::Relaxed) != CLOSED {
             match self.claim(BACK) {
                 Some((step, task)) => {
                     self.perform(step, task, work);
@@ -83,7 +88,7 @@ impl Team<'_> {
 
     /// A task of the open step that nobody has, if there is one.
     fn claim(&self, side: u64) -> Option<(usize, usize)> {
-        let mut state = self.state.load(Ordering::Acquire);
+        let mut state = self.state.0.load(Ordering::Acquire);
         loop {
             if state == CLOSED {
                 return None;
@@ -93,7 +98,7 @@ impl Team<'_> {
             if front + back >= self.tasks[step] {
                 return None;
             }
-            match self.state.compare_exchange_weak(state, state + side, Ordering::AcqRel, Ordering::Acquire) {
+            match self.state.0.compare_exchange_weak(state, state + side, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if side == FRONT => return Some((step, front)),
                 Ok(_) => return Some((step, self.tasks[step] - 1 - back)),
                 Err(now) => state = now,
@@ -104,7 +109,7 @@ impl Team<'_> {
     fn perform(&self, step: usize, task: usize, work: &(impl Fn(usize, usize) + Sync)) {
         // A task that panics has ended as well; the scope hands the panic on.
         let _done = OnDrop(|| {
-            self.done.fetch_add(1, Ordering::Release);
+            self.done.0.fetch_add(1, Ordering::Release);
         });
         work(step, task);
     }

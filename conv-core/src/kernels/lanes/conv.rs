@@ -211,27 +211,27 @@ impl Tiles<'_, '_> {
         // SAFETY: handed on.
         unsafe {
             let sums = if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
-                // Neighbours: one address for all of them.
-                self.sums::<S, R, V>(|plane: *const f32, v| plane.add(sources[0]).add(v * S::LANES))
+                // Neighbours, as sources ascend: one address for all of them.
+                self.sums::<S, R, V>(|plane: *const f32, v| plane.wrapping_add(sources[0] + v * S::LANES))
             } else {
-                self.sums::<S, R, V>(|plane: *const f32, v| plane.add(sources[v]))
+                self.sums::<S, R, V>(|plane: *const f32, v| plane.wrapping_add(sources[v]))
             };
             for (to, sums) in self.to.iter_mut().zip(&sums) {
                 let bias = S::splat(to.bias);
                 for (v, &sum) in sums.iter().enumerate() {
                     let at = place(pixels[v / S::WIDTH].1, v);
-                    let place = to.plane.as_mut_ptr().cast::<f32>().add(at);
+                    let y = to.plane.as_mut_ptr().cast::<f32>().add(at);
                     let mut value = S::add(sum, bias);
                     if to.add {
-                        value = S::add(value, S::load(place));
+                        value = S::add(value, S::load(y));
                     }
                     if let Some(residual) = to.residual {
                         value = S::add(value, S::load(residual.as_ptr().cast::<f32>().add(at)));
                     }
                     if to.relu {
-                        value = S::max(value, S::splat(0.0));
+                        value = S::max(S::splat(0.0), value);
                     }
-                    S::store(place, value);
+                    S::store(y, value);
                 }
             }
         }
@@ -252,7 +252,8 @@ impl Tiles<'_, '_> {
             let mut weights = self.weights.as_ptr();
             for plane in self.from {
                 for &Tap { index, offset } in &self.class.taps {
-                    let plane = plane.as_ptr().offset(offset as isize).cast::<f32>();
+                    // Only with the pixel's own place it is inside the plane for sure.
+                    let plane = plane.as_ptr().wrapping_offset(offset as isize).cast::<f32>();
                     let weights = weights.add(index as usize * R);
                     multiply_add::<S, R, V>(|v| at(plane, v), weights, &mut sums);
                 }

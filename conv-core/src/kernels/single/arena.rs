@@ -36,6 +36,17 @@ impl Layout {
         row * self.pitch + column
     }
 
+    /// Values from the first pixel to the last.
+    pub(crate) fn extent(&self) -> usize {
+        (self.size.0 - 1) * self.pitch + self.size.1
+    }
+
+    /// Where the taps of a convolution that keeps the size read, from the output's place in the source.
+    pub(crate) fn taps(&self, kernel: usize, padding: usize) -> Vec<isize> {
+        let at = |k: usize| k as isize - padding as isize;
+        (0..kernel * kernel).map(|tap| at(tap / kernel) * self.pitch as isize + at(tap % kernel)).collect()
+    }
+
     /// One where a line's position is a pixel, zero in the padding and behind the map.
     pub(crate) fn mask(&self) -> Vec<f32> {
         let pixel = |at: usize| at / self.pitch < self.size.0 && at % self.pitch < self.size.1;

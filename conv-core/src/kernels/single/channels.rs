@@ -17,7 +17,9 @@ pub(crate) struct Channels {
     /// Of a group.
     inputs: usize,
     outputs: usize,
-    /// Pixels of one task of a block each.
+    /// Tasks that share out the blocks of all groups.
+    shares: usize,
+    /// Pixels of one task each.
     cuts: Vec<Vec<Piece>>,
 }
 
@@ -43,13 +45,14 @@ fn cut(geometry: &Geometry, count: usize) -> Vec<Vec<Piece>> {
             }
         }
     }
-    cuts.into_iter().map(|(_, pieces)| pieces).collect()
+    cuts.into_iter().map(|(_, pieces)| pieces).filter(|pieces| !pieces.is_empty()).collect()
 }
 
 impl Channels {
     /// `from` is how the inputs lie, of which sources are the first pixels.
     pub(crate) fn new(c: &Convolution<'_>, from: &Layout) -> Self {
         c.check();
+        assert!(from.size == c.shape.input, "single image: the inputs' layout");
         let (inputs, outputs, taps) = c.group();
         let blocks = outputs.div_ceil(LANES);
         let mut weights = vec![0.0; c.shape.groups * blocks * inputs * taps * LANES];
@@ -62,11 +65,12 @@ impl Channels {
             }
         }
         let geometry = Geometry::padded(c.shape, from.pitch, c.to.pitch);
-        let macs = c.weights.len() * c.shape.output.0 * c.shape.output.1;
-        let cuts = tasks(macs).div_ceil(c.shape.groups * blocks).min(c.to.size.0 * c.to.size.1);
-        let cuts = cut(&geometry, cuts);
+        let wanted = tasks(c.weights.len() * c.shape.output.0 * c.shape.output.1);
+        let cuts = cut(&geometry, wanted.div_ceil(c.shape.groups * blocks));
+        // The last block of a group is seldom full: with twice as many tasks they come out even.
+        let shares = (c.shape.groups * blocks).min(2 * wanted);
         let (sources, targets) = (c.sources.to_vec(), c.targets.to_vec());
-        let all = Self { weights, geometry, sources, targets, inputs, outputs, cuts };
+        let all = Self { weights, geometry, sources, targets, inputs, outputs, shares, cuts };
         let (reads, writes) = all.spans();
         assert!(reads.end().max(writes.end()) <= c.arena, "single image: a place outside of the arena");
         all
@@ -87,7 +91,7 @@ impl Channels {
     }
 
     pub(crate) fn tasks(&self) -> usize {
-        self.targets.len() / self.outputs * self.blocks() * self.cuts.len()
+        self.shares * self.cuts.len()
     }
 
     /// One of the tasks.
@@ -95,14 +99,19 @@ impl Channels {
     /// # Safety
     /// As of [`super::Pixels::run`].
     pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
-        path.run(Run { of: self, memory, task });
+        let (share, cut) = (task / self.cuts.len(), task % self.cuts.len());
+        let groups = self.targets.len() / self.outputs;
+        for block in part(groups * self.blocks(), self.shares, share) {
+            path.run(Run { of: self, memory, block, pieces: &self.cuts[cut] });
+        }
     }
 }
 
 struct Run<'a> {
     of: &'a Channels,
     memory: Shared,
-    task: usize,
+    block: usize,
+    pieces: &'a [Piece],
 }
 
 impl Task for Run<'_> {
@@ -110,12 +119,12 @@ impl Task for Run<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Channels { weights, geometry, sources, targets, inputs, outputs, cuts } = self.of;
-        let (block, cut) = (self.task / cuts.len(), self.task % cuts.len());
+        let Channels { weights, geometry, sources, targets, inputs, outputs, .. } = self.of;
+        let block = self.block;
         let (group, first) = (block / self.of.blocks(), block % self.of.blocks() * LANES);
         let count = LANES.min(outputs - first);
         let len = inputs * geometry.taps * LANES;
-        for Piece { class, pixels } in &cuts[cut] {
+        for Piece { class, pixels } in self.pieces {
             let class = &geometry.classes[*class];
             let tiles = Tiles {
                 class,
@@ -138,12 +147,13 @@ impl Task for Run<'_> {
                     (1, 4) => tiles.tile::<S, 1, 4, 2>(pixels),
                     (1, 5) => tiles.tile::<S, 1, 5, 2>(pixels),
                     (1, 6) => tiles.tile::<S, 1, 6, 2>(pixels),
-                    (_, 1) => tiles.tile::<S, 2, 1, 4>(pixels),
-                    (_, 2) => tiles.tile::<S, 2, 2, 2>(pixels),
-                    (_, 3) => tiles.tile::<S, 2, 3, 2>(pixels),
-                    (_, 4) => tiles.tile::<S, 2, 4, 1>(pixels),
-                    (_, 5) => tiles.tile::<S, 2, 5, 1>(pixels),
-                    _ => tiles.tile::<S, 2, 6, 1>(pixels),
+                    (2, 1) => tiles.tile::<S, 2, 1, 4>(pixels),
+                    (2, 2) => tiles.tile::<S, 2, 2, 2>(pixels),
+                    (2, 3) => tiles.tile::<S, 2, 3, 2>(pixels),
+                    (2, 4) => tiles.tile::<S, 2, 4, 1>(pixels),
+                    (2, 5) => tiles.tile::<S, 2, 5, 1>(pixels),
+                    (2, 6) => tiles.tile::<S, 2, 6, 1>(pixels),
+                    _ => unreachable!("a block is two vectors at most, a piece six pixels"),
                 }
             }
         }
@@ -208,7 +218,7 @@ impl Tiles<'_> {
                     if let Some(residual) = to.residual {
                         value += *self.memory.at(residual + at);
                     }
-                    *self.memory.at(to.place + at) = if to.relu { value.max(0.0) } else { value };
+                    *self.memory.at(to.place + at) = if to.relu && value < 0.0 { 0.0 } else { value };
                 }
             }
         }

@@ -21,7 +21,7 @@ pub(crate) use spread::Spread;
 use super::conv::Shape;
 
 /// Values that are worked on together: a vector of the widest path, two of the others.
-pub(crate) const LANES: usize = 16;
+pub(crate) use super::lanes::LANES;
 
 /// Where an output channel goes, as places of its first pixel: `relu?(sum + bias + residual?)`.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,9 @@ pub(crate) fn tasks(macs: usize) -> usize {
         _ => 8,
     }
 }
+
+/// What copying a value costs, in multiply-accumulates.
+const COPY: usize = 32;
 
 /// `0..count` in `parts` parts of nearly equal length.
 fn part(count: usize, parts: usize, index: usize) -> std::ops::Range<usize> {

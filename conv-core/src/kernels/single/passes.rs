@@ -1,6 +1,6 @@
 //! What is no convolution: norms that could not be folded into one, and poolings.
 
-use super::{LANES, Layout, Shared, Spans, Target, part, tasks};
+use super::{COPY, LANES, Layout, Shared, Spans, Target, part, tasks};
 use crate::kernels::pool::Windows;
 use crate::kernels::simd::{Path, Simd, Task};
 
@@ -26,7 +26,7 @@ impl Apply {
     }
 
     pub(crate) fn tasks(&self) -> usize {
-        tasks(self.channels.len() * self.layout.lines * LANES * 32).min(self.channels.len().max(1))
+        tasks(self.channels.len() * self.layout.lines * LANES * COPY).min(self.channels.len().max(1))
     }
 
     /// One of the tasks.
@@ -92,8 +92,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     fn lens(&self) -> (usize, usize) {
-        let len = |layout: &Layout| (layout.size.0 - 1) * layout.pitch + layout.size.1;
-        (len(&self.from), len(&self.to))
+        (self.from.extent(), self.to.extent())
     }
 
     pub(crate) fn spans(&self) -> (Spans, Spans) {
@@ -108,7 +107,7 @@ impl Pool {
 
     pub(crate) fn tasks(&self) -> usize {
         let (from, _) = self.lens();
-        tasks(self.channels.len() * from * 32).min(self.channels.len().max(1))
+        tasks(self.channels.len() * from * COPY).min(self.channels.len().max(1))
     }
 
     /// One of the tasks.
@@ -121,6 +120,7 @@ impl Pool {
             // SAFETY: the caller's promise.
             let (x, y) = unsafe { (memory.read(x, from), memory.write(y, to)) };
             let Windows { kernel, stride, input, .. } = self.windows;
+            // A single window has no rows to share.
             match self.windows.whole() && stride < input.1 && input.1 <= ROW {
                 true => path.run(Rows { of: self, x, y, kernel, stride }),
                 false => self.each(x, y),
@@ -173,7 +173,7 @@ impl Rows<'_> {
     fn rows(self, kernel: usize, stride: usize) {
         let Pool { max, from, to, .. } = *self.of;
         let combine = |best: f32, x: f32| if max { greater(best, x) } else { best + x };
-        let share = 1.0 / (kernel * kernel) as f32;
+        let count = (kernel * kernel) as f32;
         let mut all = [0f32; ROW];
         let columns = &mut all[..from.size.1];
         for (row, y) in self.y.chunks_mut(to.pitch).enumerate() {
@@ -185,7 +185,7 @@ impl Rows<'_> {
             }
             for (y, window) in y[..to.size.1].iter_mut().zip(columns.windows(kernel).step_by(stride)) {
                 let value = window[1..].iter().fold(window[0], |best, x| combine(best, *x));
-                *y = if max { value } else { value * share };
+                *y = if max { value } else { value / count };
             }
         }
     }

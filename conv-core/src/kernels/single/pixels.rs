@@ -192,7 +192,7 @@ impl Run<'_> {
                         value = S::add(value, S::load(self.memory.at(residual + at)));
                     }
                     if target.relu {
-                        value = S::max(value, S::splat(0.0));
+                        value = S::max(S::splat(0.0), value);
                     }
                     let mask = S::load(mask.as_ptr().add(at));
                     S::store(self.memory.at(target.place + at), S::where_positive(mask, value));

@@ -1,7 +1,7 @@
 //! A strided convolution reads every `stride`-th pixel. Spread over one plane for each phase of the stride, they are
 //! neighbours again, and the convolution is one of stride 1 over those planes.
 
-use super::{Layout, Shared, Spans, part, tasks};
+use super::{COPY, LANES, Layout, Shared, Spans, part, tasks};
 use crate::kernels::conv::Shape;
 
 /// Copies a convolution's inputs apart.
@@ -12,8 +12,9 @@ pub(crate) struct Spread {
     /// Rows and columns of a phase.
     size: (usize, usize),
     pitch: usize,
-    /// From one input row to the next.
+    /// From one input row to the next, and from the first pixel to the last.
     from_pitch: usize,
+    extent: usize,
     /// Values of a phase's plane; a channel has one for each of `phases`, in order.
     len: usize,
     /// Row and column of the first pixel of a phase, in the padded input.
@@ -39,7 +40,9 @@ impl Spread {
             |taps: usize| (0..s.stride.min(taps)).flat_map(move |y| (0..s.stride.min(taps)).map(move |x| (y, x)));
         let phases: Vec<(usize, usize)> = phases(s.kernel).collect();
         // Lines of outputs, the furthest tap included.
-        let len = (to.lines * super::LANES + room * (to.pitch + 1)).next_multiple_of(super::LANES);
+        let lines = (to.lines * LANES + room * (to.pitch + 1)).div_ceil(LANES);
+        // Odd, as layouts are.
+        let len = (lines | 1) * LANES;
         let channels = sources.iter().enumerate();
         Some(Self {
             input: s.input,
@@ -48,6 +51,7 @@ impl Spread {
             size: (s.output.0 + room, s.output.1 + room),
             pitch: to.pitch,
             from_pitch: from.pitch,
+            extent: from.extent(),
             len,
             channels: channels
                 .filter_map(|(c, source)| source.map(|source| (source, place + c * phases.len() * len)))
@@ -66,7 +70,8 @@ impl Spread {
         let of = |k: usize| (k % self.stride, k / self.stride);
         let taps = (0..kernel * kernel).map(|tap| {
             let ((y, row), (x, column)) = (of(tap / kernel), of(tap % kernel));
-            let phase = self.phases.iter().position(|&phase| phase == (y, x)).unwrap_or(0);
+            // As `new` lists them.
+            let phase = y * self.stride.min(kernel) + x;
             (phase * self.len + row * self.pitch + column) as isize
         });
         ((0..count).map(|c| place + c * self.phases.len() * self.len).collect(), taps.collect())
@@ -75,7 +80,7 @@ impl Spread {
     pub(crate) fn spans(&self) -> (Spans, Spans) {
         let (mut reads, mut writes) = (Spans::default(), Spans::default());
         for &(from, to) in &self.channels {
-            reads.push(from..from + (self.input.0 - 1) * self.from_pitch + self.input.1);
+            reads.push(from..from + self.extent);
             writes.push(to..to + self.phases.len() * self.len);
         }
         (reads, writes)
@@ -83,18 +88,18 @@ impl Spread {
 
     pub(crate) fn tasks(&self) -> usize {
         let pixels = self.phases.len() * self.size.0 * self.size.1;
-        tasks(self.channels.len() * pixels * 32).min(self.channels.len().max(1))
+        tasks(self.channels.len() * pixels * COPY).min(self.channels.len().max(1))
     }
 
     /// One of the tasks.
     ///
     /// # Safety
-    /// Nobody writes the inputs or touches the planes of this task's channels.
+    /// Nobody writes the inputs or touches the planes of this task's channels, which hold zeros where nothing is copied.
     pub(crate) unsafe fn run(&self, memory: Shared, task: usize) {
         for &(from, to) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             // SAFETY: the caller's promise.
             let (from, to) = unsafe {
-                let read = (self.input.0 - 1) * self.from_pitch + self.input.1;
+                let read = self.extent;
                 (memory.read(from, read), memory.write(to, self.phases.len() * self.len))
             };
             for (plane, &phase) in to.chunks_exact_mut(self.len).zip(&self.phases) {
