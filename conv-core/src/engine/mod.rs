@@ -29,7 +29,7 @@ use crate::meter;
 use crate::ops::with_values;
 
 use memory::{Memory, Slots};
-use packed::PackedConv;
+use packed::{Direction, PackedConv};
 pub(crate) use plan::Mode;
 use plan::{Channel, Layer, Phase, Program, Sync};
 pub(crate) use single::SingleEngine;
@@ -43,6 +43,8 @@ pub(crate) struct Engine {
     mode: Mode,
     /// By layer; none where the layer is no convolution.
     weights: Vec<Option<PackedConv>>,
+    /// What they are packed for; nothing where the parameters are newer.
+    packed: Option<Direction>,
     /// By layer; of use where the layer is a finish.
     norms: Vec<NormState>,
     /// Values of all parameters, in the program's order.
@@ -79,9 +81,21 @@ impl Engine {
         let parameters = parameters(&program)?;
         // Any buffers may share a slot.
         let slots = Slots::new(&program, |buffer| (program.buffers[buffer].lines(), ()));
-        let (chains, gradients, blocks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut engine =
-            Self { program, slots, path, mode, weights, norms, parameters, chains, gradients, blocks, images: 0 };
+        let (packed, chains, gradients, blocks) = (None, Vec::new(), Vec::new(), Vec::new());
+        let mut engine = Self {
+            program,
+            slots,
+            path,
+            mode,
+            weights,
+            packed,
+            norms,
+            parameters,
+            chains,
+            gradients,
+            blocks,
+            images: 0,
+        };
         engine.load()?;
         Ok(Some(engine))
     }
@@ -100,13 +114,22 @@ impl Engine {
                 norm.load(finish, parameters, mode)?;
             }
         }
-        let norms = &self.norms;
+        self.packed = None;
+        Ok(())
+    }
+
+    /// Packs the weights for this direction.
+    fn pack(&mut self, direction: Direction) {
+        if self.packed == Some(direction) {
+            return;
+        }
+        let (norms, parameters) = (&self.norms, &self.parameters);
         self.weights.par_iter_mut().zip(&self.program.layers).for_each(|(packed, layer)| {
             if let (Layer::Conv(conv), Some(packed)) = (layer, packed) {
-                packed.pack(conv, norms, parameters);
+                packed.pack(direction, conv, norms, parameters);
             }
         });
-        Ok(())
+        self.packed = Some(direction);
     }
 
     /// `[n, c, h, w]` to `[n, classes]`.
@@ -121,6 +144,7 @@ impl Engine {
             bail!("engine: images {:?} do not have the {values} values it was made for", x.dims());
         }
         self.prepare(images);
+        self.pack(Direction::Forward);
         let Self { blocks, slots, .. } = self;
         with_values(x, |all| {
             blocks.par_iter_mut().zip(all.par_chunks(LANES * values)).for_each(|(block, rows)| {
@@ -157,6 +181,7 @@ impl Engine {
         if rows.len() != self.images || rows.iter().any(|row| row.len() != classes) {
             bail!("engine: a gradient {:?} of {} x {classes} logits", gradient.dims(), self.images);
         }
+        self.pack(Direction::Backward);
         let lens: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
         let mut own = lens.clone();
         self.across().for_each(|conv| own[conv.weight] = 0);

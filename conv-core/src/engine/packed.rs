@@ -15,11 +15,18 @@ enum Kernel {
 }
 
 impl Kernel {
-    /// Room for the weights of `rows` destination and `channels` source channels a group.
+    /// For `rows` destination and `channels` source channels a group.
     fn new(path: Path, s: &Shape, rows: usize, channels: usize, winograd: bool) -> Self {
         match winograd && gains(s) {
             true => Self::Winograd(winograd::Weights::new(path, rows, channels)),
             false => Self::Direct(conv::Weights::new(path, s.groups, rows, channels, s.kernel * s.kernel)),
+        }
+    }
+
+    fn memory(&mut self) -> &mut Vec<f32> {
+        match self {
+            Self::Direct(weights) => weights.memory(),
+            Self::Winograd(weights) => weights.memory(),
         }
     }
 
@@ -35,11 +42,18 @@ impl Kernel {
 /// padding leaves the direct sum as little to do.
 fn gains(s: &Shape) -> bool {
     (s.kernel, s.stride, s.padding, s.groups) == (3, 1, 1, 1)
-        && s.in_channels.min(s.out_channels) >= 20
+        && s.in_channels.min(s.out_channels) >= 16
         && s.input.0.min(s.input.1) >= 3
 }
 
-/// Both directions of a convolution.
+/// The directions in which a convolution is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Forward,
+    Backward,
+}
+
+/// A convolution's kernels. Only one direction's weights are there at a time: transformed ones take much memory.
 pub(super) struct PackedConv {
     forward: Kernel,
     /// None where nothing before wants a gradient.
@@ -49,7 +63,7 @@ pub(super) struct PackedConv {
 }
 
 impl PackedConv {
-    /// Room; [`PackedConv::pack`] fills it. `winograd`: where it gains.
+    /// Without weights; [`PackedConv::pack`] fills them in. `winograd`: where it gains.
     pub(super) fn new(path: Path, conv: &Conv, mode: Mode, winograd: bool) -> Self {
         let s = &conv.shape;
         let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
@@ -62,20 +76,35 @@ impl PackedConv {
     }
 
     /// From `w[o][c / groups][tap]`, with the norm of a fused finish.
-    pub(super) fn pack(&mut self, conv: &Conv, norms: &[NormState], parameters: &[Vec<f32>]) {
+    pub(super) fn pack(&mut self, direction: Direction, conv: &Conv, norms: &[NormState], parameters: &[Vec<f32>]) {
         let (s, w) = (&conv.shape, parameters[conv.weight].as_slice());
         let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
-        let (scale, biases) = scale_and_bias(conv, norms, parameters);
-        self.biases = biases;
         let of = |group: usize, output: usize, input: usize| &w[((group * outputs + output) * inputs + input) * taps..];
-        match &mut self.forward {
-            Kernel::Direct(weights) => weights.pack(of, |group, output| scale[group * outputs + output]),
-            Kernel::Winograd(weights) => weights.pack(|o, i| of(0, o, i), |o| scale[o], false),
+        if let Some(backward) = &mut self.backward {
+            let (now, before) = match direction {
+                Direction::Forward => (&mut self.forward, backward),
+                Direction::Backward => (backward, &mut self.forward),
+            };
+            if now.memory().is_empty() {
+                std::mem::swap(now.memory(), before.memory());
+            }
         }
-        match &mut self.backward {
-            Some(Kernel::Direct(weights)) => weights.pack(|group, input, output| of(group, output, input), |_, _| 1.0),
-            Some(Kernel::Winograd(weights)) => weights.pack(|input, output| of(0, output, input), |_| 1.0, true),
-            None => {}
+        match (direction, &mut self.forward, &mut self.backward) {
+            (Direction::Forward, forward, _) => {
+                let (scale, biases) = scale_and_bias(conv, norms, parameters);
+                self.biases = biases;
+                match forward {
+                    Kernel::Direct(weights) => weights.pack(of, |group, output| scale[group * outputs + output]),
+                    Kernel::Winograd(weights) => weights.pack(|o, i| of(0, o, i), |o| scale[o], false),
+                }
+            }
+            (_, _, Some(Kernel::Direct(weights))) => {
+                weights.pack(|group, input, output| of(group, output, input), |_, _| 1.0);
+            }
+            (_, _, Some(Kernel::Winograd(weights))) => {
+                weights.pack(|input, output| of(0, output, input), |_| 1.0, true);
+            }
+            (_, _, None) => {}
         }
     }
 

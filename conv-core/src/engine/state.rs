@@ -1,6 +1,6 @@
 //! What a run holds: the memory of each block of images, the gradients of each chain of blocks, the statistics of each norm.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor};
 
 use super::copy;
 use super::memory::{Memory, Slots};
@@ -207,8 +207,7 @@ impl NormState {
             // PyTorch keeps the unbiased variance.
             variances.push((all.squares / (all.count - 1.0).max(1.0)) as f32);
         }
-        follow(&layer.running_mean, means, layer.momentum)?;
-        follow(&layer.running_var, variances, layer.momentum)
+        layer.follow(&Tensor::new(means, &Device::Cpu)?, &Tensor::new(variances, &Device::Cpu)?)
     }
 
     /// The norm's gradients from all blocks, in their order.
@@ -229,11 +228,4 @@ impl NormState {
         }
         self.gradients = Some((weight, bias));
     }
-}
-
-/// Moves a running statistic towards the batch's.
-fn follow(running: &Var, now: Vec<f32>, momentum: f64) -> Result<()> {
-    let kept = (running.as_tensor().detach() * (1.0 - momentum))?;
-    let now = Tensor::from_vec(now, running.shape(), running.device())?;
-    running.set(&(kept + (now * momentum)?)?)
 }

@@ -68,6 +68,16 @@ impl Windows {
         }
     }
 
+    /// Where the pixels of a window lie in a plane, row by row.
+    pub(crate) fn indices(
+        &self,
+        rows: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = usize> + Clone + use<> {
+        let width = self.input.1;
+        rows.flat_map(move |row| row * width + columns.start..row * width + columns.end)
+    }
+
     fn pixels(&self) -> usize {
         self.input.0 * self.input.1
     }

@@ -50,10 +50,16 @@ impl BatchNorm2d {
             return ops::channel_affine(x, &scale, &shift, residual, relu);
         }
         let (y, batch) = ops::batch_norm_train(x, &self.weight, &self.bias, self.eps, residual, relu)?;
-        for (running, now) in [(&self.running_mean, &batch.mean), (&self.running_var, &batch.variance)] {
+        self.follow(&batch.mean, &batch.variance)?;
+        Ok(y)
+    }
+
+    /// Moves the running statistics towards a batch's, `[c]` each.
+    pub(crate) fn follow(&self, mean: &Tensor, variance: &Tensor) -> Result<()> {
+        for (running, now) in [(&self.running_mean, mean), (&self.running_var, variance)] {
             let kept = (running.as_tensor().detach() * (1.0 - self.momentum))?;
             running.set(&(kept + (now * self.momentum)?)?)?;
         }
-        Ok(y)
+        Ok(())
     }
 }

@@ -76,7 +76,7 @@ impl Entrant {
         })
     }
 
-    /// One training step, for whoever watches the memory.
+    /// Two training steps, for whoever watches the memory: the first one takes it, the second finds it taken.
     ///
     /// # Errors
     /// Those of the step.

@@ -29,10 +29,14 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Room for `groups` groups of `rows` destination and `channels` source channels.
+    /// For `groups` groups of `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
     pub(crate) fn new(path: Path, groups: usize, rows: usize, channels: usize, taps: usize) -> Self {
-        let values = vec![0.0; groups * rows * channels * taps];
-        Self { values, blocks: row_blocks(path, rows), groups, rows, channels, taps }
+        Self { values: Vec::new(), blocks: row_blocks(path, rows), groups, rows, channels, taps }
+    }
+
+    /// The memory they are in, to be taken and given.
+    pub(crate) fn memory(&mut self) -> &mut Vec<f32> {
+        &mut self.values
     }
 
     /// Fills it: `at(group, row, channel)` gives the `taps` weights, all of a row's times `scale(group, row)`.
@@ -42,6 +46,7 @@ impl Weights {
         scale: impl Fn(usize, usize) -> f32,
     ) {
         let (channels, taps) = (self.channels, self.taps);
+        self.values.resize(self.groups * self.rows * channels * taps, 0.0);
         let mut rest = self.values.as_mut_slice();
         for group in 0..self.groups {
             for &(first, rows) in &self.blocks {
@@ -94,6 +99,7 @@ impl Task for Convolve<'_, '_> {
         assert_eq!(from.len(), w.groups * w.channels, "convolution: source channels");
         assert_eq!(to.len(), w.groups * w.rows, "convolution: destination channels");
         assert_eq!(geometry.taps, w.taps, "convolution: taps");
+        assert_eq!(w.values.len(), w.groups * w.rows * w.channels * w.taps, "convolution: weights are not packed");
         assert!(from.iter().all(|plane| plane.len() == geometry.from), "convolution: source planes");
         assert!(
             to.iter()

@@ -23,10 +23,14 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Room for `rows` destination and `channels` source channels.
+    /// For `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
     pub(crate) fn new(path: Path, rows: usize, channels: usize) -> Self {
-        let values = vec![0.0; rows * channels * FREQUENCIES];
-        Self { values, blocks: row_blocks(path, rows), rows, channels }
+        Self { values: Vec::new(), blocks: row_blocks(path, rows), rows, channels }
+    }
+
+    /// The memory they are in, to be taken and given.
+    pub(crate) fn memory(&mut self) -> &mut Vec<f32> {
+        &mut self.values
     }
 
     /// Fills it: `at(row, channel)` gives the 9 weights, which count `scale(row)` times; `turned` by half a turn, as the
@@ -38,6 +42,7 @@ impl Weights {
         turned: bool,
     ) {
         let channels = self.channels;
+        self.values.resize(self.rows * channels * FREQUENCIES, 0.0);
         let mut rest = self.values.as_mut_slice();
         for &(first, rows) in &self.blocks {
             let (block, tail) = rest.split_at_mut(rows * channels * FREQUENCIES);

@@ -36,10 +36,22 @@ impl Path {
         }
     }
 
-    /// The fastest path of this processor.
+    /// The fastest path of this processor, or the one that the environment variable `CONV_PATH` names.
+    ///
+    /// # Panics
+    /// If the variable names none that this processor has.
     pub fn best() -> Path {
         static BEST: OnceLock<Path> = OnceLock::new();
-        *BEST.get_or_init(|| Path::ALL.into_iter().find(|path| path.supported()).unwrap_or(Path::Portable))
+        *BEST.get_or_init(|| {
+            let mut there = Path::ALL.into_iter().filter(|path| path.supported());
+            match std::env::var("CONV_PATH") {
+                Err(_) => there.next().unwrap_or(Path::Portable),
+                Ok(name) => there.clone().find(|path| path.name() == name).unwrap_or_else(|| {
+                    let names: Vec<&str> = there.map(Path::name).collect();
+                    panic!("CONV_PATH={name}: accepted on this processor: {}", names.join(", "))
+                }),
+            }
+        })
     }
 
     /// As stamps and messages call it.
@@ -103,6 +115,9 @@ pub(crate) trait Simd: 'static {
     unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V;
     /// Sum over lanes, in one fixed order.
     unsafe fn sum(value: Self::V) -> f32;
+
+    /// Asks for the cache line of `at` to be brought near; nothing is read, so any address will do.
+    fn prefetch(at: *const f32);
 
     /// 16 values, one an image: a line of `lanes`, in as many registers as it takes.
     type W: Copy;

@@ -63,6 +63,9 @@ impl Simd for Lanes8 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
 
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
+
     type W = [f32; 16];
 
     #[inline(always)]

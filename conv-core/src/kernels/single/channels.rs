@@ -29,6 +29,9 @@ struct Piece {
     pixels: Range<usize>,
 }
 
+/// Weights that a cache may still hold from the last image.
+const CACHED: usize = 1 << 18;
+
 /// Pixels of a register tile, at most.
 const PIXELS: usize = 6;
 
@@ -67,8 +70,9 @@ impl Channels {
         let geometry = Geometry::padded(c.shape, from.pitch, c.to.pitch);
         let wanted = tasks(c.weights.len() * c.shape.output.0 * c.shape.output.1);
         let cuts = cut(&geometry, wanted.div_ceil(c.shape.groups * blocks));
-        // The last block of a group is seldom full: with twice as many tasks they come out even.
-        let shares = (c.shape.groups * blocks).min(2 * wanted);
+        let blocks = c.shape.groups * blocks;
+        // Where there are few blocks, which are seldom all full, twice as many tasks come out even.
+        let shares = if blocks < 4 * wanted { blocks.min(2 * wanted) } else { wanted };
         let (sources, targets) = (c.sources.to_vec(), c.targets.to_vec());
         let all = Self { weights, geometry, sources, targets, inputs, outputs, shares, cuts };
         let (reads, writes) = all.spans();
@@ -86,6 +90,13 @@ impl Channels {
         (reads, writes)
     }
 
+    /// The weights of a block of all groups'.
+    fn block(&self, block: usize) -> &[f32] {
+        let len = self.inputs * self.geometry.taps * LANES;
+        &self.weights[block * len..][..len]
+    }
+
+    /// Of a group.
     fn blocks(&self) -> usize {
         self.outputs.div_ceil(LANES)
     }
@@ -101,8 +112,10 @@ impl Channels {
     pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
         let (share, cut) = (task / self.cuts.len(), task % self.cuts.len());
         let groups = self.targets.len() / self.outputs;
-        for block in part(groups * self.blocks(), self.shares, share) {
-            path.run(Run { of: self, memory, block, pieces: &self.cuts[cut] });
+        let mut blocks = part(groups * self.blocks(), self.shares, share).peekable();
+        while let Some(block) = blocks.next() {
+            let ahead = blocks.peek().filter(|_| self.weights.len() > CACHED).map_or(&[][..], |&next| self.block(next));
+            path.run(Run { of: self, memory, block, ahead, pieces: &self.cuts[cut] });
         }
     }
 }
@@ -111,6 +124,8 @@ struct Run<'a> {
     of: &'a Channels,
     memory: Shared,
     block: usize,
+    /// The weights that come after these: most are too many for any cache, and their way is long.
+    ahead: &'a [f32],
     pieces: &'a [Piece],
 }
 
@@ -119,11 +134,12 @@ impl Task for Run<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Channels { weights, geometry, sources, targets, inputs, outputs, .. } = self.of;
+        let Channels { geometry, sources, targets, inputs, outputs, .. } = self.of;
         let block = self.block;
         let (group, first) = (block / self.of.blocks(), block % self.of.blocks() * LANES);
         let count = LANES.min(outputs - first);
-        let len = inputs * geometry.taps * LANES;
+        // Each piece asks for its share of what is ahead.
+        let mut shares = self.ahead.chunks(self.ahead.len().div_ceil(self.pieces.len()).max(1));
         for Piece { class, pixels } in self.pieces {
             let class = &geometry.classes[*class];
             let tiles = Tiles {
@@ -131,7 +147,8 @@ impl Task for Run<'_> {
                 memory: self.memory,
                 taps: geometry.taps,
                 from: &sources[group * inputs..][..*inputs],
-                weights: &weights[block * len..][..len],
+                weights: self.of.block(block),
+                ahead: shares.next().unwrap_or_default(),
                 to: &targets[group * outputs + first..][..count],
             };
             let pixels = &class.pixels[pixels.clone()];
@@ -167,6 +184,7 @@ struct Tiles<'a> {
     taps: usize,
     from: &'a [usize],
     weights: &'a [f32],
+    ahead: &'a [f32],
     to: &'a [Target],
 }
 
@@ -182,6 +200,7 @@ impl Tiles<'_> {
             *source = pixel.0 as usize;
         }
         let step = self.taps * LANES;
+        let mut ahead = self.ahead.chunks(self.ahead.len().div_ceil(self.from.len()).max(1));
         let mut values = [[0f32; LANES]; P];
         // SAFETY: handed on; `H` vectors are at most [`LANES`] values.
         unsafe {
@@ -189,6 +208,9 @@ impl Tiles<'_> {
             let mut weights = self.weights.as_ptr();
             let mut planes = self.from.chunks_exact(U);
             for planes in &mut planes {
+                for _ in 0..U {
+                    ahead.next().unwrap_or_default().iter().step_by(LANES).for_each(|at| S::prefetch(at));
+                }
                 for &Tap { index, offset } in &self.class.taps {
                     let weights = weights.add(index as usize * LANES);
                     for (u, sums) in sums.iter_mut().enumerate() {
