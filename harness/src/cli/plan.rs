@@ -1,16 +1,35 @@
 //! `harness plan`: what a file would train. Trains nothing.
 
+use conv_core::{Path, peak_gflops};
+
 use super::table::{Cell, Format, Table};
 use crate::data;
 use crate::experiment::{Experiment, Trial};
 
-const COLUMNS: &[&str] =
-    &["trial", "seed", "params", "macs", "vanilla_share", "depth", "training_macs", "aliases", "remarks"];
+const COLUMNS: &[&str] = &[
+    "trial",
+    "seed",
+    "params",
+    "macs",
+    "vanilla_share",
+    "depth",
+    "training_macs",
+    "estimated_minutes",
+    "aliases",
+    "remarks",
+];
+
+/// What of the machine's multiply-adds a training step gets done: between four and eight tenths, large networks more.
+const USED: f64 = 0.5;
 
 /// Every trial with its price.
 pub fn render(experiment: &Experiment, format: Format) -> String {
     let mut table = Table::new(COLUMNS);
     let notes = format == Format::Table;
+    // A measurement, of a fraction of a second: only where something is to be trained.
+    let trains = experiment.trials.iter().any(|trial| training_macs(trial).is_some());
+    let peak = if trains { peak_gflops(Path::best()) } else { None };
+    let minutes = |macs: f64| peak.map(|peak| macs * 2.0 / (USED * peak * 1e9) / 60.0);
     for trial in &experiment.trials {
         table.push(vec![
             Cell::text(&trial.label),
@@ -20,6 +39,7 @@ pub fn render(experiment: &Experiment, format: Format) -> String {
             Cell::share(trial.cost.macs, trial.vanilla.macs),
             Cell::count(trial.depth),
             training_macs(trial).map_or(Cell::Empty, Cell::Large),
+            training_macs(trial).and_then(minutes).map_or(Cell::Empty, Cell::Real),
             Cell::text(trial.aliases.join(" = ")),
             if notes { Cell::Empty } else { Cell::text(trial.remarks.join(" | ")) },
         ]);
@@ -34,6 +54,11 @@ pub fn render(experiment: &Experiment, format: Format) -> String {
     text += &format!("\n{}: {count} {}", experiment.name, if count == 1 { "trial" } else { "trials" });
     if let Some(total) = total {
         text += &format!(", {total:.2e} multiply-accumulates of training in all (forward and backward: 3 a forward)");
+        if let (Some(minutes), Some(peak)) = (minutes(total), peak) {
+            text += &format!(
+                "\nabout {minutes:.0} min of training, were half of the {peak:.0} GFLOP/s used that this machine has now"
+            );
+        }
     }
     text += "\n";
     // Seeds and costs aside, a remark belongs to a setting.

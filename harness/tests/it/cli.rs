@@ -32,7 +32,18 @@ fn plan_lists_every_trial_once() {
     let folder = folder(FILE);
     let plan = harness(folder.path(), &["plan", "x.toml"]);
     assert_eq!((plan.code, plan.err.as_str()), (0, ""));
-    insta::assert_snapshot!(plan.out, @r"
+    // What is estimated from a measurement is another number every time.
+    let (from, to) = (plan.out.find("estimated minutes").unwrap(), plan.out.find("aliases").unwrap());
+    let estimates = plan.out.lines().skip(2).take(8).map(|line| line[from..to.min(line.len())].trim().parse::<f64>());
+    assert!(estimates.clone().all(|minutes| minutes.is_ok_and(|minutes| minutes > 0.0)), "{}", plan.out);
+    assert!(plan.out.lines().any(|line| line.starts_with("about ")), "{}", plan.out);
+    let known = |(at, line): (usize, &str)| match at {
+        ..10 => [&line[..from], line.get(to..).unwrap_or_default()].concat(),
+        _ => line.to_owned(),
+    };
+    let lines = plan.out.lines().enumerate().filter(|(_, line)| !line.starts_with("about "));
+    let lines: Vec<String> = lines.map(|line| known(line).trim_end().to_owned()).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
     trial             seed   params        macs  vanilla share  depth  training macs  aliases
     ----------------  ----  -------  ----------  -------------  -----  -------------  --------------
     vanilla              0  269,722  40,551,040        100.0 %               5.47e13
@@ -51,6 +62,31 @@ fn plan_lists_every_trial_once() {
     ");
 }
 
+/// Also where nothing but a synthetic set is there: a clone without data or network has to be able to run them.
+#[test]
+fn every_experiment_has_enough_images_in_each_of_its_sources() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let document = harness::experiment::read(&path, &[]).unwrap();
+        let experiment = harness::experiment::Experiment::from_document(&document).unwrap();
+        for trial in &experiment.trials {
+            for source in &trial.config.dataset.sources {
+                let mut alone = trial.config.dataset.clone();
+                alone.sources = vec![source.clone()];
+                if let Some(images) = harness::experiment::images::most(&alone).unwrap() {
+                    experiment
+                        .check_images(trial, images)
+                        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 0);
+}
+
 #[test]
 fn a_dry_run_is_a_plan_and_leaves_nothing_behind() {
     let folder = folder(FILE);
@@ -59,7 +95,7 @@ fn a_dry_run_is_a_plan_and_leaves_nothing_behind() {
     let mut lines = run.out.lines();
     assert_eq!(
         lines.next(),
-        Some("trial,seed,params,macs,vanilla_share,depth,training_macs,aliases,remarks"),
+        Some("trial,seed,params,macs,vanilla_share,depth,training_macs,estimated_minutes,aliases,remarks"),
         "{}",
         run.out
     );
