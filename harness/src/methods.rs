@@ -283,13 +283,17 @@ impl Assignment for Methods {
     }
 }
 
-/// Whether a layer's name fits a pattern; `*` stands for any run of characters.
+/// Whether a layer's name fits a pattern; `*` stands for any run of characters, `|` between patterns for either.
 pub fn matches(pattern: &str, name: &str) -> bool {
+    pattern.split('|').any(|pattern| fits(pattern, name))
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, rest)) => name
             .strip_prefix(head)
-            .is_some_and(|tail| (0..=tail.len()).any(|at| tail.is_char_boundary(at) && matches(rest, &tail[at..]))),
+            .is_some_and(|tail| (0..=tail.len()).any(|at| tail.is_char_boundary(at) && fits(rest, &tail[at..]))),
     }
 }
 
@@ -383,6 +387,8 @@ mod tests {
             ("conv1", "conv1", true),
             ("conv", "conv1", false),
             ("*", "", true),
+            ("features.2|features.3", "features.3", true),
+            ("features.2|features.3", "features.23", false),
         ] {
             assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
         }

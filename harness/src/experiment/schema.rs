@@ -181,7 +181,8 @@ pub struct MethodConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerOverride {
-    /// A layer name as `harness cost` prints it; `*` stands for any run of characters (`layer3.*`).
+    /// A layer name as `harness cost` prints it; `*` stands for any run of characters (`layer3.*`), `|` for either of
+    /// two patterns (`features.2|features.3`, a stage of VGG-16).
     #[serde(rename = "match")]
     pub pattern: String,
     /// The method there, whatever `backbone.replace` says.

@@ -5,6 +5,10 @@ use anyhow::{Context, Result};
 use super::aggregate::Group;
 use super::tables::{markdown, quantity};
 
+/// Under the table.
+pub(super) const CAPTION: &str = "Exact, for one image, from each network's layers: data, schedule, subset and seed do not \
+    enter. Replaced layers as under the comparison.\n";
+
 /// MACs by stage, one row a setting; none where no trial has written its cost by layer. `costs` reads a trial's CSV by key.
 pub(super) fn table(group: &Group<'_>, costs: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<String>> {
     let mut stages: Vec<String> = Vec::new();

@@ -51,7 +51,7 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
             page += &format!("\n### {}\n\n[![{0}](plots/{name}.png)](plots/{name}.svg)\n", plot.title);
         }
         if let Some(table) = layers::table(group, |key| folder.costs(key))? {
-            page += &format!("\n### Where the MACs are\n\n{table}");
+            page += &format!("\n### Where the MACs are\n\n{table}\n{}", layers::CAPTION);
         }
         if let Some(published) = published::beside(group) {
             page += &format!("\n### Published figures\n\n{published}");

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 use serde::Serialize;
-use toml::Value;
+use toml::{Table, Value};
 
 use super::{RunFolder, TrialRecord, write_atomic};
+use crate::experiment::MethodConfig;
+use crate::methods;
 use crate::train::Evaluation;
 
 /// Every finished trial of the folder as a frame (see [`frame`]).
@@ -35,20 +37,21 @@ pub fn write_frames(folder: &RunFolder) -> Result<[PathBuf; 2]> {
     Ok([csv, parquet])
 }
 
-/// One row a trial, in the order given. Every option that any method was given is a column `option_NAME`, null where a
-/// trial does not set it; accuracies, losses and times are null where nothing was trained, or the test split not read.
+/// One row a trial, in the order given. Every option that any of the methods has is a column `option_NAME`, with the default
+/// where it was not set, and null where a trial's method does not have it or it has no default; accuracies, losses and times are null where nothing was trained, or the test split not read.
 ///
 /// # Errors
 /// Those of polars.
 pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
     let rows = Rows(records);
+    let options: Vec<Table> = records.iter().map(|r| options(&r.config.method)).collect();
     let mut columns = vec![
         rows.text("key", |r| Some(r.key.clone())),
         rows.text("label", |r| Some(r.label.clone())),
         rows.text("method", |r| Some(r.config.method.name.clone())),
     ];
-    let names: BTreeSet<&String> = records.iter().flat_map(|r| r.config.method.options.keys()).collect();
-    columns.extend(names.into_iter().map(|name| rows.option(name)));
+    let names: BTreeSet<&String> = options.iter().flat_map(Table::keys).collect();
+    columns.extend(names.into_iter().map(|name| option(name, &options)));
     columns.extend([
         rows.text("layers", |r| (!r.config.layers.is_empty()).then(|| overrides(r))),
         rows.text("aliases", |r| Some(r.aliases.join("; "))),
@@ -68,6 +71,10 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.count("batch", |r| Some(r.config.recipe.batch as u64)),
         rows.real("lr", |r| Some(r.config.recipe.lr)),
         rows.text("schedule", |r| name(&r.config.recipe.schedule)),
+        rows.text("milestones", |r| {
+            Some(r.config.recipe.milestones.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        }),
+        rows.real("gamma", |r| Some(r.config.recipe.gamma)),
         rows.real("warmup_epochs", |r| Some(r.config.recipe.warmup_epochs)),
         rows.real("momentum", |r| Some(r.config.recipe.momentum)),
         rows.flag("nesterov", |r| r.config.recipe.nesterov),
@@ -75,6 +82,10 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.flag("decay_norm_and_bias", |r| r.config.recipe.decay_norm_and_bias),
         rows.real("label_smoothing", |r| Some(r.config.recipe.label_smoothing)),
         rows.real("finetune_lr", |r| Some(r.config.recipe.finetune_lr)),
+        rows.text("recipe_kernels", |r| {
+            Some(serde_json::to_value(&r.config.recipe).ok()?["kernels"].as_str()?.to_owned())
+        }),
+        rows.flag("test_read", |r| r.config.test),
         rows.count("subset", |r| Some(r.config.recipe.subset as u64)),
         rows.count("train_images", |r| Some(r.train_images as u64)),
         rows.count("validation_images", |r| Some(r.config.validation as u64)),
@@ -128,23 +139,30 @@ impl Rows<'_> {
     fn flag(&self, name: &str, value: impl Fn(&TrialRecord) -> bool) -> Column {
         Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
     }
+}
 
-    /// An option's column, in the narrowest type that holds every value given to it.
-    fn option(&self, name: &str) -> Column {
-        let values: Vec<Option<&Value>> = self.0.iter().map(|r| r.config.method.options.get(name)).collect();
-        let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
-        let title = format!("option_{name}").into();
-        if all(Value::is_integer) {
-            Column::new(title, values.iter().map(|v| v.and_then(Value::as_integer)).collect::<Vec<_>>())
-        } else if all(|value| value.is_integer() || value.is_float()) {
-            let real = |value: &Value| value.as_float().or(value.as_integer().map(|n| n as f64));
-            Column::new(title, values.iter().map(|v| v.and_then(real)).collect::<Vec<_>>())
-        } else if all(Value::is_bool) {
-            Column::new(title, values.iter().map(|v| v.and_then(Value::as_bool)).collect::<Vec<_>>())
-        } else {
-            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
-            Column::new(title, values.iter().map(|v| v.map(text)).collect::<Vec<_>>())
-        }
+/// A method's options: those that were set, and the defaults of the others.
+fn options(method: &MethodConfig) -> Table {
+    let mut options = methods::find(&method.name).map(|info| (info.defaults)()).unwrap_or_default();
+    options.extend(method.options.clone());
+    options
+}
+
+/// An option's column, in the narrowest type that holds every value of it.
+fn option(name: &str, options: &[Table]) -> Column {
+    let values: Vec<Option<&Value>> = options.iter().map(|options| options.get(name)).collect();
+    let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
+    let title = format!("option_{name}").into();
+    if all(Value::is_integer) {
+        Column::new(title, values.iter().map(|v| v.and_then(Value::as_integer)).collect::<Vec<_>>())
+    } else if all(|value| value.is_integer() || value.is_float()) {
+        let real = |value: &Value| value.as_float().or(value.as_integer().map(|n| n as f64));
+        Column::new(title, values.iter().map(|v| v.and_then(real)).collect::<Vec<_>>())
+    } else if all(Value::is_bool) {
+        Column::new(title, values.iter().map(|v| v.and_then(Value::as_bool)).collect::<Vec<_>>())
+    } else {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+        Column::new(title, values.iter().map(|v| v.map(text)).collect::<Vec<_>>())
     }
 }
 

@@ -5,6 +5,7 @@ mod backbones;
 mod bench;
 mod cli;
 mod cli_errors;
+mod cli_runs;
 mod data_download;
 mod data_formats;
 mod data_sources;

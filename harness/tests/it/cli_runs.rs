@@ -1,0 +1,126 @@
+//! Whole runs through the binary: what a user types, on a synthetic set of a few images.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const FILE: &str = r#"
+name = "tiny"
+
+[dataset]
+name = "synthetic"
+sources = ["synthetic:120+40"]
+
+[backbone]
+name = "resnet20"
+
+[recipe]
+epochs = 1
+batch = 32
+subset = 64
+lr = 0.1
+
+[protocol]
+seeds = [0]
+validation = 40
+
+[[grid]]
+method.name = ["vanilla", "ghost"]
+"#;
+
+fn harness(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("tiny.toml"), FILE).unwrap();
+    folder
+}
+
+#[test]
+fn a_run_a_second_run_and_the_report_alone() {
+    let folder = folder();
+    let run = harness(folder.path(), &["tiny.toml"]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let reports = folder.path().join("reports/tiny");
+    for file in ["README.md", "results.csv", "results.parquet", "experiment.toml"] {
+        assert!(reports.join(file).is_file(), "{file}");
+    }
+    let plots: Vec<String> = std::fs::read_dir(reports.join("plots"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(["svg", "png"].iter().all(|kind| plots.iter().any(|plot| plot.ends_with(kind))), "{plots:?}");
+    let csv = std::fs::read_to_string(reports.join("results.csv")).unwrap();
+    let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let column = |name: &str| header.iter().position(|title| *title == name).unwrap();
+    let ghost: Vec<&str> = csv.lines().find(|line| line.contains(",ghost,")).unwrap().split(',').collect();
+    // What was not set as well.
+    assert_eq!((ghost[column("option_ratio")], ghost[column("option_cheap_kernel")]), ("2", "3"));
+    assert_eq!(ghost[column("recipe_kernels")], "own");
+
+    let again = harness(folder.path(), &["tiny.toml"]);
+    let said = text(&again.stderr) + &text(&again.stdout);
+    assert!(again.status.success() && said.contains("0 trained, 2 done before"), "{said}");
+
+    std::fs::remove_file(reports.join("README.md")).unwrap();
+    let report = harness(folder.path(), &["report", "reports/tiny"]);
+    assert!(report.status.success() && reports.join("README.md").is_file(), "{}", text(&report.stderr));
+}
+
+#[test]
+fn a_folder_that_is_not_this_experiments_is_left_alone() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("file"), "mine").unwrap();
+    std::fs::create_dir(path("foreign")).unwrap();
+    std::fs::write(path("foreign/notes.txt"), "mine").unwrap();
+    assert!(harness(folder.path(), &["tiny.toml", "--output", "made", "--only", "method=vanilla"]).status.success());
+    let other = FILE.replace("name = \"tiny\"", "name = \"other\"");
+    std::fs::write(path("other.toml"), other).unwrap();
+    let made = std::fs::read(path("made/results.csv")).unwrap();
+    for (file, output) in [("tiny.toml", "file"), ("tiny.toml", "foreign"), ("other.toml", "made")] {
+        let run = harness(folder.path(), &[file, "--output", output]);
+        assert_eq!(run.status.code(), Some(2), "{file} to {output}: {}", text(&run.stderr));
+        assert!(text(&run.stderr).contains(output), "{}", text(&run.stderr));
+    }
+    assert_eq!(std::fs::read(path("made/results.csv")).unwrap(), made);
+    assert_eq!(std::fs::read_to_string(path("foreign/notes.txt")).unwrap(), "mine");
+    assert_eq!(std::fs::read_dir(path("foreign")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_method_for_some_layers() {
+    let folder = folder();
+    for (backbone, pattern, expected) in
+        [("resnet20", "layer3.*", 6), ("vgg16", "features.2|features.3", 2), ("vgg16", "features.1*", 4)]
+    {
+        let text = format!(
+            "name = \"some\"\n[dataset]\nname = \"cifar10\"\n[backbone]\nname = \"{backbone}\"\n[recipe]\nepochs = 0\n\
+             [method]\nname = \"vanilla\"\n[[layer]]\nmatch = \"{pattern}\"\nmethod.name = \"ghost\"\n"
+        );
+        std::fs::write(folder.path().join("some.toml"), text).unwrap();
+        let rows = |arguments: &[&str]| -> Vec<Vec<String>> {
+            let run = harness(folder.path(), &[&["cost", "--format", "csv"], arguments].concat());
+            assert!(run.status.success(), "{}", self::text(&run.stderr));
+            self::text(&run.stdout).lines().map(|line| line.split(',').map(String::from).collect()).collect()
+        };
+        let mixed = rows(&["some.toml"]);
+        let (vanilla, ghost) = (rows(&["--backbone", backbone]), rows(&["--backbone", backbone, "--method", "ghost"]));
+        let mut replaced = 0;
+        for ((mixed, vanilla), ghost) in
+            mixed.iter().zip(&vanilla).zip(&ghost).skip(1).filter(|((row, _), _)| row[0] != "total")
+        {
+            let of = harness::methods::matches(pattern, &mixed[0]);
+            assert_eq!(mixed[1..4], if of { ghost } else { vanilla }[1..4], "{backbone} {pattern}: {}", mixed[0]);
+            replaced += usize::from(of && ghost[2] != vanilla[2]);
+        }
+        assert_eq!(replaced, expected, "{backbone} {pattern}");
+    }
+}
