@@ -1,8 +1,10 @@
 //! Whole runs through the binary: what a user types, on a synthetic set of a few images.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use polars::prelude::{ParquetReader, SerReader};
 use tempfile::TempDir;
 
 const FILE: &str = r#"
@@ -57,13 +59,13 @@ fn a_run_a_second_run_and_the_report_alone() {
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     assert!(["svg", "png"].iter().all(|kind| plots.iter().any(|plot| plot.ends_with(kind))), "{plots:?}");
-    let csv = std::fs::read_to_string(reports.join("results.csv")).unwrap();
-    let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
-    let column = |name: &str| header.iter().position(|title| *title == name).unwrap();
-    let ghost: Vec<&str> = csv.lines().find(|line| line.contains(",ghost,")).unwrap().split(',').collect();
+    let frame = ParquetReader::new(File::open(reports.join("results.parquet")).unwrap()).finish().unwrap();
+    let methods = frame.column("method").unwrap().str().unwrap();
+    let ghost = methods.iter().position(|method| method == Some("ghost")).unwrap();
+    let cell = |column: &str| frame.column(column).unwrap().get(ghost).unwrap().to_string();
     // What was not set as well.
-    assert_eq!((ghost[column("option_ratio")], ghost[column("option_cheap_kernel")]), ("2", "3"));
-    assert_eq!(ghost[column("recipe_kernels")], "own");
+    assert_eq!((cell("option_ratio"), cell("option_cheap_kernel")), ("2".into(), "3".into()));
+    assert_eq!(cell("recipe_kernels"), "\"own\"");
 
     let again = harness(folder.path(), &["tiny.toml"]);
     let said = text(&again.stderr) + &text(&again.stdout);
