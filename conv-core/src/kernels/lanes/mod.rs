@@ -194,6 +194,35 @@ mod tests {
         }
     }
 
+    /// What the documentation says of its accuracy: root mean square errors, in units of the results' own.
+    #[test]
+    fn winograd_is_about_as_exact_as_the_direct_sum() {
+        let s = shape([16, 256, 32], (8, 8), 3, 1, 1, 1);
+        let (x, w) = (values(s.x_len(), 1), values(s.w_len(), 2));
+        let (x_lines, want) = (lines(&x, s.x_len() / s.batch), reference::forward(&s, &x, &w));
+        let x_planes: Vec<&[Line]> = x_lines.chunks_exact(64).collect();
+        let path = Path::best();
+        let error = |of: &dyn Fn(&mut [Output<'_>])| {
+            let mut y = vec![Line::ZERO; s.out_channels * 64];
+            of(&mut y.chunks_exact_mut(64).map(|plane| Output::plain(plane, false)).collect::<Vec<_>>());
+            let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+            let errors = square(&mut rows(&y, s.batch).iter().zip(&want).map(|(got, want)| got - want));
+            (errors / square(&mut want.iter().copied())).sqrt()
+        };
+        let direct = error(&|to| {
+            let mut weights = Weights::new(path, 1, 32, 256, 9);
+            weights.pack(|_, row, channel| &w[(row * 256 + channel) * 9..], |_, _| 1.0);
+            path.run(Convolve { geometry: &Geometry::forward(&s), weights: &weights, from: &x_planes, to });
+        });
+        let winograd = error(&|to| {
+            let mut weights = winograd::Weights::new(path, 32, 256);
+            weights.pack(|row, channel| &w[(row * 256 + channel) * 9..], |_| 1.0, false);
+            winograd::convolve(path, s.input, &weights, &x_planes, to);
+        });
+        println!("relative errors: direct {direct:.2e}, Winograd {winograd:.2e}");
+        assert!(winograd < 1e-6 && winograd < 2.0 * direct, "direct {direct:.2e}, Winograd {winograd:.2e}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
