@@ -210,7 +210,7 @@ impl Engine {
                 match total.is_empty() {
                     true => total.clone_from(partial),
                     // None, where it was made of all blocks at once.
-                    false => total.iter_mut().zip(partial).for_each(|(total, value)| *total += value),
+                    false => add(total, partial),
                 }
             }
         });

@@ -57,7 +57,7 @@ impl<'a> Places<'a> {
         Self { program, zeros, slots: starts, of: slots.of, layouts, end }
     }
 
-    /// The first pixel of a plane of a buffer, or of the zeros of its size.
+    /// The first pixel of a plane of a buffer.
     fn plane(&self, buffer: usize, plane: usize) -> usize {
         let layout = &self.layouts[&self.program.buffers[buffer].size];
         let slot = self.of[Memory::Value(buffer).index(self.program.buffers.len())];

@@ -27,10 +27,10 @@ pub fn render(experiment: &Experiment, format: Format) -> String {
     let mut table = Table::new(COLUMNS);
     let notes = format == Format::Table;
     // A measurement, of a fraction of a second: only where something is to be trained.
-    let trains = experiment.trials.iter().any(|trial| training_macs(trial).is_some());
-    let peak = if trains { peak_gflops(Path::best()) } else { None };
+    let work: Vec<Option<f64>> = experiment.trials.iter().map(training_macs).collect();
+    let peak = if work.iter().any(Option::is_some) { peak_gflops(Path::best()) } else { None };
     let minutes = |macs: f64| peak.map(|peak| macs * 2.0 / (USED * peak * 1e9) / 60.0);
-    for trial in &experiment.trials {
+    for (trial, &macs) in experiment.trials.iter().zip(&work) {
         table.push(vec![
             Cell::text(&trial.label),
             Cell::Count(trial.config.seed),
@@ -38,14 +38,13 @@ pub fn render(experiment: &Experiment, format: Format) -> String {
             Cell::Count(trial.cost.macs),
             Cell::share(trial.cost.macs, trial.vanilla.macs),
             Cell::count(trial.depth),
-            training_macs(trial).map_or(Cell::Empty, Cell::Large),
-            training_macs(trial).and_then(minutes).map_or(Cell::Empty, Cell::Real),
+            macs.map_or(Cell::Empty, Cell::Large),
+            macs.and_then(minutes).map_or(Cell::Empty, Cell::Real),
             Cell::text(trial.aliases.join(" = ")),
             if notes { Cell::Empty } else { Cell::text(trial.remarks.join(" | ")) },
         ]);
     }
-    let known: Vec<f64> = experiment.trials.iter().filter_map(training_macs).collect();
-    let total = (known.len() == experiment.trials.len()).then(|| known.iter().sum::<f64>());
+    let total = work.into_iter().sum::<Option<f64>>();
     if !notes {
         return table.render(format);
     }

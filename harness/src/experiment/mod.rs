@@ -161,7 +161,8 @@ impl Experiment {
             let at =
                 find(&document.layers[index].entries, "match").map_or(&document.layers[index].at, |entry| &entry.at);
             let what = format!("no layer is called `{}`", layers[index].pattern);
-            let accepted = "layer names as `harness cost` prints them; `*` stands for any run of characters, `|` for either of two";
+            let accepted = "layer names as `harness cost` prints them; `*` stands for any run of characters, \
+                `|` for either of two";
             return Err(document.error(at, Complaint::new(what, "", accepted)).into());
         }
         let text = |key: &str| document.get(key).and_then(|entry| entry.value.as_str().map(String::from));

@@ -37,8 +37,9 @@ pub fn write_frames(folder: &RunFolder) -> Result<[PathBuf; 2]> {
     Ok([csv, parquet])
 }
 
-/// One row a trial, in the order given. Every option that any of the methods has is a column `option_NAME`, with the default
-/// where it was not set, and null where a trial's method does not have it or it has no default; accuracies, losses and times are null where nothing was trained, or the test split not read.
+/// One row a trial, in the order given. Every option that any of the methods has is a column `option_NAME`, with the
+/// default where it was not set, and null where a trial's method does not have it or it has no default; accuracies,
+/// losses and times are null where nothing was trained, or the test split not read.
 ///
 /// # Errors
 /// Those of polars.

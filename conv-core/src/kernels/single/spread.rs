@@ -36,9 +36,9 @@ impl Spread {
         if to.pad < room {
             return None;
         }
-        let phases =
-            |taps: usize| (0..s.stride.min(taps)).flat_map(move |y| (0..s.stride.min(taps)).map(move |x| (y, x)));
-        let phases: Vec<(usize, usize)> = phases(s.kernel).collect();
+        // Those that a tap reads.
+        let side = s.stride.min(s.kernel);
+        let phases: Vec<(usize, usize)> = (0..side * side).map(|phase| (phase / side, phase % side)).collect();
         // Lines of outputs, the furthest tap included.
         let lines = (to.lines * LANES + room * (to.pitch + 1)).div_ceil(LANES);
         // Odd, as layouts are.
@@ -98,10 +98,8 @@ impl Spread {
     pub(crate) unsafe fn run(&self, memory: Shared, task: usize) {
         for &(from, to) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             // SAFETY: the caller's promise.
-            let (from, to) = unsafe {
-                let read = self.extent;
-                (memory.read(from, read), memory.write(to, self.phases.len() * self.len))
-            };
+            let (from, to) =
+                unsafe { (memory.read(from, self.extent), memory.write(to, self.phases.len() * self.len)) };
             for (plane, &phase) in to.chunks_exact_mut(self.len).zip(&self.phases) {
                 self.phase(from, plane, phase);
             }
