@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from("reports").join(&experiment.name));
     let options = RunOptions {
         output: output.clone(),
-        threads: args.threads.map(usize::from).or(experiment.threads).unwrap_or(0),
+        threads: args.threads.map(usize::from).or(experiment.run.threads).unwrap_or(0),
         // Chosen above already.
         only: None,
         quiet: args.quiet,

@@ -32,6 +32,8 @@ pub enum Kind {
     Text,
     /// One of these texts.
     Choice(fn() -> Vec<&'static str>),
+    /// A text of a certain form: the test it has to pass, and what would be accepted in words.
+    Form(fn(&str) -> bool, &'static str),
     /// A list; may be empty.
     List(&'static Kind),
     /// A list of at least one element.
@@ -78,7 +80,7 @@ impl Kind {
             Self::Flag => value.is_bool(),
             Self::Integer(..) | Self::Odd => value.is_integer(),
             Self::Number(_) => value.is_integer() || value.is_float(),
-            Self::Text | Self::Choice(_) => value.is_str(),
+            Self::Text | Self::Choice(_) | Self::Form(..) => value.is_str(),
             Self::List(element) | Self::Filled(element) => {
                 value.as_array().is_some_and(|list| list.iter().all(|v| element.has_type(v)))
             }
@@ -93,6 +95,7 @@ impl Kind {
             Self::Odd => value.as_integer().is_some_and(|v| v > 0 && v % 2 == 1),
             Self::Number(bounds) => number(value).is_some_and(|v| bounds.contains(v)),
             Self::Choice(names) => value.as_str().is_some_and(|v| names().contains(&v)),
+            Self::Form(fits, _) => value.as_str().is_some_and(fits),
             Self::List(element) => value.as_array().is_some_and(|list| list.iter().all(|v| element.accepts(v))),
             Self::Filled(element) => {
                 value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(|v| element.accepts(v)))
@@ -147,6 +150,7 @@ impl fmt::Display for Kind {
             Self::Number(bounds) => bounds.fmt(f),
             Self::Text => f.write_str("a text in quotes"),
             Self::Choice(names) => write!(f, "one of {}", names().join(", ")),
+            Self::Form(_, accepted) => f.write_str(accepted),
             Self::List(element) => write!(f, "a list, each element {element}"),
             Self::Filled(element) => write!(f, "a list of at least one element, each {element}"),
             Self::OneOrList(element) => write!(f, "{element}, or a list of such"),

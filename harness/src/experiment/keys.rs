@@ -1,8 +1,9 @@
 //! Every key of an experiment file but the methods' own options (those are in [`crate::methods`]).
 
 use super::error::Complaint;
-use super::field::Kind::{Choice, Filled, Flag, Integer, List, Text};
+use super::field::Kind::{Choice, Filled, Flag, Form, Integer, List, Text};
 use super::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+use super::settings;
 use crate::{backbones, data, methods};
 
 /// Tables of an experiment file, in the order in which it is written.
@@ -12,6 +13,12 @@ pub const SECTIONS: &[&str] = &["dataset", "backbone", "method", "recipe", "prot
 pub const MOST_THREADS: i64 = 1024;
 
 const SEED: super::field::Kind = at_least(0);
+
+const TIME: super::field::Kind =
+    Form(|text| settings::duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
+const MEMORY: super::field::Kind = Form(|text| settings::bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
+const POLICY: super::field::Kind =
+    Form(|text| settings::on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
 
 const fn key(key: &'static str, kind: super::field::Kind, meaning: &'static str) -> Field {
     Field { key, kind, meaning }
@@ -67,7 +74,12 @@ pub const KEYS: &[Field] = &[
     key("protocol.seeds", Filled(&SEED), "One training per seed."),
     key("protocol.validation", at_least(1), "Images carved from the training set, class-balanced, for every decision."),
     key("protocol.test", Flag, "Whether the finished network is measured, once, on the test split."),
-    key("run.threads", Integer(1, MOST_THREADS), "Threads that compute; changes no result."),
+    key("run.threads", Integer(1, MOST_THREADS), "Threads that compute, of each trial; changes no result."),
+    key("run.jobs", Integer(1, MOST_THREADS), "Trials that run at once, each in a process of its own."),
+    key("run.memory", MEMORY, "Most memory a trial may hold; beyond it, it fails."),
+    key("run.time_limit", TIME, "Most time a trial may take; beyond it, it fails."),
+    key("run.checkpoint_every", TIME, "Time between checkpoints, from which an interrupted trial goes on."),
+    key("run.on_failure", POLICY, "What a failed trial does to the others."),
 ];
 
 /// Keys of a `[[layer]]` block, beside its method's options.

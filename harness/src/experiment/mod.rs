@@ -21,12 +21,15 @@ pub mod parse;
 pub mod price;
 pub mod resolve;
 pub mod schema;
+pub mod settings;
 pub mod sweep;
 
 pub use error::ExperimentError;
 pub use schema::{
     BackboneConfig, DatasetConfig, Head, LayerOverride, MethodConfig, Protocol, Recipe, Replace, Schedule, TrialConfig,
 };
+
+pub use settings::{OnFailure, RunSettings};
 
 use crate::methods;
 use error::{At, Complaint, explain};
@@ -48,8 +51,8 @@ pub struct Experiment {
     pub frozen: String,
     /// The file with its overrides applied, as it was written: errors that only the data brings to light point into it.
     pub document: Document,
-    /// `run.threads`, if set.
-    pub threads: Option<usize>,
+    /// How its trials are executed.
+    pub run: RunSettings,
     /// Every trial once, in the order of the file; the seeds of a setting follow each other.
     pub trials: Vec<Trial>,
 }
@@ -166,14 +169,13 @@ impl Experiment {
             return Err(document.error(at, Complaint::new(what, "", accepted)).into());
         }
         let text = |key: &str| document.get(key).and_then(|entry| entry.value.as_str().map(String::from));
-        let count = |key: &str| document.get(key).and_then(|entry| entry.value.as_integer()?.try_into().ok());
         Ok(Self {
             name,
             title: text("title"),
             description: text("description"),
             frozen: document.to_toml(),
             document: document.clone(),
-            threads: count("run.threads"),
+            run: RunSettings::of(document),
             trials,
         })
     }

@@ -1,6 +1,7 @@
 //! Executing trials.
 
 mod progress;
+pub mod screen;
 mod trial;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use conv_core::{Network, ParamStore, Training};
+use serde::{Deserialize, Serialize};
 
 use super::metrics::rank;
 use super::{EpochLog, Evaluation, Feed, LearningRate, Sgd, evaluate};
@@ -24,7 +25,7 @@ pub struct Phase {
 }
 
 /// How far an epoch is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepLog {
     /// The epoch, counted from 1.
     pub epoch: usize,

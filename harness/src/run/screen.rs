@@ -1,0 +1,103 @@
+//! What a person sees of a sweep, and what they may ask of it: the seam between the sweep and its ways of being shown.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::train::{EpochLog, StepLog};
+
+/// What a running trial says of itself: one line of JSON each on its standard output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The data is there and training begins.
+    Started {
+        /// Epochs in all.
+        epochs: usize,
+        /// Optimizer steps of each.
+        steps_per_epoch: usize,
+        /// Epochs that an interrupted attempt had finished, from whose checkpoint it goes on.
+        resumed: Vec<EpochLog>,
+    },
+    /// An optimizer step; not every one is told.
+    Step(StepLog),
+    /// An epoch and its validation.
+    Epoch(EpochLog),
+    /// Something a person should know, such as a checkpoint that could not be read.
+    Warning {
+        /// In a line.
+        text: String,
+    },
+}
+
+/// A trial of the sweep, as it is called everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its identity.
+    pub key: String,
+    /// Backbone, label and seed.
+    pub name: String,
+    /// Its method's name.
+    pub method: String,
+    /// Epochs it is to train; 0: only its cost is worked out.
+    pub epochs: usize,
+    /// Where its output goes.
+    pub log: PathBuf,
+}
+
+/// Something happened to the trial with this index in the list that the screen was given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// Its process was started, for the so-manieth time (from 1).
+    Launched(usize, u32),
+    /// It said something.
+    Said(usize, Event),
+    /// It finished.
+    Done(usize, Outcome),
+    /// It failed; the reason in words, and whether it will be tried again.
+    Failed(usize, String, bool),
+    /// It was stopped after a checkpoint, or never started, and will be there next time.
+    Stopped(usize),
+    /// Another process is at work on it.
+    Elsewhere(usize),
+    /// A line for everyone.
+    Line(String),
+}
+
+/// What a finished trial came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Top-1 on validation, in [0, 1]; none: nothing was trained.
+    pub validation: Option<f64>,
+    /// Top-1 on test, in [0, 1], if it was read.
+    pub test: Option<f64>,
+    /// Parameters of the final network.
+    pub params: u64,
+    /// Multiply-accumulates per image of the final network.
+    pub macs: u64,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+/// What the person at the screen wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Leave this trial out for now: it is stopped after a checkpoint and stays unfinished.
+    Skip(usize),
+    /// Stop everything after a checkpoint; asked a second time: at once.
+    Stop,
+}
+
+/// A way of showing a sweep. All calls come from one thread.
+pub trait Screen {
+    /// Shows an update. Never fails: a sweep does not end because nobody can watch it.
+    fn show(&mut self, update: &Update);
+
+    /// Called several times a second: redraws what moves, and says what was asked since the last call. `left`: estimated
+    /// time to the end of the sweep, `deadline`: time to the moment it stops.
+    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Ask>;
+
+    /// The sweep is over: gives the terminal back. `done`, `failed`, `open` trials.
+    fn finish(&mut self, done: usize, failed: usize, open: usize);
+}
