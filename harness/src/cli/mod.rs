@@ -12,8 +12,10 @@ mod init;
 mod list;
 mod peak;
 mod plan;
+mod results;
 mod run;
 mod table;
+mod trial;
 
 use crate::experiment::Experiment;
 use crate::experiment::error::{explain, nearest};
@@ -45,6 +47,12 @@ enum Command {
         /// A run folder, e.g. reports/cifar.
         folder: PathBuf,
     },
+    /// Look after the files of a run
+    #[command(subcommand)]
+    Results(ResultsCommand),
+    /// The process of one trial; started by the harness
+    #[command(hide = true)]
+    Trial(trial::TrialArgs),
     /// Measured training and inference times, beside vanilla's; `bench peak`: the machine's own limits
     ///
     /// Medians, with p10 and p90, over rounds in which the networks take turns. Vanilla always runs along: speed-ups
@@ -85,6 +93,15 @@ enum Limits {
     Peak(peak::PeakArgs),
 }
 
+#[derive(Subcommand, Debug)]
+enum ResultsCommand {
+    /// Check every file of a run folder against its checksums
+    Verify {
+        /// A run folder, e.g. reports/cifar.
+        folder: PathBuf,
+    },
+}
+
 #[derive(Args, Debug)]
 struct PlanArgs {
     /// The experiment.
@@ -110,24 +127,29 @@ struct ListArgs {
 /// What a command came to.
 struct Outcome {
     text: String,
-    /// Whether something that was asked for was not done, though the rest was.
-    failed: bool,
+    /// Not 0: something that was asked for was not done, though the rest was.
+    code: u8,
 }
 
 impl From<String> for Outcome {
     fn from(text: String) -> Self {
-        Self { text, failed: false }
+        Self { text, code: 0 }
     }
 }
 
-/// Runs the command line. Exit codes: 0 done, 1 some trials failed, 2 nothing could be done as asked.
+/// Runs the command line. Exit codes: 0 done; 1 some trials failed, or files are damaged; 2 nothing could be done as asked;
+/// 3 stopped before the end, and the same command goes on.
 pub fn main() -> ExitCode {
-    match dispatch(Cli::parse()) {
+    let cli = Cli::parse();
+    if let Some(Command::Trial(args)) = cli.command {
+        return trial::run(args);
+    }
+    match dispatch(cli) {
         Ok(outcome) => {
             // Whoever reads may have enough (`| head`): no error.
             let mut stdout = std::io::stdout().lock();
             let _ = stdout.write_all(outcome.text.as_bytes()).and_then(|()| stdout.flush());
-            ExitCode::from(u8::from(outcome.failed))
+            ExitCode::from(outcome.code)
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {}", explain(&error));
@@ -139,6 +161,8 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Results(ResultsCommand::Verify { folder })) => results::check(&folder),
+        Some(Command::Trial(_)) => anyhow::bail!("a trial is a process of its own"),
         Some(Command::Plan(args)) => {
             let experiment = select(Experiment::load(&args.file, &args.set)?, args.only.as_deref())?;
             Ok(plan::render(&experiment, args.format).into())
@@ -169,7 +193,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 
 /// A word that is no file may be a command with a slip in it.
 fn misspelt(file: &std::path::Path) -> anyhow::Result<()> {
-    let commands = ["run", "plan", "report", "bench", "cost", "methods", "datasets", "backbones", "init", "help"];
+    let commands =
+        ["run", "plan", "report", "results", "bench", "cost", "methods", "datasets", "backbones", "init", "help"];
     match file.to_str().and_then(|word| nearest(word, &commands)) {
         Some(command) if !file.exists() => {
             anyhow::bail!("`{}` is neither a file nor a command; did you mean `{command}`?", file.display())

@@ -1,16 +1,20 @@
 //! `harness FILE.toml`: trains, then reports.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::table::Format;
 use super::{Outcome, plan, select};
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
+use crate::experiment::settings::duration;
 use crate::report;
 use crate::results::RunFolder;
-use crate::run::{self, RunOptions};
+use crate::run::screen::Kind;
+use crate::run::{self, RunOptions, RunSummary};
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -25,15 +29,28 @@ pub struct RunArgs {
     /// Overrides any key, in sections and grids, e.g. --set recipe.epochs=1.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Threads that compute; changes no result [default: run.threads of the file, else all].
+    /// Threads that compute, of each trial; changes no result [default: run.threads of the file, else all there are, shared
+    /// among the jobs].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     threads: Option<u16>,
+    /// Trials that run at once [default: run.jobs of the file, else 1].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
+    jobs: Option<u16>,
+    /// Stop before that much time has passed, e.g. 6h; running trials write checkpoints, and the next run goes on.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    deadline: Option<Duration>,
+    /// Take finished trials over from this run folder; may be given more than once.
+    #[arg(long, value_name = "FOLDER")]
+    reuse: Vec<PathBuf>,
+    /// Let trials go on from checkpoints of another kernel path (another processor): the row will say so.
+    #[arg(long)]
+    allow_path_change: bool,
     /// Folder of the results [default: reports/NAME].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
-    /// No progress.
-    #[arg(long)]
-    quiet: bool,
+    /// How progress is shown [default: a dashboard on a terminal, else plain lines].
+    #[arg(long, value_enum, default_value_t)]
+    progress: Kind,
     /// How --dry-run prints its rows.
     #[arg(long, value_enum, default_value_t, requires = "dry_run")]
     format: Format,
@@ -46,24 +63,54 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
         return Ok(plan::render(&experiment, args.format).into());
     }
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from("reports").join(&experiment.name));
+    let mut settings = experiment.run.clone();
+    settings.threads = args.threads.map(usize::from).or(settings.threads);
+    settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
     let options = RunOptions {
         output: output.clone(),
-        threads: args.threads.map(usize::from).or(experiment.run.threads).unwrap_or(0),
-        // Chosen above already.
-        only: None,
-        quiet: args.quiet,
+        program: std::env::current_exe().context("finding this program")?,
+        settings,
+        deadline: args.deadline,
+        reuse: args.reuse.clone(),
+        allow_path_change: args.allow_path_change,
+        progress: args.progress,
     };
     let summary = run::run(&experiment, &options)?;
+    let mut text = said(&summary);
     // What finished is reported, whatever failed.
-    let mut text =
-        format!("{} trained, {} done before, {} failed\n", summary.trained, summary.skipped, summary.failed.len());
-    for failure in &summary.failed {
-        text += &format!("failed: {}: {}\n", failure.trial, failure.error);
-    }
-    if summary.trained + summary.skipped > 0 {
+    if summary.trained + summary.skipped + summary.reused > 0 {
         for path in report::write(&RunFolder::open(&output)?)? {
             text += &format!("{}\n", path.display());
         }
     }
-    Ok(Outcome { text, failed: !summary.failed.is_empty() })
+    let code = match (&summary.stopped, summary.failed.len()) {
+        (_, failed) if failed > 0 => 1,
+        (Some(_), _) => 3,
+        _ if summary.open > 0 => 3,
+        _ => 0,
+    };
+    Ok(Outcome { text, code })
+}
+
+fn said(summary: &RunSummary) -> String {
+    let RunSummary { trained, skipped, reused, failed, open, stopped } = summary;
+    let mut text = format!("{trained} trained, {skipped} done before, {} failed", failed.len());
+    if *reused > 0 {
+        text += &format!(", {reused} taken from elsewhere");
+    }
+    if *open > 0 {
+        text += &format!(", {open} still open: the same command goes on with them");
+    }
+    text.push('\n');
+    if let Some(why) = stopped {
+        text += &format!("stopped: {why}\n");
+    }
+    for failure in failed {
+        text += &format!("failed: {}: {}\n  log: {}\n", failure.trial, failure.error, failure.log.display());
+    }
+    text
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "a time is a number with a unit, e.g. 90s, 30min, 6h".to_owned())
 }

@@ -7,6 +7,7 @@
 pub mod augment;
 pub mod cifar_binary;
 mod decode;
+pub mod decoded;
 pub mod download;
 pub mod idx;
 pub mod image_folder;

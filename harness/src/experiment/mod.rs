@@ -206,6 +206,22 @@ impl Experiment {
 }
 
 impl Trial {
+    /// A trial that stands in no file any more, with its price.
+    pub fn priced(label: String, aliases: Vec<String>, config: TrialConfig, price: &Price, signature: String) -> Self {
+        Self {
+            label,
+            aliases,
+            config,
+            cost: price.total,
+            vanilla: price.vanilla,
+            depth: price.depth(),
+            remarks: price.remarks(),
+            replaced: price.replaced.clone(),
+            signature,
+            written: Written::default(),
+        }
+    }
+
     /// Names the trial's folder, given the content hash of the data: 16 hex digits.
     pub fn key(&self, fingerprint: &str) -> String {
         identity::key(&self.signature, fingerprint)

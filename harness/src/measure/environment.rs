@@ -24,6 +24,9 @@ impl Environment {
         Self {
             commit,
             dirty,
+            diff: diff(Path::new(SOURCES)),
+            lock: lock(),
+            features: features(),
             cpu: cpu(),
             threads,
             os: format!("{} {}", System::long_os_version().unwrap_or_default(), std::env::consts::ARCH)
@@ -57,6 +60,24 @@ fn source(root: &Path) -> (String, bool) {
     let status = git(root, &["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)reports"]);
     let clean = status.is_some_and(|changes| changes.is_empty());
     (commit, !clean || stale(root))
+}
+
+/// Hash of what tracked files outside of `reports/` have that the commit has not: 16 hex digits, or empty.
+fn diff(root: &Path) -> String {
+    match git(root, &["diff", "HEAD", "--binary", "--", ".", ":(exclude)reports"]) {
+        Some(changes) if !changes.is_empty() => blake3::hash(changes.as_bytes()).to_hex()[..16].to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// 16 hex digits.
+fn lock() -> String {
+    blake3::hash(include_bytes!("../../../Cargo.lock")).to_hex()[..16].to_owned()
+}
+
+fn features() -> String {
+    let built = [("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))];
+    built.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
 }
 
 /// What git prints, trimmed; none if it fails or is not there.
@@ -132,11 +153,15 @@ mod tests {
         assert!(commit.len() == 40 && dirty, "a source newer than the binary is not what it was built from");
         age("harness/src/lib.rs");
         assert_eq!(source(root), (commit.clone(), false));
+        assert_eq!(diff(root), "");
 
         fs::write(root.join("reports/a.md"), "2").unwrap();
         fs::write(root.join("untracked"), "2").unwrap();
         assert_eq!(source(root), (commit.clone(), false), "reports and untracked files do not count");
         fs::write(root.join("Cargo.toml"), "2").unwrap();
         assert_eq!(source(root), (commit, true));
+        let first = diff(root);
+        fs::write(root.join("Cargo.toml"), "3").unwrap();
+        assert!(first.len() == 16 && diff(root) != first, "other changes, another hash");
     }
 }

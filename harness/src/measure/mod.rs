@@ -12,6 +12,15 @@ pub struct Environment {
     pub commit: String,
     /// Whether the binary may not be that commit's, most often because tracked files outside `reports/` differed from it.
     pub dirty: bool,
+    /// Hash of how the sources differ from the commit; empty where they do not, or nothing tells.
+    #[serde(default)]
+    pub diff: String,
+    /// Hash of the `Cargo.lock` that the binary was built with: the versions of everything beneath it.
+    #[serde(default)]
+    pub lock: String,
+    /// Cargo features that it was built with, separated by blanks.
+    #[serde(default)]
+    pub features: String,
     /// Processor model.
     pub cpu: String,
     /// Threads used.

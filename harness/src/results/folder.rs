@@ -2,27 +2,39 @@
 //!
 //! ```text
 //! harness.json          marker: made by the harness, for this experiment
-//! experiment.toml       the frozen experiment
-//! trials/KEY/           config.toml, epochs.jsonl, costs.csv, weights.safetensors, result.json (last: it means done)
-//! results.{csv,parquet} one row a trial
+//! experiment.toml       the experiment as it was last run
+//! trials.json           how the experiment names its trials: labels and aliases by key
+//! trials/KEY/           one trial:
+//!   trial.json            what its process reads, frozen before it starts
+//!   config.toml           the same for people
+//!   lock                  locked while a process works on the trial
+//!   log.txt               what its processes wrote on stderr
+//!   epochs.jsonl          a line an epoch
+//!   checkpoint*           from which an interrupted training goes on
+//!   costs.csv, weights.safetensors
+//!   checksums             of all of these that stay, and of the result
+//!   result.json           last: it means done
+//!   failed.json           instead of it: why there is none
+//! images/               decoded data sets for the trials' processes; may be deleted any time
+//! results.{csv,parquet} one row a trial; epochs.parquet: one row an epoch
 //! README.md, plots/     the report
+//! checksums             of everything outside of trials/
 //! ```
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::TrialRecord;
-use crate::experiment::TrialConfig;
-use crate::train::EpochLog;
-
 const MARKER: &str = "harness.json";
-const FROZEN: &str = "experiment.toml";
+const EXPERIMENT: &str = "experiment.toml";
+const NAMES: &str = "trials.json";
+const LOCK: &str = "harness.lock";
+/// Layout of the folder; folders of a later one are not understood.
+const FORMAT: u32 = 2;
 /// Prefix of files that are being written; what an interruption leaves is not anyone's content.
 const TEMPORARY: &str = ".writing-";
 
@@ -41,6 +53,19 @@ pub struct Headings {
     /// Opens the report.
     pub description: Option<String>,
 }
+
+/// How the experiment names one of its trials. Names are no part of a trial: they follow the latest run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// Method and options, and what else varies.
+    pub label: String,
+    /// Labels of other settings that make the same network.
+    pub aliases: Vec<String>,
+}
+
+/// The right to write outside of `trials/`, given back when dropped.
+#[derive(Debug)]
+pub struct FolderLock(#[expect(dead_code, reason = "held, not read")] File);
 
 /// A folder of results: `reports/NAME/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,13 +115,56 @@ impl RunFolder {
         Self::check(root, name)?;
         fs::create_dir_all(root).with_context(|| format!("output {}: the folder cannot be made", root.display()))?;
         if !root.join(MARKER).exists() {
-            let marker = Marker { experiment: name.to_owned(), format: 1 };
+            let marker = Marker { experiment: name.to_owned(), format: FORMAT };
             write_atomic(&root.join(MARKER), &json(&marker)?)?;
         }
-        write_atomic(&root.join(FROZEN), frozen.as_bytes())?;
+        let folder = Self { root: root.to_owned(), name: name.to_owned() };
+        let _lock = folder.lock()?;
+        write_atomic(&root.join(EXPERIMENT), frozen.as_bytes())?;
         let trials = root.join("trials");
         fs::create_dir_all(&trials).with_context(|| format!("{}: the folder cannot be made", trials.display()))?;
-        Ok(Self { root: root.to_owned(), name: name.to_owned() })
+        Ok(folder)
+    }
+
+    /// Waits until no other process writes outside of `trials/`, and keeps them from it. What processes that were killed
+    /// while writing have left is removed.
+    ///
+    /// # Errors
+    /// A lock file that cannot be made or locked.
+    pub fn lock(&self) -> Result<FolderLock> {
+        let path = self.root.join(LOCK);
+        let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = open.with_context(|| format!("{}: cannot be written", path.display()))?;
+        file.lock().with_context(|| format!("{}: cannot be locked", path.display()))?;
+        remove_temporary(&self.root);
+        Ok(FolderLock(file))
+    }
+
+    /// Names of trials, by key; those of the latest run that had the trial.
+    ///
+    /// # Errors
+    /// Those of the file system. A file that is damaged counts as none: the next run writes it anew.
+    pub fn names(&self) -> Result<BTreeMap<String, Names>> {
+        let path = self.root.join(NAMES);
+        match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            bytes => {
+                let bytes = bytes.with_context(|| format!("{}: cannot be read", path.display()))?;
+                Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Adds names, or replaces those that the trials had.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn add_names(&self, names: impl IntoIterator<Item = (String, Names)>) -> Result<()> {
+        let _lock = self.lock()?;
+        let known = self.names()?;
+        let mut all = known.clone();
+        all.extend(names);
+        if all == known { Ok(()) } else { write_atomic(&self.root.join(NAMES), &json(&all)?) }
     }
 
     /// Opens a folder that a run has made; writes nothing.
@@ -128,141 +196,9 @@ impl RunFolder {
     /// # Errors
     /// A frozen experiment that cannot be read; names the file.
     pub fn headings(&self) -> Result<Headings> {
-        let path = self.root.join(FROZEN);
+        let path = self.root.join(EXPERIMENT);
         let text = fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{}: is no readable experiment", path.display()))
-    }
-
-    /// The folder of one trial; may not be there yet.
-    pub fn trial_dir(&self, key: &str) -> PathBuf {
-        self.root.join("trials").join(key)
-    }
-
-    /// Makes a trial's folder anew: writes its `config.toml`, and drops the log of an attempt that did not finish.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn start(&self, key: &str, config: &TrialConfig) -> Result<()> {
-        let dir = self.trial_dir(key);
-        fs::create_dir_all(&dir).with_context(|| format!("{}: the folder cannot be made", dir.display()))?;
-        let log = dir.join("epochs.jsonl");
-        match fs::remove_file(&log) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("{}: cannot be replaced", log.display()));
-            }
-            _ => {}
-        }
-        write_atomic(&dir.join("config.toml"), toml::to_string(config)?.as_bytes())
-    }
-
-    /// The trial's result, or none if it is not finished.
-    ///
-    /// # Errors
-    /// A result that cannot be read; names the file.
-    pub fn record(&self, key: &str) -> Result<Option<TrialRecord>> {
-        let path = self.trial_dir(key).join("result.json");
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.with_context(|| format!("{}: cannot be read", path.display()))?,
-        };
-        let record: TrialRecord = serde_json::from_slice(&bytes).with_context(|| {
-            format!(
-                "{}: is not a readable result; delete this file and run again to make the trial anew",
-                path.display()
-            )
-        })?;
-        if record.key != key {
-            bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.key);
-        }
-        Ok(Some(record))
-    }
-
-    /// Writes a trial's `result.json`, which says that the trial is done: everything else of it must be there already.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn save(&self, record: &TrialRecord) -> Result<()> {
-        let dir = self.trial_dir(&record.key);
-        fs::create_dir_all(&dir).with_context(|| format!("{}: the folder cannot be made", dir.display()))?;
-        write_atomic(&dir.join("result.json"), &json(record)?)
-    }
-
-    /// Writes a trial's cost by layer, as `harness cost --format csv` prints it.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn save_costs(&self, key: &str, csv: &str) -> Result<()> {
-        let dir = self.trial_dir(key);
-        fs::create_dir_all(&dir).with_context(|| format!("{}: the folder cannot be made", dir.display()))?;
-        write_atomic(&dir.join("costs.csv"), csv.as_bytes())
-    }
-
-    /// A trial's cost by layer as CSV, or none if it was not written.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn costs(&self, key: &str) -> Result<Option<String>> {
-        let path = self.trial_dir(key).join("costs.csv");
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            text => Ok(Some(text.with_context(|| format!("{}: cannot be read", path.display()))?)),
-        }
-    }
-
-    /// Adds a line to the trial's `epochs.jsonl`.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn append_epoch(&self, key: &str, epoch: &EpochLog) -> Result<()> {
-        let dir = self.trial_dir(key);
-        fs::create_dir_all(&dir).with_context(|| format!("{}: the folder cannot be made", dir.display()))?;
-        let path = dir.join("epochs.jsonl");
-        let mut line = serde_json::to_vec(epoch)?;
-        line.push(b'\n');
-        let append = || OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line);
-        append().with_context(|| format!("{}: cannot be written", path.display()))
-    }
-
-    /// The trial's log by epoch, ascending; empty if there is none. An epoch written twice counts as written last.
-    ///
-    /// # Errors
-    /// A line that is no epoch, unless it is the last and was cut short.
-    pub fn epochs(&self, key: &str) -> Result<Vec<EpochLog>> {
-        let path = self.trial_dir(key).join("epochs.jsonl");
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.with_context(|| format!("{}: cannot be read", path.display()))?,
-        };
-        let mut epochs = BTreeMap::new();
-        for (number, line) in text.split_inclusive('\n').enumerate() {
-            match serde_json::from_str::<EpochLog>(line) {
-                Ok(epoch) => drop(epochs.insert(epoch.epoch, epoch)),
-                Err(_) if !line.ends_with('\n') => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("{}:{}: is no epoch", path.display(), number + 1));
-                }
-            }
-        }
-        Ok(epochs.into_values().collect())
-    }
-
-    /// Every finished trial, sorted by data, backbone, label and seed.
-    ///
-    /// # Errors
-    /// A result that cannot be read; names the file.
-    pub fn records(&self) -> Result<Vec<TrialRecord>> {
-        let trials = self.root.join("trials");
-        let list = || -> std::io::Result<Vec<String>> {
-            let entries = fs::read_dir(&trials)?.collect::<std::io::Result<Vec<_>>>()?;
-            Ok(entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
-        };
-        let keys = list().with_context(|| format!("{}: cannot be read", trials.display()))?;
-        let read: Result<Vec<_>> = keys.par_iter().map(|key| self.record(key)).collect();
-        let mut records: Vec<_> = read?.into_iter().flatten().collect();
-        records.sort_by_cached_key(|r| {
-            (r.data.label.clone(), r.config.backbone.name.clone(), natural(&r.label), r.config.seed, r.key.clone())
-        });
-        Ok(records)
     }
 }
 
@@ -294,7 +230,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -303,8 +239,27 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>> {
 fn read_marker(root: &Path) -> Result<Marker> {
     let path = root.join(MARKER);
     let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    serde_json::from_slice(&bytes)
-        .with_context(|| format!("{}: is not the harness's marker; give another folder", path.display()))
+    let marker: Marker = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: is not the harness's marker; give another folder", path.display()))?;
+    if marker.format > FORMAT {
+        bail!(
+            "{}: was made by a later harness (layout {}); accepted: layouts up to {FORMAT}",
+            root.display(),
+            marker.format
+        );
+    }
+    Ok(marker)
+}
+
+/// Removes what a process that was killed while writing has left in a folder. Only for who holds that folder's lock.
+pub(super) fn remove_temporary(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Name of something in the folder that an interrupted write did not leave there.
@@ -316,17 +271,4 @@ fn first_entry(root: &Path) -> Result<Option<String>> {
         }
     }
     Ok(None)
-}
-
-/// A key that sorts `c0=8` before `c0=16`.
-fn natural(text: &str) -> Vec<(String, u64)> {
-    let mut parts = vec![];
-    let mut rest = text;
-    while !rest.is_empty() {
-        let words = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let digits = rest[words..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| words + n);
-        parts.push((rest[..words].to_owned(), rest[words..digits].parse().unwrap_or(0)));
-        rest = &rest[digits..];
-    }
-    parts
 }

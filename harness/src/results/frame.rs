@@ -8,33 +8,42 @@ use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{RunFolder, TrialRecord, write_atomic};
+use super::{RunFolder, TrialRecord, epoch_frame, write_atomic};
 use crate::experiment::MethodConfig;
 use crate::methods;
 use crate::train::Evaluation;
 
-/// Every finished trial of the folder as a frame (see [`frame`]).
+/// Every trial of the folder that finished, and after them those that failed, as a frame (see [`frame`]).
 ///
 /// # Errors
 /// A result that cannot be read; names the file.
 pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
-    frame(&folder.records()?)
+    let mut records = folder.records()?;
+    records.extend(folder.failures()?);
+    frame(&records)
 }
 
-/// Writes `results.csv` and `results.parquet` into the folder; the two paths.
+/// Writes `results.csv`, `results.parquet` and `epochs.parquet` into the folder; the paths.
 ///
 /// # Errors
-/// Those of [`collect`] and of the file system.
-pub fn write_frames(folder: &RunFolder) -> Result<[PathBuf; 2]> {
-    let mut frame = collect(folder)?;
-    let [csv, parquet] = ["results.csv", "results.parquet"].map(|name| folder.root().join(name));
+/// Those of [`collect`], [`epoch_frame`] and of the file system.
+pub fn write_frames(folder: &RunFolder) -> Result<[PathBuf; 3]> {
+    let records = folder.records()?;
+    let keys: Vec<&str> = records.iter().map(|record| record.key.as_str()).collect();
+    let mut epochs = epoch_frame(folder, &keys)?.collect().context("epochs as a frame")?;
+    let mut frame = frame(&[records, folder.failures()?].concat())?;
+    let [csv, parquet, by_epoch] =
+        ["results.csv", "results.parquet", "epochs.parquet"].map(|name| folder.root().join(name));
     let mut bytes = Vec::new();
     CsvWriter::new(&mut bytes).finish(&mut frame).context("results as CSV")?;
     write_atomic(&csv, &bytes)?;
     bytes.clear();
     ParquetWriter::new(&mut bytes).finish(&mut frame).context("results as Parquet")?;
     write_atomic(&parquet, &bytes)?;
-    Ok([csv, parquet])
+    bytes.clear();
+    ParquetWriter::new(&mut bytes).finish(&mut epochs).context("epochs as Parquet")?;
+    write_atomic(&by_epoch, &bytes)?;
+    Ok([csv, parquet, by_epoch])
 }
 
 /// One row a trial, in the order given. Every option that any of the methods has is a column `option_NAME`, with the
@@ -98,18 +107,21 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
     type Read = fn(&TrialRecord) -> Option<Evaluation>;
     let splits: [(&str, Read); 2] = [("validation", |r| Some(r.validation)), ("test", |r| r.test)];
     for (split, evaluation) in splits {
-        let trained = |r: &TrialRecord| if r.cost_only() { None } else { evaluation(r) };
+        let trained = |r: &TrialRecord| if r.measured() { evaluation(r) } else { None };
         columns.push(rows.real(&format!("{split}_top1"), |r| Some(trained(r)?.top1)));
         columns.push(rows.real(&format!("{split}_top5"), |r| Some(trained(r)?.top5)));
         columns.push(rows.real(&format!("{split}_loss"), |r| Some(trained(r)?.loss)));
     }
-    let trained = |r: &TrialRecord, value: f64| (!r.cost_only()).then_some(value);
+    let trained = |r: &TrialRecord, value: f64| r.measured().then_some(value);
     columns.extend([
         rows.real("train_loss", |r| trained(r, r.train_loss)),
         rows.real("seconds", |r| trained(r, r.seconds)),
         rows.real("images_per_second", |r| trained(r, r.images_per_second)),
         rows.text("commit", |r| Some(r.environment.commit.clone())),
         rows.flag("dirty", |r| r.environment.dirty),
+        rows.text("diff", |r| Some(r.environment.diff.clone())),
+        rows.text("cargo_lock", |r| Some(r.environment.lock.clone())),
+        rows.text("features", |r| Some(r.environment.features.clone())),
         rows.text("cpu", |r| Some(r.environment.cpu.clone())),
         rows.count("threads", |r| Some(r.environment.threads as u64)),
         rows.text("os", |r| Some(r.environment.os.clone())),
@@ -117,6 +129,8 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.text("harness", |r| Some(r.environment.harness.clone())),
         rows.text("candle", |r| Some(r.environment.candle.clone())),
         rows.text("kernels", |r| Some(r.environment.kernels.clone())),
+        rows.text("status", |r| Some(r.failure.as_ref().map_or("done", |_| "FAILED").to_owned())),
+        rows.text("failure", |r| r.failure.as_ref().map(|failure| format!("{}: {}", failure.kind, failure.reason))),
     ]);
     DataFrame::new(records.len(), columns).context("results as a frame")
 }

@@ -1,10 +1,21 @@
 //! The run folder: what a trial leaves behind, and how trials become a frame.
 
+pub mod checksums;
+mod epochs;
+mod failure;
 mod folder;
 mod frame;
+mod frozen;
+mod reuse;
+mod trials;
+pub mod verify;
 
-pub use folder::{Headings, RunFolder, write_atomic};
+pub use epochs::epoch_frame;
+pub use failure::{Failure, FailureKind};
+pub use folder::{FolderLock, Headings, Names, RunFolder, write_atomic};
 pub use frame::{collect, frame, write_frames};
+pub use frozen::FrozenTrial;
+pub use trials::{Claim, State};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -56,12 +67,20 @@ pub struct TrialRecord {
     pub images_per_second: f64,
     /// Where and with what it was made.
     pub environment: Environment,
+    /// Why there is no result: then accuracies, losses and times say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 impl TrialRecord {
     /// Whether nothing was trained: only the cost is a result, accuracies and times are not.
     pub fn cost_only(&self) -> bool {
         self.config.recipe.epochs == 0
+    }
+
+    /// Whether accuracies, losses and times are results.
+    pub fn measured(&self) -> bool {
+        !self.cost_only() && self.failure.is_none()
     }
 }
 

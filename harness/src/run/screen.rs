@@ -101,3 +101,31 @@ pub trait Screen {
     /// The sweep is over: gives the terminal back. `done`, `failed`, `open` trials.
     fn finish(&mut self, done: usize, failed: usize, open: usize);
 }
+
+/// STUB
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// a
+    #[default]
+    Auto,
+    /// a
+    Plain,
+    /// a
+    Tui,
+    /// a
+    None,
+}
+struct Stub;
+impl Screen for Stub {
+    fn show(&mut self, update: &Update) {
+        eprintln!("{update:?}");
+    }
+    fn tick(&mut self, _left: Option<Duration>, _deadline: Option<Duration>) -> Vec<Ask> {
+        vec![]
+    }
+    fn finish(&mut self, _done: usize, _failed: usize, _open: usize) {}
+}
+/// STUB
+pub fn open(_kind: Kind, _name: &str, _entries: &[Entry]) -> Box<dyn Screen> {
+    Box::new(Stub)
+}

@@ -16,6 +16,13 @@ use crate::methods::Methods;
 use crate::results::{RunFolder, TrialRecord};
 use crate::train::{EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
 
+/// How a trial may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrialOptions {
+    /// Goes on from a checkpoint of another kernel path; the record says so.
+    pub allow_path_change: bool,
+}
+
 /// Trains and measures one trial, and leaves its folder behind; the record comes last.
 ///
 /// Budget: every trial trains for `recipe.epochs` in all. A method that prunes trains the vanilla network for all but the
@@ -35,6 +42,7 @@ pub fn run_trial(
     folder: &RunFolder,
     environment: &Environment,
     observer: &mut dyn Observer,
+    _options: TrialOptions,
 ) -> Result<TrialRecord> {
     let started = Instant::now();
     let config = &trial.config;
@@ -105,6 +113,7 @@ pub fn run_trial(
         seconds: started.elapsed().as_secs_f64(),
         images_per_second: images_per_second(&fitted.epochs),
         environment: environment.computed_by(recipe.kernels),
+        failure: None,
     };
     folder.save(&record)?;
     Ok(record)
@@ -117,12 +126,19 @@ pub fn run_trial(
 pub fn cost_trial(trial: &Trial, key: &str, folder: &RunFolder, environment: &Environment) -> Result<TrialRecord> {
     folder.start(key, &trial.config)?;
     save_costs(trial, key, folder)?;
-    let record = TrialRecord {
+    let record = without_results(trial, key, &no_data(&trial.config.dataset.name), environment);
+    folder.save(&record)?;
+    Ok(record)
+}
+
+/// The record of a trial of which only the cost is known.
+pub(super) fn without_results(trial: &Trial, key: &str, data: &Provenance, environment: &Environment) -> TrialRecord {
+    TrialRecord {
         key: key.to_owned(),
         aliases: trial.aliases.clone(),
         label: trial.label.clone(),
         config: trial.config.clone(),
-        data: no_data(&trial.config.dataset.name),
+        data: data.clone(),
         train_images: 0,
         params: trial.cost.params,
         macs: trial.cost.macs,
@@ -137,9 +153,8 @@ pub fn cost_trial(trial: &Trial, key: &str, folder: &RunFolder, environment: &En
         seconds: 0.0,
         images_per_second: 0.0,
         environment: environment.computed_by(trial.config.recipe.kernels),
-    };
-    folder.save(&record)?;
-    Ok(record)
+        failure: None,
+    }
 }
 
 /// What stands for the data where only its geometry was used.

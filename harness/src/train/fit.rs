@@ -39,16 +39,43 @@ pub struct StepLog {
     pub images_per_second: f64,
 }
 
-/// Follows a training. It only looks: nothing it does reaches the network.
-pub trait Observer {
-    /// After every optimizer step.
-    fn step(&mut self, _log: &StepLog) {}
+/// STUB
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Control {
+    /// a
+    Continue,
+    /// a
+    Checkpoint,
+    /// a
+    Stop,
+}
 
-    /// After every epoch and its validation.
-    ///
-    /// # Errors
-    /// A log that cannot be written; ends the training.
-    fn epoch(&mut self, log: &EpochLog) -> Result<()>;
+/// STUB
+#[derive(Debug)]
+pub struct Interrupted;
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+impl std::error::Error for Interrupted {}
+
+/// STUB
+pub trait Observer {
+    /// a
+    fn started(&mut self, _epochs: usize, _steps_per_epoch: usize, _history: &[EpochLog]) {}
+    /// a
+    fn warn(&mut self, _text: &str) {}
+    /// a
+    fn step(&mut self, _log: &StepLog) -> Control {
+        Control::Continue
+    }
+    /// a
+    fn evaluating(&mut self) -> Control {
+        Control::Continue
+    }
+    /// a
+    fn epoch(&mut self, log: &EpochLog) -> Result<Control>;
 }
 
 /// What a phase ended with.

@@ -7,7 +7,7 @@ mod optimizer;
 mod schedule;
 
 pub use feed::{Feed, SharedData};
-pub use fit::{Fitted, Observer, Phase, Step, StepLog, fit, step};
+pub use fit::{Control, Fitted, Interrupted, Observer, Phase, Step, StepLog, fit, step};
 pub use metrics::evaluate;
 pub use optimizer::Sgd;
 pub use schedule::LearningRate;

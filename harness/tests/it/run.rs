@@ -64,7 +64,17 @@ fn workshop() -> Result<(TempDir, Experiment)> {
 }
 
 fn sweep(experiment: &Experiment, output: &Path, threads: usize) -> Result<RunSummary> {
-    run(experiment, &RunOptions { output: output.to_owned(), threads, only: None, quiet: true })
+    let settings = RunSettings { threads: Some(threads), ..experiment.run.clone() };
+    let options = RunOptions {
+        output: output.to_owned(),
+        program: env!("CARGO_BIN_EXE_harness").into(),
+        settings,
+        deadline: None,
+        reuse: vec![],
+        allow_path_change: false,
+        progress: Kind::None,
+    };
+    run(experiment, &options)
 }
 
 #[test]

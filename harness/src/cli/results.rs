@@ -1,0 +1,24 @@
+//! `harness results verify`: whether a run folder is as it was written.
+
+use std::path::Path;
+
+use super::Outcome;
+use crate::results::RunFolder;
+use crate::results::verify::{Verdict, verify};
+
+/// Runs the command. Damage is no error of the command, but its exit code is 1.
+pub fn check(folder: &Path) -> anyhow::Result<Outcome> {
+    let Verdict { sound, open, damaged } = verify(&RunFolder::open(folder)?)?;
+    let mut text: String = damaged.iter().map(|damage| format!("damaged: {damage}\n")).collect();
+    text += &format!("{}: {sound} finished trials are sound, {open} are open, ", folder.display());
+    text += &match damaged.len() {
+        0 => "nothing is damaged\n".to_owned(),
+        1 => "1 file is damaged\n".to_owned(),
+        n => format!("{n} files are damaged\n"),
+    };
+    if !damaged.is_empty() {
+        text += "running the experiment again makes damaged trials anew and keeps the damaged files aside;\n\
+                 weights alone are made anew once their trial's folder is removed; `harness report` writes the report anew\n";
+    }
+    Ok(Outcome { text, code: u8::from(!damaged.is_empty()) })
+}

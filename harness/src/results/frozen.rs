@@ -1,0 +1,40 @@
+//! A trial as it was launched: what its process reads, and nothing else of the experiment.
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::data::Provenance;
+use crate::experiment::TrialConfig;
+
+/// `trials/KEY/trial.json`: written once before the trial's process starts, so that later edits of the experiment never
+/// reach it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrozenTrial {
+    /// Its identity.
+    pub key: String,
+    /// How the report names it.
+    pub label: String,
+    /// Other settings that make the same network.
+    pub aliases: Vec<String>,
+    /// Everything that was asked for.
+    pub config: TrialConfig,
+    /// The data it was planned with.
+    pub data: Provenance,
+}
+
+impl FrozenTrial {
+    /// Refuses a program that would not train what was frozen: its methods have changed since.
+    ///
+    /// # Errors
+    /// Another key than the one frozen.
+    pub fn check_key(&self, key: &str) -> Result<()> {
+        if key != self.key {
+            bail!(
+                "trial {} was frozen by a harness whose methods or trials differ from this one's (here it would be {key}); \
+                 run the experiment again to freeze it anew",
+                self.key
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,309 @@
+//! What one trial leaves in the run folder, and how it is read back.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+
+use super::checksums::Checksums;
+use super::epochs::EPOCHS;
+use super::folder::{json, remove_temporary};
+use super::{FrozenTrial, RunFolder, TrialRecord, write_atomic};
+use crate::experiment::TrialConfig;
+
+const FROZEN: &str = "trial.json";
+const CONFIG: &str = "config.toml";
+const LOCK: &str = "lock";
+const LOG: &str = "log.txt";
+const COSTS: &str = "costs.csv";
+const WEIGHTS: &str = "weights.safetensors";
+const RESULT: &str = "result.json";
+const FAILED: &str = "failed.json";
+
+/// Files of a finished trial that tables and plots are made of: read, and so checked, whenever it is asked for.
+const TABLED: [&str; 3] = [RESULT, EPOCHS, COSTS];
+
+/// How far a trial is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// No result yet; it may be under way.
+    Open,
+    /// Finished.
+    Done(Box<TrialRecord>),
+    /// The last run could not finish it.
+    Failed(Box<TrialRecord>),
+    /// It was finished, and is no longer what was written: the file, and what is wrong.
+    Damaged(String),
+}
+
+/// The right to work on a trial: held by one process at a time, given back when that process ends, however it does.
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "held, not read")] File);
+
+impl RunFolder {
+    /// The folder of one trial; may not be there yet.
+    pub fn trial_dir(&self, key: &str) -> PathBuf {
+        self.root().join("trials").join(key)
+    }
+
+    /// Where the output of a trial's process goes.
+    pub fn log(&self, key: &str) -> PathBuf {
+        self.trial_dir(key).join(LOG)
+    }
+
+    /// Takes the trial for this process; none if another one has it. The folder may be on a shared file system, as long as
+    /// that has locks.
+    ///
+    /// # Errors
+    /// A lock file that cannot be made or locked.
+    pub fn claim(&self, key: &str) -> Result<Option<Claim>> {
+        self.make_trial_dir(key)?;
+        let path = self.trial_dir(key).join(LOCK);
+        let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = open.with_context(|| format!("{}: cannot be written", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => {
+                remove_temporary(&self.trial_dir(key));
+                Ok(Some(Claim(file)))
+            }
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{}: cannot be locked", path.display()))
+            }
+        }
+    }
+
+    /// Writes what the trial's process will read, unless it is there already and can be read.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn freeze(&self, trial: &FrozenTrial) -> Result<()> {
+        if self.frozen(&trial.key).is_ok_and(|there| there == *trial) {
+            return Ok(());
+        }
+        self.make_trial_dir(&trial.key)?;
+        write_atomic(&self.trial_dir(&trial.key).join(FROZEN), &json(trial)?)
+    }
+
+    /// What was frozen for the trial.
+    ///
+    /// # Errors
+    /// A file that is not there or cannot be read.
+    pub fn frozen(&self, key: &str) -> Result<FrozenTrial> {
+        let path = self.trial_dir(key).join(FROZEN);
+        let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{}: is no frozen trial", path.display()))
+    }
+
+    /// Makes a trial's folder: writes its `config.toml`, and drops the log of an attempt that did not finish.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn start(&self, key: &str, config: &TrialConfig) -> Result<()> {
+        self.make_trial_dir(key)?;
+        self.write_epochs(key, &[])?;
+        write_atomic(&self.trial_dir(key).join(CONFIG), toml::to_string(config)?.as_bytes())
+    }
+
+    /// How far the trial is.
+    ///
+    /// # Errors
+    /// Files that are there and cannot be read.
+    pub fn state(&self, key: &str) -> Result<State> {
+        let dir = self.trial_dir(key);
+        if !dir.join(RESULT).exists() {
+            return Ok(match self.read_record(key, FAILED) {
+                Ok(Some(record)) => State::Failed(Box::new(record)),
+                _ => State::Open,
+            });
+        }
+        let Some(sums) = Checksums::read(&dir)? else {
+            return Ok(State::Damaged(format!("{}: the checksums are missing", dir.display())));
+        };
+        let there = |name: &str| dir.join(name).exists();
+        for name in sums.names().chain([RESULT]).filter(|name| TABLED.contains(name) || !there(name)) {
+            if let Some(damage) = sums.check(&dir, name)? {
+                return Ok(State::Damaged(damage.to_string()));
+            }
+        }
+        match self.read_record(key, RESULT) {
+            Ok(Some(record)) => Ok(State::Done(Box::new(record))),
+            Ok(None) => Ok(State::Open),
+            Err(error) => Ok(State::Damaged(format!("{error:#}"))),
+        }
+    }
+
+    /// The trial's result, or none if it is not finished.
+    ///
+    /// # Errors
+    /// A result that cannot be read, or is not what was written; names the file.
+    pub fn record(&self, key: &str) -> Result<Option<TrialRecord>> {
+        match self.state(key)? {
+            State::Done(record) => Ok(Some(*record)),
+            State::Open | State::Failed(_) => Ok(None),
+            State::Damaged(what) => {
+                bail!("{what}; run the experiment again to make the trial anew, the damaged files are kept aside")
+            }
+        }
+    }
+
+    fn read_record(&self, key: &str, name: &str) -> Result<Option<TrialRecord>> {
+        let path = self.trial_dir(key).join(name);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.with_context(|| format!("{}: cannot be read", path.display()))?,
+        };
+        let record: TrialRecord =
+            serde_json::from_slice(&bytes).with_context(|| format!("{}: is not a readable result", path.display()))?;
+        if record.key != key {
+            bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.key);
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes a trial's result, which says that the trial is done: everything else of it must be there already, and is
+    /// summed with it. A trial that is done is never written again.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn save(&self, record: &TrialRecord) -> Result<()> {
+        self.make_trial_dir(&record.key)?;
+        let (dir, bytes) = (self.trial_dir(&record.key), json(record)?);
+        let mut sums = Checksums::default();
+        for name in [FROZEN, CONFIG, COSTS, EPOCHS, WEIGHTS] {
+            sums.add_file(&dir, name)?;
+        }
+        sums.add(RESULT, &bytes);
+        sums.write(&dir)?;
+        write_atomic(&dir.join(RESULT), &bytes)?;
+        remove(&dir.join(FAILED))
+    }
+
+    /// Writes that and why the trial failed; the next run tries it again.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn save_failure(&self, record: &TrialRecord) -> Result<()> {
+        self.make_trial_dir(&record.key)?;
+        write_atomic(&self.trial_dir(&record.key).join(FAILED), &json(record)?)
+    }
+
+    /// Moves a damaged trial out of the way, to `trials/KEY.damaged-N`; where to.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn set_aside(&self, key: &str) -> Result<PathBuf> {
+        let free = (1..).map(|n| self.root().join("trials").join(format!("{key}.damaged-{n}")));
+        let Some(to) = free.into_iter().find(|path| !path.exists()) else { bail!("no free name for {key}") };
+        fs::rename(self.trial_dir(key), &to).with_context(|| format!("{}: cannot be moved", to.display()))?;
+        Ok(to)
+    }
+
+    /// Writes a trial's cost by layer, as `harness cost --format csv` prints it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn save_costs(&self, key: &str, csv: &str) -> Result<()> {
+        self.make_trial_dir(key)?;
+        write_atomic(&self.trial_dir(key).join(COSTS), csv.as_bytes())
+    }
+
+    /// A trial's cost by layer as CSV, or none if it was not written.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn costs(&self, key: &str) -> Result<Option<String>> {
+        let path = self.trial_dir(key).join(COSTS);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            text => Ok(Some(text.with_context(|| format!("{}: cannot be read", path.display()))?)),
+        }
+    }
+
+    /// Every finished trial, sorted by data, backbone, label and seed; named as the experiment names them now.
+    ///
+    /// # Errors
+    /// A result that cannot be read; names the file.
+    pub fn records(&self) -> Result<Vec<TrialRecord>> {
+        let read: Result<Vec<_>> = self.keys()?.par_iter().map(|key| self.record(key)).collect();
+        self.in_order(read?.into_iter().flatten())
+    }
+
+    /// Trials that failed and were not finished since, in the same order.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn failures(&self) -> Result<Vec<TrialRecord>> {
+        let read: Result<Vec<_>> = self.keys()?.par_iter().map(|key| self.state(key)).collect();
+        self.in_order(read?.into_iter().filter_map(|state| match state {
+            State::Failed(record) => Some(*record),
+            _ => None,
+        }))
+    }
+
+    fn in_order(&self, records: impl Iterator<Item = TrialRecord>) -> Result<Vec<TrialRecord>> {
+        let names = self.names()?;
+        let mut records: Vec<_> = records.collect();
+        for record in &mut records {
+            if let Some(names) = names.get(&record.key) {
+                record.label.clone_from(&names.label);
+                record.aliases.clone_from(&names.aliases);
+            }
+        }
+        records.sort_by_cached_key(|r| {
+            (r.data.label.clone(), r.config.backbone.name.clone(), natural(&r.label), r.config.seed, r.key.clone())
+        });
+        Ok(records)
+    }
+
+    /// Keys of the trials that have a folder.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn keys(&self) -> Result<Vec<String>> {
+        let trials = self.root().join("trials");
+        let list = || -> std::io::Result<Vec<String>> {
+            let entries = fs::read_dir(&trials)?.collect::<std::io::Result<Vec<_>>>()?;
+            Ok(entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        };
+        let mut keys = match list() {
+            // A published study keeps its tables, not its trials.
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            keys => keys.with_context(|| format!("{}: cannot be read", trials.display()))?,
+        };
+        // Beside them: what was set aside, and what an interrupted copy left.
+        keys.retain(|key| key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        keys.sort();
+        Ok(keys)
+    }
+
+    pub(super) fn make_trial_dir(&self, key: &str) -> Result<()> {
+        let dir = self.trial_dir(key);
+        fs::create_dir_all(&dir).with_context(|| format!("{}: the folder cannot be made", dir.display()))
+    }
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &std::path::Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: cannot be removed", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A key that sorts `c0=8` before `c0=16`.
+fn natural(text: &str) -> Vec<(String, u64)> {
+    let mut parts = vec![];
+    let mut rest = text;
+    while !rest.is_empty() {
+        let words = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest[words..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| words + n);
+        parts.push((rest[..words].to_owned(), rest[words..digits].parse().unwrap_or(0)));
+        rest = &rest[digits..];
+    }
+    parts
+}

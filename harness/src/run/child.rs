@@ -1,0 +1,263 @@
+//! The process of one trial: `harness trial FOLDER KEY`. It reads what was frozen, trains, and leaves a result, a failure
+//! or a checkpoint.
+
+use std::backtrace::Backtrace;
+use std::io::{ErrorKind, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::prepare::images;
+use super::screen::Event;
+use super::{TrialOptions, compute_threads, interrupt, limits, run_trial};
+use crate::data::{self, decoded};
+use crate::experiment::error::explain;
+use crate::experiment::price::price;
+use crate::experiment::{Trial, identity};
+use crate::measure::Environment;
+use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, State, TrialRecord};
+use crate::train::{Control, EpochLog, Interrupted, Observer, SharedData, StepLog};
+
+/// Least time between two steps that are told.
+const TELL_EVERY: Duration = Duration::from_millis(150);
+
+/// What a trial's process is told besides which trial it is.
+#[derive(Clone, Debug)]
+pub struct ChildOptions {
+    /// Threads to compute on; 0: as many as it may use.
+    pub threads: usize,
+    /// Processors to stay on; empty: any.
+    pub processors: Vec<usize>,
+    /// Most memory to hold, bytes.
+    pub memory: Option<u64>,
+    /// Most time to take.
+    pub time_limit: Option<Duration>,
+    /// Time between checkpoints.
+    pub checkpoint_every: Duration,
+    /// Whether it may go on from a checkpoint of another kernel path.
+    pub allow_path_change: bool,
+    /// How often the trial is tried, this time included.
+    pub attempt: u32,
+    /// Whether a parent reads what it says on standard output, and closes standard input to stop it.
+    pub attached: bool,
+}
+
+/// How a trial's process ends: its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With a result.
+    Done = 0,
+    /// With a failure, written down.
+    Failed = 1,
+    /// With a checkpoint, as it was asked to.
+    Stopped = 3,
+    /// At once: another process has the trial.
+    Busy = 4,
+    /// With its last checkpoint: the disk is full.
+    DiskFull = 5,
+}
+
+impl Ended {
+    pub(super) const ALL: [Self; 5] = [Self::Done, Self::Failed, Self::Stopped, Self::Busy, Self::DiskFull];
+}
+
+/// Runs the trial `key` of the run folder at `root`. The exit code says how it ended; anything else than a result is also
+/// said on stderr.
+pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> ExitCode {
+    interrupt::listen();
+    if options.attached {
+        interrupt::follow_stdin();
+    }
+    limits::pin(&options.processors);
+    limits::offer_to_the_oom_killer();
+    match work(root, key, options) {
+        Ok(ended) => ExitCode::from(ended as u8),
+        Err(error) => {
+            eprintln!("error: {}", explain(&error));
+            ExitCode::from(if disk_is_full(&error) { Ended::DiskFull } else { Ended::Failed } as u8)
+        }
+    }
+}
+
+fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
+    let folder = RunFolder::open(root)?;
+    let Some(_claim) = folder.claim(key)? else { return Ok(Ended::Busy) };
+    if let State::Done(_) = folder.state(key)? {
+        return Ok(Ended::Done);
+    }
+    let frozen = folder.frozen(key)?;
+    let pool = compute_threads(options.threads)?;
+    let environment = Environment::capture(pool.current_num_threads());
+    let fail = {
+        let (folder, frozen, environment, attempts) =
+            (folder.clone(), frozen.clone(), environment.clone(), options.attempt);
+        move |kind: FailureKind, reason: String| {
+            eprintln!("FAILED, {kind}: {reason}");
+            failed_record(&frozen, &environment, Failure { kind, reason, attempts })
+                .and_then(|record| folder.save_failure(&record))
+        }
+    };
+    let exceeded = fail.clone();
+    limits::watch(options.memory, options.time_limit, move |kind, reason| {
+        let written = exceeded(kind, reason);
+        // Without a failure written down, its parent finds a process that ended without a word.
+        std::process::exit(written.map_or(2, |()| i32::from(Ended::Failed as u8)));
+    });
+    let panicked = remember_panics();
+    let trained = catch_unwind(AssertUnwindSafe(|| {
+        pool.install(|| {
+            let trial = thaw(&frozen)?;
+            let data = images_of(&folder, &frozen)?;
+            let mut reporter = Reporter::new(&folder, key, options);
+            let resume = TrialOptions { allow_path_change: options.allow_path_change };
+            run_trial(&trial, key, &data, &folder, &environment, &mut reporter, resume)
+        })
+    }));
+    match trained {
+        Ok(Ok(_)) => Ok(Ended::Done),
+        Ok(Err(error)) if error.is::<Interrupted>() => Ok(Ended::Stopped),
+        Ok(Err(error)) if disk_is_full(&error) => Err(error),
+        Ok(Err(error)) => {
+            let reason = explain(&error);
+            let kind = if reason.contains("diverged") { FailureKind::Diverged } else { FailureKind::Error };
+            fail(kind, reason).map(|()| Ended::Failed)
+        }
+        Err(_) => {
+            let reason = panicked.lock().ok().and_then(|mut text| text.take());
+            fail(FailureKind::Panic, reason.unwrap_or_else(|| "a panic without a message".into()))
+                .map(|()| Ended::Failed)
+        }
+    }
+}
+
+/// The frozen trial with its price; refused if this program would train something else.
+fn thaw(frozen: &FrozenTrial) -> Result<Trial> {
+    let price = price(&frozen.config).map_err(|error| anyhow::anyhow!("{}: {}", error.key, error.why))?;
+    let signature = identity::signature(&frozen.config, &price.architecture)?;
+    frozen.check_key(&identity::key(&signature, &frozen.data.fingerprint))?;
+    Ok(Trial::priced(frozen.label.clone(), frozen.aliases.clone(), frozen.config.clone(), &price, signature))
+}
+
+/// The images the trial was planned with: as they were left decoded, or from their source.
+fn images_of(folder: &RunFolder, frozen: &FrozenTrial) -> Result<SharedData> {
+    let dataset = match decoded::read(&images(folder, &frozen.data), &frozen.data) {
+        Some(dataset) => dataset,
+        None => data::load(&frozen.config.dataset)?,
+    };
+    ensure!(
+        dataset.provenance.fingerprint == frozen.data.fingerprint,
+        "the data has changed since the trial was planned: {} now, {} then; run the experiment again",
+        dataset.provenance.fingerprint,
+        frozen.data.fingerprint
+    );
+    Ok(SharedData::from(dataset))
+}
+
+/// What is left of a trial that failed: a row without results that says why.
+///
+/// # Errors
+/// A configuration that no longer has a price.
+pub(super) fn failed_record(frozen: &FrozenTrial, environment: &Environment, failure: Failure) -> Result<TrialRecord> {
+    let mut record = super::trial::without_results(&thaw(frozen)?, &frozen.key, &frozen.data, environment);
+    record.failure = Some(failure);
+    Ok(record)
+}
+
+/// Whether the error came from a disk, or a share of one, that is full.
+pub(super) fn disk_is_full(error: &anyhow::Error) -> bool {
+    let full = |error: &std::io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let text = "No space left on device";
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(full) || cause.to_string().contains(text))
+}
+
+/// Keeps the message of a panic, wherever in the process it happens, beside printing it with its backtrace.
+fn remember_panics() -> Arc<Mutex<Option<String>>> {
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    std::panic::set_hook(Box::new(move |info| {
+        eprintln!("{info}\n{}", Backtrace::force_capture());
+        if let Ok(mut text) = keep.lock() {
+            text.get_or_insert_with(|| info.to_string().replace('\n', " "));
+        }
+    }));
+    kept
+}
+
+/// Tells of the training, writes its epochs, and decides when to write a checkpoint and when to stop.
+struct Reporter<'a> {
+    folder: &'a RunFolder,
+    key: &'a str,
+    options: &'a ChildOptions,
+    told: Instant,
+    checkpoint: Instant,
+}
+
+impl<'a> Reporter<'a> {
+    fn new(folder: &'a RunFolder, key: &'a str, options: &'a ChildOptions) -> Self {
+        let now = Instant::now();
+        Self { folder, key, options, told: now, checkpoint: now }
+    }
+
+    fn tell(&self, event: &Event) {
+        let mut stdout = std::io::stdout().lock();
+        // Nobody may be reading any more; that ends no training.
+        let _ = match serde_json::to_string(event) {
+            Ok(line) if self.options.attached => writeln!(stdout, "{line}").and_then(|()| stdout.flush()),
+            _ => Ok(()),
+        };
+    }
+
+    fn control(&mut self) -> Control {
+        if interrupt::asked() > 0 {
+            return Control::Stop;
+        }
+        if self.checkpoint.elapsed() < self.options.checkpoint_every {
+            return Control::Continue;
+        }
+        self.checkpoint = Instant::now();
+        Control::Checkpoint
+    }
+}
+
+impl Observer for Reporter<'_> {
+    fn started(&mut self, epochs: usize, steps_per_epoch: usize, history: &[EpochLog]) {
+        self.tell(&Event::Started { epochs, steps_per_epoch, resumed: history.to_vec() });
+    }
+
+    fn warn(&mut self, text: &str) {
+        eprintln!("warning: {text}");
+        self.tell(&Event::Warning { text: text.to_owned() });
+    }
+
+    fn step(&mut self, log: &StepLog) -> Control {
+        if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            self.tell(&Event::Step(*log));
+        }
+        self.control()
+    }
+
+    fn evaluating(&mut self) -> Control {
+        self.control()
+    }
+
+    fn epoch(&mut self, log: &EpochLog) -> Result<Control> {
+        if !self.options.attached {
+            println!(
+                "epoch {}, loss {:.4}, validation {:.2} %",
+                log.epoch,
+                log.train_loss,
+                100.0 * log.validation_accuracy
+            );
+        }
+        self.tell(&Event::Epoch(log.clone()));
+        self.folder.append_epoch(self.key, log).context("logging an epoch")?;
+        Ok(self.control())
+    }
+}

@@ -1,0 +1,72 @@
+//! What a trial's process may use: processors, memory, time.
+
+use std::time::{Duration, Instant};
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+use crate::results::FailureKind;
+
+/// How often the limits are looked at.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// Keeps this process, with the threads it will start, to these processors. Where the system cannot, it stays free.
+pub(super) fn pin(processors: &[usize]) {
+    #[cfg(target_os = "linux")]
+    if !processors.is_empty() {
+        let mut set = rustix::thread::CpuSet::new();
+        for &processor in processors.iter().filter(|&&processor| processor < rustix::thread::CpuSet::MAX_CPU) {
+            set.set(processor);
+        }
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = processors;
+}
+
+/// The processors that this process may use, if the system tells.
+pub(super) fn processors() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
+        return (0..rustix::thread::CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect();
+    }
+    Vec::new()
+}
+
+/// Lets the system, when it runs out of memory, end this process before the one that looks after it.
+pub(super) fn offer_to_the_oom_killer() {
+    #[cfg(target_os = "linux")]
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+}
+
+/// Watches memory (resident, bytes) and time from now on, in a thread of its own: also a trial that hangs is ended.
+/// `exceeded` is called once, with what was exceeded and how, and is to end the process.
+pub(super) fn watch(
+    memory: Option<u64>,
+    time: Option<Duration>,
+    exceeded: impl FnOnce(FailureKind, String) + Send + 'static,
+) {
+    if memory.is_none() && time.is_none() {
+        return;
+    }
+    let started = Instant::now();
+    std::thread::spawn(move || {
+        // Where the system tells nothing of its processes, only time is watched.
+        let (mut system, me) = (System::new().ok(), Pid::from_u32(std::process::id()));
+        loop {
+            std::thread::sleep(PERIOD);
+            if let Some(limit) = time.filter(|&limit| started.elapsed() > limit) {
+                let reason = format!("ran longer than run.time_limit = {:.0} s", limit.as_secs_f64());
+                return exceeded(FailureKind::OutOfTime, reason);
+            }
+            let (Some(limit), Some(system)) = (memory, &mut system) else { continue };
+            let what = ProcessRefreshKind::nothing().with_memory();
+            system.refresh_processes_specifics(ProcessesToUpdate::Some(&[me]), false, what);
+            let held = system.process(me).map_or(0, sysinfo::Process::memory);
+            if held > limit {
+                let mib = |bytes: u64| bytes / (1 << 20);
+                let reason = format!("held {} MiB, and run.memory allows {} MiB", mib(held), mib(limit));
+                return exceeded(FailureKind::OutOfMemory, reason);
+            }
+        }
+    });
+}

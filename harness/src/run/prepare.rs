@@ -1,0 +1,164 @@
+//! From an experiment to the trials that are missing: keys, data, what is there already.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::screen::Entry;
+use super::trial::{cost_trial, no_data};
+use super::{RunOptions, RunSummary};
+use crate::data::{self, Dataset, Provenance, decoded};
+use crate::experiment::{DatasetConfig, Experiment, Trial};
+use crate::measure::Environment;
+use crate::results::{FrozenTrial, Names, RunFolder, State};
+
+/// Where decoded data sets lie in a run folder.
+const IMAGES: &str = "images";
+
+/// A sweep that is ready to be run.
+pub(super) struct Sweep {
+    /// The experiment's name.
+    pub name: String,
+    /// Where results go.
+    pub folder: RunFolder,
+    /// Trials that have to be trained, in order.
+    pub missing: Vec<(FrozenTrial, Entry)>,
+    /// What was found and done so far.
+    pub summary: RunSummary,
+    /// For everyone to read before it starts.
+    pub notes: Vec<String>,
+}
+
+/// Finds out what is missing. Data is read once, and left decoded for the trials' processes.
+pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<Sweep> {
+    // A folder of someone else's is refused before hours of download, and made only once the data is there.
+    RunFolder::check(&options.output, &experiment.name)?;
+    let others = options.reuse.iter().map(|path| RunFolder::open(path)).collect::<Result<Vec<_>>>()?;
+    let mut loaded: Vec<(DatasetConfig, Dataset)> = Vec::new();
+    let mut planned: Vec<(&Trial, FrozenTrial)> = Vec::new();
+    for trial in &experiment.trials {
+        let data = match trial.config.recipe.epochs {
+            0 => no_data(&trial.config.dataset.name),
+            _ => {
+                let dataset = load(&mut loaded, &trial.config.dataset)?;
+                experiment.check_images(trial, dataset.train.len())?;
+                dataset.provenance.clone()
+            }
+        };
+        planned.push((trial, freeze(trial, data)));
+    }
+    let folder = RunFolder::create(&options.output, &experiment.name, &experiment.frozen)?;
+    folder.add_names(planned.iter().map(|(_, frozen)| {
+        (frozen.key.clone(), Names { label: frozen.label.clone(), aliases: frozen.aliases.clone() })
+    }))?;
+
+    let mut sweep = Sweep {
+        name: experiment.name.clone(),
+        folder,
+        missing: Vec::new(),
+        summary: RunSummary::default(),
+        notes: Vec::new(),
+    };
+    // Asked for only where there is something to be priced.
+    let mut environment = None;
+    for (trial, frozen) in planned {
+        if sweep.is_there(&frozen.key, &others)? {
+            continue;
+        }
+        if trial.config.recipe.epochs > 0 {
+            let entry = entry(trial, &frozen, &sweep.folder);
+            sweep.missing.push((frozen, entry));
+        } else if let Some(_claim) = sweep.folder.claim(&frozen.key)? {
+            let environment = environment.get_or_insert_with(|| Environment::capture(rayon::current_num_threads()));
+            cost_trial(trial, &frozen.key, &sweep.folder, environment)?;
+            sweep.summary.trained += 1;
+        }
+    }
+    if !sweep.missing.is_empty() {
+        sweep.share(&loaded);
+    }
+    Ok(sweep)
+}
+
+impl Sweep {
+    /// Whether the trial has a result, here or in one of the `others`, from where it is copied.
+    fn is_there(&mut self, key: &str, others: &[RunFolder]) -> Result<bool> {
+        match self.folder.state(key)? {
+            State::Done(_) => {
+                self.summary.skipped += 1;
+                return Ok(true);
+            }
+            State::Damaged(what) => {
+                let Some(_claim) = self.folder.claim(key)? else { return Ok(false) };
+                let aside = self.folder.set_aside(key)?;
+                self.notes.push(format!("{what}; it is made anew, the damaged files are in {}", aside.display()));
+            }
+            State::Open | State::Failed(_) => {}
+        }
+        for other in others {
+            let Some(_claim) = self.folder.claim(key)? else { return Ok(false) };
+            if self.folder.reuse(other, key)? {
+                self.summary.reused += 1;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Leaves the data decoded for the trials' processes. Where that is not possible, each reads it from its source.
+    fn share(&self, loaded: &[(DatasetConfig, Dataset)]) {
+        for (_, data) in loaded {
+            let path = images(&self.folder, &data.provenance);
+            let there = path.parent().is_some_and(|dir| fs::create_dir_all(dir).is_ok());
+            if there && !path.exists() {
+                let _ = decoded::write(&path, data.classes, [&data.train, &data.test]);
+            }
+        }
+    }
+}
+
+/// Where a data set lies decoded.
+pub(super) fn images(folder: &RunFolder, provenance: &Provenance) -> PathBuf {
+    folder.root().join(IMAGES).join(&provenance.fingerprint[..provenance.fingerprint.len().min(16)])
+}
+
+/// Removes the decoded data: no trial needs it any more.
+pub(super) fn drop_images(root: &Path) {
+    let _ = fs::remove_dir_all(root.join(IMAGES));
+}
+
+/// The trial as its process will read it.
+fn freeze(trial: &Trial, data: Provenance) -> FrozenTrial {
+    FrozenTrial {
+        key: trial.key(&data.fingerprint),
+        label: trial.label.clone(),
+        aliases: trial.aliases.clone(),
+        config: trial.config.clone(),
+        data,
+    }
+}
+
+fn entry(trial: &Trial, frozen: &FrozenTrial, folder: &RunFolder) -> Entry {
+    let config = &trial.config;
+    Entry {
+        key: frozen.key.clone(),
+        name: format!("{} {} seed {}", config.backbone.name, trial.label, config.seed),
+        method: config.method.name.clone(),
+        epochs: config.recipe.epochs,
+        log: folder.log(&frozen.key),
+    }
+}
+
+/// Loads a data set at its first use. Trials that differ in augmentation alone share the images.
+fn load<'a>(loaded: &'a mut Vec<(DatasetConfig, Dataset)>, config: &DatasetConfig) -> Result<&'a Dataset> {
+    let same = |other: &DatasetConfig| other.name == config.name && other.sources == config.sources;
+    let index = match loaded.iter().position(|(other, _)| same(other)) {
+        Some(index) => index,
+        None => {
+            loaded.push((config.clone(), data::load(config)?));
+            loaded.len() - 1
+        }
+    };
+    Ok(&loaded[index].1)
+}

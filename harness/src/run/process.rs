@@ -1,0 +1,150 @@
+//! Starting, following and stopping the process of a trial.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Sender;
+
+use anyhow::{Context, Result};
+
+use super::RunOptions;
+use super::child::Ended;
+use super::screen::Event;
+use crate::results::RunFolder;
+
+/// What is heard of the process of the trial with this number.
+pub(super) enum Message {
+    /// It said something.
+    Said(usize, Event),
+    /// It closed its output: it has ended, or is about to.
+    Silent(usize),
+}
+
+/// How a process ended.
+pub(super) enum End {
+    /// As it says.
+    Said(Ended),
+    /// Without a word: the signal or exit code, in words.
+    Died(String),
+}
+
+/// A running process.
+pub(super) struct Process {
+    child: Child,
+    /// Closed to ask it to stop.
+    input: Option<ChildStdin>,
+}
+
+/// Where and as what a process runs.
+pub(super) struct Place<'a> {
+    pub threads: usize,
+    pub processors: &'a [usize],
+    pub attempt: u32,
+}
+
+impl Process {
+    /// Starts the process of the trial `key`, which `messages` will call `number`.
+    ///
+    /// # Errors
+    /// A process or log that cannot be started.
+    pub fn start(
+        folder: &RunFolder,
+        (number, key): (usize, &str),
+        place: &Place<'_>,
+        options: &RunOptions,
+        messages: Sender<Message>,
+    ) -> Result<Self> {
+        let log = folder.log(key);
+        let log_file = OpenOptions::new().create(true).append(true).open(&log);
+        let log_file = log_file.with_context(|| format!("{}: cannot be written", log.display()))?;
+        let mut command = Command::new(&options.program);
+        command.args(arguments(folder.root(), key, place, options)).arg("--attached");
+        // candle and whatever else counts processors for itself.
+        for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
+            command.env(name, place.threads.to_string());
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file);
+        // A Ctrl-C is for this process, which passes it on in its own way.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("{}: the process of trial {key} cannot be started", options.program.display()))?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        std::thread::spawn(move || {
+            for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok) {
+                if let Ok(event) = serde_json::from_str(&line) {
+                    let _ = messages.send(Message::Said(number, event));
+                }
+            }
+            let _ = messages.send(Message::Silent(number));
+        });
+        Ok(Self { child, input })
+    }
+
+    /// Asks it to stop after a checkpoint.
+    pub fn stop(&mut self) {
+        self.input = None;
+    }
+
+    /// Whether it was asked to stop.
+    pub fn stopping(&self) -> bool {
+        self.input.is_none()
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// How it ended; waits for it.
+    pub fn end(mut self) -> End {
+        match self.child.wait() {
+            Err(error) => End::Died(format!("its process is lost: {error}")),
+            Ok(status) => {
+                let said = Ended::ALL.into_iter().find(|ended| status.code() == Some(*ended as i32));
+                said.map_or_else(|| End::Died(in_words(status)), End::Said)
+            }
+        }
+    }
+}
+
+/// The command line of a trial's process, as options after the program.
+pub(super) fn arguments(root: &Path, key: &str, place: &Place<'_>, options: &RunOptions) -> Vec<std::ffi::OsString> {
+    let mut arguments = vec!["trial".into(), root.into(), key.into()];
+    let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
+    add("--threads", place.threads.to_string());
+    add("--attempt", place.attempt.to_string());
+    add("--checkpoint-every-ms", options.settings.checkpoint_every.as_millis().to_string());
+    if let Some(memory) = options.settings.memory {
+        add("--memory-bytes", memory.to_string());
+    }
+    if let Some(limit) = options.settings.time_limit {
+        add("--time-limit-ms", limit.as_millis().to_string());
+    }
+    if !place.processors.is_empty() {
+        let list: Vec<String> = place.processors.iter().map(usize::to_string).collect();
+        add("--processors", list.join(","));
+    }
+    if options.allow_path_change {
+        arguments.push("--allow-path-change".into());
+    }
+    arguments
+}
+
+fn in_words(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        let meaning = match signal {
+            4 => " (illegal instruction)",
+            6 => " (abort: out of memory, or a defect)",
+            7 | 11 => " (bad memory access: a defect)",
+            9 => " (killed: by the system when memory runs out, or by somebody)",
+            _ => "",
+        };
+        return format!("its process was ended by signal {signal}{meaning}");
+    }
+    format!("its process ended without a word: {status}")
+}
