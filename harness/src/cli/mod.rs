@@ -14,6 +14,7 @@ mod peak;
 mod plan;
 mod results;
 mod run;
+mod slurm;
 mod table;
 mod trial;
 
@@ -50,6 +51,18 @@ enum Command {
     /// Look after the files of a run
     #[command(subcommand)]
     Results(ResultsCommand),
+    /// Put an experiment's missing trials into the queue of a cluster; results land in the same run folder
+    Submit(slurm::SubmitArgs),
+    /// How submitted trials stand
+    Status {
+        /// A run folder, e.g. reports/cifar.
+        folder: PathBuf,
+        /// How rows are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Take submitted trials out of the queue; those that run stop after a checkpoint
+    Cancel(slurm::CancelArgs),
     /// The process of one trial; started by the harness
     #[command(hide = true)]
     Trial(trial::TrialArgs),
@@ -162,6 +175,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Results(ResultsCommand::Verify { folder })) => results::check(&folder),
+        Some(Command::Submit(args)) => slurm::submit(&args),
+        Some(Command::Status { folder, format }) => slurm::status(&folder, format),
+        Some(Command::Cancel(args)) => slurm::cancel(&args),
         Some(Command::Trial(_)) => anyhow::bail!("a trial is a process of its own"),
         Some(Command::Plan(args)) => {
             let experiment = select(Experiment::load(&args.file, &args.set)?, args.only.as_deref())?;
@@ -193,8 +209,22 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 
 /// A word that is no file may be a command with a slip in it.
 fn misspelt(file: &std::path::Path) -> anyhow::Result<()> {
-    let commands =
-        ["run", "plan", "report", "results", "bench", "cost", "methods", "datasets", "backbones", "init", "help"];
+    let commands = [
+        "run",
+        "plan",
+        "report",
+        "results",
+        "submit",
+        "status",
+        "cancel",
+        "bench",
+        "cost",
+        "methods",
+        "datasets",
+        "backbones",
+        "init",
+        "help",
+    ];
     match file.to_str().and_then(|word| nearest(word, &commands)) {
         Some(command) if !file.exists() => {
             anyhow::bail!("`{}` is neither a file nor a command; did you mean `{command}`?", file.display())

@@ -1,6 +1,6 @@
 //! `harness FILE.toml`: trains, then reports.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,13 +16,9 @@ use crate::results::RunFolder;
 use crate::run::screen::Kind;
 use crate::run::{self, RunOptions, RunSummary};
 
+/// Which trials, and how each is executed.
 #[derive(Args, Debug)]
-pub struct RunArgs {
-    /// The experiment.
-    pub file: PathBuf,
-    /// Say what would be trained, and stop.
-    #[arg(long)]
-    dry_run: bool,
+pub struct Selection {
     /// Only trials that fit: part of a label, or KEY=VALUE,... such as method=compconv,depth=2.
     #[arg(long, value_name = "FILTER")]
     only: Option<String>,
@@ -33,12 +29,6 @@ pub struct RunArgs {
     /// among the jobs].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     threads: Option<u16>,
-    /// Trials that run at once [default: run.jobs of the file, else 1].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
-    jobs: Option<u16>,
-    /// Stop before that much time has passed, e.g. 6h; running trials write checkpoints, and the next run goes on.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    deadline: Option<Duration>,
     /// Take finished trials over from this run folder; may be given more than once.
     #[arg(long, value_name = "FOLDER")]
     reuse: Vec<PathBuf>,
@@ -48,6 +38,45 @@ pub struct RunArgs {
     /// Folder of the results [default: reports/NAME].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+}
+
+impl Selection {
+    /// The experiment, cut to what was asked for, and how it is to be run.
+    ///
+    /// # Errors
+    /// Those of the experiment; a filter that no trial passes.
+    pub fn resolve(&self, file: &Path) -> anyhow::Result<(Experiment, RunOptions)> {
+        let experiment = select(Experiment::load(file, &self.set)?, self.only.as_deref())?;
+        let mut settings = experiment.run.clone();
+        settings.threads = self.threads.map(usize::from).or(settings.threads);
+        let options = RunOptions {
+            output: self.output.clone().unwrap_or_else(|| PathBuf::from("reports").join(&experiment.name)),
+            program: std::env::current_exe().context("finding this program")?,
+            settings,
+            deadline: None,
+            reuse: self.reuse.clone(),
+            allow_path_change: self.allow_path_change,
+            progress: Kind::default(),
+        };
+        Ok((experiment, options))
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The experiment.
+    pub file: PathBuf,
+    #[command(flatten)]
+    selection: Selection,
+    /// Say what would be trained, and stop.
+    #[arg(long)]
+    dry_run: bool,
+    /// Trials that run at once [default: run.jobs of the file, else 1].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
+    jobs: Option<u16>,
+    /// Stop before that much time has passed, e.g. 6h; running trials write checkpoints, and the next run goes on.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    deadline: Option<Duration>,
     /// How progress is shown [default: a dashboard on a terminal, else plain lines].
     #[arg(long, value_enum, default_value_t)]
     progress: Kind,
@@ -58,35 +87,24 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
-    let experiment = select(Experiment::load(&args.file, &args.set)?, args.only.as_deref())?;
+    let (experiment, mut options) = args.selection.resolve(&args.file)?;
     if args.dry_run {
         return Ok(plan::render(&experiment, args.format).into());
     }
-    let output = args.output.clone().unwrap_or_else(|| PathBuf::from("reports").join(&experiment.name));
-    let mut settings = experiment.run.clone();
-    settings.threads = args.threads.map(usize::from).or(settings.threads);
-    settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
-    let options = RunOptions {
-        output: output.clone(),
-        program: std::env::current_exe().context("finding this program")?,
-        settings,
-        deadline: args.deadline,
-        reuse: args.reuse.clone(),
-        allow_path_change: args.allow_path_change,
-        progress: args.progress,
-    };
+    options.settings.jobs = args.jobs.map_or(options.settings.jobs, usize::from);
+    options.deadline = args.deadline;
+    options.progress = args.progress;
     let summary = run::run(&experiment, &options)?;
     let mut text = said(&summary);
     // What finished is reported, whatever failed.
     if summary.trained + summary.skipped + summary.reused > 0 {
-        for path in report::write(&RunFolder::open(&output)?)? {
+        for path in report::write(&RunFolder::open(&options.output)?)? {
             text += &format!("{}\n", path.display());
         }
     }
-    let code = match (&summary.stopped, summary.failed.len()) {
-        (_, failed) if failed > 0 => 1,
-        (Some(_), _) => 3,
-        _ if summary.open > 0 => 3,
+    let code = match &summary {
+        RunSummary { failed, .. } if !failed.is_empty() => 1,
+        RunSummary { open: 1.., .. } => 3,
         _ => 0,
     };
     Ok(Outcome { text, code })

@@ -1,5 +1,6 @@
 //! Executing trials: which are missing ([`prepare`]), each in a process of its own ([`process`], [`child`]) within its
-//! [`limits`], several at once and as long as there is time ([`sweep`]), for somebody to watch ([`screen`]).
+//! [`limits`], several at once and as long as there is time ([`sweep`]), for somebody to watch ([`screen`]);
+//! or on a cluster ([`slurm`]).
 
 mod child;
 mod interrupt;
@@ -7,6 +8,7 @@ mod limits;
 mod prepare;
 mod process;
 pub mod screen;
+pub mod slurm;
 mod sweep;
 mod trial;
 

@@ -1,0 +1,109 @@
+//! `harness submit`, `status` and `cancel`: trials on a Slurm cluster.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::Outcome;
+use super::run::Selection;
+use super::table::{Cell, Format, Table};
+use crate::results::RunFolder;
+use crate::run::slurm::{self, Standing, TaskState};
+
+/// What runs trials beyond this machine.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Engine {
+    /// An array job of Slurm's, one task a trial.
+    #[default]
+    Slurm,
+}
+
+#[derive(Args, Debug)]
+pub struct SubmitArgs {
+    /// The experiment.
+    file: PathBuf,
+    #[command(flatten)]
+    selection: Selection,
+    /// Whose queue.
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
+    /// Most trials that run at a time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    at_once: Option<u16>,
+    /// Options for sbatch, after `--`, e.g. -- --partition=long --time=12:00:00
+    #[arg(last = true, value_name = "SBATCH OPTION")]
+    options: Vec<String>,
+}
+
+/// Submits what is missing.
+pub fn submit(args: &SubmitArgs) -> anyhow::Result<Outcome> {
+    let Engine::Slurm = args.engine;
+    let (experiment, options) = args.selection.resolve(&args.file)?;
+    let done = slurm::submit(&experiment, &options, &args.options, args.at_once.map(usize::from))?;
+    let mut text = String::new();
+    for (job, tasks) in &done.jobs {
+        text += &format!("array job {job}: {tasks} {}\n", if *tasks == 1 { "trial" } else { "trials" });
+    }
+    text += &format!(
+        "{} submitted, {} in the queue before, {} done before\n",
+        done.jobs.iter().map(|(_, tasks)| tasks).sum::<usize>(),
+        done.queued,
+        done.done
+    );
+    if done.beyond > 0 {
+        text += &format!("{} more than Slurm takes at a time: submit again once there is room\n", done.beyond);
+    }
+    if let Some(dir) = &done.dir {
+        let folder = options.output.display();
+        text += &format!("{}\nfollow them: harness status {folder}\n", dir.join("job.sh").display());
+    }
+    Ok(text.into())
+}
+
+/// A row a submitted trial.
+pub fn status(folder: &Path, format: Format) -> anyhow::Result<Outcome> {
+    let standings = slurm::status(&RunFolder::open(folder)?)?;
+    let mut table = Table::new(&["trial", "key", "task", "state", "epochs", "note", "output"]);
+    for standing in &standings {
+        let (state, note) = words(&standing.state);
+        let (done, all) = standing.epochs;
+        table.push(vec![
+            Cell::text(&standing.label),
+            Cell::text(&standing.key),
+            Cell::text(format!("{}_{}", standing.task.0, standing.task.1)),
+            Cell::text(state),
+            Cell::text(all.map_or_else(|| done.to_string(), |all| format!("{done}/{all}"))),
+            // A terminal is only so wide; the whole of it is in the trial's failed.json.
+            Cell::text(if format == Format::Table { note.chars().take(60).collect() } else { note }),
+            Cell::text(standing.output.display().to_string()),
+        ]);
+    }
+    Ok(table.render(format).into())
+}
+
+fn words(state: &TaskState) -> (String, String) {
+    match state {
+        TaskState::Done => ("done".into(), String::new()),
+        TaskState::Failed(why) => ("FAILED".into(), why.clone()),
+        TaskState::Queued(state, more) => (state.to_lowercase(), more.clone()),
+        TaskState::Gone => ("gone".into(), "no result, and not in the queue: submit again".into()),
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct CancelArgs {
+    /// A run folder, e.g. reports/cifar.
+    folder: PathBuf,
+    /// Only trials whose label or key has this in it.
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+}
+
+/// Takes trials out of the queue.
+pub fn cancel(args: &CancelArgs) -> anyhow::Result<Outcome> {
+    let fits = |standing: &Standing| {
+        args.only.as_ref().is_none_or(|part| standing.label.contains(part) || standing.key.contains(part))
+    };
+    let count = slurm::cancel(&RunFolder::open(&args.folder)?, fits)?;
+    Ok(format!("{count} cancelled; what they had trained is in their checkpoints\n").into())
+}

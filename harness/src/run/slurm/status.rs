@@ -1,0 +1,105 @@
+//! `harness status` and `harness cancel`: how the submitted trials stand, from the results and from Slurm's queue.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::jobs;
+use super::queue::{command, queued};
+use crate::results::{RunFolder, State};
+
+/// How a submitted trial stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// It has a result.
+    Done,
+    /// It failed: why.
+    Failed(String),
+    /// Slurm has it: its word for how, and why it waits or where it runs.
+    Queued(String, String),
+    /// It has no result, and Slurm no longer knows of it: cancelled, or lost.
+    Gone,
+}
+
+/// A submitted trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its identity.
+    pub key: String,
+    /// How the experiment names it.
+    pub label: String,
+    /// Its latest array job and index.
+    pub task: (u64, usize),
+    /// How it stands.
+    pub state: TaskState,
+    /// Epochs finished so far, and epochs in all, if it was frozen.
+    pub epochs: (usize, Option<usize>),
+    /// Output of the task's script.
+    pub output: PathBuf,
+}
+
+/// Every trial that was ever submitted from this folder, once, as its latest task; in order of submission.
+///
+/// # Errors
+/// Files that cannot be read; `squeue` that is not there or fails.
+pub fn status(folder: &RunFolder) -> Result<Vec<Standing>> {
+    let jobs = jobs(folder)?;
+    let queue = if jobs.is_empty() { Default::default() } else { queued()? };
+    let names = folder.names()?;
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut standings: Vec<Standing> = Vec::new();
+    for job in &jobs {
+        for (index, key) in job.keys.iter().enumerate() {
+            let state = match (folder.state(key)?, queue.get(&(job.id, index))) {
+                (State::Done(_), _) => TaskState::Done,
+                // Failed before, and running again.
+                (_, Some(task)) => {
+                    let more = if task.nodes.is_empty() {
+                        task.reason.clone()
+                    } else {
+                        format!("{} on {}", task.time, task.nodes)
+                    };
+                    TaskState::Queued(task.state.clone(), more)
+                }
+                (State::Failed(record), None) => {
+                    TaskState::Failed(record.failure.map_or_else(String::new, |failure| failure.reason))
+                }
+                (State::Open | State::Damaged(_), None) => TaskState::Gone,
+            };
+            let frozen = folder.frozen(key).ok();
+            let label = names.get(key).map(|names| names.label.clone());
+            let standing = Standing {
+                key: key.clone(),
+                label: label.unwrap_or_else(|| frozen.as_ref().map_or_else(String::new, |trial| trial.label.clone())),
+                task: (job.id, index),
+                state,
+                epochs: (folder.epochs(key)?.len(), frozen.map(|trial| trial.config.recipe.epochs)),
+                output: job.output(index),
+            };
+            match places.get(key) {
+                Some(&place) => standings[place] = standing,
+                None => {
+                    places.insert(key.clone(), standings.len());
+                    standings.push(standing);
+                }
+            }
+        }
+    }
+    Ok(standings)
+}
+
+/// Takes the trials that fit out of the queue, and stops those that run, after a checkpoint; how many.
+///
+/// # Errors
+/// Those of [`status`], and of `scancel`.
+pub fn cancel(folder: &RunFolder, fits: impl Fn(&Standing) -> bool) -> Result<usize> {
+    let standings = status(folder)?;
+    let queued = standings.iter().filter(|standing| matches!(standing.state, TaskState::Queued(..)) && fits(standing));
+    let tasks: Vec<String> = queued.map(|Standing { task: (job, index), .. }| format!("{job}_{index}")).collect();
+    // So many at a time that no command line is too long.
+    for some in tasks.chunks(500) {
+        command("scancel", some)?;
+    }
+    Ok(tasks.len())
+}

@@ -1,0 +1,165 @@
+//! Trials on a real Slurm of one node, started for the test: submitted, followed, killed with their node, finished.
+//!
+//! Skipped, with a reason, where Slurm is not installed; with `REQUIRE_SLURM` set that is a failure.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// The cluster, ended when dropped.
+struct Cluster(PathBuf);
+
+impl Cluster {
+    /// None: it cannot be had here, and that is allowed.
+    fn start(dir: &Path) -> Option<Self> {
+        let tools = ["slurmctld", "slurmd", "munged", "sbatch"];
+        let there = |name: &str| {
+            let find = format!("PATH=$PATH:/usr/sbin:/sbin command -v {name}");
+            Command::new("sh").args(["-c", &find]).output().is_ok_and(|found| found.status.success())
+        };
+        let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+        let missing: Vec<&str> = tools.into_iter().filter(|name| !there(name)).collect();
+        if !root || !missing.is_empty() {
+            let why = format!("needs root and Slurm; missing: {}", missing.join(", "));
+            assert!(std::env::var_os("REQUIRE_SLURM").is_none(), "REQUIRE_SLURM is set: {why}");
+            eprintln!("skipped: {why}");
+            return None;
+        }
+        let cluster = Self(dir.join("cluster"));
+        cluster.script("start");
+        Some(cluster)
+    }
+
+    fn script(&self, command: &str) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm/cluster");
+        // So few tasks an array that four trials need two.
+        let run = Command::new(script).arg(command).arg(&self.0).env("MAX_ARRAY_SIZE", "4").output().unwrap();
+        assert!(run.status.success(), "cluster {command}: {}", String::from_utf8_lossy(&run.stderr));
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command.env("SLURM_CONF", self.0.join("slurm.conf"));
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.command("scancel").args(["-u", "root"]).output();
+        self.script("stop");
+    }
+}
+
+const FILE: &str = r#"
+name = "tiny"
+[dataset]
+name = "synthetic"
+sources = ["synthetic:400+100"]
+[backbone]
+name = "resnet20"
+[recipe]
+epochs = 2
+batch = 20
+subset = 200
+[protocol]
+seeds = [0, 1]
+validation = 40
+[run]
+threads = 1
+checkpoint_every = "200ms"
+[[grid]]
+method.name = ["vanilla", "ghost"]
+"#;
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The folder's table without the columns that depend on the clock.
+fn table(folder: &Path) -> String {
+    let csv = std::fs::read_to_string(folder.join("results.csv")).unwrap();
+    crate::without_times(&csv)
+}
+
+#[test]
+fn trials_survive_their_node_and_end_as_they_would_have_here() {
+    let dir = TempDir::new().unwrap();
+    let Some(cluster) = Cluster::start(dir.path()) else { return };
+    let at = dir.path();
+    std::fs::write(at.join("tiny.toml"), FILE).unwrap();
+    let harness = |arguments: &[&str]| {
+        cluster.command(env!("CARGO_BIN_EXE_harness")).current_dir(at).args(arguments).output().unwrap()
+    };
+    let rows = || -> Vec<Vec<String>> {
+        let status = harness(&["status", "reports/tiny", "--format", "csv"]);
+        assert!(status.status.success(), "{}", text(&status));
+        let lines = String::from_utf8_lossy(&status.stdout).into_owned();
+        lines.lines().skip(1).map(|line| line.split(',').map(String::from).collect()).collect()
+    };
+    let wait = |what: &str, done: &dyn Fn(&[Vec<String>]) -> bool| {
+        let started = Instant::now();
+        loop {
+            let now = rows();
+            if done(&now) {
+                return now;
+            }
+            assert!(started.elapsed() < Duration::from_secs(400), "{what} never came: {now:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+
+    let submitted = harness(&["submit", "tiny.toml", "--engine", "slurm", "--", "--comment=mine"]);
+    assert!(submitted.status.success(), "{}", text(&submitted));
+    let said = text(&submitted);
+    assert!(said.contains("4 submitted, 0 in the queue before"), "{said}");
+    assert_eq!(said.matches("array job").count(), 2, "arrays hold three tasks here: {said}");
+    // What is in the queue is not submitted twice, and what was launched is frozen.
+    std::fs::write(at.join("tiny.toml"), FILE.replace("epochs = 2", "epochs = 3")).unwrap();
+    std::fs::write(at.join("tiny.toml"), FILE).unwrap();
+    let again = harness(&["submit", "tiny.toml"]);
+    assert!(text(&again).contains("0 submitted, 4 in the queue before"), "{}", text(&again));
+
+    // The node dies while a trial has an epoch, or at least a checkpoint, behind it.
+    let checkpoint = |row: &[String]| at.join("reports/tiny/trials").join(&row[1]).join("checkpoint").exists();
+    wait("a checkpoint", &|rows| rows.iter().any(|row| row[3] == "running" && checkpoint(row)));
+    cluster.script("kill-node");
+    let cut = rows().into_iter().find(|row| checkpoint(row)).map(|row| row[1].clone());
+    cluster.script("start-node");
+    // Slurm lets what it requeues wait for two minutes; nobody needs that here.
+    let finished = |rows: &[Vec<String>]| {
+        let update = |row: &Vec<String>| {
+            if row[3] == "pending" {
+                let job = format!("JobId={}", row[2]);
+                let _ = cluster.command("scontrol").args(["update", &job, "StartTime=now"]).output();
+            }
+        };
+        rows.iter().for_each(update);
+        rows.iter().all(|row| row[3] == "done")
+    };
+    let rows = wait("the end", &finished);
+    assert_eq!(rows.len(), 4);
+    if let Some(key) = cut {
+        let log = std::fs::read_dir(at.join("reports/tiny/slurm")).unwrap().count();
+        assert!(log >= 1, "{key}");
+    }
+
+    // A later run anywhere sees the results, and they are those of a run without a cluster.
+    let run = harness(&["tiny.toml"]);
+    assert!(text(&run).contains("0 trained, 4 done before"), "{}", text(&run));
+    let alone = harness(&["tiny.toml", "--output", "alone", "--jobs", "2"]);
+    assert!(alone.status.success(), "{}", text(&alone));
+    assert_eq!(table(&at.join("reports/tiny")), table(&at.join("alone")));
+
+    // Nothing is left to be cancelled; a new seed is a new submission, and cancelled it is gone.
+    let longer = ["submit", "tiny.toml", "--set", "protocol.seeds=[5]", "--set", "recipe.epochs=500"];
+    let submitted = harness(&longer);
+    assert!(text(&submitted).contains("2 submitted"), "{}", text(&submitted));
+    wait("a running trial", &|rows| rows.iter().any(|row| row[3] == "running"));
+    let cancelled = harness(&["cancel", "reports/tiny"]);
+    assert!(text(&cancelled).contains("2 cancelled"), "{}", text(&cancelled));
+    let rows = wait("the cancelling", &|rows| rows.iter().all(|row| row[3] == "done" || row[3] == "gone"));
+    assert_eq!(rows.iter().filter(|row| row[3] == "gone").count(), 2);
+}
