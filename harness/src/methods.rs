@@ -329,7 +329,7 @@ mod tests {
             Kind::Integer(low, _) => Value::Integer(*low),
             Kind::Odd => Value::Integer(3),
             Kind::Number(_) => Value::Float(0.5),
-            Kind::Text => Value::String("x".into()),
+            Kind::Text | Kind::Form(..) => Value::String("x".into()),
             Kind::Choice(names) => Value::String(names()[0].into()),
             Kind::List(inner) | Kind::Filled(inner) | Kind::OneOrList(inner) => Value::Array(vec![sample(inner)]),
         }

@@ -1,5 +1,6 @@
 //! Batches, prepared in background threads.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -25,8 +26,8 @@ pub struct Batch {
 
 /// One pass over a set of images, as batches in a fixed order.
 ///
-/// Worker i of n makes the batches i, i + n, i + 2n, .. and has a queue of its own; reading the queues in turn gives
-/// the batches in order without any reordering. Dropping a loader early stops its workers.
+/// Worker i of n makes the batches whose number leaves i when divided by n, and has a queue of its own; reading the queues
+/// in turn gives the batches in order without any reordering. Dropping a loader early stops its workers.
 pub struct Loader {
     queues: Vec<Receiver<Result<Batch>>>,
     workers: Vec<JoinHandle<()>>,
@@ -46,7 +47,8 @@ struct Job {
 
 impl Loader {
     /// One training epoch: the images at `indices` in an order of (`seed`, `epoch`), cropped and flipped by
-    /// (`seed`, `epoch`, image) if `augment`. The last, partial batch is left out.
+    /// (`seed`, `epoch`, image) if `augment`. The last, partial batch is left out, and so are the `first` ones: what follows
+    /// is what would follow them.
     ///
     /// The batches are the same for any number of `workers`.
     #[must_use]
@@ -59,12 +61,14 @@ impl Loader {
         augment: bool,
         seed: u64,
         epoch: usize,
+        first: usize,
         workers: usize,
     ) -> Self {
         shuffle(&mut indices, &mut stream(Purpose::Order, seed, epoch as u64, 0));
         let batches = indices.len() / batch.max(1);
         let augment = augment.then_some((seed, epoch));
-        Self::start(Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment }, batches, workers)
+        let job = Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment };
+        Self::start(job, first.min(batches)..batches, workers)
     }
 
     /// The images at `indices`, in that order, as they are; the last batch may be smaller.
@@ -72,25 +76,25 @@ impl Loader {
     pub fn eval(images: Arc<Images>, indices: Vec<usize>, norm: Normalization, batch: usize, workers: usize) -> Self {
         let batches = indices.len().div_ceil(batch.max(1));
         let job = Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment: None };
-        Self::start(job, batches, workers)
+        Self::start(job, 0..batches, workers)
     }
 
-    /// Number of batches in the pass.
+    /// Number of batches in the pass, those included that were left out at its start.
     #[must_use]
     pub fn batches(&self) -> usize {
         self.batches
     }
 
-    fn start(job: Job, batches: usize, workers: usize) -> Self {
+    fn start(job: Job, numbers: Range<usize>, workers: usize) -> Self {
         let job = Arc::new(job);
-        let stride = workers.clamp(1, batches.max(1));
+        let stride = workers.clamp(1, numbers.len().max(1));
         let (mut queues, mut handles) = (Vec::new(), Vec::new());
-        for first in 0..stride {
+        for worker in 0..stride {
             let (sender, receiver) = sync_channel(AHEAD);
-            let job = Arc::clone(&job);
+            let (job, numbers) = (Arc::clone(&job), numbers.clone());
             queues.push(receiver);
             handles.push(std::thread::spawn(move || {
-                for number in (first..batches).step_by(stride) {
+                for number in numbers.filter(|number| number % stride == worker) {
                     // The consumer is gone: nobody needs the rest.
                     if sender.send(job.batch(number)).is_err() {
                         return;
@@ -98,7 +102,7 @@ impl Loader {
                 }
             }));
         }
-        Self { queues, workers: handles, next: 0, batches }
+        Self { queues, workers: handles, next: numbers.start, batches: numbers.end }
     }
 }
 
@@ -172,7 +176,7 @@ mod tests {
 
     fn train(augment: bool, seed: u64, epoch: usize, workers: usize) -> Result<Contents> {
         let (images, norm) = images(53);
-        contents(Loader::train(images, (0..53).collect(), norm, 8, augment, seed, epoch, workers))
+        contents(Loader::train(images, (0..53).collect(), norm, 8, augment, seed, epoch, 0, workers))
     }
 
     #[test]
@@ -182,6 +186,21 @@ mod tests {
             assert_eq!(one.len(), 6, "the partial batch of 5 is left out");
             for workers in [0, 2, 5, 64] {
                 assert_eq!(one, train(augment, 7, 2, workers)?, "{workers} workers, augment {augment}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_pass_goes_on_anywhere_as_if_it_had_been_run_through() -> Result<()> {
+        let whole = train(true, 7, 2, 2)?;
+        let (images, norm) = images(53);
+        for first in 0..=whole.len() + 1 {
+            for workers in [1, 2, 3, 5] {
+                let indices = (0..53).collect();
+                let rest = Loader::train(Arc::clone(&images), indices, norm.clone(), 8, true, 7, 2, first, workers);
+                let expected = &whole[first.min(whole.len())..];
+                assert_eq!(contents(rest)?, expected, "from batch {first} with {workers} workers");
             }
         }
         Ok(())
@@ -229,7 +248,7 @@ mod tests {
     fn an_early_drop_ends_the_workers() -> Result<()> {
         let (images, norm) = images(53);
         let weak = Arc::downgrade(&images);
-        let mut loader = Loader::train(images, (0..53).collect(), norm, 2, true, 0, 0, 3);
+        let mut loader = Loader::train(images, (0..53).collect(), norm, 2, true, 0, 0, 0, 3);
         assert_eq!(loader.batches(), 26);
         loader.next().transpose()?;
         drop(loader);
@@ -241,7 +260,7 @@ mod tests {
     fn no_images_are_no_batches() -> Result<()> {
         let (images, norm) = images(5);
         assert!(contents(Loader::eval(Arc::clone(&images), vec![], norm.clone(), 4, 2))?.is_empty());
-        assert!(contents(Loader::train(images, vec![1, 2], norm, 4, true, 0, 0, 2))?.is_empty());
+        assert!(contents(Loader::train(images, vec![1, 2], norm, 4, true, 0, 0, 0, 2))?.is_empty());
         Ok(())
     }
 }

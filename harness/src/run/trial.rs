@@ -1,6 +1,7 @@
 //! One trial, from its configuration to its record.
 
-use std::time::Instant;
+use std::fs::File;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use baselines::pruning::Pruned;
@@ -10,11 +11,14 @@ use conv_core::{Cost, Network, ParamStore};
 use crate::backbones::{self, Backbone, network_cost};
 use crate::data::{Geometry, Provenance};
 use crate::experiment::Trial;
-use crate::experiment::price::price;
+use crate::experiment::price::{self, price};
 use crate::measure::Environment;
 use crate::methods::Methods;
 use crate::results::{RunFolder, TrialRecord};
-use crate::train::{EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
+use crate::train::{Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
+
+const TRAIN: &str = "train";
+const FINETUNE: &str = "finetune";
 
 /// How a trial may go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,9 +36,14 @@ pub struct TrialOptions {
 /// Seeds: initialisation is keyed by (seed, parameter name), order and augmentation by (seed, epoch, image). The test
 /// images are read once, by the finished network, after everything is decided.
 ///
+/// Checkpoints: if the trial's folder holds one, the trial goes on from it, and ends with the bits that it would have ended
+/// with uninterrupted; times are sums over the attempts, as far as checkpoints know them. They are removed once the record
+/// is there.
+///
 /// # Errors
-/// Whatever keeps the trial from an honest result: data and options that do not fit, divergence, a parameter count that
-/// is not the closed form's, a folder that cannot be written.
+/// [`Interrupted`](crate::train::Interrupted), if the observer asked for it; a checkpoint of another kernel path, unless
+/// `options` allow it; whatever keeps the trial from an honest result: data and options that do not fit, divergence, a
+/// parameter count that is not the closed form's, a folder that cannot be written.
 pub fn run_trial(
     trial: &Trial,
     key: &str,
@@ -42,20 +51,21 @@ pub fn run_trial(
     folder: &RunFolder,
     environment: &Environment,
     observer: &mut dyn Observer,
-    _options: TrialOptions,
+    options: TrialOptions,
 ) -> Result<TrialRecord> {
-    let started = Instant::now();
     let config = &trial.config;
     let recipe = &config.recipe;
+    let environment = environment.computed_by(recipe.kernels);
+    let dir = folder.trial_dir(key);
+    let mut course = Course::new(&dir, key, TRAIN, &environment.kernels, options.allow_path_change, observer)?;
     folder.start(key, config)?;
+    // What an interruption may have left of the log is half a line, or an epoch that is about to be trained again.
+    folder.write_epochs(key, &course.progress.history)?;
     save_costs(trial, key, folder)?;
     let feed = Feed::new(data, config, workers(environment.threads))?;
     let methods = Methods::new(config)?;
     let geometry = Geometry { shape: data.train.shape, classes: data.classes };
     let backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
-    let mut model = Model::new(backbone, &methods, config.seed)?;
-
-    let steps = feed.steps_per_epoch();
     let finetune = match methods.pruning() {
         Some(_) => recipe.finetune_epochs,
         None => 0,
@@ -65,31 +75,51 @@ pub fn run_trial(
         "recipe.epochs = {} leaves nothing to train before recipe.finetune_epochs = {finetune}; accepted: more than that",
         recipe.epochs
     );
-    let before = recipe.epochs - finetune;
-    let rate = LearningRate::of_recipe(recipe, before, steps);
-    let phase = Phase { name: "train", first_epoch: 1, epochs: before, rate };
-    let mut fitted = fit(&model.network, &model.store, &feed, recipe, &phase, observer)?;
+    let (before, steps) = (recipe.epochs - finetune, feed.steps_per_epoch());
+    course.observer.started(recipe.epochs, steps, &course.progress.history);
 
+    let backbone = match methods.pruning() {
+        // How wide a cut network is follows from the options; which filters it kept, only its weights know.
+        Some(pruned) if course.progress.phase == FINETUNE => price::cut(&*backbone, pruned)?,
+        _ => backbone,
+    };
+    let mut model = Model::new(backbone, &methods, config.seed)?;
+    course.restore(&model.store)?;
+    if course.progress.phase == TRAIN {
+        let rate = LearningRate::of_recipe(recipe, before, steps);
+        let phase = Phase { name: TRAIN, first_epoch: 1, epochs: before, rate };
+        fit(&model.network, &model.store, &feed, recipe, &phase, &mut course)?;
+    }
     if let Some(pruned) = methods.pruning() {
-        model = model.cut(pruned, &methods, config.seed).context("cutting filters")?;
-        let rate = LearningRate::cosine(recipe.finetune_lr, finetune * steps);
-        let phase = Phase { name: "finetune", first_epoch: before + 1, epochs: finetune, rate };
-        let mut tuned = fit(&model.network, &model.store, &feed, recipe, &phase, observer)?;
-        if finetune == 0 {
-            tuned.validation = evaluate(&model.network, recipe.kernels, feed.validation())?;
+        if course.progress.phase == TRAIN {
+            model = model.cut(pruned, &methods, config.seed).context("cutting filters")?;
+            course.turn(FINETUNE);
         }
-        fitted.epochs.append(&mut tuned.epochs);
-        fitted.validation = tuned.validation;
+        let rate = LearningRate::cosine(recipe.finetune_lr, finetune * steps);
+        let phase = Phase { name: FINETUNE, first_epoch: before + 1, epochs: finetune, rate };
+        fit(&model.network, &model.store, &feed, recipe, &phase, &mut course)?;
+        if finetune == 0 {
+            let batches = course.evaluating(feed.validation());
+            let validation = evaluate(&model.network, recipe.kernels, batches).context("on the validation images")?;
+            course.progress.validation = validation;
+        }
     }
 
     let cost = model.checked_cost(&methods)?;
     ensure!(cost == trial.cost, "the network costs {cost:?}, the plan said {:?}: a defect of the plan", trial.cost);
     let test = match config.test {
-        true => Some(evaluate(&model.network, recipe.kernels, feed.test()).context("on the test images")?),
+        true => {
+            let batches = course.evaluating(feed.test());
+            Some(evaluate(&model.network, recipe.kernels, batches).context("on the test images")?)
+        }
         false => None,
     };
-    model.store.save(&folder.trial_dir(key).join("weights.safetensors")).context("saving the weights")?;
+    save_weights(&model.store, &dir.join("weights.safetensors"))?;
     let mut remarks = trial.remarks.clone();
+    let kernels = course.kernels().join(", then ");
+    if course.kernels().len() > 1 {
+        remarks.push(format!("resumed on another kernel path: {kernels}"));
+    }
     if methods.pruning().is_some() && finetune == 0 {
         remarks.push("cut after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)".to_owned());
     }
@@ -106,16 +136,17 @@ pub fn run_trial(
         depth: trial.depth,
         replaced: trial.replaced.clone(),
         remarks,
-        validation: fitted.validation,
+        validation: course.progress.validation,
         test,
-        train_loss: fitted.epochs.last().map_or(0.0, |epoch| epoch.train_loss),
-        epochs: fitted.epochs.len(),
-        seconds: started.elapsed().as_secs_f64(),
-        images_per_second: images_per_second(&fitted.epochs),
-        environment: environment.computed_by(recipe.kernels),
+        train_loss: course.progress.history.last().map_or(0.0, |epoch| epoch.train_loss),
+        epochs: course.progress.history.len(),
+        seconds: course.seconds(),
+        images_per_second: images_per_second(&course.progress.history),
+        environment: Environment { kernels, ..environment },
         failure: None,
     };
     folder.save(&record)?;
+    course.finish();
     Ok(record)
 }
 
@@ -170,6 +201,15 @@ pub(super) fn no_data(name: &str) -> Provenance {
 fn save_costs(trial: &Trial, key: &str, folder: &RunFolder) -> Result<()> {
     let price = price(&trial.config).map_err(|error| anyhow!("{}: {}", error.key, error.why))?;
     folder.save_costs(key, &price.csv())
+}
+
+/// Writes the weights, and has them on the disk: after this the record may say that the trial is done.
+fn save_weights(store: &ParamStore, path: &Path) -> Result<()> {
+    let save = || -> Result<()> {
+        store.save(path)?;
+        Ok(File::open(path)?.sync_all()?)
+    };
+    save().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// A network with its architecture and parameters.

@@ -77,11 +77,11 @@ impl Feed {
         self.train_images() / self.batch
     }
 
-    /// The shuffled (and, if asked for, augmented) batches of an epoch.
-    pub fn train(&self, epoch: usize) -> Loader {
+    /// The shuffled (and, if asked for, augmented) batches of an epoch, without the `first` ones.
+    pub fn train(&self, epoch: usize, first: usize) -> Loader {
         let (images, indices) = (Arc::clone(&self.images), self.split.train.clone());
         let normalization = self.normalization.clone();
-        Loader::train(images, indices, normalization, self.batch, self.augment, self.seed, epoch, self.workers)
+        Loader::train(images, indices, normalization, self.batch, self.augment, self.seed, epoch, first, self.workers)
     }
 
     /// The validation images in order.

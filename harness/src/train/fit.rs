@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use conv_core::{Network, ParamStore, Training};
-use serde::{Deserialize, Serialize};
 
 use super::metrics::rank;
-use super::{EpochLog, Evaluation, Feed, LearningRate, Sgd, evaluate};
+use super::{Control, Course, EpochLog, Feed, LearningRate, Sgd, evaluate};
 use crate::data::Batch;
 use crate::experiment::Recipe;
 
@@ -24,106 +23,51 @@ pub struct Phase {
     pub rate: LearningRate,
 }
 
-/// How far an epoch is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepLog {
-    /// The epoch, counted from 1.
-    pub epoch: usize,
-    /// Steps done in this epoch.
-    pub step: usize,
-    /// Mean loss over those.
-    pub loss: f64,
-    /// Top-1 over those, in [0, 1].
-    pub accuracy: f64,
-    /// Images per second over those.
-    pub images_per_second: f64,
-}
-
-/// STUB
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Control {
-    /// a
-    Continue,
-    /// a
-    Checkpoint,
-    /// a
-    Stop,
-}
-
-/// STUB
-#[derive(Debug)]
-pub struct Interrupted;
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted")
-    }
-}
-impl std::error::Error for Interrupted {}
-
-/// STUB
-pub trait Observer {
-    /// a
-    fn started(&mut self, _epochs: usize, _steps_per_epoch: usize, _history: &[EpochLog]) {}
-    /// a
-    fn warn(&mut self, _text: &str) {}
-    /// a
-    fn step(&mut self, _log: &StepLog) -> Control {
-        Control::Continue
-    }
-    /// a
-    fn evaluating(&mut self) -> Control {
-        Control::Continue
-    }
-    /// a
-    fn epoch(&mut self, log: &EpochLog) -> Result<Control>;
-}
-
-/// What a phase ended with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fitted {
-    /// Its epochs.
-    pub epochs: Vec<EpochLog>,
-    /// The last epoch's network on validation. Validation decides nothing here: no epoch is picked, none is left out.
-    pub validation: Evaluation,
-}
-
-/// Trains `network`, whose parameters are `store`'s, through `phase`, with an optimizer of its own.
+/// Trains `network`, whose parameters are `store`'s, through what `course` has left of `phase`, with an optimizer of the
+/// phase's own. A checkpoint is written whenever the observer asks for one, and at the end of the phase.
 ///
 /// # Errors
-/// A loss that is no longer finite, with epoch and step; unreadable batches; what the observer refuses.
+/// [`Interrupted`](super::Interrupted), if the observer asked for it; a loss that is no longer finite, with epoch and step;
+/// unreadable batches; a checkpoint that cannot be written; what the observer refuses.
 pub fn fit(
     network: &Network,
     store: &ParamStore,
     feed: &Feed,
     recipe: &Recipe,
     phase: &Phase,
-    observer: &mut dyn Observer,
-) -> Result<Fitted> {
+    course: &mut Course<'_>,
+) -> Result<()> {
     let steps = feed.steps_per_epoch();
     let mut optimizer = Sgd::new(store.trainable(), recipe);
+    course.restore_momentum(&mut optimizer)?;
     let mut training = network.training(recipe.kernels);
-    let mut fitted = Fitted { epochs: Vec::with_capacity(phase.epochs), validation: Evaluation::default() };
-    for done in 0..phase.epochs {
+    for done in course.progress.epoch.saturating_sub(phase.first_epoch)..phase.epochs {
         let epoch = phase.first_epoch + done;
-        let started = Instant::now();
-        let mut tally = Tally::default();
-        for (index, batch) in feed.train(epoch).enumerate() {
+        let (first, earlier, started) = (course.progress.tally.steps, course.progress.tally.seconds, Instant::now());
+        for (index, batch) in (first..).zip(feed.train(epoch, first)) {
             let rate = phase.rate.at(done * steps + index);
             let result = step(&mut training, &mut optimizer, &batch?, rate, recipe.label_smoothing)
                 .with_context(|| format!("epoch {epoch}, step {} of {steps}, learning rate {rate:.3e}", index + 1))?;
-            tally.add(result, recipe.batch);
-            observer.step(&tally.log(epoch, started));
+            let seconds = earlier + started.elapsed().as_secs_f64();
+            course.progress.tally.add(result, recipe.batch, seconds);
+            let control = course.observer.step(&course.progress.tally.log(epoch));
+            course.obey(control, store, &optimizer)?;
         }
+        let tally = course.progress.tally;
         if tally.steps != steps {
             bail!("epoch {epoch} had {} batches where {steps} were expected", tally.steps);
         }
-        let train = tally.log(epoch, started);
-        let seconds = started.elapsed().as_secs_f64();
-        fitted.validation = evaluate(network, recipe.kernels, feed.validation()).context("on the validation images")?;
-        let loss = fitted.validation.loss;
+        let batches = feed.validation().map(|batch| {
+            let control = course.observer.evaluating();
+            course.obey(control, store, &optimizer)?;
+            batch
+        });
+        let validation = evaluate(network, recipe.kernels, batches).context("on the validation images")?;
+        let loss = validation.loss;
         if !loss.is_finite() {
             bail!("diverged: the validation loss is {loss} after epoch {epoch}; a lower recipe.lr may help");
         }
+        let train = tally.log(epoch);
         let log = EpochLog {
             epoch,
             phase: phase.name.to_owned(),
@@ -131,14 +75,17 @@ pub fn fit(
             train_loss: train.loss,
             train_accuracy: train.accuracy,
             validation_loss: loss,
-            validation_accuracy: fitted.validation.top1,
-            seconds,
+            validation_accuracy: validation.top1,
+            seconds: tally.seconds,
             images_per_second: train.images_per_second,
         };
-        observer.epoch(&log)?;
-        fitted.epochs.push(log);
+        course.progress.finish_epoch(log.clone(), validation);
+        let control = course.observer.epoch(&log)?;
+        // What follows a phase, a cut or the test images, is done again after an interruption; the phase is not.
+        let least = if done + 1 == phase.epochs { Control::Checkpoint } else { Control::Continue };
+        course.obey(control.max(least), store, &optimizer)?;
     }
-    Ok(fitted)
+    Ok(())
 }
 
 /// What one optimizer step saw before it changed anything.
@@ -164,33 +111,4 @@ pub fn step(training: &mut Training<'_>, optimizer: &mut Sgd, batch: &Batch, lr:
     let labels = batch.labels.to_vec1::<u32>()?;
     let correct = guesses.iter().zip(labels).filter(|(row, label)| rank(row, *label as usize) == 0).count();
     Ok(Step { loss: value, correct })
-}
-
-/// Sums over the steps of an epoch.
-#[derive(Default)]
-struct Tally {
-    steps: usize,
-    images: usize,
-    correct: usize,
-    loss: f64,
-}
-
-impl Tally {
-    fn add(&mut self, step: Step, images: usize) {
-        self.steps += 1;
-        self.images += images;
-        self.correct += step.correct;
-        self.loss += step.loss;
-    }
-
-    fn log(&self, epoch: usize, started: Instant) -> StepLog {
-        let images = self.images.max(1) as f64;
-        StepLog {
-            epoch,
-            step: self.steps,
-            loss: self.loss / self.steps.max(1) as f64,
-            accuracy: self.correct as f64 / images,
-            images_per_second: self.images as f64 / started.elapsed().as_secs_f64().max(1e-9),
-        }
-    }
 }

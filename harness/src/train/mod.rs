@@ -1,15 +1,24 @@
-//! Training: loop, optimizer, schedule, metrics.
+//! Training: loop, optimizer, schedule, metrics, checkpoints.
 
+mod checkpoint;
+mod codec;
+mod course;
 mod feed;
 mod fit;
 mod metrics;
+mod observe;
 mod optimizer;
+mod progress;
 mod schedule;
 
+pub use checkpoint::{Checkpoint, Checkpoints};
+pub use course::Course;
 pub use feed::{Feed, SharedData};
-pub use fit::{Control, Fitted, Interrupted, Observer, Phase, Step, StepLog, fit, step};
+pub use fit::{Phase, Step, fit, step};
 pub use metrics::evaluate;
+pub use observe::{Control, Interrupted, Observer, StepLog};
 pub use optimizer::Sgd;
+pub use progress::{Progress, Tally};
 pub use schedule::LearningRate;
 
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,7 @@
 mod backbone_goldens;
 mod backbones;
 mod bench;
+mod checkpoint;
 mod cli;
 mod cli_errors;
 mod cli_runs;
@@ -11,5 +12,6 @@ mod data_formats;
 mod data_sources;
 mod published_costs;
 mod report;
+mod resume;
 mod run;
 mod training_golden;

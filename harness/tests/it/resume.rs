@@ -1,0 +1,360 @@
+//! A trial that is stopped or killed anywhere and goes on from its checkpoint ends with the bits of one that was left alone.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use harness::data::load;
+use harness::experiment::{Experiment, Trial};
+use harness::measure::Environment;
+use harness::results::{RunFolder, TrialRecord};
+use harness::run::{TrialOptions, compute_threads, run_trial};
+use harness::train::{Checkpoints, Control, EpochLog, Interrupted, Observer, SharedData, StepLog};
+use image::{Rgb, RgbImage};
+use tempfile::TempDir;
+
+/// Small images, and trials on them. Three epochs of three steps; validation is one batch, test two.
+struct Workshop {
+    dir: TempDir,
+    experiment: Experiment,
+    data: SharedData,
+    environment: Environment,
+}
+
+impl Workshop {
+    fn new() -> Result<Self> {
+        let dir = TempDir::new()?;
+        let images = dir.path().join("images");
+        for (split, count) in [("train", 12), ("test", 4)] {
+            for class in 0..3u32 {
+                let folder = images.join(split).join(format!("class{class}"));
+                fs::create_dir_all(&folder)?;
+                for number in 0..count {
+                    let pixel = |x: u32, y: u32| {
+                        let mut rgb = [((x * 31 + y * 17 + number * 53) % 97) as u8; 3];
+                        rgb[class as usize] += 120;
+                        Rgb(rgb)
+                    };
+                    RgbImage::from_fn(16, 16, pixel).save(folder.join(format!("{number}.png")))?;
+                }
+            }
+        }
+        let text = format!(
+            "name = 'small'\n[dataset]\nname = 'images'\nsources = ['{}']\n[backbone]\nname = 'resnet20'\n[recipe]\n\
+             epochs = 3\nbatch = 8\nlr = 0.05\nfinetune_epochs = 1\n[protocol]\nvalidation = 6\n[[grid]]\n\
+             method.name = ['vanilla', 'pruned']\n[[grid]]\nmethod.name = 'compconv'\nmethod.depth = 2\n[[grid]]\n\
+             method.name = 'pruned'\nmethod.ratio = 0.3\nrecipe.finetune_epochs = 0\n[[grid]]\n\
+             method.name = 'vanilla'\nrecipe.kernels = 'candle'\nrecipe.epochs = 1\n",
+            images.display()
+        );
+        fs::write(dir.path().join("small.toml"), text)?;
+        let experiment = Experiment::load(&dir.path().join("small.toml"), &[])?;
+        let data = SharedData::from(load(&experiment.trials[0].config.dataset)?);
+        Ok(Self { dir, experiment, data, environment: Environment::capture(1) })
+    }
+
+    /// The trial whose label starts so, with an output folder of its own.
+    fn bench(&self, label: &str, folder: &str) -> Result<Bench<'_>> {
+        let trials = &self.experiment.trials;
+        let trial = trials.iter().find(|trial| trial.label.starts_with(label)).context("trial")?;
+        let key = trial.key(&self.data.provenance.fingerprint);
+        let folder = RunFolder::create(&self.dir.path().join(folder), "small", &self.experiment.frozen)?;
+        Ok(Bench { workshop: self, trial, key, folder })
+    }
+}
+
+/// One trial in a folder.
+struct Bench<'a> {
+    workshop: &'a Workshop,
+    trial: &'a Trial,
+    key: String,
+    folder: RunFolder,
+}
+
+/// What happens to an attempt, by the number of times that it asked how to go on.
+#[derive(Clone, Copy)]
+enum Fate {
+    Undisturbed,
+    /// Stopped at this question.
+    Stop(usize),
+    /// A checkpoint at every so-manieth question, and the end without a word at the other.
+    Kill(usize, usize),
+}
+
+/// Everything that two runs of a trial have to agree in.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    weights: Vec<u8>,
+    epochs: Vec<EpochLog>,
+    record: TrialRecord,
+}
+
+struct Watcher<'a> {
+    bench: &'a Bench<'a>,
+    fate: Fate,
+    asked: usize,
+    resumed: Vec<EpochLog>,
+    warnings: Vec<String>,
+}
+
+impl Watcher<'_> {
+    fn answer(&mut self) -> Control {
+        self.asked += 1;
+        let asked = self.asked - 1;
+        match self.fate {
+            Fate::Stop(at) if asked == at => Control::Stop,
+            // As a panic, but without its message among the test's.
+            Fate::Kill(_, at) if asked == at => resume_unwind(Box::new("killed")),
+            Fate::Kill(every, _) if asked.is_multiple_of(every) => Control::Checkpoint,
+            _ => Control::Continue,
+        }
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn started(&mut self, epochs: usize, steps_per_epoch: usize, history: &[EpochLog]) {
+        assert_eq!((epochs, steps_per_epoch), (self.bench.trial.config.recipe.epochs, 3));
+        self.resumed = history.to_vec();
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.warnings.push(text.to_owned());
+    }
+
+    fn step(&mut self, _: &StepLog) -> Control {
+        self.answer()
+    }
+
+    fn evaluating(&mut self) -> Control {
+        self.answer()
+    }
+
+    fn epoch(&mut self, log: &EpochLog) -> Result<Control> {
+        self.bench.folder.append_epoch(&self.bench.key, log)?;
+        Ok(self.answer())
+    }
+}
+
+impl Bench<'_> {
+    fn attempt(&self, fate: Fate, threads: usize) -> Result<(Result<TrialRecord>, Watcher<'_>)> {
+        self.attempt_with(fate, threads, TrialOptions::default())
+    }
+
+    fn attempt_with(
+        &self,
+        fate: Fate,
+        threads: usize,
+        options: TrialOptions,
+    ) -> Result<(Result<TrialRecord>, Watcher<'_>)> {
+        let Self { workshop: Workshop { data, environment, .. }, trial, key, folder } = self;
+        let mut watcher = Watcher { bench: self, fate, asked: 0, resumed: vec![], warnings: vec![] };
+        let mut run = || {
+            compute_threads(threads)?
+                .install(|| run_trial(trial, key, data, folder, environment, &mut watcher, options))
+        };
+        let result = match fate {
+            Fate::Kill(..) => catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(anyhow::anyhow!("killed"))),
+            _ => run(),
+        };
+        Ok((result, watcher))
+    }
+
+    /// An attempt that has to be stopped before the end.
+    fn stopped(&self, fate: Fate, threads: usize) -> Result<Watcher<'_>> {
+        let (result, watcher) = self.attempt(fate, threads)?;
+        let error = result.err().context("the trial went on to its end")?;
+        let killed = matches!(fate, Fate::Kill(..)) && error.to_string() == "killed";
+        ensure!(killed || error.downcast_ref::<Interrupted>().is_some(), "{error:?}");
+        ensure!(self.folder.record(&self.key)?.is_none(), "a trial that was stopped is not done");
+        Ok(watcher)
+    }
+
+    /// Goes on to the end.
+    fn finished(&self, threads: usize) -> Result<(Outcome, Watcher<'_>)> {
+        let (result, watcher) = self.attempt(Fate::Undisturbed, threads)?;
+        result?;
+        Ok((self.outcome()?, watcher))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.trial_dir(&self.key).join(name)
+    }
+
+    fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(&self.folder.trial_dir(&self.key))
+    }
+
+    /// Of a trial that is done; times left out, as no two runs share them.
+    fn outcome(&self) -> Result<Outcome> {
+        let timeless = |epoch: EpochLog| EpochLog { seconds: 0.0, images_per_second: 0.0, ..epoch };
+        let record = self.folder.record(&self.key)?.context("the trial has a record")?;
+        let trained: f64 = self.folder.epochs(&self.key)?.iter().map(|epoch| epoch.seconds).sum();
+        ensure!(record.seconds >= trained && trained > 0.0, "{} s hold {trained} s", record.seconds);
+        let text = fs::read_to_string(self.file("epochs.jsonl"))?;
+        ensure!(text.lines().count() == self.trial.config.recipe.epochs, "every epoch has one line:\n{text}");
+        for left in fs::read_dir(self.folder.trial_dir(&self.key))? {
+            let name = left?.file_name().to_string_lossy().into_owned();
+            ensure!(!name.contains("checkpoint"), "{name} is left behind");
+        }
+        Ok(Outcome {
+            weights: fs::read(self.file("weights.safetensors"))?,
+            epochs: self.folder.epochs(&self.key)?.into_iter().map(timeless).collect(),
+            record: TrialRecord { seconds: 0.0, images_per_second: 0.0, ..record },
+        })
+    }
+}
+
+fn flip_a_bit(path: &PathBuf) -> Result<()> {
+    let mut bytes = fs::read(path)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    Ok(fs::write(path, bytes)?)
+}
+
+/// Stops the trial at every question it asks, one attempt for each, and lets it go on, on other numbers of threads.
+fn stopped_anywhere(label: &str, questions: usize) -> Result<()> {
+    let workshop = Workshop::new()?;
+    let bench = workshop.bench(label, "whole")?;
+    let (whole, watcher) = bench.finished(1)?;
+    assert_eq!((watcher.asked, watcher.resumed.len()), (questions, 0));
+    for at in 0..questions {
+        let bench = workshop.bench(label, &format!("stopped{at}"))?;
+        bench.stopped(Fate::Stop(at), 1 + at % 2)?;
+        let (outcome, watcher) = bench.finished(1 + at % 3)?;
+        assert!(outcome == whole, "{label} stopped at question {at}: {outcome:?}\nand not\n{whole:?}");
+        assert!(watcher.warnings.is_empty(), "{:?}", watcher.warnings);
+        // Three steps, a batch of validation and the epoch itself are five questions of each epoch.
+        assert_eq!(watcher.resumed.len(), ((at + 1) / 5).min(bench.trial.config.recipe.epochs), "{at}");
+    }
+    Ok(())
+}
+
+#[test]
+fn vanilla_stopped_anywhere() -> Result<()> {
+    stopped_anywhere("vanilla", 17)
+}
+
+#[test]
+fn compconv_stopped_anywhere() -> Result<()> {
+    stopped_anywhere("compconv", 17)
+}
+
+#[test]
+fn pruned_stopped_anywhere_before_and_after_the_cut() -> Result<()> {
+    stopped_anywhere("pruned", 17)
+}
+
+#[test]
+fn pruned_and_never_tuned_stopped_anywhere() -> Result<()> {
+    stopped_anywhere("pruned ratio=0.3", 18)
+}
+
+#[test]
+fn candles_kernels_stopped_anywhere() -> Result<()> {
+    stopped_anywhere("vanilla epochs=1", 7)
+}
+
+#[test]
+fn stopped_again_and_again() -> Result<()> {
+    let workshop = Workshop::new()?;
+    for label in ["pruned", "compconv"] {
+        let (whole, _) = workshop.bench(label, "whole")?.finished(2)?;
+        let bench = workshop.bench(label, "again")?;
+        // Three questions an attempt: enough to get through validation or test, never through an epoch.
+        let mut attempts = 1;
+        while let (Err(error), _) = bench.attempt(Fate::Stop(2), 1 + attempts % 2)? {
+            assert!(error.downcast_ref::<Interrupted>().is_some(), "{error:?}");
+            attempts += 1;
+            assert!(attempts < 20, "no attempt gets anywhere");
+        }
+        assert!(attempts > 4);
+        assert!(bench.outcome()? == whole, "{label} in {attempts} attempts");
+    }
+    Ok(())
+}
+
+#[test]
+fn killed_without_warning() -> Result<()> {
+    let workshop = Workshop::new()?;
+    for label in ["vanilla", "pruned"] {
+        let (whole, _) = workshop.bench(label, "whole")?.finished(2)?;
+        for (every, at) in [(100, 2), (3, 5), (2, 6), (5, 9), (4, 11), (7, 13), (100, 14), (100, 16)] {
+            let bench = workshop.bench(label, &format!("killed{every}-{at}"))?;
+            bench.stopped(Fate::Kill(every, at), 1)?;
+            // What the end of a process may leave: half a line of the log, half a checkpoint.
+            let log = fs::read_to_string(bench.file("epochs.jsonl")).unwrap_or_default();
+            fs::write(bench.file("epochs.jsonl"), log + "{\"epoch\": 9, \"pha")?;
+            fs::write(bench.file(".writing-checkpoint123"), "half")?;
+            assert!(bench.finished(2)?.0 == whole, "{label} killed at {at}, checkpoints every {every}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn damaged_checkpoints_cost_time_and_change_nothing() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let (whole, _) = workshop.bench("pruned", "whole")?.finished(2)?;
+    // Two checkpoints: of the end of training, before the cut, and of the fine-tuning.
+    let damaged = |name: &str| -> Result<Bench<'_>> {
+        let bench = workshop.bench("pruned", name)?;
+        bench.stopped(Fate::Stop(1), 2)?;
+        bench.stopped(Fate::Stop(9), 2)?;
+        flip_a_bit(&bench.checkpoints().newest())?;
+        Ok(bench)
+    };
+    let bench = damaged("newest")?;
+    let (outcome, watcher) = bench.finished(2)?;
+    assert!(outcome == whole);
+    let [warning] = &watcher.warnings[..] else { anyhow::bail!("{:?}", watcher.warnings) };
+    let path = bench.checkpoints().newest().display().to_string();
+    assert!(warning.starts_with(&path) && warning.contains("checksum"), "{warning}");
+
+    let bench = damaged("both")?;
+    flip_a_bit(&bench.checkpoints().previous())?;
+    let (outcome, watcher) = bench.finished(2)?;
+    assert!(outcome == whole && watcher.resumed.is_empty());
+    assert!(watcher.warnings.len() == 1 && watcher.warnings[0].ends_with("starts afresh"), "{:?}", watcher.warnings);
+
+    // Another trial's, under this one's name.
+    let bench = damaged("foreign")?;
+    let other = workshop.bench("vanilla", "other")?;
+    other.stopped(Fate::Stop(7), 2)?;
+    for path in [bench.checkpoints().newest(), bench.checkpoints().previous()] {
+        fs::copy(other.checkpoints().newest(), path)?;
+    }
+    let (outcome, watcher) = bench.finished(2)?;
+    assert!(outcome == whole && watcher.warnings[0].contains(&other.key), "{:?}", watcher.warnings);
+    Ok(())
+}
+
+#[test]
+fn another_kernel_path_is_refused_or_marked() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let bench = workshop.bench("vanilla", "path")?;
+    bench.stopped(Fate::Stop(6), 2)?;
+    let mut checkpoints = bench.checkpoints();
+    let mut checkpoint = checkpoints.load(&bench.key).0.context("a checkpoint")?;
+    let here = conv_core::kernel_path();
+    assert_eq!(checkpoint.kernels, [here]);
+    checkpoint.kernels = vec!["abacus".into()];
+    checkpoints.save(&checkpoint)?;
+
+    let log = fs::read(bench.file("epochs.jsonl"))?;
+    let error = bench.attempt(Fate::Undisturbed, 2)?.0.err().context("another path is refused")?.to_string();
+    for part in ["`abacus`", here, "--allow-path-change"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(fs::read(bench.file("epochs.jsonl"))?, log, "nothing was touched");
+
+    let allowed = TrialOptions { allow_path_change: true };
+    let (stopped, _) = bench.attempt_with(Fate::Stop(2), 2, allowed)?;
+    assert!(stopped.is_err_and(|error| error.downcast_ref::<Interrupted>().is_some()));
+    // From here on it is this machine's path that goes on: nothing to allow, but what happened is not forgotten.
+    let record = bench.attempt(Fate::Undisturbed, 2)?.0?;
+    let both = format!("abacus, then {here}");
+    assert_eq!(record.environment.kernels, both);
+    assert!(record.remarks.contains(&format!("resumed on another kernel path: {both}")), "{:?}", record.remarks);
+    Ok(())
+}
