@@ -1,10 +1,11 @@
 //! The command line: one file a group of commands. Commands return what goes to stdout; progress and errors go to stderr.
 
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod bench;
 mod cost;
@@ -29,12 +30,11 @@ use table::Format;
 /// `harness FILE.toml` trains what the file asks for (what is done already is skipped) and writes the report. A first file
 /// comes from `harness init`.
 #[derive(Parser, Debug)]
-#[command(name = "harness", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(name = "harness", version, arg_required_else_help = true)]
+#[command(override_usage = "harness FILE.toml [OPTIONS]\n       harness COMMAND ...")]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    run: Option<run::RunArgs>,
+    command: Command,
 }
 
 #[derive(Subcommand, Debug)]
@@ -153,11 +153,17 @@ impl From<String> for Outcome {
 /// Runs the command line. Exit codes: 0 done; 1 some trials failed, or files are damaged; 2 nothing could be done as asked;
 /// 3 stopped before the end, and the same command goes on.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Some(Command::Trial(args)) = cli.command {
+    let command = match arguments(std::env::args_os().collect()) {
+        Ok(arguments) => Cli::parse_from(arguments).command,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Command::Trial(args) = command {
         return trial::run(args);
     }
-    match dispatch(cli) {
+    match dispatch(command) {
         Ok(outcome) => {
             // Whoever reads may have enough (`| head`): no error.
             let mut stdout = std::io::stdout().lock();
@@ -171,66 +177,50 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
-    match cli.command {
-        Some(Command::Run(args)) => run::run(&args),
-        Some(Command::Results(ResultsCommand::Verify { folder })) => results::check(&folder),
-        Some(Command::Submit(args)) => slurm::submit(&args),
-        Some(Command::Status { folder, format }) => slurm::status(&folder, format),
-        Some(Command::Cancel(args)) => slurm::cancel(&args),
-        Some(Command::Trial(_)) => anyhow::bail!("a trial is a process of its own"),
-        Some(Command::Plan(args)) => {
+fn dispatch(command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
+        Command::Submit(args) => slurm::submit(&args),
+        Command::Status { folder, format } => slurm::status(&folder, format),
+        Command::Cancel(args) => slurm::cancel(&args),
+        Command::Trial(_) => anyhow::bail!("a trial is a process of its own"),
+        Command::Plan(args) => {
             let experiment = select(Experiment::load(&args.file, &args.set)?, args.only.as_deref())?;
             Ok(plan::render(&experiment, args.format).into())
         }
-        Some(Command::Report { folder }) => {
+        Command::Report { folder } => {
             let written = report::write(&RunFolder::open(&folder)?)?;
             Ok(written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
         }
-        Some(Command::Bench(BenchArgs { limits: Some(Limits::Peak(args)), .. })) => peak::run(&args).map(Outcome::from),
-        Some(Command::Bench(BenchArgs { networks: Some(args), .. })) => bench::run(&args).map(Outcome::from),
-        Some(Command::Bench(_)) => {
+        Command::Bench(BenchArgs { limits: Some(Limits::Peak(args)), .. }) => peak::run(&args).map(Outcome::from),
+        Command::Bench(BenchArgs { networks: Some(args), .. }) => bench::run(&args).map(Outcome::from),
+        Command::Bench(_) => {
             anyhow::bail!("bench of what?\n  accepted: --backbone NAME --method NAME, or `peak`")
         }
-        Some(Command::Cost(args)) => cost::run(&args).map(Outcome::from),
-        Some(Command::Methods(args)) => Ok(list::methods(args.format).into()),
-        Some(Command::Datasets(args)) => Ok(list::datasets(args.format).into()),
-        Some(Command::Backbones(args)) => Ok(list::backbones(args.format).into()),
-        Some(Command::Init { path }) => init::write(&path).map(Outcome::from),
-        None => match cli.run {
-            Some(args) => {
-                misspelt(&args.file)?;
-                run::run(&args)
-            }
-            None => anyhow::bail!("nothing to do; `harness --help` lists the commands"),
-        },
+        Command::Cost(args) => cost::run(&args).map(Outcome::from),
+        Command::Methods(args) => Ok(list::methods(args.format).into()),
+        Command::Datasets(args) => Ok(list::datasets(args.format).into()),
+        Command::Backbones(args) => Ok(list::backbones(args.format).into()),
+        Command::Init { path } => init::write(&path).map(Outcome::from),
     }
 }
 
-/// A word that is no file may be a command with a slip in it.
-fn misspelt(file: &std::path::Path) -> anyhow::Result<()> {
-    let commands = [
-        "run",
-        "plan",
-        "report",
-        "results",
-        "submit",
-        "status",
-        "cancel",
-        "bench",
-        "cost",
-        "methods",
-        "datasets",
-        "backbones",
-        "init",
-        "help",
-    ];
-    match file.to_str().and_then(|word| nearest(word, &commands)) {
-        Some(command) if !file.exists() => {
-            anyhow::bail!("`{}` is neither a file nor a command; did you mean `{command}`?", file.display())
-        }
-        _ => Ok(()),
+/// `harness FILE.toml ...` is `harness run FILE.toml ...`: what does not begin with a command is a run. A word that is neither
+/// may be a command with a slip in it.
+fn arguments(mut given: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    let Some(first) = given.get(1) else { return Ok(given) };
+    let parser = Cli::command();
+    let commands: Vec<&str> = parser.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
+    let word = first.to_str().unwrap_or_default();
+    if commands.contains(&word) || ["-h", "--help", "-V", "--version"].contains(&word) {
+        return Ok(given);
     }
+    if let Some(command) = nearest(word, &commands).filter(|_| !Path::new(first).exists()) {
+        anyhow::bail!("`{word}` is neither a file nor a command; did you mean `{command}`?");
+    }
+    given.insert(1, "run".into());
+    Ok(given)
 }
 
 fn select(experiment: Experiment, only: Option<&str>) -> anyhow::Result<Experiment> {

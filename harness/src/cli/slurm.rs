@@ -63,12 +63,13 @@ pub fn submit(args: &SubmitArgs) -> anyhow::Result<Outcome> {
 /// A row a submitted trial.
 pub fn status(folder: &Path, format: Format) -> anyhow::Result<Outcome> {
     let standings = slurm::status(&RunFolder::open(folder)?)?;
-    let mut table = Table::new(&["trial", "key", "task", "state", "epochs", "note", "output"]);
+    let mut table = Table::new(&["trial", "seed", "key", "task", "state", "epochs", "note", "output"]);
     for standing in &standings {
         let (state, note) = words(&standing.state);
         let (done, all) = standing.epochs;
         table.push(vec![
             Cell::text(&standing.label),
+            standing.seed.map_or(Cell::Empty, Cell::Count),
             Cell::text(&standing.key),
             Cell::text(format!("{}_{}", standing.task.0, standing.task.1)),
             Cell::text(state),

@@ -20,7 +20,7 @@ use crate::experiment::price::price;
 use crate::experiment::{Trial, identity};
 use crate::measure::Environment;
 use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, State, TrialRecord};
-use crate::train::{Control, EpochLog, Interrupted, Observer, SharedData, StepLog};
+use crate::train::{Control, Diverged, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog};
 
 /// Least time between two steps that are told.
 const TELL_EVERY: Duration = Duration::from_millis(150);
@@ -122,9 +122,8 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
         Ok(Err(error)) if error.is::<Interrupted>() => Ok(Ended::Stopped),
         Ok(Err(error)) if disk_is_full(&error) => Err(error),
         Ok(Err(error)) => {
-            let reason = explain(&error);
-            let kind = if reason.contains("diverged") { FailureKind::Diverged } else { FailureKind::Error };
-            fail(kind, reason).map(|()| Ended::Failed)
+            let kind = if error.is::<Diverged>() { FailureKind::Diverged } else { FailureKind::Error };
+            fail(kind, explain(&error)).map(|()| Ended::Failed)
         }
         Err(_) => {
             let reason = panicked.lock().ok().and_then(|mut text| text.take());
@@ -226,8 +225,11 @@ impl<'a> Reporter<'a> {
 }
 
 impl Observer for Reporter<'_> {
-    fn started(&mut self, epochs: usize, steps_per_epoch: usize, history: &[EpochLog]) {
-        self.tell(&Event::Started { epochs, steps_per_epoch, resumed: history.to_vec() });
+    fn started(&mut self, epochs: usize, steps_per_epoch: usize, progress: &Progress) {
+        if progress.epoch > 1 || progress.tally.steps > 0 {
+            eprintln!("goes on from epoch {}, step {} of {steps_per_epoch}", progress.epoch, progress.tally.steps);
+        }
+        self.tell(&Event::Started { epochs, steps_per_epoch, resumed: progress.history.clone() });
     }
 
     fn warn(&mut self, text: &str) {

@@ -12,6 +12,7 @@ use crate::data::{self, Dataset, Provenance, decoded};
 use crate::experiment::{DatasetConfig, Experiment, Trial};
 use crate::measure::Environment;
 use crate::results::{FrozenTrial, Names, RunFolder, State};
+use crate::train::Checkpoints;
 
 /// Where decoded data sets lie in a run folder.
 const IMAGES: &str = "images";
@@ -86,6 +87,8 @@ impl Sweep {
     fn is_there(&mut self, key: &str, others: &[RunFolder]) -> Result<bool> {
         match self.folder.state(key)? {
             State::Done(_) => {
+                // A kill between the result and this would have left them.
+                Checkpoints::new(&self.folder.trial_dir(key)).remove();
                 self.summary.skipped += 1;
                 return Ok(true);
             }

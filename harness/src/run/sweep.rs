@@ -89,7 +89,7 @@ pub(super) fn run(sweep: Sweep, options: &RunOptions) -> Result<RunSummary> {
         trained: 0.0,
         stopping: None,
     };
-    let result = runner.to_the_end();
+    let result = runner.follow();
     if result.is_err() {
         runner.kill();
     }
@@ -116,7 +116,7 @@ fn slots(options: &RunOptions, trials: usize) -> (usize, Vec<Slot>) {
 }
 
 impl Runner<'_> {
-    fn to_the_end(&mut self) -> Result<()> {
+    fn follow(&mut self) -> Result<()> {
         let mut asked = 0;
         loop {
             let now_asked = interrupt::asked();

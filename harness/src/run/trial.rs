@@ -76,7 +76,7 @@ pub fn run_trial(
         recipe.epochs
     );
     let (before, steps) = (recipe.epochs - finetune, feed.steps_per_epoch());
-    course.observer.started(recipe.epochs, steps, &course.progress.history);
+    course.observer.started(recipe.epochs, steps, &course.progress);
 
     let backbone = match methods.pruning() {
         // How wide a cut network is follows from the options; which filters it kept, only its weights know.

@@ -65,7 +65,7 @@ pub fn fit(
         let validation = evaluate(network, recipe.kernels, batches).context("on the validation images")?;
         let loss = validation.loss;
         if !loss.is_finite() {
-            bail!("diverged: the validation loss is {loss} after epoch {epoch}; a lower recipe.lr may help");
+            bail!(Diverged(format!("the validation loss is {loss} after epoch {epoch}; a lower recipe.lr may help")));
         }
         let train = tally.log(epoch);
         let log = EpochLog {
@@ -88,6 +88,18 @@ pub fn fit(
     Ok(())
 }
 
+/// The error of a training whose loss is no number any more: made again it ends in the same place, bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diverged(String);
+
+impl std::fmt::Display for Diverged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "diverged: {}", self.0)
+    }
+}
+
+impl std::error::Error for Diverged {}
+
 /// What one optimizer step saw before it changed anything.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
@@ -104,7 +116,8 @@ pub struct Step {
 pub fn step(training: &mut Training<'_>, optimizer: &mut Sgd, batch: &Batch, lr: f64, smoothing: f64) -> Result<Step> {
     let conv_core::Step { loss: value, logits, gradients } = training.step(&batch.images, &batch.labels, smoothing)?;
     if !value.is_finite() {
-        bail!("diverged: the training loss is {value}; a lower recipe.lr or a longer recipe.warmup_epochs may help");
+        let advice = "a lower recipe.lr or a longer recipe.warmup_epochs may help";
+        bail!(Diverged(format!("the training loss is {value}; {advice}")));
     }
     optimizer.step(&gradients, lr)?;
     let guesses = logits.to_vec2::<f32>()?;

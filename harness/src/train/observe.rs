@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::EpochLog;
+use super::{EpochLog, Progress};
 
 /// How far an epoch is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,8 +34,8 @@ pub enum Control {
 
 /// Follows a training and says how it goes on. Nothing it does reaches the network.
 pub trait Observer {
-    /// Training begins: `epochs` in all, of `steps_per_epoch` each. `history`: the epochs that earlier attempts finished.
-    fn started(&mut self, _epochs: usize, _steps_per_epoch: usize, _history: &[EpochLog]) {}
+    /// Training begins: `epochs` in all, of `steps_per_epoch` each. `progress`: how far earlier attempts had come.
+    fn started(&mut self, _epochs: usize, _steps_per_epoch: usize, _progress: &Progress) {}
 
     /// Something a person should know, such as a checkpoint that could not be read; may come before anything else.
     fn warn(&mut self, _text: &str) {}

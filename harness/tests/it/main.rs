@@ -3,6 +3,7 @@
 mod backbone_goldens;
 mod backbones;
 mod bench;
+mod campaign;
 mod checkpoint;
 mod cli;
 mod cli_errors;
@@ -14,4 +15,5 @@ mod published_costs;
 mod report;
 mod resume;
 mod run;
+mod slurm;
 mod training_golden;

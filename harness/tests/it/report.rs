@@ -66,6 +66,9 @@ fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> TrialReco
         environment: Environment {
             commit: "0123456789abcdef".into(),
             dirty: false,
+            diff: String::new(),
+            lock: "10cc".into(),
+            features: String::new(),
             cpu: "Some CPU @ 2.1 GHz".into(),
             threads: 2,
             os: "linux x86_64".into(),
@@ -74,6 +77,7 @@ fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> TrialReco
             candle: "0.11.1".into(),
             kernels: "avx512".into(),
         },
+        failure: None,
     }
 }
 
@@ -370,7 +374,7 @@ fn frames_hold_one_row_a_trial() {
     let frame = collect(&folder).unwrap();
     assert_eq!(frame.height(), 26);
 
-    let [csv, parquet] = write_frames(&folder).unwrap();
+    let [csv, parquet, _] = write_frames(&folder).unwrap();
     let read = ParquetReader::new(fs::File::open(parquet).unwrap()).finish().unwrap();
     assert!(read.equals_missing(&frame));
     let names: Vec<_> = read.get_column_names().iter().map(ToString::to_string).collect();

@@ -10,7 +10,7 @@ use harness::experiment::{Experiment, Trial};
 use harness::measure::Environment;
 use harness::results::{RunFolder, TrialRecord};
 use harness::run::{TrialOptions, compute_threads, run_trial};
-use harness::train::{Checkpoints, Control, EpochLog, Interrupted, Observer, SharedData, StepLog};
+use harness::train::{Checkpoints, Control, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -113,7 +113,8 @@ impl Watcher<'_> {
 }
 
 impl Observer for Watcher<'_> {
-    fn started(&mut self, epochs: usize, steps_per_epoch: usize, history: &[EpochLog]) {
+    fn started(&mut self, epochs: usize, steps_per_epoch: usize, progress: &Progress) {
+        let history = &progress.history;
         assert_eq!((epochs, steps_per_epoch), (self.bench.trial.config.recipe.epochs, 3));
         self.resumed = history.to_vec();
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use harness::experiment::Experiment;
+use harness::experiment::{Experiment, RunSettings};
 use harness::results::RunFolder;
+use harness::run::screen::Kind;
 use harness::run::{RunOptions, RunSummary, run};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;

@@ -29,6 +29,8 @@ pub struct Standing {
     pub key: String,
     /// How the experiment names it.
     pub label: String,
+    /// Its seed, if it was frozen.
+    pub seed: Option<u64>,
     /// Its latest array job and index.
     pub task: (u64, usize),
     /// How it stands.
@@ -72,6 +74,7 @@ pub fn status(folder: &RunFolder) -> Result<Vec<Standing>> {
             let standing = Standing {
                 key: key.clone(),
                 label: label.unwrap_or_else(|| frozen.as_ref().map_or_else(String::new, |trial| trial.label.clone())),
+                seed: frozen.as_ref().map(|trial| trial.config.seed),
                 task: (job.id, index),
                 state,
                 epochs: (folder.epochs(key)?.len(), frozen.map(|trial| trial.config.recipe.epochs)),
