@@ -88,7 +88,7 @@ impl Sweep {
         match self.folder.state(key)? {
             State::Done(_) => {
                 // A kill between the result and this would have left them.
-                Checkpoints::new(&self.folder.trial_dir(key)).remove();
+                let _ = Checkpoints::new(&self.folder.trial_dir(key)).remove();
                 self.summary.skipped += 1;
                 return Ok(true);
             }

@@ -187,9 +187,27 @@ fn lists_show_options_with_defaults() {
 fn help_names_every_command() {
     let folder = TempDir::new().unwrap();
     let help = harness(folder.path(), &["--help"]);
-    for command in
-        ["run", "plan", "report", "bench", "cost", "methods", "datasets", "backbones", "init", "--set", "--only"]
-    {
-        assert!(help.out.contains(command), "{command}");
+    for command in [
+        "run",
+        "plan",
+        "report",
+        "results",
+        "submit",
+        "status",
+        "cancel",
+        "bench",
+        "cost",
+        "methods",
+        "datasets",
+        "backbones",
+        "init",
+    ] {
+        assert!(help.out.contains(&format!("\n  {command} ")), "{command}");
+    }
+    assert!(!help.out.contains("\n  trial "), "started by the harness alone");
+    // A file in the place of a command is a run.
+    let help = harness(folder.path(), &["x.toml", "--help"]);
+    for option in ["--set", "--only", "--jobs", "--deadline", "--reuse", "--progress"] {
+        assert!(help.out.contains(option), "{option}");
     }
 }
