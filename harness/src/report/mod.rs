@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::results::checksums::Checksums;
 use crate::results::{Headings, RunFolder, write_atomic, write_frames};
 use aggregate::{Group, SHORT_SCHEDULE};
 
@@ -22,10 +23,15 @@ use aggregate::{Group, SHORT_SCHEDULE};
 /// # Errors
 /// No finished trial; a result file that cannot be read (named); those of the file system.
 pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
+    let _lock = folder.lock()?;
     let records = folder.records()?;
+    let failures = folder.failures()?;
     if records.is_empty() {
-        bail!("results {}: no trial is finished yet; there is nothing to report", folder.root().display());
+        let failed = if failures.is_empty() { String::new() } else { format!(" ({} failed)", failures.len()) };
+        bail!("results {}: no trial is finished yet{failed}; there is nothing to report", folder.root().display());
     }
+    // While files change, there is nothing they could be checked against.
+    Checksums::drop(folder.root())?;
     let groups = aggregate::groups(&records);
     let mut written = vec![folder.root().join("README.md")];
     written.extend(write_frames(folder)?);
@@ -57,9 +63,16 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
             page += &format!("\n### Published figures\n\n{published}");
         }
     }
+    page += &tables::failures(&failures);
     page += &how(folder);
     drop_stale(&plots_dir, &written)?;
     write_atomic(&written[0], page.as_bytes())?;
+    let mut sums = Checksums::default();
+    for path in &written {
+        let name = path.strip_prefix(folder.root()).unwrap_or(path);
+        sums.add_file(folder.root(), &name.to_string_lossy())?;
+    }
+    sums.write(folder.root())?;
     Ok(written)
 }
 
@@ -73,6 +86,15 @@ fn warnings(groups: &[Group<'_>]) -> String {
     }
     if trained().any(|group| group.first().config.recipe.epochs < SHORT_SCHEDULE) {
         text += "> **Short schedule**: a first look, not a benchmark. Compact modules lose more than vanilla by training short.\n\n";
+    }
+    let epochs: BTreeSet<usize> = trained().map(|group| group.first().config.recipe.epochs).collect();
+    if epochs.len() > 1 {
+        let list: Vec<String> = epochs.iter().map(ToString::to_string).collect();
+        text += &format!(
+            "> **Different epochs**: trials were trained for {} epochs. Accuracies do not compare between tables of different \
+             epochs: longer training alone makes a difference.\n\n",
+            list.join(", ")
+        );
     }
     if groups.len() > 1 {
         text += &format!(

@@ -18,6 +18,25 @@ pub fn comparison(group: &Group<'_>) -> String {
     format!("{}\n{}", markdown(&header, &rows), caption(group))
 }
 
+/// Trials without a result, with what went wrong; empty where there is none.
+pub fn failures(failures: &[TrialRecord]) -> String {
+    if failures.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## Trials that failed\n\n| Trial | Seed | What went wrong | Attempts | Log |\n| --- | ---: | --- | ---: | --- |\n"
+        .to_owned();
+    for record in failures {
+        let Some(failure) = &record.failure else { continue };
+        let reason: String = failure.reason.replace('|', "\\|").replace('\n', " ").chars().take(300).collect();
+        let _ = writeln!(
+            text,
+            "| {} | {} | **{}**: {reason} | {} | `trials/{}/log.txt` |",
+            record.label, record.config.seed, failure.kind, failure.attempts, record.key
+        );
+    }
+    text + "\nThey are in no table above; the next run tries them again.\n"
+}
+
 /// A Markdown table; every column but the first is numbers, and flush right.
 pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
     let escape = |cell: &str| cell.replace('|', "\\|");
@@ -214,9 +233,16 @@ fn stamps(group: &Group<'_>) -> String {
 fn stamp(record: &TrialRecord) -> String {
     let environment = &record.environment;
     let commit: String = environment.commit.chars().take(12).collect();
-    let dirty = if environment.dirty { " (with uncommitted changes)" } else { "" };
+    let dirty = match (environment.dirty, environment.diff.as_str()) {
+        (false, _) => String::new(),
+        (true, "") => " (with uncommitted changes)".to_owned(),
+        (true, diff) => format!(" (with uncommitted changes {diff})"),
+    };
+    let lock = if environment.lock.is_empty() { String::new() } else { format!(", Cargo.lock {}", environment.lock) };
+    let features = if environment.features.is_empty() { "" } else { ", features " };
     format!(
-        "commit {commit}{dirty}, {}, {} thread{}, {} kernels, harness {}, candle {}, {}, {}",
+        "commit {commit}{dirty}{lock}{features}{}, {}, {} thread{}, {} kernels, harness {}, candle {}, {}, {}",
+        environment.features,
         environment.cpu,
         environment.threads,
         if environment.threads == 1 { "" } else { "s" },

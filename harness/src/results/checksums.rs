@@ -80,6 +80,14 @@ impl Checksums {
         write_atomic(&dir.join(CHECKSUMS), lines.as_bytes())
     }
 
+    /// Removes a folder's checksums, for files that are about to change.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn drop(dir: &Path) -> Result<()> {
+        super::trials::remove(&dir.join(CHECKSUMS))
+    }
+
     /// Names of the files summed.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
