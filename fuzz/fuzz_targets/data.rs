@@ -1,0 +1,50 @@
+//! Data files of every format: any bytes are images or an error that names the file.
+#![no_main]
+
+use std::fs;
+
+use harness::data::{Geometry, cifar_binary, idx, image_folder, parquet};
+use libfuzzer_sys::fuzz_target;
+
+const GREY: Geometry = Geometry { shape: (1, 28, 28), classes: 10 };
+const COLOUR: Geometry = Geometry { shape: (3, 32, 32), classes: 10 };
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (which, bytes) = input;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write = |names: &[&str]| {
+        for name in names {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("inside of the folder")).expect("a folder");
+            fs::write(path, bytes).expect("a file");
+        }
+    };
+    match which % 5 {
+        0 => {
+            write(&["cifar-10-binary.tar.gz"]);
+            let _ = cifar_binary::CIFAR10.read(&dir.path().join("cifar-10-binary.tar.gz"));
+        }
+        1 => {
+            write(&["train.bin", "test.bin"]);
+            let _ = cifar_binary::CIFAR100.read(dir.path());
+        }
+        2 => {
+            write(&["train.parquet", "test.parquet"]);
+            let _ = parquet::read(dir.path(), &["label"], &COLOUR);
+        }
+        3 => {
+            write(&[
+                "train-images-idx3-ubyte",
+                "train-labels-idx1-ubyte",
+                "t10k-images-idx3-ubyte.gz",
+                "t10k-labels-idx1-ubyte.gz",
+            ]);
+            let _ = idx::read(dir.path(), &GREY);
+        }
+        _ => {
+            write(&["train/a/1.png", "train/b/1.jpg", "test/a/1.png", "test/b/1.jpg"]);
+            let _ = image_folder::geometry(dir.path());
+            let _ = image_folder::read(dir.path(), (3, 8, 8));
+        }
+    }
+});
