@@ -1,9 +1,25 @@
 //! What a person sees of a sweep, and what they may ask of it: the seam between the sweep and its ways of being shown.
+//!
+//! A way of showing keeps its facts in a [`board`], which knows no terminal, and differs from the others in what it prints
+//! of them.
+
+mod board;
+mod live;
+mod plain;
+mod series;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tui;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+pub use terminal::restore;
 
 use crate::train::{EpochLog, StepLog};
 
@@ -49,7 +65,7 @@ pub struct Entry {
 /// Something happened to the trial with this index in the list that the screen was given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
-    /// Its process was started, for the so-manieth time (from 1).
+    /// Its process was started, for the n-th time, counted from 1.
     Launched(usize, u32),
     /// It said something.
     Said(usize, Event),
@@ -102,30 +118,37 @@ pub trait Screen {
     fn finish(&mut self, done: usize, failed: usize, open: usize);
 }
 
-/// STUB
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// The ways of showing a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// a
+    /// A dashboard on a terminal, lines elsewhere.
     #[default]
     Auto,
-    /// a
+    /// Lines on stderr.
     Plain,
-    /// a
+    /// A dashboard with keys to skip, stop, and see logs.
     Tui,
-    /// a
+    /// Failures and warnings alone.
     None,
 }
-struct Stub;
-impl Screen for Stub {
-    fn show(&mut self, update: &Update) {
-        eprintln!("{update:?}");
+
+/// The screen of a sweep of this name over these trials. Without a terminal to draw on, a dashboard is lines.
+pub fn open(kind: Kind, name: &str, entries: &[Entry]) -> Box<dyn Screen> {
+    let dashboard = match kind {
+        Kind::None => return Box::new(plain::Plain::quiet(entries)),
+        Kind::Plain => false,
+        Kind::Tui => true,
+        Kind::Auto => !entries.is_empty() && terminal::suits(),
+    };
+    if dashboard {
+        match tui::Tui::open(name, entries) {
+            Ok(screen) => return Box::new(screen),
+            Err(error) => {
+                let mut lines = plain::Plain::new(entries);
+                lines.show(&Update::Line(format!("no dashboard ({error}); plain lines instead")));
+                return Box::new(lines);
+            }
+        }
     }
-    fn tick(&mut self, _left: Option<Duration>, _deadline: Option<Duration>) -> Vec<Ask> {
-        vec![]
-    }
-    fn finish(&mut self, _done: usize, _failed: usize, _open: usize) {}
-}
-/// STUB
-pub fn open(_kind: Kind, _name: &str, _entries: &[Entry]) -> Box<dyn Screen> {
-    Box::new(Stub)
+    Box::new(plain::Plain::new(entries))
 }
