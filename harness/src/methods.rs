@@ -172,6 +172,16 @@ pub fn option_of(methods: &[&str], option: &str) -> Result<&'static Field, Compl
     found.ok_or_else(|| Complaint::unknown("method", "", &names()))
 }
 
+/// The methods that have the option of a dotted key, if it is one.
+pub fn names_with(key: &str) -> Vec<&'static str> {
+    let option = key.strip_prefix("method.").unwrap_or_default();
+    METHODS
+        .iter()
+        .filter(|method| method.options.iter().any(|field| field.key == option))
+        .map(|info| info.name)
+        .collect()
+}
+
 /// Settles a method's options.
 ///
 /// # Errors

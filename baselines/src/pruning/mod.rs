@@ -66,6 +66,9 @@ impl Default for Pruned {
 }
 
 impl Pruned {
+    /// Raised whenever the same options cut other filters or another way, so that results never mix.
+    pub const VERSION: u32 = 1;
+
     /// Checks the options by themselves.
     ///
     /// # Errors

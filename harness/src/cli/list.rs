@@ -1,10 +1,10 @@
 //! `harness methods | datasets | backbones`: what there is, with every option, its default and meaning.
 
-use toml::{Table as Toml, Value};
+use toml::Value;
 
 use super::table::{Cell, Format, Table};
 use crate::experiment::keys::KEYS;
-use crate::experiment::{BackboneConfig, DatasetConfig, Protocol, Recipe};
+use crate::experiment::vocabulary::default_of;
 use crate::{backbones, data, methods};
 
 /// Every method with its options.
@@ -93,24 +93,12 @@ fn named(columns: &'static [&'static str], names: Vec<(String, String)>, section
     text + &table.render(format)
 }
 
-/// The default of a key outside of methods, if it has one.
-fn default_of(dotted: &str) -> Option<Value> {
-    let name = || Toml::from_iter([("name".to_string(), Value::String("cifar10".into()))]);
-    let (section, rest) = dotted.split_once('.')?;
-    let defaults = match section {
-        "dataset" => Toml::try_from(name().try_into::<DatasetConfig>().ok()?),
-        "backbone" => Toml::try_from(name().try_into::<BackboneConfig>().ok()?),
-        "recipe" => Toml::try_from(Recipe::default()),
-        "protocol" => Toml::try_from(Protocol::default()),
-        _ => return None,
-    };
-    let value = Value::Table(defaults.ok()?);
-    rest.split('.').try_fold(value, |value, part| value.get(part).cloned())
-}
-
 #[cfg(test)]
 mod tests {
+    use toml::Table as Toml;
+
     use super::*;
+    use crate::experiment::{Protocol, Recipe};
 
     #[test]
     fn keys_and_structs_agree() {

@@ -186,8 +186,8 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
         Command::Cancel(args) => slurm::cancel(&args),
         Command::Trial(_) => anyhow::bail!("a trial is a process of its own"),
         Command::Plan(args) => {
-            let experiment = select(Experiment::load(&args.file, &args.set)?, args.only.as_deref())?;
-            Ok(plan::render(&experiment, args.format).into())
+            plan::run(&args.file, &args.set, args.only.as_deref(), args.format)?;
+            Ok(String::new().into())
         }
         Command::Report { folder } => {
             let written = report::write(&RunFolder::open(&folder)?)?;

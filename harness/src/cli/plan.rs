@@ -1,10 +1,17 @@
-//! `harness plan`: what a file would train. Trains nothing.
+//! `harness plan`: what a file would train. Trains nothing, and holds no more of a sweep than it has to: rows are written as
+//! they come.
+
+use std::collections::HashMap;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use conv_core::{Path, peak_gflops};
 
-use super::table::{Cell, Format, Table};
-use crate::data;
-use crate::experiment::{Experiment, Trial};
+use super::table::{Cell, Format, Layout};
+use crate::experiment::plan::{Plan, Row};
+use crate::experiment::setting::Setting;
+use crate::experiment::{Document, RunSettings, read};
 
 const COLUMNS: &[&str] = &[
     "trial",
@@ -22,74 +29,225 @@ const COLUMNS: &[&str] = &[
 /// What of the machine's multiply-adds a training step gets done: between four and eight tenths, large networks more.
 const USED: f64 = 0.5;
 
-/// Every trial with its price.
-pub fn render(experiment: &Experiment, format: Format) -> String {
-    let mut table = Table::new(COLUMNS);
-    let notes = format == Format::Table;
-    // A measurement, of a fraction of a second: only where something is to be trained.
-    let work: Vec<Option<f64>> = experiment.trials.iter().map(training_macs).collect();
-    let peak = if work.iter().any(Option::is_some) { peak_gflops(Path::best()) } else { None };
-    let minutes = |macs: f64| peak.map(|peak| macs * 2.0 / (USED * peak * 1e9) / 60.0);
-    for (trial, &macs) in experiment.trials.iter().zip(&work) {
-        table.push(vec![
-            Cell::text(&trial.label),
-            Cell::Count(trial.config.seed),
-            Cell::Count(trial.cost.params),
-            Cell::Count(trial.cost.macs),
-            Cell::share(trial.cost.macs, trial.vanilla.macs),
-            Cell::count(trial.depth),
-            macs.map_or(Cell::Empty, Cell::Large),
-            macs.and_then(minutes).map_or(Cell::Empty, Cell::Real),
-            Cell::text(trial.aliases.join(" = ")),
-            if notes { Cell::Empty } else { Cell::text(trial.remarks.join(" | ")) },
-        ]);
+/// Remarks in so many words are told below a table; `--format csv` has them all.
+const MOST_REMARKS: usize = 100;
+
+/// Writes every trial of a file with its price to stdout.
+///
+/// # Errors
+/// An experiment that cannot be used, before anything is written; a filter that no trial passes.
+pub fn run(file: &FilePath, set: &[String], only: Option<&str>, format: Format) -> anyhow::Result<()> {
+    let document = read(file, set)?;
+    let plan = Plan::new(&document)?;
+    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    match print(&plan, only, format, &mut out) {
+        // Whoever reads may have enough (`| head`): no error.
+        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => {
+            // What is buffered still has nowhere to go.
+            let _ = out.into_parts();
+            Ok(())
+        }
+        done => done,
     }
-    let total = work.into_iter().sum::<Option<f64>>();
-    if !notes {
-        return table.render(format);
+}
+
+fn print(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+    if let Some(filter) = only {
+        plan.check_filter(filter)?;
     }
-    let mut text = table.render(format);
-    let count = experiment.trials.len();
-    text += &format!("\n{}: {count} {}", experiment.name, if count == 1 { "trial" } else { "trials" });
-    if let Some(total) = total {
-        text += &format!(", {total:.2e} multiply-accumulates of training in all (forward and backward: 3 a forward)");
-        if let (Some(minutes), Some(peak)) = (minutes(total), peak) {
-            text += &format!(
-                "\nabout {minutes:.0} min of training, were half of the {peak:.0} GFLOP/s used that this machine has now"
-            );
+    let speed = Speed::of(plan);
+    let remarks_apart = format == Format::Table;
+    let fits = |row: &Row<'_>| only.is_none_or(|filter| row.matches(filter));
+    let cells = |row: &Row<'_>| cells(row, speed.as_ref(), remarks_apart);
+    let mut layout = Layout::new(COLUMNS, format);
+    if format == Format::Table {
+        for row in plan.rows() {
+            let row = row?;
+            if fits(&row) {
+                layout.see(&cells(&row));
+            }
         }
     }
-    text += "\n";
-    // Seeds and costs aside, a remark belongs to a setting.
-    let mut told = Vec::new();
-    for trial in experiment.trials.iter().filter(|trial| !trial.remarks.is_empty()) {
-        if !told.contains(&&trial.label) {
-            told.push(&trial.label);
-            text += &format!("\n{}\n", trial.label);
-            trial.remarks.iter().for_each(|remark| text += &format!("  {remark}\n"));
+    out.write_all(layout.head().as_bytes())?;
+    let mut sums = Sums::default();
+    for row in plan.rows() {
+        let row = row?;
+        if fits(&row) {
+            out.write_all(layout.row(&cells(&row), sums.trials == 0).as_bytes())?;
+            sums.add(&row, speed.as_ref());
         }
     }
-    text
+    out.write_all(layout.foot(sums.trials == 0).as_bytes())?;
+    let notes = sums.text(plan, speed.as_ref());
+    if format == Format::Table {
+        write!(out, "\n{notes}{}", sums.remarks.text())?;
+    } else {
+        // Rows alone go to stdout.
+        write!(std::io::stderr(), "{notes}")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn cells(row: &Row<'_>, speed: Option<&Speed>, remarks_apart: bool) -> Vec<Cell> {
+    let network = &row.setting.network;
+    let macs = training_macs(&row.setting);
+    let minutes = speed.zip(macs).map(|(speed, macs)| speed.minutes(macs));
+    vec![
+        Cell::text(&*row.setting.label),
+        Cell::Count(row.seed),
+        Cell::Count(network.cost.params),
+        Cell::Count(network.cost.macs),
+        Cell::share(network.cost.macs, network.vanilla.macs),
+        Cell::count(network.depth),
+        macs.map_or(Cell::Empty, Cell::Large),
+        minutes.map_or(Cell::Empty, Cell::Real),
+        row.aliases.map_or(Cell::Empty, |aliases| Cell::text(aliases.to_string())),
+        if remarks_apart { Cell::Empty } else { Cell::text(network.remarks.join(" | ")) },
+    ]
+}
+
+/// How fast this machine trains, by a short measurement.
+#[derive(Clone, Copy, Debug)]
+struct Speed {
+    /// Of all its threads together, 1e9 operations a second.
+    peak: f64,
+    /// What a trial gets of it.
+    share: f64,
+    /// Trials that run at once.
+    jobs: f64,
+    /// Threads of a trial.
+    threads: usize,
+}
+
+impl Speed {
+    /// None where nothing is trained, or nothing can be measured.
+    fn of(plan: &Plan<'_>) -> Option<Self> {
+        let peak = plan.trains.then(|| peak_gflops(Path::best())).flatten()?;
+        let cores = rayon::current_num_threads();
+        let RunSettings { threads, jobs, .. } = RunSettings::of(plan.document());
+        let threads = threads.unwrap_or(cores / jobs.max(1)).clamp(1, cores);
+        let jobs = (jobs as u64).clamp(1, plan.trials) as f64;
+        // More threads than there are share them.
+        let share = (threads as f64).min(cores as f64 / jobs) / cores as f64;
+        Some(Self { peak, share, jobs, threads })
+    }
+
+    /// A trial's time.
+    fn minutes(&self, macs: f64) -> f64 {
+        macs * 2.0 / (USED * self.peak * self.share * 1e9) / 60.0
+    }
+}
+
+/// What the rows come to.
+#[derive(Default)]
+struct Sums {
+    trials: u64,
+    /// None: of some trial it is not known.
+    macs: Option<f64>,
+    minutes: f64,
+    longest: f64,
+    remarks: Remarks,
+}
+
+impl Sums {
+    fn add(&mut self, row: &Row<'_>, speed: Option<&Speed>) {
+        let macs = training_macs(&row.setting);
+        self.macs = if self.trials == 0 { macs } else { self.macs.zip(macs).map(|(sum, macs)| sum + macs) };
+        if let (Some(speed), Some(macs)) = (speed, macs) {
+            self.minutes += speed.minutes(macs);
+            self.longest = self.longest.max(speed.minutes(macs));
+        }
+        self.trials += 1;
+        self.remarks.add(&row.setting);
+    }
+
+    fn text(&self, plan: &Plan<'_>, speed: Option<&Speed>) -> String {
+        let name = name(plan.document());
+        let mut text = format!("{name}: {} {}", self.trials, if self.trials == 1 { "trial" } else { "trials" });
+        if let Some(macs) = self.macs {
+            text +=
+                &format!(", {macs:.2e} multiply-accumulates of training in all (forward and backward: 3 a forward)");
+            if let Some(speed) = speed {
+                // The last ones leave some of the machine idle.
+                let minutes = (self.minutes / speed.jobs).max(self.longest);
+                text += &format!(
+                    "\nabout {minutes:.0} min of training, were half of the {:.0} GFLOP/s used that this machine has now",
+                    speed.peak
+                );
+                if speed.jobs > 1.0 {
+                    text += &format!(", by {} trials at once on {} threads each", speed.jobs, speed.threads);
+                }
+            }
+        }
+        text += "\n";
+        plan.notes().iter().for_each(|note| text += &format!("{note}\n"));
+        text
+    }
+}
+
+fn name(document: &Document) -> &str {
+    document.get("name").and_then(|entry| entry.value.as_str()).unwrap_or_default()
+}
+
+/// Remarks, each with the first setting that it is about: seeds and costs aside, a remark belongs to a setting.
+#[derive(Default)]
+struct Remarks {
+    /// In the order in which they came: the remarks, the first setting's label, how many others there are.
+    told: Vec<(Arc<[String]>, Arc<str>, u64)>,
+    known: HashMap<Arc<[String]>, usize>,
+    last: Option<Arc<Setting>>,
+    untold: u64,
+}
+
+impl Remarks {
+    fn add(&mut self, setting: &Arc<Setting>) {
+        let again = self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, setting));
+        let remarks = &setting.network.remarks;
+        if again || remarks.is_empty() {
+            return;
+        }
+        self.last = Some(setting.clone());
+        match self.known.get(remarks) {
+            Some(&index) => self.told[index].2 += u64::from(self.told[index].1 != setting.label),
+            None if self.told.len() == MOST_REMARKS => self.untold += 1,
+            None => {
+                self.known.insert(remarks.clone(), self.told.len());
+                self.told.push((remarks.clone(), setting.label.clone(), 0));
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (remarks, label, others) in &self.told {
+            text += &match others {
+                0 => format!("\n{label}\n"),
+                1 => format!("\n{label}, and another setting\n"),
+                others => format!("\n{label}, and {others} other settings\n"),
+            };
+            remarks.iter().for_each(|remark| text += &format!("  {remark}\n"));
+        }
+        if self.untold > 0 {
+            text += &format!("\nremarks on {} settings more: --format csv has them\n", self.untold);
+        }
+        text
+    }
 }
 
 /// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch, of the whole
 /// network before a cut and of the smaller one after it. None where nothing is trained, or where the number of images is
 /// known only once the data is there.
-fn training_macs(trial: &Trial) -> Option<f64> {
-    let config = &trial.config;
-    if config.recipe.epochs == 0 {
+fn training_macs(setting: &Setting) -> Option<f64> {
+    let (recipe, network) = (&setting.recipe, &setting.network);
+    if recipe.epochs == 0 {
         return None;
     }
-    let images = match config.recipe.subset {
-        0 => {
-            let info = data::describe_all().into_iter().find(|info| info.name == config.dataset.name);
-            info?.images?.0.checked_sub(config.validation)?
-        }
+    let images = match recipe.subset {
+        0 => network.images?.checked_sub(setting.validation)?,
         subset => subset,
     };
-    let recipe = &config.recipe;
-    let cut = if config.method.name == "pruned" { recipe.finetune_epochs.min(recipe.epochs) } else { 0 };
-    let whole = if config.method.name == "pruned" { trial.vanilla.macs } else { trial.cost.macs };
-    let epochs = whole as f64 * (recipe.epochs - cut) as f64 + trial.cost.macs as f64 * cut as f64;
+    let cut = if network.pruning.is_some() { recipe.finetune_epochs.min(recipe.epochs) } else { 0 };
+    let whole = if network.pruning.is_some() { network.vanilla.macs } else { network.cost.macs };
+    let epochs = whole as f64 * (recipe.epochs - cut) as f64 + network.cost.macs as f64 * cut as f64;
     Some(3.0 * images as f64 * epochs)
 }

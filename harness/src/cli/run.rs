@@ -87,10 +87,16 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
-    let (experiment, mut options) = args.selection.resolve(&args.file)?;
     if args.dry_run {
-        return Ok(plan::render(&experiment, args.format).into());
+        let Selection { set, only, threads, .. } = &args.selection;
+        // They decide how long it takes.
+        let machine = [("threads", *threads), ("jobs", args.jobs)];
+        let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
+        let set: Vec<String> = set.iter().cloned().chain(machine).collect();
+        plan::run(&args.file, &set, only.as_deref(), args.format)?;
+        return Ok(String::new().into());
     }
+    let (experiment, mut options) = args.selection.resolve(&args.file)?;
     options.settings.jobs = args.jobs.map_or(options.settings.jobs, usize::from);
     options.deadline = args.deadline;
     options.progress = args.progress;

@@ -108,41 +108,84 @@ impl Table {
 
     /// The rows as text. Aligned columns that are empty throughout are left out there (and only there).
     pub fn render(&self, format: Format) -> String {
-        match format {
-            Format::Table => self.aligned(),
-            Format::Csv => {
-                let rows = self.rows.iter().map(|row| row.iter().map(Cell::csv).collect::<Vec<_>>().join(",") + "\n");
-                format!("{}\n{}", self.columns.join(","), rows.collect::<String>())
-            }
-            Format::Json => {
-                let object = |row: &Vec<Cell>| {
-                    let fields = self.columns.iter().zip(row).map(|(column, cell)| (column.to_string(), cell.json()));
-                    Value::Object(fields.collect::<Map<_, _>>())
-                };
-                let rows = Value::Array(self.rows.iter().map(object).collect());
-                format!("{rows:#}\n")
+        let mut layout = Layout::new(self.columns, format);
+        self.rows.iter().for_each(|row| layout.see(row));
+        let rows = self.rows.iter().enumerate().map(|(index, row)| layout.row(row, index == 0));
+        layout.head() + &rows.collect::<String>() + layout.foot(self.rows.is_empty())
+    }
+}
+
+/// How rows become text, one at a time.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    columns: &'static [&'static str],
+    format: Format,
+    /// Of each column the width of its widest cell, whether it has a number, whether it has anything.
+    seen: Vec<(usize, bool, bool)>,
+}
+
+impl Layout {
+    /// For rows of these columns.
+    pub fn new(columns: &'static [&'static str], format: Format) -> Self {
+        let seen = columns.iter().map(|column| (column.chars().count(), false, false)).collect();
+        Self { columns, format, seen }
+    }
+
+    /// Makes room for a row, where they are aligned: every one has to be seen before the first is written.
+    pub fn see(&mut self, row: &[Cell]) {
+        debug_assert_eq!(row.len(), self.columns.len());
+        if self.format == Format::Table {
+            for ((width, number, used), cell) in self.seen.iter_mut().zip(row) {
+                *width = (*width).max(cell.shown().chars().count());
+                *number |= cell.is_number();
+                *used |= *cell != Cell::Empty;
             }
         }
     }
 
-    fn aligned(&self) -> String {
-        let used: Vec<usize> =
-            (0..self.columns.len()).filter(|&column| self.rows.iter().any(|row| row[column] != Cell::Empty)).collect();
-        let numeric = |column: usize| self.rows.iter().any(|row| row[column].is_number());
-        let shown: Vec<Vec<String>> =
-            self.rows.iter().map(|row| used.iter().map(|&column| row[column].shown()).collect()).collect();
-        let header: Vec<String> = used.iter().map(|&column| self.columns[column].replace('_', " ")).collect();
-        let width = |i: usize| shown.iter().chain([&header]).map(|row| row[i].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..used.len()).map(width).collect();
-        let line = |row: &Vec<String>| {
-            let cells = row.iter().enumerate().map(|(i, text)| {
-                let gap = " ".repeat(widths[i] - text.chars().count());
-                if numeric(used[i]) { gap + text } else { text.clone() + &gap }
-            });
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
-        };
-        let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
-        [&header, &rule].into_iter().chain(&shown).map(line).collect()
+    /// What comes before the rows.
+    pub fn head(&self) -> String {
+        match self.format {
+            Format::Table => {
+                let rule = self.seen.iter().map(|(width, ..)| "-".repeat(*width));
+                let names = self.columns.iter().map(|column| column.replace('_', " "));
+                self.aligned(names) + &self.aligned(rule)
+            }
+            Format::Csv => self.columns.join(",") + "\n",
+            Format::Json => "[".into(),
+        }
+    }
+
+    /// One row; `first`: none came before it.
+    pub fn row(&self, row: &[Cell], first: bool) -> String {
+        match self.format {
+            Format::Table => self.aligned(row.iter().map(Cell::shown)),
+            Format::Csv => row.iter().map(Cell::csv).collect::<Vec<_>>().join(",") + "\n",
+            Format::Json => {
+                let fields = self.columns.iter().zip(row).map(|(column, cell)| (column.to_string(), cell.json()));
+                let object = format!("{:#}", Value::Object(fields.collect::<Map<_, _>>()));
+                format!("{}\n  {}", if first { "" } else { "," }, object.replace('\n', "\n  "))
+            }
+        }
+    }
+
+    /// What comes after the rows.
+    pub fn foot(&self, empty: bool) -> &'static str {
+        match self.format {
+            Format::Json if empty => "]\n",
+            Format::Json => "\n]\n",
+            Format::Table | Format::Csv => "",
+        }
+    }
+
+    fn aligned(&self, cells: impl Iterator<Item = String>) -> String {
+        let mut line = String::new();
+        for (&(width, number, _), text) in self.seen.iter().zip(cells).filter(|((.., used), _)| *used) {
+            let gap = " ".repeat(width.saturating_sub(text.chars().count()));
+            line.extend(if number { [&gap, &text, "  "] } else { [&text, &gap, "  "] }.map(|part: &str| part));
+        }
+        line.truncate(line.trim_end().len());
+        line + "\n"
     }
 }
 

@@ -60,6 +60,13 @@ impl std::error::Error for Complaint {}
 pub enum At {
     /// A line of the file, counted from 1.
     Line(usize),
+    /// A line of a file that it includes.
+    Included {
+        /// Which of them: an index into [`super::document::Document::included`].
+        file: usize,
+        /// Counted from 1.
+        line: usize,
+    },
     /// An option of the command line, e.g. `--set recipe.epochs=0`.
     Option(String),
     /// The file as a whole: something is missing.
@@ -82,7 +89,7 @@ pub struct ExperimentError {
 impl fmt::Display for ExperimentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.at {
-            At::Line(line) => write!(f, "{}:{line}: ", self.file)?,
+            At::Line(line) | At::Included { line, .. } => write!(f, "{}:{line}: ", self.file)?,
             At::Option(option) => write!(f, "{option}: ")?,
             At::File => write!(f, "{}: ", self.file)?,
         }

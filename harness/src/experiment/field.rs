@@ -88,6 +88,15 @@ impl Kind {
         }
     }
 
+    /// Whether its values are numbers (or may be lists of such), and so have an order.
+    pub fn is_number(&self) -> bool {
+        match self {
+            Self::Integer(..) | Self::Odd | Self::Number(_) => true,
+            Self::OneOrList(element) => element.is_number(),
+            _ => false,
+        }
+    }
+
     /// Whether `value` has the type and lies in the range.
     pub fn accepts(&self, value: &Value) -> bool {
         match self {

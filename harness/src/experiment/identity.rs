@@ -1,34 +1,78 @@
 //! What makes two trials the same trial.
 //!
 //! Counted: every layer's layout with its method's version, backbone, data set (name, augmentation and content), recipe,
-//! validation, whether test is read, pruning options, seed. Not counted: names, titles, paths, threads, and parts of a recipe
-//! that it does not use (milestones without the step schedule, fine-tuning without pruning).
+//! validation, whether test is read, pruning's options and version, seed. Not counted: names, titles, descriptions, paths,
+//! how a sweep is written and run (`run.*`), and parts of a recipe that it does not use (milestones without the step
+//! schedule, fine-tuning without pruning).
 
-use super::{Recipe, Schedule, TrialConfig};
-use crate::methods::Methods;
+use baselines::pruning::Pruned;
+use blake3::{Hash, Hasher};
+use serde::Serialize;
 
-/// Everything that counts but the data's content, hashed (blake3, hex).
+use super::schema::{BackboneConfig, DatasetConfig};
+use super::{Recipe, Schedule};
+
+/// What counts of a network and its data, as text: the beginning of a trial's identity.
 ///
 /// # Errors
-/// Those of [`Methods::new`].
-pub fn signature(config: &TrialConfig, architecture: &str) -> anyhow::Result<String> {
-    let pruning = Methods::new(config)?.pruning().cloned();
-    let default = Recipe::default();
-    let mut recipe = config.recipe.clone();
-    if recipe.schedule != Schedule::Step {
-        recipe = Recipe { milestones: default.milestones, gamma: default.gamma, ..recipe };
+/// None for values that a file can hold.
+pub fn head(backbone: &BackboneConfig, architecture: &str, dataset: &DatasetConfig) -> serde_json::Result<String> {
+    let (network, data) = ((&backbone.name, architecture), (&dataset.name, dataset.augment));
+    Ok(format!("[{},{},", serde_json::to_string(&network)?, serde_json::to_string(&data)?))
+}
+
+/// The identity of a setting, all but its seed.
+#[derive(Clone, Debug)]
+pub struct Identity(Hasher);
+
+impl Identity {
+    /// Of what begins with `head`. To tell trials from each other, a hash of the [`head`] serves as well as itself; for
+    /// [`key`]s it has to be the whole.
+    ///
+    /// # Errors
+    /// None for values that a file can hold.
+    pub fn new(
+        head: &[u8],
+        recipe: &Recipe,
+        pruning: Option<&Pruned>,
+        validation: usize,
+        test: bool,
+    ) -> serde_json::Result<Self> {
+        let default = Recipe::default();
+        let mut recipe = recipe.clone();
+        if recipe.schedule != Schedule::Step {
+            recipe = Recipe { milestones: default.milestones, gamma: default.gamma, ..recipe };
+        }
+        if pruning.is_none() {
+            recipe.finetune_epochs = default.finetune_epochs;
+            recipe.finetune_lr = default.finetune_lr;
+        }
+        let pruning = pruning.map(|pruned| Versioned::new(pruned, Pruned::VERSION));
+        let rest = serde_json::to_string(&(recipe, pruning))?;
+        let mut hasher = Hasher::new();
+        hasher.update(head).update(rest.as_bytes()).update(format!(",[{validation},{test},").as_bytes());
+        Ok(Self(hasher))
     }
-    if pruning.is_none() {
-        recipe.finetune_epochs = default.finetune_epochs;
-        recipe.finetune_lr = default.finetune_lr;
+
+    /// With its seed.
+    pub fn of_seed(&self, seed: u64) -> Hash {
+        self.0.clone().update(format!("{seed}]]").as_bytes()).finalize()
     }
-    let parts = (
-        (&config.backbone.name, architecture),
-        (&config.dataset.name, config.dataset.augment),
-        (recipe, pruning),
-        (config.validation, config.test, config.seed),
-    );
-    Ok(blake3::hash(&serde_json::to_vec(&parts)?).to_hex().to_string())
+}
+
+/// A method that is no layer's, so that no layer carries its version. The first version is not written: it came before there
+/// were any.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Versioned<'a> {
+    First(&'a Pruned),
+    Later(u32, &'a Pruned),
+}
+
+impl<'a> Versioned<'a> {
+    fn new(pruned: &'a Pruned, version: u32) -> Self {
+        if version == 1 { Self::First(pruned) } else { Self::Later(version, pruned) }
+    }
 }
 
 /// Names a trial's folder: 16 hex digits over its signature and the data's fingerprint.
@@ -39,10 +83,12 @@ pub fn key(signature: &str, fingerprint: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::experiment::price::price;
     use crate::experiment::{Experiment, Trial};
 
+    use crate::experiment::document::Document;
     use crate::experiment::overrides::apply;
-    use crate::experiment::parse::Document;
 
     const FILE: &str = "name = 'x'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[method]\n";
 
@@ -65,7 +111,14 @@ mod tests {
         for same in [
             "name=other",
             "title=Other",
+            "description=Other",
             "run.threads=1",
+            "run.jobs=7",
+            "run.memory=1GiB",
+            "run.time_limit=1h",
+            "run.checkpoint_every=1s",
+            "run.on_failure=stop",
+            "exclude=lr > 1",
             "dataset.sources=['elsewhere']",
             "recipe.gamma=0.5",
             "recipe.milestones=[0.1]",
@@ -103,6 +156,33 @@ mod tests {
         assert_ne!(pruned("method.ratio=0.3"), pruned("method.ratio=0.4"));
         let step = |set| trial(&["recipe.schedule=step", set]).key("data");
         assert_ne!(step("recipe.gamma=0.5"), step("recipe.gamma=0.1"));
+    }
+
+    /// A key that changes without need orphans every result there is.
+    #[test]
+    fn keys_are_pinned() {
+        let rest = "name = 'vanilla'\n[recipe]\nepochs = 0\n[protocol]\nseeds = [3]\n[[grid]]\n\
+            method.name = ['vanilla', 'pruned']\n[[grid]]\nmethod.name = 'compconv'\nmethod.depth = 2";
+        let keys: Vec<String> = experiment(rest, &[]).trials.iter().map(|trial| trial.key("none")).collect();
+        assert_eq!(keys, ["e7cca75a13f7687f", "b4272fd6705ca06b", "fd3159dfdd6e9eb7"]);
+    }
+
+    #[test]
+    fn versions_of_methods_count_also_of_pruning() {
+        let pruned = Pruned::default();
+        let text = |version| serde_json::to_string(&Versioned::new(&pruned, version)).unwrap();
+        assert!(text(1) != text(2) && text(2) != text(3));
+        let price = price(&trial(&[]).config).unwrap();
+        assert!(price.architecture.contains(" v1 "), "layers carry their method's");
+        let raised = price.architecture.replace(" v1 ", " v2 ");
+        let config = trial(&[]).config;
+        let head = |architecture: &str| head(&config.backbone, architecture, &config.dataset).unwrap();
+        let hash = |architecture: &str| {
+            let identity = Identity::new(head(architecture).as_bytes(), &config.recipe, None, 5000, true).unwrap();
+            identity.of_seed(0).to_hex().to_string()
+        };
+        assert_eq!(hash(&price.architecture), trial(&[]).signature);
+        assert_ne!(hash(&raised), trial(&[]).signature);
     }
 
     #[test]
@@ -147,15 +227,16 @@ mod tests {
     fn the_frozen_form_gives_the_same_trials() {
         let rest = "name = 'vanilla'\n[[grid]]\nmethod.name = ['vanilla', 'compconv']\nrecipe.lr = [0.1, 0.2]\n[[grid]]\n\
             method.name = 'pruned'\nmethod.ratio = [0.3, [0.6, 0.3, 0.1]]\nmethod.skip = [2]\n[[layer]]\nmatch = 'conv1'\n\
-            method.name = 'ghost'\n";
+            method.name = 'ghost'\n[[zip]]\nmethod.name = 'compconv'\nmethod.depth = [1, 2]\nrecipe.lr = [0.3, 0.4]\n[[list]]\n\
+            rows = [{ recipe.lr = 0.7 }]\n[[draw]]\ncount = 3\nmethod.name = ['thin', 'ghost']\n[[draw.case]]\nif = 'method = thin'\n\
+            method.width = { uniform = [0.4, 0.6] }\n";
         for sets in [&[][..], &["method.depth=2"], &["recipe.lr=1.0", "recipe.batch=[32, 64]"], &["method.name=thin"]] {
             let first = experiment(rest, sets);
             let document = Document::parse("frozen.toml", &first.frozen).unwrap();
             let again = Experiment::from_document(&document).unwrap();
             let signatures = |e: &Experiment| {
-                let mut all: Vec<_> = e.trials.iter().map(|t| (t.label.clone(), t.signature.clone())).collect();
-                all.sort();
-                all
+                let all = e.trials.iter().map(|t| (t.label.clone(), t.aliases.clone(), t.signature.clone()));
+                all.collect::<Vec<_>>()
             };
             assert_eq!(signatures(&first), signatures(&again), "{sets:?}\n{}", first.frozen);
         }

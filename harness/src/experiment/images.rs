@@ -1,9 +1,10 @@
 //! Whether the images that a trial asks for are there: before the data is read where its size is known, and once it is.
 
-use super::TrialConfig;
+use std::borrow::Borrow;
+
+use super::document::{Document, Entry, find};
 use super::error::{At, Complaint, ExperimentError};
-use super::parse::{Document, Entry, find};
-use super::schema::DatasetConfig;
+use super::schema::{DatasetConfig, Recipe};
 use crate::data;
 
 const BATCH: &str = "recipe.batch";
@@ -14,18 +15,30 @@ const NAME: &str = "dataset.name";
 
 /// Where a trial's keys that decide about numbers of images were written; a key left at its default is not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written(Vec<(&'static str, At)>);
+pub struct Written(Box<[(&'static str, At)]>);
 
 impl Written {
     /// Those of the keys that are among `entries`.
-    pub fn of(entries: &[Entry]) -> Self {
+    pub fn of<E: Borrow<Entry>>(entries: &[E]) -> Self {
         let at = |key: &'static str| find(entries, key).map(|entry| (key, entry.at.clone()));
         Self([BATCH, SUBSET, VALIDATION, SOURCES, NAME].into_iter().filter_map(at).collect())
     }
 
-    fn at(&self, key: &str) -> Option<&At> {
+    /// Where the key was written.
+    pub fn at(&self, key: &str) -> Option<&At> {
         self.0.iter().find(|(written, _)| *written == key).map(|(_, at)| at)
     }
+}
+
+/// What a trial asks of its images.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The data set's name.
+    pub dataset: &'a str,
+    /// How it is trained on them.
+    pub recipe: &'a Recipe,
+    /// Images carved for validation.
+    pub validation: usize,
 }
 
 /// The most training images that the data can have, where that is known before it is read. `imagenet` is never read.
@@ -37,28 +50,28 @@ pub fn most(config: &DatasetConfig) -> anyhow::Result<Option<usize>> {
 }
 
 /// Refuses a trial for which `images` training images are too few: all that the data loader or the training would refuse.
+/// `written` tells where a key was written.
 ///
 /// # Errors
 /// The key that asks for too much; where it was left at its default, in the line of what makes the default too much.
-pub fn check(
+pub fn check<'a>(
     document: &Document,
-    written: &Written,
-    config: &TrialConfig,
+    written: impl Fn(&str) -> Option<&'a At>,
+    Asked { dataset, recipe, validation }: Asked<'_>,
     images: usize,
 ) -> Result<(), ExperimentError> {
-    let TrialConfig { recipe, validation, dataset, .. } = config;
     if recipe.epochs == 0 {
         return Ok(());
     }
     let fail = |keys: &[&str], what: &str, found: usize, accepted: String| {
-        let found = if written.at(keys[0]).is_some() { found.to_string() } else { format!("{found} (the default)") };
-        let at = keys.iter().find_map(|key| written.at(key)).unwrap_or(&At::File);
+        let found = if written(keys[0]).is_some() { found.to_string() } else { format!("{found} (the default)") };
+        let at = keys.iter().find_map(|key| written(key)).unwrap_or(&At::File);
         Err(document.error(at, Complaint::new(format!("`{}` {what}", keys[0]), found, accepted)))
     };
-    let there = format!("{} has {images} training images", dataset.name);
-    let Some(rest) = images.checked_sub(*validation).filter(|rest| *rest > 0) else {
+    let there = format!("{dataset} has {images} training images");
+    let Some(rest) = images.checked_sub(validation).filter(|rest| *rest > 0) else {
         let accepted = format!("1 to {}: {there}", images.saturating_sub(1));
-        return fail(&[VALIDATION, SOURCES, NAME], "leaves no image to train on", *validation, accepted);
+        return fail(&[VALIDATION, SOURCES, NAME], "leaves no image to train on", validation, accepted);
     };
     if recipe.subset > rest {
         let accepted = format!("1 to {rest}, or 0 for all: {there}, {VALIDATION} takes {validation}");

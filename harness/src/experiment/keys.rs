@@ -7,7 +7,11 @@ use super::settings;
 use crate::{backbones, data, methods};
 
 /// Tables of an experiment file, in the order in which it is written.
-pub const SECTIONS: &[&str] = &["dataset", "backbone", "method", "recipe", "protocol", "run", "grid", "layer"];
+pub const SECTIONS: &[&str] =
+    &["dataset", "backbone", "method", "recipe", "protocol", "run", "grid", "zip", "list", "draw", "layer"];
+
+/// The sections that make settings, each any number of times.
+pub const BLOCKS: &[&str] = &["grid", "zip", "list", "draw"];
 
 /// More threads to compute on are a slip.
 pub const MOST_THREADS: i64 = 1024;

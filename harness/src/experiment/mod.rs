@@ -1,42 +1,58 @@
 //! TOML -> experiment -> trials.
 //!
-//! [`parse`] takes the text apart, [`overrides`] applies `--set`, [`sweep`] multiplies the grids out, [`mod@resolve`]
-//! types the values, [`price`] says what each network costs, [`images`] whether the data is large enough, [`identity`]
-//! which trials are the same. [`keys`] lists every key with type, range and meaning.
+//! [`parse`] takes the text apart into a [`document`], [`include`] adds the files it builds on, [`overrides`] applies `--set`.
+//! [`sweep`] checks its blocks, whose [`ways`] to choose values [`combine`] goes through one after the other; [`setting`]
+//! types each combination, drops what a [`condition`] excludes and labels the rest; [`plan`] sees to it that every trial comes
+//! once. [`network`] remembers what networks cost ([`price`]), [`images`] checks whether the data is large enough,
+//! [`identity`] says which trials are the same. [`keys`] lists every key with type, range and meaning.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::Path;
+use std::sync::Arc;
 
 use conv_core::Cost;
-use toml::Table;
 
+mod combine;
+pub mod condition;
+pub mod document;
+pub mod draw;
 pub mod error;
 pub mod field;
+mod filter;
 pub mod identity;
 pub mod images;
+pub mod include;
 pub mod keys;
+pub mod network;
 pub mod overrides;
 pub mod parse;
+pub mod plan;
 pub mod price;
 pub mod resolve;
 pub mod schema;
+pub mod setting;
 pub mod settings;
 pub mod sweep;
+pub mod vocabulary;
+mod ways;
 
+pub use document::Document;
 pub use error::ExperimentError;
+pub use include::read;
 pub use schema::{
     BackboneConfig, DatasetConfig, Head, LayerOverride, MethodConfig, Protocol, Recipe, Replace, Schedule, TrialConfig,
 };
 
 pub use settings::{OnFailure, RunSettings};
 
-use crate::methods;
-use error::{At, Complaint, explain};
-use images::Written;
-use parse::{Document, find};
+use error::Complaint;
+use images::{Asked, Written};
+use plan::{Plan, Row};
 use price::Price;
-use resolve::{file_name, layers, plain, resolve, short, varied};
+use setting::Wanted;
+use sweep::Sweep;
+
+/// More trials than these cannot be run; [`Plan`] goes through larger sweeps.
+const MOST_TRIALS: u64 = 1_000_000;
 
 /// A checked experiment: what is to be trained, in order.
 #[derive(Clone, Debug)]
@@ -73,13 +89,13 @@ pub struct Trial {
     /// Deepest effective recursion of any layer.
     pub depth: Option<usize>,
     /// What the method remarks about layers, with their names.
-    pub remarks: Vec<String>,
+    pub remarks: Arc<[String]>,
     /// Which layers the method made, in words.
-    pub replaced: String,
+    pub replaced: Arc<str>,
     /// Everything that decides the result but the data's content, hashed.
     pub signature: String,
     /// Where its numbers of images were asked for.
-    pub written: Written,
+    pub written: Arc<Written>,
 }
 
 impl Experiment {
@@ -97,86 +113,23 @@ impl Experiment {
     /// # Errors
     /// As [`Experiment::load`].
     pub fn from_document(document: &Document) -> anyhow::Result<Self> {
-        let name = file_name(document)?;
-        let combinations = sweep::expand(document)?;
-        let layers = layers(document)?;
-        let varied = varied(&combinations);
-        let mut trials: Vec<Trial> = Vec::new();
-        let mut known: HashMap<String, usize> = HashMap::new();
-        // Combinations that differ in the recipe alone are one network, priced once.
-        let mut prices: HashMap<String, Price> = HashMap::new();
-        let mut unmatched: Vec<usize> = (0..layers.len()).collect();
-        for combination in &combinations {
-            let (mut config, protocol) = resolve(document, combination, &layers)?;
-            let network = serde_json::to_string(&(&config.dataset, &config.backbone, &config.method))?;
-            let price = match prices.entry(network) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(price::price(&config).map_err(|error| {
-                    let at = find(&combination.entries, error.key).map_or(&combination.at, |entry| &entry.at);
-                    let (what, rest) = error.why.split_once('\n').unwrap_or((&error.why, ""));
-                    // A complaint from below keeps its own lines.
-                    let what = if rest.is_empty() { what.to_string() } else { error.why.clone() };
-                    document.error(at, Complaint::new(what, "", ""))
-                })?),
-            };
-            let written = Written::of(&combination.entries);
-            let most = images::most(&config.dataset).map_err(|error| {
-                let at = find(&combination.entries, "dataset.sources").map_or(&combination.at, |entry| &entry.at);
-                document.error(at, Complaint::new(explain(&error), "", ""))
-            })?;
-            if let Some(most) = most {
-                images::check(document, &written, &config, most)?;
-            }
-            unmatched.retain(|&i| !price.layers.iter().any(|layer| methods::matches(&layers[i].pattern, &layer.name)));
-            let label = varied.iter().fold(methods::label(&config.method), |label, key| {
-                match find(&combination.entries, key) {
-                    Some(entry) => format!("{label} {}={}", short(key), plain(&entry.value)),
-                    // Left at its default: what was not set is not shown, as with the method's options.
-                    None => label,
-                }
-            });
-            for seed in protocol.seeds {
-                config.seed = seed;
-                let signature = identity::signature(&config, &price.architecture)?;
-                if let Some(&index) = known.get(&signature) {
-                    let trial: &mut Trial = &mut trials[index];
-                    if trial.label != label && !trial.aliases.contains(&label) {
-                        trial.aliases.push(label.clone());
-                    }
-                    continue;
-                }
-                known.insert(signature.clone(), trials.len());
-                trials.push(Trial {
-                    label: label.clone(),
-                    aliases: vec![],
-                    config: config.clone(),
-                    cost: price.total,
-                    vanilla: price.vanilla,
-                    depth: price.depth(),
-                    remarks: price.remarks(),
-                    replaced: price.replaced.clone(),
-                    signature,
-                    written: written.clone(),
-                });
-            }
-        }
-        if let Some(&index) = unmatched.first() {
-            let at =
-                find(&document.layers[index].entries, "match").map_or(&document.layers[index].at, |entry| &entry.at);
-            let what = format!("no layer is called `{}`", layers[index].pattern);
-            let accepted = "layer names as `harness cost` prints them; `*` stands for any run of characters, \
-                `|` for either of two";
-            return Err(document.error(at, Complaint::new(what, "", accepted)).into());
+        let plan = Plan::for_what(document, Wanted::Trial)?;
+        if plan.trials > MOST_TRIALS {
+            let what = format!("{} trials are too many to run", plan.trials);
+            let complaint = Complaint::new(what, "", format!("at most {MOST_TRIALS}"));
+            return Err(document
+                .error(&error::At::File, complaint.help("`harness plan` lists sweeps of any size"))
+                .into());
         }
         let text = |key: &str| document.get(key).and_then(|entry| entry.value.as_str().map(String::from));
         Ok(Self {
-            name,
+            name: resolve::file_name(document)?,
             title: text("title"),
             description: text("description"),
             frozen: document.to_toml(),
             document: document.clone(),
             run: RunSettings::of(document),
-            trials,
+            trials: plan.rows().map(|row| Ok(Trial::new(&row?, plan.layers()))).collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -185,7 +138,9 @@ impl Experiment {
     /// # Errors
     /// An [`ExperimentError`]: the key that asks for too much, and what would be accepted.
     pub fn check_images(&self, trial: &Trial, images: usize) -> Result<(), ExperimentError> {
-        images::check(&self.document, &trial.written, &trial.config, images)
+        let TrialConfig { recipe, validation, dataset, .. } = &trial.config;
+        let asked = Asked { dataset: &dataset.name, recipe, validation: *validation };
+        images::check(&self.document, |key| trial.written.at(key), asked, images)
     }
 
     /// Keeps the trials that fit the filter (see [`Trial::matches`]).
@@ -196,10 +151,7 @@ impl Experiment {
         let labels: Vec<String> = self.trials.iter().map(|trial| trial.label.clone()).collect();
         self.trials.retain(|trial| trial.matches(filter));
         if self.trials.is_empty() {
-            let mut shown: Vec<&str> = labels.iter().map(String::as_str).take(12).collect();
-            shown.dedup();
-            let accepted = format!("KEY=VALUE,... or a part of a label, such as {}", shown.join(" | "));
-            return Err(Complaint::new(format!("--only {filter}: no trial fits"), filter, accepted).into());
+            return Err(filter::none_fits(filter, labels.iter().map(String::as_str)).into());
         }
         Ok(self)
     }
@@ -215,10 +167,27 @@ impl Trial {
             cost: price.total,
             vanilla: price.vanilla,
             depth: price.depth(),
-            remarks: price.remarks(),
-            replaced: price.replaced.clone(),
+            remarks: price.remarks().into(),
+            replaced: price.replaced.as_str().into(),
             signature,
-            written: Written::default(),
+            written: Arc::default(),
+        }
+    }
+
+    fn new(row: &Row<'_>, layers: &[LayerOverride]) -> Self {
+        let Row { setting, seed, aliases, index, .. } = row;
+        let network = &setting.network;
+        Self {
+            label: setting.label.to_string(),
+            aliases: aliases.iter().flat_map(|aliases| &aliases.labels).map(ToString::to_string).collect(),
+            config: setting.config(layers, *seed),
+            cost: network.cost,
+            vanilla: network.vanilla,
+            depth: network.depth,
+            remarks: network.remarks.clone(),
+            replaced: network.replaced.clone(),
+            signature: setting.hashes.get(*index).map(|hash| hash.to_hex().to_string()).unwrap_or_default(),
+            written: setting.written.clone().unwrap_or_default(),
         }
     }
 
@@ -230,52 +199,91 @@ impl Trial {
     /// Whether every comma-separated term of the filter fits: `KEY=VALUE` compares `method` (the name), an option of the
     /// method, `seed`, or a key of another section; anything else must be a part of the label. Aliases count.
     pub fn matches(&self, filter: &str) -> bool {
-        let labels = || self.aliases.iter().chain([&self.label]);
-        // With a value in it, only whole words: `c0=6` is not `c0=64`.
-        let part = |text: &str| match text.contains('=') {
-            true => labels().any(|label| format!(" {label} ").contains(&format!(" {text} "))),
-            false => labels().any(|label| label.contains(text)),
-        };
-        // As a whole first: labels can have commas in them.
-        part(filter)
-            || filter.split(',').map(str::trim).all(|term| match term.split_once('=') {
-                Some(("method" | "method.name", name)) => labels().any(|label| label.split(' ').next() == Some(name)),
-                Some(("seed", seed)) => self.config.seed.to_string() == seed,
-                Some((key, value)) => {
-                    part(&format!("{}={value}", key.trim_start_matches("method."))) || self.has(key, value)
-                }
-                None => part(term),
-            })
-    }
-
-    fn has(&self, key: &str, value: &str) -> bool {
-        let Ok(table) = Table::try_from(&self.config) else { return false };
-        let short = match key {
-            "backbone" | "dataset" => format!("{key}.name"),
-            _ if key.contains('.') => key.to_string(),
-            _ => format!("recipe.{key}"),
-        };
-        let mut parts = short.split('.');
-        let first = parts.next().and_then(|part| table.get(part));
-        let found = parts.fold(first, |value, part| value.and_then(|value| value.get(part)));
-        found.is_some_and(|found| plain(found) == value)
+        let labels: Vec<&str> = self.aliases.iter().chain([&self.label]).map(String::as_str).collect();
+        filter::fits(filter, &labels, self.config.seed, || self.config.clone())
     }
 }
 
-/// Reads a file and applies `KEY=VALUE`s to it.
+/// Looks through a file's text without touching any other file, up to so many combinations: what it is worth to throw
+/// arbitrary text at. Networks are not priced.
 ///
 /// # Errors
-/// A file that cannot be read or is no TOML; unknown keys.
-pub fn read(path: &Path, overrides: &[String]) -> Result<Document, ExperimentError> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let complaint = Complaint::new(format!("cannot be read: {error}"), "", "an experiment in TOML")
-            .help("`harness init PATH` writes one");
-        ExperimentError { file: file.clone(), at: At::File, source_line: None, complaint: Box::new(complaint) }
-    })?;
-    let mut document = Document::parse(&file, &text)?;
-    for assignment in overrides {
-        overrides::apply(&mut document, assignment)?;
+/// What is wrong with the text.
+pub fn skim(text: &str, most: usize) -> Result<usize, ExperimentError> {
+    let document = Document::parse("experiment.toml", text)?;
+    // What would be frozen is an experiment as well.
+    Document::parse("frozen.toml", &document.to_toml())?;
+    let sweep = Sweep::new(&document)?;
+    let layers = resolve::layers(&document)?;
+    let combinations = combine::Combinations::new(&sweep).take(most);
+    let settled = |combination: combine::Combination<'_>| usize::from(!combination.into_entries().is_empty());
+    combinations.map(|combination| combination.map(settled)).sum::<Result<usize, _>>().map(|count| count + layers.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines of experiments and slips in them, so that some of what is thrown makes sense.
+    const PIECES: [&str; 24] = [
+        "name = 'x'",
+        "[recipe]",
+        "lr = 0.1",
+        "[[grid]]",
+        "[[zip]]",
+        "[[list]]",
+        "[[draw]]",
+        "[[grid.case]]",
+        "[[draw.case]]",
+        "[[layer]]",
+        "count = 1000000000000000000",
+        "count = 9_000_000",
+        "seed = 3",
+        "if = 'method = compconv'",
+        "when = 'lr > 0.1 and (depth = 3'",
+        "exclude = ['lr in [0.1, 0.2]', 'not depth = 1']",
+        "recipe.lr = [0.1, 0.2, 0.3]",
+        "recipe.batch = { uniform = [1, 9223372036854775807] }",
+        "recipe.weight_decay = { log_uniform = [1e-300, 1e300] }",
+        "method.name = ['vanilla', 'compconv']",
+        "method.depth = [1, 2]",
+        "rows = [{ recipe.lr = 1 }, { method.depth = 3 }]",
+        "protocol.seeds = [0, 1]",
+        "recipe = { lr = [",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
+            let _ = skim(&text, 100);
+        }
+
+        #[test]
+        fn no_file_makes_the_sweep_panic(pieces in proptest::collection::vec(0..PIECES.len(), 0..16)) {
+            let text: Vec<&str> = pieces.iter().map(|&piece| PIECES[piece]).collect();
+            let _ = skim(&text.join("\n"), 100);
+        }
+
+        #[test]
+        fn no_text_makes_a_condition_panic(text in "[a-z.=<>!()\\[\\], '\"0-9_-]{0,60}", any in "\\PC{0,60}") {
+            let _ = condition::Expression::parse(&text);
+            let _ = condition::Expression::parse(&any);
+        }
     }
-    Ok(document)
+
+    #[test]
+    fn small_files_of_huge_sweeps_are_refused_at_once() {
+        let axis = |n: usize| format!("[{}]", vec!["1"; n].join(", "));
+        let keys = ["lr", "batch", "epochs", "warmup_epochs", "subset", "finetune_epochs", "finetune_lr", "gamma"];
+        let grid: String = keys.iter().map(|key| format!("recipe.{key} = {}\n", axis(2000))).collect();
+        let error = skim(&format!("[[grid]]\n{grid}"), 10).unwrap_err().to_string();
+        assert!(error.contains("the [[grid]] is too large"), "{error}");
+        // Some are looked at, not all.
+        let cases: String = keys.iter().map(|key| format!("[[grid.case]]\nrecipe.{key} = {}\n", axis(2000))).collect();
+        assert_eq!(skim(&format!("[[grid]]\nmethod.name = 'ghost'\n{cases}"), 10).unwrap(), 10);
+    }
 }

@@ -1,18 +1,23 @@
 //! `--set a.b=value`: the command line's last word on any key.
 //!
 //! The value is read as TOML; what is no TOML counts as a text, so that `--set method.name=ghost` needs no quotes.
-//! - A key of a section replaces the file's value, in the section and in every grid that sets it.
-//! - An array that would be an axis in a grid (see [`super::sweep`]) becomes one, in every grid.
+//! - A key of a section replaces the file's value, in the section and wherever a block sets it.
+//! - An array that would be an axis in a grid (see [`super::sweep`]) becomes one, in every block: a factor of a grid or list,
+//!   something to draw from in a draw, and in a zip an axis in step where it replaces one, else a factor.
 //! - `method.OPTION` applies to the methods that have that option, and leaves the others as they are.
 //! - `method.name` replaces the method everywhere; options that the file gives go with the name they stood beside.
+//! - A range (`recipe.lr={uniform=[0.1,1.0]}`) goes into every draw; `draw.count` and `draw.seed` are those of every draw.
+//! - `when` and `exclude` replace those that stand outside of blocks.
 
 use toml::Value;
 
+use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Rule, find};
 use super::error::{At, Complaint, ExperimentError};
-use super::field::Field;
-use super::keys::{KEYS, SECTIONS, lookup};
-use super::parse::{Block, Document, Entry, find};
-use super::sweep::{is_axis, names_of};
+use super::field::{Field, describe};
+use super::keys::{BLOCKS, KEYS, SECTIONS, lookup};
+use super::parse::texts;
+use super::sweep::MOST;
+use super::ways::{all_names, is_axis};
 use crate::methods;
 
 /// Applies one `KEY=VALUE`.
@@ -34,8 +39,18 @@ pub fn apply_at(document: &mut Document, assignment: &str, at: At) -> Result<(),
     };
     let (key, value) = (key.trim(), value(text.trim()));
     let head = key.split('.').next().unwrap_or(key);
-    if matches!(head, "grid" | "layer") {
-        let accepted = "keys outside of blocks, e.g. method.depth=2: that replaces the key in every grid";
+    match key {
+        "draw.count" | "draw.seed" => return set_draws(document, key, &value, &at),
+        "when" | "exclude" => return set_conditions(document, key, &value, &at),
+        "include" => {
+            let complaint = Complaint::new("`include` cannot be set", "", "include = \"base.toml\" in the file");
+            return fail(document, complaint);
+        }
+        _ => {}
+    }
+    if head == "layer" || BLOCKS.contains(&head) {
+        let accepted =
+            "keys outside of blocks, e.g. method.depth=2: that replaces the key in every block; draw.count, draw.seed";
         return fail(document, Complaint::new(format!("blocks of `{head}` cannot be set"), key, accepted));
     }
     if SECTIONS.contains(&key) {
@@ -43,6 +58,9 @@ pub fn apply_at(document: &mut Document, assignment: &str, at: At) -> Result<(),
         return fail(document, Complaint::new(format!("`{key}` is a section"), key, accepted));
     }
     let entry = Entry { key: key.into(), value, at: at.clone() };
+    if entry.value.is_table() && lookup(key, &methods::names_with(key), KEYS).is_ok() {
+        return set_range(document, &entry);
+    }
     match key.strip_prefix("method.") {
         Some("name") => {
             set_method(document, entry);
@@ -76,6 +94,61 @@ fn example(section: &str) -> &'static str {
     KEYS.iter().map(|field| field.key).find(|key| key.starts_with(&format!("{section}."))).unwrap_or("recipe.epochs")
 }
 
+fn set_draws(document: &mut Document, key: &str, value: &Value, at: &At) -> Result<(), ExperimentError> {
+    let low = if key == "draw.count" { 1..=MOST } else { 0..=i64::MAX as u64 };
+    let Some(number) = value.as_integer().and_then(|n| u64::try_from(n).ok()).filter(|n| low.contains(n)) else {
+        let accepted = format!("an integer from {} to {}", low.start(), low.end());
+        return Err(document.error(at, Complaint::new(format!("`{key}` is out of range"), describe(value), accepted)));
+    };
+    let mut any = false;
+    for block in &mut document.blocks {
+        if let BlockKind::Draw { count, seed } = &mut block.kind {
+            *(if key == "draw.count" { count } else { seed }) = number;
+            any = true;
+        }
+    }
+    if any { Ok(()) } else { Err(no_draw(document, key, at)) }
+}
+
+fn no_draw(document: &Document, key: &str, at: &At) -> ExperimentError {
+    let what = "there is no [[draw]] block that this could be for";
+    document.error(at, Complaint::new(what, key, "a single value, or an array for an axis"))
+}
+
+fn set_conditions(document: &mut Document, key: &str, value: &Value, at: &At) -> Result<(), ExperimentError> {
+    let Some(texts) = texts(value) else {
+        let complaint =
+            Complaint::new(format!("`{key}` has the wrong type"), describe(value), "a condition, or a list of such");
+        return Err(document.error(at, complaint));
+    };
+    let rule = if key == "when" { Rule::When } else { Rule::Exclude };
+    document.conditions.retain(|condition| condition.rule != rule);
+    document.conditions.extend(texts.into_iter().map(|text| Condition { rule, text, at: at.clone() }));
+    Ok(())
+}
+
+/// Something to draw from, in every draw whose methods have the key.
+fn set_range(document: &mut Document, entry: &Entry) -> Result<(), ExperimentError> {
+    let base = document.base_method().map(String::from);
+    let mut any = false;
+    for block in document.blocks.iter_mut().filter(|block| matches!(block.kind, BlockKind::Draw { .. })) {
+        let (with, without) = split(block, base.as_deref(), &entry.key);
+        if with.is_empty() {
+            continue;
+        }
+        any = true;
+        clear(block, &entry.key, without.is_empty());
+        if without.is_empty() { put(&mut block.entries, entry.clone()) } else { add_case(block, Some(with), entry) }
+    }
+    if any { Ok(()) } else { Err(no_draw(document, &entry.key, &entry.at)) }
+}
+
+/// The block's methods that have the key, and those that have not.
+fn split(block: &Block, base: Option<&str>, key: &str) -> (Vec<String>, Vec<String>) {
+    let has = |name: &String| lookup(key, &[name], KEYS).is_ok();
+    all_names(block, base).into_iter().partition(has)
+}
+
 fn put(entries: &mut Vec<Entry>, entry: Entry) {
     match entries.iter_mut().find(|there| there.key == entry.key) {
         Some(there) => *there = entry,
@@ -83,74 +156,151 @@ fn put(entries: &mut Vec<Entry>, entry: Entry) {
     }
 }
 
-fn replace(entries: &mut [Entry], entry: &Entry) {
-    entries.iter_mut().filter(|there| there.key == entry.key).for_each(|there| *there = entry.clone());
+/// Takes a key out of a block: rows and cases, and (unless its place is to be `kept`) its own values.
+fn clear(block: &mut Block, key: &str, kept: bool) {
+    let other = |entry: &Entry| entry.key != key;
+    block.entries.retain(|entry| kept || other(entry));
+    block.rows.iter_mut().for_each(|row| row.entries.retain(other));
+    block.cases.iter_mut().for_each(|case| case.entries.retain(other));
+    block.cases.retain(|case| !case.entries.is_empty());
+}
+
+/// A factor of every setting of the block, or of those of some methods.
+fn add_case(block: &mut Block, methods: Option<Vec<String>>, entry: &Entry) {
+    if block.entries.is_empty() && block.rows.iter().all(|row| row.entries.is_empty()) {
+        // Nothing is left that the block could be of any kind for.
+        *block = Block { kind: BlockKind::Grid, rows: vec![], entries: vec![entry.clone()], ..block.clone() };
+        return;
+    }
+    let condition = methods.map(|names| Condition {
+        rule: Rule::If,
+        text: format!("method.name in [{}]", names.join(", ")),
+        at: entry.at.clone(),
+    });
+    let case = Case { at: entry.at.clone(), condition, entries: vec![entry.clone()] };
+    // Methods before anything that depends on them.
+    let first = if entry.key == "method.name" { 0 } else { block.cases.len() };
+    block.cases.insert(first, case);
+}
+
+/// Sets a key of a block as an axis, for all of its methods.
+fn put_axis(block: &mut Block, entry: &Entry) {
+    let in_place = match block.kind {
+        BlockKind::Grid | BlockKind::Draw { .. } => true,
+        BlockKind::Zip => find(&block.entries, &entry.key).is_some_and(|there| there.value.is_array()),
+        BlockKind::List => false,
+    };
+    clear(block, &entry.key, in_place);
+    if in_place { put(&mut block.entries, entry.clone()) } else { add_case(block, None, entry) }
+}
+
+/// What a single value takes the place of, where that is more than one value.
+fn note(document: &mut Document, index: usize, field: &Field, entry: &Entry) {
+    let block = &document.blocks[index];
+    let there = find(&block.entries, &entry.key).map(|there| &there.value);
+    let what = match there {
+        Some(Value::Array(values))
+            if block.kind != BlockKind::List && is_axis(&field.kind, &Value::Array(values.clone())) =>
+        {
+            format!("an axis of {} values", values.len())
+        }
+        Some(Value::Table(_)) => "a range".to_string(),
+        _ if block.rows.iter().any(|row| find(&row.entries, &entry.key).is_some()) => "the values of rows".to_string(),
+        _ if block.cases.iter().any(|case| find(&case.entries, &entry.key).is_some()) => {
+            "the values of cases".to_string()
+        }
+        _ => return,
+    };
+    let (set, place) = (document.place(&entry.at), document.place(&block.at));
+    document.notes.push(format!("{set} replaces {what} in the [[{}]] at {place}", block.kind.name()));
 }
 
 fn set_key(document: &mut Document, field: &Field, entry: Entry) {
     // Names and threads belong to the experiment as a whole: no axis.
     let varies = entry.key.contains('.') && !entry.key.starts_with("run.");
     if varies && is_axis(&field.kind, &entry.value) {
-        if document.grids.is_empty() {
-            document.grids.push(Block { at: entry.at.clone(), entries: vec![] });
+        if document.blocks.is_empty() {
+            document.blocks.push(Block::grid(entry.at.clone()));
         }
-        document.grids.iter_mut().for_each(|grid| put(&mut grid.entries, entry.clone()));
-    } else {
-        document.grids.iter_mut().for_each(|grid| replace(&mut grid.entries, &entry));
-        put(&mut document.base, entry);
+        document.blocks.iter_mut().for_each(|block| put_axis(block, &entry));
+        return;
     }
+    for index in 0..document.blocks.len() {
+        note(document, index, field, &entry);
+        let block = &mut document.blocks[index];
+        let rows = block.rows.iter_mut().flat_map(|row| &mut row.entries);
+        let cases = block.cases.iter_mut().flat_map(|case| &mut case.entries);
+        let all = block.entries.iter_mut().chain(rows).chain(cases);
+        all.filter(|there| there.key == entry.key).for_each(|there| *there = entry.clone());
+    }
+    put(&mut document.base, entry);
 }
 
 fn set_method(document: &mut Document, entry: Entry) {
     let of_method = |there: &Entry| there.key.starts_with("method.");
     // What an earlier `--set` asked for stays.
     let keep = |there: &Entry| !of_method(there) || (matches!(there.at, At::Option(_)) && there.key != "method.name");
-    if entry.value.is_array() && document.grids.is_empty() {
-        document.grids.push(Block { at: entry.at.clone(), entries: vec![entry.clone()] });
+    let several = entry.value.is_array();
+    if several && document.blocks.is_empty() {
+        document.blocks.push(Block::grid(entry.at.clone()));
     }
-    for grid in &mut document.grids {
-        if entry.value.is_array() || grid.entries.iter().any(of_method) {
-            grid.entries.retain(keep);
-            grid.entries.insert(0, entry.clone());
+    for block in &mut document.blocks {
+        let rows = block.rows.iter().flat_map(|row| &row.entries);
+        let cases = block.cases.iter().flat_map(|case| &case.entries);
+        if !several && !block.entries.iter().chain(rows).chain(cases).any(of_method) {
+            continue;
+        }
+        block.entries.retain(keep);
+        block.rows.iter_mut().for_each(|row| row.entries.retain(keep));
+        block.cases.iter_mut().for_each(|case| case.entries.retain(keep));
+        block.cases.retain(|case| !case.entries.is_empty());
+        if several && matches!(block.kind, BlockKind::Zip | BlockKind::List) {
+            add_case(block, None, &entry);
+        } else {
+            block.entries.insert(0, entry.clone());
         }
     }
-    if !entry.value.is_array() {
+    if !several {
         document.base.retain(keep);
         document.base.push(entry);
     }
 }
 
 fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(), ExperimentError> {
-    let has = |name: &str| methods::option_of(&[name], option).is_ok();
     let base = document.base_method().map(String::from);
-    let base_has = base.as_deref().is_some_and(has);
-    let mut used = if document.grids.is_empty() { names_of(&[], base.as_deref()) } else { vec![] };
-    let mut grids = Vec::new();
-    for grid in std::mem::take(&mut document.grids) {
-        let names = names_of(&grid.entries, base.as_deref());
-        used.extend(names.iter().cloned());
-        let (with, without): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| has(name));
-        if with.is_empty() {
-            grids.push(grid);
-            continue;
-        }
-        if !without.is_empty() {
-            grids.push(narrow(&grid, without));
-        }
-        let mut grid = if find(&grid.entries, "method.name").is_some() { narrow(&grid, with) } else { grid };
-        put(&mut grid.entries, entry.clone());
-        grids.push(grid);
-    }
-    document.grids = grids;
-    if base_has && (document.grids.is_empty() || !is_array_axis(base.as_deref(), option, &entry.value)) {
-        if document.grids.is_empty() && is_array_axis(base.as_deref(), option, &entry.value) {
-            document.grids.push(Block { at: entry.at.clone(), entries: vec![entry.clone()] });
-        } else {
+    let own = base.as_deref().unwrap_or("vanilla");
+    let field = methods::option_of(&[own], option);
+    let mut used = if document.blocks.is_empty() { vec![own.to_string()] } else { vec![] };
+    let axis = field.as_ref().is_ok_and(|field| is_axis(&field.kind, &entry.value));
+    if base.is_some() && field.is_ok() {
+        if !axis {
             put(&mut document.base, entry.clone());
+        } else if document.blocks.is_empty() {
+            document.blocks.push(Block { entries: vec![entry.clone()], ..Block::grid(entry.at.clone()) });
+        }
+    }
+    for index in 0..document.blocks.len() {
+        let (with, without) = split(&document.blocks[index], base.as_deref(), &entry.key);
+        used.extend(with.iter().chain(&without).cloned());
+        let Some(field) = with.first().and_then(|name| methods::option_of(&[name], option).ok()) else { continue };
+        note(document, index, field, &entry);
+        let block = &mut document.blocks[index];
+        // Rows and cases with methods of their own take none of the block's options.
+        let own = |entries: &[Entry]| find(entries, "method.name").is_some();
+        let apart = block.rows.iter().any(|row| own(&row.entries)) || block.cases.iter().any(|case| own(&case.entries));
+        if !without.is_empty() || apart {
+            clear(block, &entry.key, false);
+            add_case(block, Some(with), &entry);
+        } else if is_axis(&field.kind, &entry.value) {
+            put_axis(block, &entry);
+        } else {
+            clear(block, &entry.key, true);
+            put(&mut block.entries, entry.clone());
         }
     }
     // An unknown method is reported where it is written, when the file is resolved.
-    if used.iter().all(|name| methods::find(name).is_some()) && !used.iter().any(|name| has(name)) {
+    let has = |name: &String| methods::option_of(&[name], option).is_ok();
+    if used.iter().all(|name| methods::find(name).is_some()) && !used.iter().any(has) {
         let mut options: Vec<&str> = Vec::new();
         for field in used.iter().filter_map(|name| methods::find(name)).flat_map(|method| method.options) {
             if !options.contains(&field.key) {
@@ -162,19 +312,6 @@ fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(),
         return Err(document.error(&entry.at, complaint));
     }
     Ok(())
-}
-
-fn is_array_axis(method: Option<&str>, option: &str, value: &Value) -> bool {
-    method.and_then(|name| methods::option_of(&[name], option).ok()).is_some_and(|field| is_axis(&field.kind, value))
-}
-
-/// The grid for some of its methods only.
-fn narrow(grid: &Block, names: Vec<String>) -> Block {
-    let mut grid = grid.clone();
-    for entry in grid.entries.iter_mut().filter(|entry| entry.key == "method.name") {
-        entry.value = Value::Array(names.iter().cloned().map(Value::String).collect());
-    }
-    grid
 }
 
 #[cfg(test)]
@@ -197,37 +334,107 @@ mod tests {
     fn a_section_key_wins_everywhere() {
         let document = with(&["recipe.lr=0.5", "recipe.epochs=1", "name=short"]).unwrap();
         assert_eq!(entries(&document.base), ["name=\"short\"", "recipe.epochs=1", "recipe.lr=0.5"]);
-        let grid = entries(&document.grids[0].entries);
+        let grid = entries(&document.blocks[0].entries);
         assert_eq!(grid, ["method.name=[\"vanilla\", \"compconv\"]", "recipe.lr=0.5"]);
     }
 
     #[test]
     fn an_option_reaches_only_the_methods_that_have_it() {
         let document = with(&["method.depth=3"]).unwrap();
-        let grids: Vec<_> = document.grids.iter().map(|grid| entries(&grid.entries)).collect();
+        let grids: Vec<_> = document.blocks.iter().map(|grid| entries(&grid.entries)).collect();
         assert_eq!(
             grids,
             [
-                vec!["method.name=[\"vanilla\"]", "recipe.lr=[0.1, 0.2]"],
-                vec!["method.name=[\"compconv\"]", "recipe.lr=[0.1, 0.2]", "method.depth=3"],
-                vec!["method.name=[\"compconv\"]", "method.depth=3"],
+                vec!["method.name=[\"vanilla\", \"compconv\"]", "recipe.lr=[0.1, 0.2]"],
+                vec!["method.name=\"compconv\"", "method.depth=3"],
             ]
         );
+        let case = &document.blocks[0].cases[0];
+        assert_eq!(entries(&case.entries), ["method.depth=3"]);
+        assert_eq!(case.condition.as_ref().unwrap().text, "method.name in [compconv]");
+    }
+
+    /// The settings of blocks under overrides, and what is noted.
+    fn settings(blocks: &str, sets: &[&str]) -> (Vec<String>, Vec<String>) {
+        let mut document = Document::parse("x.toml", blocks).unwrap();
+        sets.iter().for_each(|set| apply(&mut document, set).unwrap_or_else(|error| panic!("{error}")));
+        // What is frozen is the same.
+        let again = Document::parse("x.toml", &document.to_toml()).unwrap();
+        let all = |document: &Document| -> Vec<String> {
+            let sweep = crate::experiment::Sweep::new(document).unwrap_or_else(|error| panic!("{error}"));
+            let shown =
+                |entry: &Entry| format!("{}={}", entry.key.rsplit('.').next().unwrap(), entry.value).replace('"', "");
+            let setting = |c: crate::experiment::combine::Combination<'_>| {
+                let mut texts: Vec<_> = c.into_entries().iter().map(|entry| shown(entry)).collect();
+                texts.sort();
+                texts.join(" ")
+            };
+            crate::experiment::combine::Combinations::new(&sweep).map(|c| setting(c.unwrap())).collect()
+        };
+        let settings = all(&document);
+        assert_eq!(settings, all(&again), "{}", document.to_toml());
+        (settings, document.notes)
+    }
+
+    #[test]
+    fn every_kind_of_block_takes_values_and_axes() {
+        const ZIP: &str = "[[zip]]\nrecipe.lr = [0.1, 0.2]\nrecipe.batch = [1, 2]\n";
+        let (zip, notes) = settings(ZIP, &["recipe.lr=0.5"]);
+        assert_eq!(zip, ["batch=1 lr=0.5", "batch=2 lr=0.5"]);
+        assert_eq!(notes, ["--set recipe.lr=0.5 replaces an axis of 2 values in the [[zip]] at x.toml:1"]);
+        assert_eq!(settings(ZIP, &["recipe.lr=[0.3, 0.4]"]).0, ["batch=1 lr=0.3", "batch=2 lr=0.4"], "in step");
+        assert_eq!(settings(ZIP, &["recipe.epochs=[3, 4]"]).0.len(), 4, "a factor");
+        assert_eq!(settings(ZIP, &["method.name=[vanilla, ghost]"]).0.len(), 4);
+        assert_eq!(
+            settings("[[zip]]\nmethod.name = 'ghost'\n", &["method.name=[thin, ghost]"]).0,
+            ["name=thin", "name=ghost"]
+        );
+
+        const LIST: &str =
+            "[[list]]\nrecipe.lr = 0.1\nrows = [{ recipe.batch = 1 }, { recipe.batch = 2, recipe.lr = 0.2 }]\n";
+        assert_eq!(settings(LIST, &["recipe.lr=0.5"]).0, ["batch=1 lr=0.5", "batch=2 lr=0.5"]);
+        assert_eq!(settings(LIST, &["recipe.lr=[0.5, 0.6]"]).0.len(), 4);
+        assert_eq!(settings("[[list]]\nrecipe.lr = 0.1", &["recipe.lr=[0.5, 0.6]"]).0, ["lr=0.5", "lr=0.6"]);
+        let rows = "[[list]]\nrows = [{ method.name = 'vanilla' }, { method.name = 'compconv', method.depth = 1 }]\n";
+        assert_eq!(settings(rows, &["method.depth=2"]).0, ["name=vanilla", "depth=2 name=compconv"]);
+
+        const DRAW: &str = "[[draw]]\ncount = 3\nrecipe.lr = { uniform = [0.1, 0.9] }\n";
+        let (fixed, notes) = settings(DRAW, &["recipe.lr=0.5"]);
+        assert_eq!((fixed, notes.len()), (vec!["lr=0.5".to_string(); 3], 1));
+        assert_eq!(settings(DRAW, &["draw.count=5"]).0[..3], settings(DRAW, &[]).0);
+        assert_ne!(settings(DRAW, &["draw.seed=5"]).0, settings(DRAW, &[]).0);
+        let drawn = settings(DRAW, &["recipe.lr=[0.5, 0.6]"]).0;
+        assert!(drawn.len() == 3 && drawn.iter().all(|one| one == "lr=0.5" || one == "lr=0.6"), "{drawn:?}");
+        let drawn = settings(DRAW, &["recipe.batch={uniform=[5, 6]}"]).0;
+        assert!(drawn.iter().all(|one| one.starts_with("batch=5 ") || one.starts_with("batch=6 ")), "{drawn:?}");
+        assert_eq!(settings(DRAW, &["run.jobs=3", "protocol.seeds=[1, 2]"]).0.len(), 3);
+
+        const CASE: &str = "[[grid]]\nmethod.name = ['vanilla', 'compconv']\n[[grid.case]]\nif = 'method = compconv'\nmethod.depth = [1, 2]\n";
+        assert_eq!(settings(CASE, &["method.depth=3"]).0, ["name=vanilla", "depth=3 name=compconv"]);
+        assert_eq!(settings(CASE, &["method.name=ghost"]).0, ["name=ghost"]);
+    }
+
+    #[test]
+    fn conditions_are_replaced() {
+        let mut document = Document::parse("x.toml", "exclude = 'lr = 1'\nwhen = 'lr = 2'").unwrap();
+        apply(&mut document, "exclude=lr > 3 and depth = 1").unwrap();
+        let texts: Vec<&str> = document.conditions.iter().map(|condition| condition.text.as_str()).collect();
+        assert_eq!(texts, ["lr = 2", "lr > 3 and depth = 1"]);
     }
 
     #[test]
     fn another_method_drops_the_options_of_the_one_it_replaces() {
         let document = with(&["method.depth=3", "method.name=compconv"]).unwrap();
-        assert!(document.grids.iter().all(|grid| entries(&grid.entries).iter().all(|e| !e.contains("[1, 2]"))));
+        assert!(document.blocks.iter().all(|grid| entries(&grid.entries).iter().all(|e| !e.contains("[1, 2]"))));
         assert_eq!(document.base_method(), Some("compconv"));
         let document = with(&["method.name=ghost"]).unwrap();
-        assert_eq!(entries(&document.grids[1].entries), ["method.name=\"ghost\""]);
+        assert_eq!(entries(&document.blocks[1].entries), ["method.name=\"ghost\""]);
     }
 
     #[test]
     fn arrays_become_axes_and_bare_words_texts() {
         let document = with(&["recipe.batch=[32, 64]", "recipe.schedule=step", "recipe.milestones=[0.5]"]).unwrap();
-        assert!(document.grids.iter().all(|grid| find(&grid.entries, "recipe.batch").is_some()));
+        assert!(document.blocks.iter().all(|grid| find(&grid.entries, "recipe.batch").is_some()));
         assert_eq!(document.get("recipe.schedule").unwrap().value.as_str(), Some("step"));
         assert!(document.get("recipe.milestones").is_some(), "a list by nature is a value");
     }
@@ -253,6 +460,12 @@ mod tests {
             ("recipe.epochs", "no `=` found"),
             ("grid.0=1", "cannot be set"),
             ("recipe=1", "is a section"),
+            ("zip.0=1", "cannot be set"),
+            ("include=a.toml", "cannot be set"),
+            ("draw.count=0", "from 1 to"),
+            ("draw.count=3", "no [[draw]] block"),
+            ("recipe.lr={uniform=[0.1,0.2]}", "no [[draw]] block"),
+            ("exclude=3", "a condition"),
         ] {
             let error = with(&[set]).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains(&format!("--set {set}")), "{error}");

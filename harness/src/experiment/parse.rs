@@ -5,64 +5,72 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Group, Rule};
 use super::error::{At, Complaint, ExperimentError};
-use super::keys::{self, KEYS, LAYER_KEYS, SECTIONS};
-
-/// One value of a file or of the command line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// Dotted key, e.g. `recipe.epochs`.
-    pub key: String,
-    /// The value.
-    pub value: Value,
-    /// Where it was written.
-    pub at: At,
-}
-
-/// A `[[grid]]` or `[[layer]]` block.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Block {
-    /// Its first line.
-    pub at: At,
-    /// Its values; for a grid, in the order in which they vary (the first slowest).
-    pub entries: Vec<Entry>,
-}
-
-/// An experiment file, taken apart but not yet resolved.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Document {
-    /// As the user named it.
-    pub file: String,
-    /// Its text, for messages.
-    pub text: String,
-    /// Values outside of blocks.
-    pub base: Vec<Entry>,
-    /// `[[grid]]` blocks.
-    pub grids: Vec<Block>,
-    /// `[[layer]]` blocks.
-    pub layers: Vec<Block>,
-}
+use super::field::{Field, describe};
+use super::keys::{self, BLOCKS, KEYS, LAYER_KEYS, SECTIONS};
+use super::sweep::MOST;
 
 impl Document {
     /// Takes a file's text apart. Keys are checked for existence (options of methods later, when the method is settled),
-    /// values not yet.
+    /// values not yet. No other file is read.
     ///
     /// # Errors
-    /// What is no TOML; unknown sections and keys; empty grids.
+    /// What is no TOML; unknown sections and keys; empty blocks.
     pub fn parse(file: &str, text: &str) -> Result<Self, ExperimentError> {
-        let mut document = Self { file: file.into(), text: text.into(), base: vec![], grids: vec![], layers: vec![] };
+        let document = Self { file: file.into(), text: text.into(), ..Self::default() };
+        let lines = Lines::new(text);
         let syntax = |error: toml::de::Error| {
-            let at = error.span().map_or(At::File, |span| At::Line(line_of(text, &span)));
+            let at = error.span().map_or(At::File, |span| lines.at(&span));
             document.error(&at, Complaint::new(error.message().replace('\n', ", "), "", "TOML 1.0"))
         };
         // Twice: once for the values, once for the places they stand in.
         let values = toml::from_str::<Table>(text).map_err(syntax)?;
         let spans = DeTable::parse(text).map_err(syntax)?;
+        let mut parser = Parser { document, lines, starts: vec![] };
         for (key, spanned) in spans.get_ref().iter() {
             let Some(value) = values.get(key.get_ref().as_ref()) else { continue };
-            document.section(key, value, spanned)?;
+            parser.section(key, value, spanned)?;
         }
+        // TOML gathers blocks by their name; settings come in the order of the file.
+        let Parser { mut document, starts, .. } = parser;
+        let mut blocks: Vec<(usize, Block)> = starts.into_iter().zip(document.blocks).collect();
+        blocks.sort_by_key(|(start, _)| *start);
+        document.blocks = blocks.into_iter().map(|(_, block)| block).collect();
         Ok(document)
+    }
+}
+
+/// Where lines begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn new(text: &str) -> Self {
+        Self(
+            std::iter::once(0)
+                .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1))
+                .collect(),
+        )
+    }
+
+    fn at(&self, span: &Range<usize>) -> At {
+        At::Line(self.0.partition_point(|start| *start <= span.start))
+    }
+}
+
+struct Parser {
+    document: Document,
+    lines: Lines,
+    /// Where each block of the document begins.
+    starts: Vec<usize>,
+}
+
+/// A table with the places of its keys.
+type Spans<'a, 's> = (&'a Table, &'a DeTable<'s>);
+
+impl Parser {
+    fn fail<T>(&self, at: &At, complaint: Complaint) -> Result<T, ExperimentError> {
+        Err(self.document.error(at, complaint))
     }
 
     fn section(
@@ -72,160 +80,286 @@ impl Document {
         spanned: &Spanned<DeValue<'_>>,
     ) -> Result<(), ExperimentError> {
         let name: &str = key.get_ref();
-        let at = At::Line(line_of(&self.text, &key.span()));
+        let at = self.lines.at(&key.span());
         match (name, value, spanned.get_ref()) {
-            ("grid" | "layer", Value::Array(values), DeValue::Array(spans)) if values.iter().all(Value::is_table) => {
-                if values.is_empty() {
-                    return Err(self.error(&at, Complaint::new(format!("`{name}` is empty"), "[]", "[[grid]] blocks")));
-                }
-                for (value, span) in values.iter().zip(spans.iter()) {
-                    let block = self.block(name, value, span)?;
-                    if name == "grid" { self.grids.push(block) } else { self.layers.push(block) }
-                }
+            ("include", ..) => {
+                let accepted = "a path in quotes, relative to this file, or a list of such";
+                let texts = self.texts(name, value, &at, accepted)?;
+                let entry = |text| Entry { key: name.into(), value: Value::String(text), at: at.clone() };
+                self.document.include.extend(texts.into_iter().map(entry));
             }
-            ("grid" | "layer", ..) => {
-                let accepted = format!("blocks of their own, each headed [[{name}]]");
-                return Err(self.error(&at, Complaint::new(format!("`{name}` has the wrong type"), "", accepted)));
+            ("when" | "exclude", ..) => {
+                let conditions = self.conditions(name, value, &at)?;
+                self.document.conditions.extend(conditions);
             }
+            _ if name == "layer" || BLOCKS.contains(&name) => self.blocks(name, value, spanned, &at)?,
             (_, Value::Table(table), DeValue::Table(spans)) => {
                 if !SECTIONS.contains(&name) {
-                    return Err(self.error(&at, Complaint::unknown("section", name, SECTIONS)));
+                    return self.fail(&at, Complaint::unknown("section", name, SECTIONS));
                 }
-                let mut entries = Vec::new();
-                flatten(&self.text, name, table, spans, &mut entries);
+                let entries = self.flatten(name, (table, spans));
                 for entry in &entries {
                     self.known(entry, KEYS)?;
                 }
-                self.base.append(&mut entries);
+                self.document.base.extend(entries);
             }
             _ if SECTIONS.contains(&name) => {
                 let accepted = format!("a table: [{name}] on a line of its own, its keys below");
-                let found = super::field::describe(value);
-                return Err(self.error(&at, Complaint::new(format!("`{name}` has the wrong type"), found, accepted)));
+                let what = format!("`{name}` has the wrong type");
+                return self.fail(&at, Complaint::new(what, describe(value), accepted));
             }
             _ => {
                 let entry = Entry { key: name.into(), value: value.clone(), at };
                 self.known(&entry, KEYS)?;
-                self.base.push(entry);
+                self.document.base.push(entry);
             }
         }
         Ok(())
     }
 
-    fn block(&self, name: &str, value: &Value, span: &Spanned<DeValue<'_>>) -> Result<Block, ExperimentError> {
-        let at = At::Line(line_of(&self.text, &span.span()));
-        let mut entries = Vec::new();
-        if let (Value::Table(table), DeValue::Table(spans)) = (value, span.get_ref()) {
-            flatten(&self.text, "", table, spans, &mut entries);
-        }
-        // TOML gathers `method.a`, `recipe.b`, `method.c` by table; axes vary in the order in which they are written.
-        entries.sort_by_key(|entry| match entry.at {
-            At::Line(line) => line,
-            _ => 0,
-        });
-        if entries.is_empty() {
-            let accepted = match name {
-                "grid" => "at least one key, e.g. method.name = [\"vanilla\", \"compconv\"]",
-                _ => "match = \"layer3.*\" and method.name = \"vanilla\"",
-            };
-            return Err(self.error(&at, Complaint::new(format!("[[{name}]] is empty"), "", accepted)));
-        }
-        for entry in &entries {
-            self.known(entry, if name == "grid" { KEYS } else { LAYER_KEYS })?;
-            if name == "grid" && (!entry.key.contains('.') || entry.key.starts_with("run.")) {
-                let what = format!("`{}` cannot vary in a [[grid]]", entry.key);
-                let accepted = "keys of dataset, backbone, method, recipe and protocol";
-                return Err(self.error(&entry.at, Complaint::new(what, "", accepted)));
+    fn blocks(
+        &mut self,
+        name: &str,
+        value: &Value,
+        spanned: &Spanned<DeValue<'_>>,
+        at: &At,
+    ) -> Result<(), ExperimentError> {
+        for (start, table) in self.tables(name, &format!("[[{name}]]"), value, spanned, at)? {
+            if name == "layer" {
+                let layer = self.layer(start, table)?;
+                self.document.layers.push(layer);
+            } else {
+                let block = self.block(name, start, table)?;
+                self.document.blocks.push(block);
+                self.starts.push(start);
             }
         }
-        Ok(Block { at, entries })
+        Ok(())
+    }
+
+    /// An array of tables, each with the place where it begins.
+    fn tables<'a, 's>(
+        &self,
+        name: &str,
+        header: &str,
+        value: &'a Value,
+        spanned: &'a Spanned<DeValue<'s>>,
+        at: &At,
+    ) -> Result<Vec<(usize, Spans<'a, 's>)>, ExperimentError> {
+        let (Value::Array(values), DeValue::Array(spans)) = (value, spanned.get_ref()) else {
+            let accepted = format!("blocks of their own, each headed {header}");
+            return self.fail(at, Complaint::new(format!("`{name}` has the wrong type"), "", accepted));
+        };
+        if values.is_empty() {
+            return self.fail(at, Complaint::new(format!("`{name}` is empty"), "[]", format!("{header} blocks")));
+        }
+        let table = |(value, spanned): (&'a Value, &'a Spanned<DeValue<'s>>)| match (value, spanned.get_ref()) {
+            (Value::Table(table), DeValue::Table(spans)) => Ok((spanned.span().start, (table, spans))),
+            _ => {
+                let accepted = format!("blocks of their own, each headed {header}");
+                self.fail(at, Complaint::new(format!("`{name}` has the wrong type"), describe(value), accepted))
+            }
+        };
+        values.iter().zip(spans.iter()).map(table).collect()
+    }
+
+    fn layer(&self, start: usize, table: Spans<'_, '_>) -> Result<Group, ExperimentError> {
+        let at = self.lines.at(&(start..start));
+        let entries = self.flatten("", table);
+        if entries.is_empty() {
+            let accepted = "match = \"layer3.*\" and method.name = \"vanilla\"";
+            return self.fail(&at, Complaint::new("[[layer]] is empty", "", accepted));
+        }
+        entries.iter().try_for_each(|entry| self.known(entry, LAYER_KEYS))?;
+        Ok(Group { at, entries })
+    }
+
+    fn block(&self, name: &str, start: usize, (table, spans): Spans<'_, '_>) -> Result<Block, ExperimentError> {
+        let mut block = Block::grid(self.lines.at(&(start..start)));
+        let (mut count, mut seed) = (None, 0);
+        let is_draw = name == "draw";
+        let mut values = Vec::new();
+        for (key, spanned) in spans.iter() {
+            let word: &str = key.get_ref();
+            let Some(value) = table.get(word) else { continue };
+            let at = self.lines.at(&key.span());
+            match word {
+                "when" | "exclude" => block.conditions.extend(self.conditions(word, value, &at)?),
+                "case" => {
+                    let header = format!("[[{name}.case]]");
+                    for (start, case) in self.tables(word, &header, value, spanned, &at)? {
+                        block.cases.push(self.case(name, start, case)?);
+                    }
+                }
+                "rows" if name == "list" => {
+                    for (start, row) in self.tables(word, "{ ... } in rows = [...]", value, spanned, &at)? {
+                        let entries = self.varying(name, self.flatten("", row))?;
+                        block.rows.push(Group { at: self.lines.at(&(start..start)), entries });
+                    }
+                }
+                "count" if is_draw => count = Some(self.whole(word, value, &at, 1, MOST)?),
+                "seed" if is_draw => seed = self.whole(word, value, &at, 0, i64::MAX as u64)?,
+                _ => self.descend("", word, key, value, spanned, &mut values),
+            }
+        }
+        block.entries = self.varying(name, sorted(values))?;
+        if block.entries.is_empty() && block.rows.is_empty() {
+            let accepted = match name {
+                "draw" => "at least one key, e.g. recipe.lr = { log_uniform = [0.01, 1.0] }",
+                "list" => "at least one key, or rows = [{ recipe.lr = 0.1 }, { recipe.lr = 0.2 }]",
+                _ => "at least one key, e.g. method.name = [\"vanilla\", \"compconv\"]",
+            };
+            return self.fail(&block.at, Complaint::new(format!("[[{name}]] is empty"), "", accepted));
+        }
+        block.kind = match (name, count) {
+            ("zip", _) => BlockKind::Zip,
+            ("list", _) => BlockKind::List,
+            ("draw", Some(count)) => BlockKind::Draw { count, seed },
+            ("draw", None) => {
+                let complaint = Complaint::new("the key `count` of [[draw]] is missing", "", "e.g. count = 20");
+                return self.fail(&block.at, complaint);
+            }
+            _ => BlockKind::Grid,
+        };
+        Ok(block)
+    }
+
+    fn case(&self, name: &str, start: usize, (table, spans): Spans<'_, '_>) -> Result<Case, ExperimentError> {
+        let mut case = Case { at: self.lines.at(&(start..start)), condition: None, entries: vec![] };
+        let mut values = Vec::new();
+        for (key, spanned) in spans.iter() {
+            let word: &str = key.get_ref();
+            let Some(value) = table.get(word) else { continue };
+            match (word, value) {
+                ("if", Value::String(text)) => {
+                    let at = self.lines.at(&key.span());
+                    case.condition = Some(Condition { rule: Rule::If, text: text.clone(), at });
+                }
+                ("if", other) => {
+                    let complaint = Complaint::new("`if` has the wrong type", describe(other), CONDITION);
+                    return self.fail(&self.lines.at(&key.span()), complaint);
+                }
+                _ => self.descend("", word, key, value, spanned, &mut values),
+            }
+        }
+        case.entries = self.varying(name, sorted(values))?;
+        if case.entries.is_empty() {
+            let accepted = "keys for the settings that its `if` holds for, e.g. method.depth = [1, 2]";
+            return self.fail(&case.at, Complaint::new(format!("[[{name}.case]] is empty"), "", accepted));
+        }
+        Ok(case)
+    }
+
+    /// Values of a block, all of which may vary.
+    fn varying(&self, name: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, ExperimentError> {
+        for entry in &entries {
+            let top = KEYS.iter().any(|field| field.key == entry.key) && !entry.key.contains('.');
+            if top || entry.key.starts_with("run.") {
+                let what = format!("`{}` cannot vary in a [[{name}]]", entry.key);
+                let accepted = "keys of dataset, backbone, method, recipe and protocol";
+                return self.fail(&entry.at, Complaint::new(what, "", accepted));
+            }
+            if !entry.key.contains('.') && !SECTIONS.contains(&entry.key.as_str()) {
+                let words = match name {
+                    "list" => &["when", "exclude", "case", "if", "rows"][..],
+                    "draw" => &["when", "exclude", "case", "if", "count", "seed"],
+                    _ => &["when", "exclude", "case", "if"],
+                };
+                let complaint = Complaint::unknown(&format!("key of [[{name}]]"), &entry.key, words);
+                let accepted = format!("{}, and keys such as recipe.lr", complaint.accepted);
+                return self.fail(&entry.at, Complaint { accepted, ..complaint });
+            }
+            self.known(entry, KEYS)?;
+        }
+        Ok(entries)
+    }
+
+    fn whole(&self, word: &str, value: &Value, at: &At, low: u64, high: u64) -> Result<u64, ExperimentError> {
+        match value.as_integer().and_then(|n| u64::try_from(n).ok()).filter(|n| (low..=high).contains(n)) {
+            Some(n) => Ok(n),
+            None => {
+                let what = format!("`{word}` of [[draw]] is out of range");
+                self.fail(at, Complaint::new(what, describe(value), format!("an integer from {low} to {high}")))
+            }
+        }
+    }
+
+    fn conditions(&self, word: &str, value: &Value, at: &At) -> Result<Vec<Condition>, ExperimentError> {
+        let rule = if word == "when" { Rule::When } else { Rule::Exclude };
+        let texts = self.texts(word, value, at, CONDITION)?;
+        Ok(texts.into_iter().map(|text| Condition { rule, text, at: at.clone() }).collect())
+    }
+
+    fn texts(&self, word: &str, value: &Value, at: &At, accepted: &str) -> Result<Vec<String>, ExperimentError> {
+        texts(value).map_or_else(
+            || self.fail(at, Complaint::new(format!("`{word}` has the wrong type"), describe(value), accepted)),
+            Ok,
+        )
     }
 
     /// Whether the key exists; a method's options are left for later.
-    fn known(&self, entry: &Entry, keys: &'static [super::field::Field]) -> Result<(), ExperimentError> {
+    fn known(&self, entry: &Entry, keys: &'static [Field]) -> Result<(), ExperimentError> {
         if entry.key.starts_with("method.") {
             return Ok(());
         }
-        keys::lookup(&entry.key, &[], keys).map(drop).map_err(|complaint| self.error(&entry.at, complaint))
+        keys::lookup(&entry.key, &[], keys).map(drop).or_else(|complaint| self.fail(&entry.at, complaint))
     }
 
-    /// The complaint with its place in this document.
-    pub fn error(&self, at: &At, complaint: Complaint) -> ExperimentError {
-        let source_line = match at {
-            At::Line(line) => self.text.lines().nth(line - 1).map(String::from),
-            _ => None,
-        };
-        ExperimentError { file: self.file.clone(), at: at.clone(), source_line, complaint: Box::new(complaint) }
-    }
-
-    /// The value outside of blocks under `key`.
-    pub fn get(&self, key: &str) -> Option<&Entry> {
-        find(&self.base, key)
-    }
-
-    /// The method that grids without one of their own use.
-    pub fn base_method(&self) -> Option<&str> {
-        self.get("method.name").and_then(|entry| entry.value.as_str())
-    }
-
-    /// The document as TOML: parsing it gives the same trials, in another order where a grid mixes
-    /// sections. Overrides are in it; comments are not.
-    pub fn to_toml(&self) -> String {
-        let mut root = Table::new();
-        for entry in &self.base {
-            insert(&mut root, &entry.key, entry.value.clone());
-        }
-        for (name, blocks) in [("layer", &self.layers), ("grid", &self.grids)] {
-            let tables = blocks.iter().map(|block| {
-                let mut table = Table::new();
-                block.entries.iter().for_each(|entry| insert(&mut table, &entry.key, entry.value.clone()));
-                Value::Table(table)
-            });
-            if !blocks.is_empty() {
-                root.insert(name.into(), Value::Array(tables.collect()));
+    /// Every value of a table under its dotted key, in the order of the file.
+    fn flatten(&self, prefix: &str, (table, spans): Spans<'_, '_>) -> Vec<Entry> {
+        let mut values = Vec::new();
+        for (key, spanned) in spans.iter() {
+            if let Some(value) = table.get(key.get_ref().as_ref()) {
+                self.descend(prefix, key.get_ref(), key, value, spanned, &mut values);
             }
         }
-        // A table of plain values always has a TOML form.
-        toml::to_string(&root).unwrap_or_default()
+        sorted(values)
     }
-}
 
-/// The entry with this key.
-pub fn find<'a>(entries: &'a [Entry], key: &str) -> Option<&'a Entry> {
-    entries.iter().find(|entry| entry.key == key)
-}
-
-/// Puts a value under its dotted key.
-pub fn insert(table: &mut Table, dotted: &str, value: Value) {
-    match dotted.split_once('.') {
-        None => {
-            table.insert(dotted.into(), value);
-        }
-        Some((head, rest)) => {
-            let inner = table.entry(head).or_insert_with(|| Value::Table(Table::new()));
-            if let Value::Table(inner) = inner {
-                insert(inner, rest, value);
-            }
-        }
-    }
-}
-
-fn flatten(text: &str, prefix: &str, table: &Table, spans: &DeTable<'_>, out: &mut Vec<Entry>) {
-    for (key, span) in spans.iter() {
-        let name: &str = key.get_ref();
-        let Some(value) = table.get(name) else { continue };
+    fn descend(
+        &self,
+        prefix: &str,
+        name: &str,
+        key: &Spanned<toml::de::DeString<'_>>,
+        value: &Value,
+        spanned: &Spanned<DeValue<'_>>,
+        out: &mut Vec<(usize, Entry)>,
+    ) {
         let dotted = if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") };
-        match (value, span.get_ref()) {
-            (Value::Table(inner), DeValue::Table(spans)) if !inner.is_empty() => {
-                flatten(text, &dotted, inner, spans, out);
+        // A table that stands for a value is the value: a range to draw from, or something of the wrong type.
+        let leaf = dotted.starts_with("method.") || KEYS.iter().any(|field| field.key == dotted);
+        match (value, spanned.get_ref()) {
+            (Value::Table(inner), DeValue::Table(spans)) if !inner.is_empty() && !leaf => {
+                for (key, spanned) in spans.iter() {
+                    if let Some(value) = inner.get(key.get_ref().as_ref()) {
+                        self.descend(&dotted, key.get_ref(), key, value, spanned, out);
+                    }
+                }
             }
-            _ => out.push(Entry { key: dotted, value: value.clone(), at: At::Line(line_of(text, &key.span())) }),
+            _ => {
+                let at = self.lines.at(&key.span());
+                out.push((key.span().start, Entry { key: dotted, value: value.clone(), at }));
+            }
         }
     }
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+/// What a condition looks like, for messages.
+const CONDITION: &str = "a condition in quotes, e.g. \"method.depth >= 3 and recipe.lr > 0.1\"";
+
+/// TOML gathers `method.a`, `recipe.b`, `method.c` by table; axes vary in the order in which they are written.
+fn sorted(mut values: Vec<(usize, Entry)>) -> Vec<Entry> {
+    values.sort_by_key(|(start, _)| *start);
+    values.into_iter().map(|(_, entry)| entry).collect()
+}
+
+/// A text, or a list of texts.
+pub(super) fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(list) => list.iter().map(|text| text.as_str().map(String::from)).collect(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -245,21 +379,28 @@ mod tests {
         let base: Vec<_> = document.base.iter().map(|e| (e.key.as_str(), e.at.clone())).collect();
         let at = |line| At::Line(line);
         assert_eq!(base, [("name", at(1)), ("backbone.name", at(4)), ("backbone.replace.stem", at(5))]);
-        let grid: Vec<_> = document.grids[0].entries.iter().map(|e| (e.key.as_str(), e.at.clone())).collect();
+        let grid: Vec<_> = document.blocks[0].entries.iter().map(|e| (e.key.as_str(), e.at.clone())).collect();
         assert_eq!(grid, [("method.depth", at(7)), ("recipe.lr", at(9))]);
     }
 
     #[test]
-    fn the_frozen_form_parses_to_the_same_values() {
-        let text = "name = 'x'\n[method]\nname = 'ghost'\nratio = 2\n[recipe]\nmilestones = [0.5]\n[[grid]]\nrecipe.lr = [0.1, 0.2]\nmethod.name = 'thin'\n[[layer]]\nmatch = 'a*'\nmethod = { name = 'vanilla' }\n";
-        let strip = |document: Document| {
-            let plain = |entries: Vec<Entry>| entries.into_iter().map(|e| (e.key, e.value)).collect::<Vec<_>>();
-            let blocks = |blocks: Vec<Block>| blocks.into_iter().map(|b| plain(b.entries)).collect::<Vec<_>>();
-            let mut base = plain(document.base);
-            base.sort_by(|a, b| a.0.cmp(&b.0));
-            (base, blocks(document.grids), blocks(document.layers))
+    fn the_frozen_form_parses_to_the_same_blocks_in_the_same_order() {
+        let text = "name = 'x'\nwhen = 'lr < 1'\nexclude = ['depth = 3', \"tail = 'full'\"]\n[method]\nname = 'ghost'\nratio = 2\n\
+            [recipe]\nmilestones = [0.5]\n[[zip]]\nrecipe.lr = [0.1, 0.2]\nmethod.name = 'thin'\nrecipe.batch = [1, 2]\n\
+            [[layer]]\nmatch = 'a*'\nmethod = { name = 'vanilla' }\n[[grid]]\nrecipe.lr = [0.1]\nmethod.name = ['compconv', 'ghost']\n\
+            recipe.batch = 3\nwhen = 'batch = 3'\n[[grid.case]]\nif = \"method = 'compconv'\"\nmethod.depth = [1, 2]\n[[grid.case]]\n\
+            recipe.gamma = 0.5\n[[list]]\nrecipe.epochs = 3\nrows = [{ recipe.lr = 1, method.name = 'vanilla' }, { recipe.lr = 2 }]\n\
+            [[draw]]\ncount = 3\nseed = 7\nrecipe.lr = { log_uniform = [1e-3, 1.0] }\nexclude = 'lr > 0.5'\n[[zip]]\nrecipe.lr = 1\n";
+        let strip = |mut document: Document| {
+            document.places_mut().for_each(|at| *at = At::File);
+            document.base.sort_by(|a, b| a.key.cmp(&b.key));
+            document.conditions.sort_by(|a, b| a.text.cmp(&b.text));
+            (document.base, document.conditions, document.blocks, document.layers)
         };
         let first = parse(text).unwrap();
+        let kinds: Vec<&str> = first.blocks.iter().map(|block| block.kind.name()).collect();
+        assert_eq!(kinds, ["zip", "grid", "list", "draw", "zip"], "as in the file");
+        assert_eq!((first.blocks[1].cases.len(), first.blocks[2].rows.len()), (2, 2));
         let again = parse(&first.to_toml()).unwrap();
         assert_eq!(strip(first), strip(again));
     }
@@ -278,6 +419,22 @@ mod tests {
             ("[grid]\nmethod.depth = [1]", At::Line(1), "headed [[grid]]"),
             ("[[grid]]\nname = ['a', 'b']", At::Line(2), "cannot vary"),
             ("[[layer]]\nmach = 'a'", At::Line(2), "did you mean `match`?"),
+            ("[[draw]]\nrecipe.lr = { uniform = [0.1, 1] }", At::Line(1), "the key `count` of [[draw]] is missing"),
+            ("[[draw]]\ncuont = 3\ncount = 3", At::Line(2), "did you mean `count`?"),
+            ("[[draw]]\ncount = 0\nrecipe.lr = 1", At::Line(2), "from 1 to 10000000"),
+            ("[[draw]]\ncount = 1e18\nrecipe.lr = 1", At::Line(2), "from 1 to 10000000"),
+            ("[[draw]]\ncount = 1\nseed = -1\nrecipe.lr = 1", At::Line(3), "from 0"),
+            ("[[grid]]\nrows = [{ recipe.lr = 1 }]", At::Line(2), "unknown key of [[grid]] `rows`"),
+            ("[[list]]\nrows = [1]", At::Line(2), "{ ... } in rows = [...]"),
+            ("[[list]]\nrows = []", At::Line(2), "`rows` is empty"),
+            ("[[list]]\nrows = [{ name = 'x' }]", At::Line(2), "cannot vary in a [[list]]"),
+            ("[[zip]]\nwhen = 'lr = 1'", At::Line(1), "[[zip]] is empty"),
+            ("[[grid]]\nrecipe.lr = 1\nwhen = 3", At::Line(3), "a condition in quotes"),
+            ("[[grid]]\nrecipe.lr = 1\n[[grid.case]]\nif = 'lr = 1'", At::Line(3), "[[grid.case]] is empty"),
+            ("[[grid]]\nrecipe.lr = 1\n[[grid.case]]\nif = true\nrecipe.lr = 1", At::Line(4), "a condition in quotes"),
+            ("[[grid]]\nrecipe.lr = 1\ncase = 3", At::Line(3), "[[grid.case]]"),
+            ("include = 3", At::Line(1), "a path in quotes"),
+            ("exclude = ['lr = 1', 2]", At::Line(1), "a condition in quotes"),
             ("[backbone]\nreplace = { stm = true }", At::Line(2), "did you mean `backbone.replace.stem`?"),
         ] {
             let error = parse(text).unwrap_err();

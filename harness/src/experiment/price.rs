@@ -8,7 +8,7 @@ use conv_core::{ConvMethod, Cost, Depth};
 use super::TrialConfig;
 use super::error::explain;
 use super::schema::DatasetConfig;
-use crate::backbones::{self, Backbone, Layer, LayerKind, layer_cost};
+use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost};
 use crate::data::{self, Geometry};
 use crate::methods::Methods;
 
@@ -107,12 +107,16 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     let mut backbone =
         backbones::by_name(&config.backbone, &geometry, methods.width()).map_err(blame("backbone.name"))?;
     let trained = backbone.layers();
-    let architecture =
-        trained.iter().map(|layer| line(layer, &methods)).collect::<Result<_, _>>().map_err(method_error)?;
+    let mut known = Known { methods: &methods, made: vec![] };
+    let mut architecture = String::new();
+    for layer in &trained {
+        let made = known.made(layer).map_err(method_error)?;
+        architecture += &format!("{} {}\n", layer.name, made.line);
+    }
     if let Some(pruned) = methods.pruning() {
         let couplings = backbone.prunable();
         pruned.check(&couplings).map_err(method_error)?;
-        if let Some(name) = foreign(&trained, &couplings, &methods).map_err(method_error)? {
+        if let Some(name) = foreign(&trained, &couplings, &mut known).map_err(method_error)? {
             let why = format!(
                 "pruned cuts vanilla convolutions, and [[layer]] gives `{name}` to another method; \
                  put pruned into an experiment of its own, or leave that layer out of [[layer]]"
@@ -127,16 +131,11 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     };
     let (layers, nominal) = (backbone.layers(), nominal.layers());
     let layers = layers
-        .iter()
+        .into_iter()
         .zip(&nominal)
         .map(|(layer, nominal)| {
-            let layout = match &layer.kind {
-                LayerKind::Unit(spec) => Some(backbones::Assignment::method(&methods, &layer.name, spec).layout(spec)?),
-                LayerKind::Linear { .. } => None,
-            };
-            let (depth, remarks) = layout.map_or((None, vec![]), |layout| (layout.depth, layout.remarks));
-            let cost = layer_cost(layer, &methods)?;
-            Ok(LayerPrice { name: layer.name.clone(), cost, vanilla: vanilla(nominal)?, depth, remarks })
+            let Made { cost, depth, remarks, .. } = known.made(&layer)?.clone();
+            Ok(LayerPrice { name: layer.name, cost, vanilla: vanilla(nominal)?, depth, remarks })
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(method_error)?;
@@ -166,33 +165,73 @@ pub fn cut(backbone: &dyn Backbone, pruned: &Pruned) -> candle_core::Result<Box<
 }
 
 /// The first layer that is to lose filters or inputs, and is no vanilla convolution.
-fn foreign(layers: &[Layer], couplings: &[Coupling], methods: &Methods) -> candle_core::Result<Option<String>> {
-    let vanilla = baselines::Vanilla {};
+fn foreign(layers: &[Layer], couplings: &[Coupling], known: &mut Known<'_>) -> candle_core::Result<Option<String>> {
     for layer in layers {
         let cut = |coupling: &Coupling| coupling.producer == layer.name || coupling.consumers.contains(&layer.name);
-        let LayerKind::Unit(spec) = &layer.kind else { continue };
-        let method = backbones::Assignment::method(methods, &layer.name, spec);
-        if couplings.iter().any(cut) && method.layout(spec)?.signature != vanilla.layout(spec)?.signature {
+        let unit = matches!(layer.kind, LayerKind::Unit(_));
+        if unit && couplings.iter().any(cut) && !known.made(layer)?.dense {
             return Ok(Some(layer.name.clone()));
         }
     }
     Ok(None)
 }
 
-/// A layer's line of [`Price::architecture`].
-fn line(layer: &Layer, methods: &Methods) -> candle_core::Result<String> {
-    let (height, width) = layer.output;
-    let what = match &layer.kind {
-        LayerKind::Unit(spec) => {
-            let method = backbones::Assignment::method(methods, &layer.name, spec);
-            let vanilla = baselines::Vanilla {};
-            let signature = method.layout(spec)?.signature;
-            // A layer that a method leaves dense is the same layer whichever method that was.
-            let dense = signature == vanilla.layout(spec)?.signature;
-            let version = if dense { vanilla.version() } else { method.version() };
-            format!("v{version} {signature}")
+/// What a method makes of a layer, whatever its name.
+#[derive(Clone)]
+struct Made {
+    cost: Cost,
+    depth: Option<Depth>,
+    remarks: Vec<String>,
+    /// Whether it is what vanilla would make.
+    dense: bool,
+    /// The layer's line of [`Price::architecture`], without its name.
+    line: String,
+}
+
+/// Networks repeat few kinds of layers many times.
+struct Known<'m> {
+    methods: &'m Methods,
+    made: Vec<(LayerKind, (usize, usize), *const (), Made)>,
+}
+
+impl Known<'_> {
+    fn made(&mut self, layer: &Layer) -> candle_core::Result<&Made> {
+        let method = match &layer.kind {
+            LayerKind::Unit(spec) => std::ptr::from_ref(self.methods.method(&layer.name, spec)).cast(),
+            LayerKind::Linear { .. } => std::ptr::null(),
+        };
+        let same = |(kind, output, by, _): &(LayerKind, (usize, usize), *const (), Made)| {
+            *kind == layer.kind && *output == layer.output && std::ptr::eq(*by, method)
+        };
+        let index = match self.made.iter().position(same) {
+            Some(index) => index,
+            None => {
+                let made = self.make(layer)?;
+                self.made.push((layer.kind.clone(), layer.output, method, made));
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[index].3)
+    }
+
+    fn make(&self, layer: &Layer) -> candle_core::Result<Made> {
+        let (height, width) = layer.output;
+        let cost = layer_cost(layer, self.methods)?;
+        match &layer.kind {
+            LayerKind::Unit(spec) => {
+                let method = self.methods.method(&layer.name, spec);
+                let vanilla = baselines::Vanilla {};
+                let layout = method.layout(spec)?;
+                // A layer that a method leaves dense is the same layer whichever method that was.
+                let dense = layout.signature == vanilla.layout(spec)?.signature;
+                let version = if dense { vanilla.version() } else { method.version() };
+                let line = format!("{height}x{width} v{version} {}", layout.signature);
+                Ok(Made { cost, depth: layout.depth, remarks: layout.remarks, dense, line })
+            }
+            LayerKind::Linear { inputs, outputs, norm } => {
+                let line = format!("{height}x{width} linear {inputs}->{outputs} norm={norm}");
+                Ok(Made { cost, depth: None, remarks: vec![], dense: true, line })
+            }
         }
-        LayerKind::Linear { inputs, outputs, norm } => format!("linear {inputs}->{outputs} norm={norm}"),
-    };
-    Ok(format!("{} {height}x{width} {what}\n", layer.name))
+    }
 }

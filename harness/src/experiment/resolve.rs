@@ -1,15 +1,14 @@
 //! Checked values -> the typed configuration of one trial.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context;
 use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use toml::{Table, Value};
 
+use super::document::{Document, Entry, find, insert};
 use super::error::{At, Complaint, ExperimentError, explain};
-use super::parse::{Document, Entry, find, insert};
-use super::sweep::Combination;
-use super::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Protocol, Recipe, TrialConfig, field, keys};
+use super::ways::{Held, check};
+use super::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe, field, keys};
 use crate::methods;
 
 /// The experiment's name, fit to be a folder's.
@@ -69,80 +68,87 @@ pub fn layers(document: &Document) -> Result<Vec<LayerOverride>, ExperimentError
     Ok(layers)
 }
 
-#[derive(Deserialize)]
+/// `[dataset]`, `[backbone]` and `[method]`: what the network is made of.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sections {
-    dataset: DatasetConfig,
-    backbone: BackboneConfig,
-    method: MethodConfig,
-    #[serde(default)]
-    recipe: Recipe,
-    #[serde(default)]
-    protocol: Protocol,
+pub struct Parts {
+    /// The data.
+    pub dataset: DatasetConfig,
+    /// The network.
+    pub backbone: BackboneConfig,
+    /// What makes its convolutions.
+    pub method: MethodConfig,
 }
 
-/// One combination as a configuration (its seed still to be set) and protocol.
+/// Whether the key decides what network there is.
+pub fn is_part(key: &str) -> bool {
+    ["dataset.", "backbone.", "method."].iter().any(|section| key.starts_with(section))
+}
+
+/// The keys that decide what network there is, typed.
 ///
 /// # Errors
-/// Missing keys; values that contradict each other.
-pub fn resolve(
-    document: &Document,
-    combination: &Combination,
-    layers: &[LayerOverride],
-) -> anyhow::Result<(TrialConfig, Protocol)> {
-    let fail = |key: &str, complaint| {
-        let at = find(&combination.entries, key).map_or(&At::File, |entry| &entry.at);
-        document.error(at, complaint)
-    };
-    let mut table = Table::new();
-    insert(&mut table, "method.name", Value::String("vanilla".into()));
-    let sections = combination.entries.iter().filter(|entry| entry.key.contains('.') && !entry.key.starts_with("run."));
-    sections.for_each(|entry| insert(&mut table, &entry.key, entry.value.clone()));
+/// Missing keys; options that the method has not.
+pub(super) fn parts(document: &Document, entries: &[Held<'_>]) -> anyhow::Result<Parts> {
     for (key, example) in [("dataset.name", "cifar10"), ("backbone.name", "resnet20")] {
-        if find(&combination.entries, key).is_none() {
+        if find(entries, key).is_none() {
             let accepted = format!("[{}] with name = \"{example}\"", key.split('.').next().unwrap_or_default());
             let complaint = Complaint::new(format!("the key `{key}` is missing"), "", accepted);
-            return Err(fail(key, complaint.help("`harness datasets` and `harness backbones` list the names")).into());
+            let complaint = complaint.help("`harness datasets` and `harness backbones` list the names");
+            return Err(document.error(&At::File, complaint).into());
         }
     }
-    let sections: Sections = table.try_into().context("a checked configuration was refused")?;
-    let Sections { dataset, backbone, method, recipe, protocol } = sections;
+    let name = find(entries, "method.name").and_then(|entry| entry.value.as_str()).unwrap_or("vanilla");
+    let mut table = Table::new();
+    insert(&mut table, "method.name", Value::String(name.into()));
+    for entry in entries.iter().filter(|entry| is_part(&entry.key)) {
+        // A case may hold for a method that has not its options.
+        if let Some(option) = entry.key.strip_prefix("method.").filter(|option| *option != "name") {
+            check(document, entry, methods::option_of(&[name], option))?;
+        }
+        insert(&mut table, &entry.key, entry.value.clone());
+    }
+    let parts: Parts = table.try_into().context("a checked configuration was refused")?;
+    if let Err(error) = methods::resolve(&parts.method) {
+        let at = find(entries, "method.name").map_or(&At::File, |entry| &entry.at);
+        return Err(document.error(at, Complaint::new(explain(&error), "", "")).into());
+    }
+    Ok(parts)
+}
+
+/// One section of a setting, typed; what is not set has its default.
+pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[Held<'_>], prefix: &str) -> anyhow::Result<T> {
+    let values = entries.iter().filter_map(|entry| Some((entry.key.strip_prefix(prefix)?, entry.value.clone())));
+    let map = MapDeserializer::<_, toml::de::Error>::new(values);
+    T::deserialize(map).context("a checked configuration was refused")
+}
+
+/// Whether the recipe's parts go together.
+///
+/// # Errors
+/// A warm-up or fine-tuning longer than the training.
+pub(super) fn check_recipe(
+    document: &Document,
+    entries: &[Held<'_>],
+    recipe: &Recipe,
+    prunes: bool,
+) -> Result<(), ExperimentError> {
+    let fail = |key: &str, complaint| {
+        let at = find(entries, key).map_or(&At::File, |entry| &entry.at);
+        Err(document.error(at, complaint))
+    };
     if recipe.epochs > 0 && recipe.warmup_epochs > recipe.epochs as f64 {
         let what = "`recipe.warmup_epochs` is out of range";
         let accepted = format!("at most recipe.epochs = {}", recipe.epochs);
-        return Err(
-            fail("recipe.warmup_epochs", Complaint::new(what, recipe.warmup_epochs.to_string(), accepted)).into()
-        );
+        return fail("recipe.warmup_epochs", Complaint::new(what, recipe.warmup_epochs.to_string(), accepted));
     }
-    let prunes = match methods::resolve(&method) {
-        Ok(method) => method.pruning.is_some(),
-        Err(error) => return Err(fail("method.name", Complaint::new(explain(&error), "", "")).into()),
-    };
     if prunes && recipe.epochs > 0 && recipe.finetune_epochs >= recipe.epochs {
         let what = "`recipe.finetune_epochs` leaves no epoch before the cut";
         let accepted = format!("less than recipe.epochs = {}, of which they are the last", recipe.epochs);
         let complaint = Complaint::new(what, recipe.finetune_epochs.to_string(), accepted);
-        return Err(fail("recipe.finetune_epochs", complaint).into());
+        return fail("recipe.finetune_epochs", complaint);
     }
-    let Protocol { validation, test, .. } = protocol;
-    let layers = layers.to_vec();
-    Ok((TrialConfig { dataset, backbone, method, layers, recipe, validation, test, seed: 0 }, protocol))
-}
-
-/// Keys outside of the method that differ between combinations: labels show them.
-pub fn varied(combinations: &[Combination]) -> Vec<String> {
-    let mut values: BTreeMap<&str, (String, bool, usize)> = BTreeMap::new();
-    for entry in combinations.iter().flat_map(|combination| &combination.entries) {
-        if entry.key.starts_with("method.") || entry.key == "protocol.seeds" {
-            continue;
-        }
-        let text = plain(&entry.value);
-        let seen = values.entry(&entry.key).or_insert_with(|| (text.clone(), false, 0));
-        seen.1 |= seen.0 != text;
-        seen.2 += 1;
-    }
-    let differs = |(_, (_, differs, count)): &(&str, (String, bool, usize))| *differs || *count < combinations.len();
-    values.into_iter().filter(differs).map(|(key, _)| key.to_string()).collect()
+    Ok(())
 }
 
 /// `recipe.lr` -> `lr`, `backbone.name` -> `backbone`.
@@ -157,6 +163,7 @@ pub fn short(key: &str) -> &str {
 pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
         other => other.to_string().replace(' ', ""),
     }
 }

@@ -1,171 +1,199 @@
-//! `[[grid]]` blocks -> combinations of values.
+//! Blocks -> ways to choose values, checked.
 //!
-//! Each block is a product over its keys, the first varying slowest; the blocks follow each other. What varies is decided by
-//! one rule: **an array each of whose elements is a value of the key's own type is an axis**; anything else is the value
-//! itself. So `method.depth = [1, 2]` and `method.ratio = [0.3, 0.5]` are axes, `recipe.milestones = [0.5, 0.75]` is one
-//! value (a milestone list has no single number as its value), `recipe.milestones = [[0.5, 0.75], [0.3, 0.6]]` is an axis of
-//! two, and a ratio per stage in a grid is `method.ratio = [[0.6, 0.3, 0.1]]`. Outside of grids an array is always the value.
+//! What varies is decided by one rule: **an array each of whose elements is a value of the key's own type is an axis**;
+//! anything else is the value itself. So `method.depth = [1, 2]` and `method.ratio = [0.3, 0.5]` are axes,
+//! `recipe.milestones = [0.5, 0.75]` is one value (a milestone list has no single number as its value),
+//! `recipe.milestones = [[0.5, 0.75], [0.3, 0.6]]` is an axis of two, and a ratio per stage in a grid is
+//! `method.ratio = [[0.6, 0.3, 0.1]]`. Outside of blocks, and in a `[[list]]`, an array is always the value.
 //!
-//! A block's values replace those of the sections; a block that names another method than `[method]` takes none of its options.
+//! - `[[grid]]`: a product over its keys, the first varying slowest.
+//! - `[[zip]]`: axes in step; single values go with each step.
+//! - `[[list]]`: one setting, or one for each of its `rows`, whose values replace the block's.
+//! - `[[draw]]`: settings drawn at random, from ranges (see [`super::draw`]) and from the elements of axes.
+//! - A block's `case`s: a product as of a grid (in a draw: drawn), onto each of the block's settings that its `if` holds for.
+//!
+//! A block's values replace those of the sections, and a case's those of the block; whatever names another method takes none
+//! of the options that it finds.
 
-use toml::Value;
+use std::collections::BTreeMap;
 
-use super::error::{At, Complaint, ExperimentError};
-use super::field::{Field, Kind, describe};
+use super::condition::Expression;
+use super::document::{Block, BlockKind, Condition, Document, Rule, find};
+use super::error::{Complaint, ExperimentError};
+use super::field::describe;
 use super::keys::{KEYS, lookup};
-use super::parse::{Block, Document, Entry, find};
-use crate::methods;
+use super::resolve::plain;
+use super::vocabulary::Key;
+use super::ways::{Chosen, axes, base_options, case_axes, check, in_step, is_option, names_of, rows};
 
 /// Larger sweeps are slips.
-const MOST: usize = 100_000;
+pub const MOST: u64 = 10_000_000;
 
-/// One way to set every key.
-#[derive(Clone, Debug)]
-pub struct Combination {
-    /// The block it comes from.
-    pub at: At,
-    /// Values of the sections and of the block, one per key.
-    pub entries: Vec<Entry>,
+/// A document's blocks, checked.
+#[derive(Debug)]
+pub struct Sweep<'d> {
+    /// Where they come from.
+    pub document: &'d Document,
+    /// In the order of the file; without blocks the sections alone make the only setting.
+    pub(super) blocks: Vec<Ways<'d>>,
+    /// Every condition of the document: those outside of blocks first, then block by block.
+    pub(super) conditions: Vec<Test<'d>>,
+    /// Keys outside of the method that differ between settings: labels show them.
+    pub(super) varied: Vec<String>,
 }
 
-/// All combinations of a document, in the order of its blocks; without blocks the sections alone make the only one.
-///
-/// # Errors
-/// Unknown methods, keys and options; wrong types; values out of range; empty axes.
-pub fn expand(document: &Document) -> Result<Vec<Combination>, ExperimentError> {
-    for entry in document.base.iter().filter(|entry| !entry.key.starts_with("method.") || entry.key == "method.name") {
-        check(document, entry, lookup(&entry.key, &[], KEYS))?;
-    }
-    if document.grids.is_empty() {
-        return Ok(vec![combine(document, At::File, &[])?]);
-    }
-    let mut all = Vec::new();
-    for grid in &document.grids {
-        let axes = axes(document, grid)?;
-        let size = axes.iter().try_fold(1usize, |size, axis| size.checked_mul(axis.len()));
-        let Some(size) = size.filter(|size| size.saturating_add(all.len()) <= MOST) else {
-            let accepted = format!("at most {MOST} combinations in all");
-            return Err(document.error(&grid.at, Complaint::new("the grid is too large", "", accepted)));
-        };
-        for index in 0..size {
-            let mut rest = index;
-            let mut chosen: Vec<Entry> = axes
-                .iter()
-                .rev()
-                .map(|axis| {
-                    let entry = axis[rest % axis.len()].clone();
-                    rest /= axis.len();
-                    entry
-                })
-                .collect();
-            chosen.reverse();
-            all.push(combine(document, grid.at.clone(), &chosen)?);
+/// A block's ways to choose values.
+#[derive(Debug)]
+pub(super) struct Ways<'d> {
+    pub block: Option<&'d Block>,
+    pub chosen: Chosen,
+    /// Each with the index of its condition.
+    pub cases: Vec<(Option<usize>, Chosen)>,
+}
+
+/// A condition, understood.
+#[derive(Debug)]
+pub(super) struct Test<'d> {
+    pub condition: &'d Condition,
+    pub expression: Expression,
+    /// The block whose settings it looks at; none: all.
+    pub block: Option<usize>,
+    pub asks_price: bool,
+    pub asks_seed: bool,
+}
+
+impl<'d> Sweep<'d> {
+    /// Checks every value and condition of the document. Nothing is multiplied out yet.
+    ///
+    /// # Errors
+    /// Unknown methods, keys and options; wrong types; values out of range; empty axes, axes that are not in step; conditions
+    /// that cannot be understood; more than [`MOST`] settings; files that are still to be included.
+    pub fn new(document: &'d Document) -> Result<Self, ExperimentError> {
+        if let Some(entry) = document.include.first() {
+            let complaint = Complaint::new("only a file can include another one", describe(&entry.value), "");
+            return Err(document.error(&entry.at, complaint));
         }
+        let mut sweep = Self { document, blocks: vec![], conditions: vec![], varied: vec![] };
+        for entry in document.base.iter().filter(|entry| !is_option(&entry.key)) {
+            check(document, entry, lookup(&entry.key, &[], KEYS))?;
+        }
+        for condition in &document.conditions {
+            sweep.condition(condition, None)?;
+        }
+        let mut total = 0u64;
+        for block in &document.blocks {
+            let ways = sweep.ways(block)?;
+            let size = ways.chosen.count();
+            let Some(sum) = size.and_then(|size| total.checked_add(size)).filter(|sum| *sum <= MOST) else {
+                return Err(too_large(document, block));
+            };
+            total = sum;
+            sweep.blocks.push(ways);
+        }
+        if document.blocks.is_empty() {
+            base_options(document, &[])?;
+            sweep.blocks.push(Ways { block: None, chosen: Chosen::Rows(vec![vec![]]), cases: vec![] });
+        }
+        sweep.varied = sweep.varied();
+        Ok(sweep)
     }
-    Ok(all)
-}
 
-/// Whether an array is an axis for a key of this kind.
-pub fn is_axis(kind: &Kind, value: &Value) -> bool {
-    match value {
-        Value::Array(elements) if elements.is_empty() => !matches!(kind, Kind::List(_)),
-        Value::Array(elements) => elements.iter().all(|element| kind.has_type(element)),
-        _ => false,
+    fn condition(&mut self, condition: &'d Condition, block: Option<usize>) -> Result<usize, ExperimentError> {
+        let expression = Expression::parse(&condition.text).map_err(|complaint| {
+            let what = format!("`{}`: {}", condition.rule.name(), complaint.what);
+            self.document.error(&condition.at, Complaint { what, ..complaint })
+        })?;
+        let (asks_price, asks_seed) = (expression.asks(Key::is_price), expression.asks(Key::is_seed));
+        if condition.rule == Rule::If && (asks_price || asks_seed) {
+            let what = "`if` asks for what is known only once every value is chosen";
+            let accepted =
+                "keys of dataset, backbone, method, recipe and protocol; `when` and `exclude` may ask for the others";
+            return Err(self.document.error(&condition.at, Complaint::new(what, &condition.text, accepted)));
+        }
+        self.conditions.push(Test { condition, expression, block, asks_price, asks_seed });
+        Ok(self.conditions.len() - 1)
     }
-}
 
-/// The methods a grid goes through: its own, or that of `[method]`, or vanilla.
-pub fn names_of(entries: &[Entry], base: Option<&str>) -> Vec<String> {
-    match find(entries, "method.name").map(|entry| &entry.value) {
-        Some(Value::Array(names)) => names.iter().filter_map(|name| name.as_str().map(String::from)).collect(),
-        Some(Value::String(name)) => vec![name.clone()],
-        Some(_) => vec![],
-        None => vec![base.unwrap_or("vanilla").to_string()],
+    fn ways(&mut self, block: &'d Block) -> Result<Ways<'d>, ExperimentError> {
+        let document = self.document;
+        let index = Some(self.blocks.len());
+        let names = names_of(&block.entries, document.base_method());
+        let chosen = match block.kind {
+            BlockKind::Grid => Chosen::Product(axes(document, &block.entries, &names, false)?),
+            BlockKind::Zip => Chosen::Step(in_step(document, axes(document, &block.entries, &names, false)?)?),
+            BlockKind::Draw { count, seed } => Chosen::draw(axes(document, &block.entries, &names, true)?, count, seed),
+            BlockKind::List => Chosen::Rows(rows(document, block)?),
+        };
+        base_options(document, &block.entries)?;
+        for condition in &block.conditions {
+            self.condition(condition, index)?;
+        }
+        let mut cases = Vec::new();
+        for case in &block.cases {
+            let test = case.condition.as_ref().map(|condition| self.condition(condition, index)).transpose()?;
+            let chosen = match block.kind {
+                BlockKind::Draw { seed, .. } => Chosen::draw(case_axes(document, block, case, true)?, 1, seed),
+                _ => Chosen::Product(case_axes(document, block, case, false)?),
+            };
+            if chosen.count().is_none_or(|count| count > MOST) {
+                return Err(too_large(document, block));
+            }
+            cases.push((test, chosen));
+        }
+        Ok(Ways { block: Some(block), chosen, cases })
     }
-}
 
-/// Each key's values, checked.
-fn axes(document: &Document, grid: &Block) -> Result<Vec<Vec<Entry>>, ExperimentError> {
-    let names = names_of(&grid.entries, document.base_method());
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut axes = Vec::new();
-    // Methods first: whether another key is an option depends on them.
-    for entry in grid.entries.iter().filter(|entry| entry.key == "method.name").chain(&grid.entries) {
-        let field = lookup(&entry.key, &names, KEYS).map_err(|complaint| document.error(&entry.at, complaint))?;
-        let values = match &entry.value {
-            Value::Array(elements) if is_axis(&field.kind, &entry.value) => {
-                if elements.is_empty() {
-                    let accepted = format!("at least one value, each {}", field.kind);
-                    let complaint = Complaint::new(format!("the axis `{}` is empty", entry.key), "[]", accepted);
-                    return Err(document.error(&entry.at, complaint));
+    /// Keys that have several values, or are not set everywhere.
+    fn varied(&self) -> Vec<String> {
+        // The values there are (two are enough to tell), and in how many blocks the key is set throughout.
+        let mut seen: BTreeMap<&str, (Vec<String>, usize)> = BTreeMap::new();
+        let base = &self.document.base;
+        for ways in &self.blocks {
+            let throughout = ways.chosen.throughout();
+            let left = base.iter().filter(|entry| !throughout.contains(&entry.key.as_str()));
+            let values = ways.chosen.values().chain(ways.cases.iter().flat_map(|(_, chosen)| chosen.values()));
+            for entry in left.chain(values) {
+                let (texts, _) = seen.entry(&entry.key).or_default();
+                let text = plain(&entry.value);
+                if texts.len() < 2 && !texts.contains(&text) {
+                    texts.push(text);
                 }
-                elements.clone()
+                // Every draw is another value.
+                if entry.value.is_table() {
+                    texts.push("drawn".into());
+                }
             }
-            // A list in which not everything fits was meant as an axis, unless the key takes lists.
-            Value::Array(elements) if !field.kind.has_type(&entry.value) => {
-                let culprit = elements.iter().find(|element| !field.kind.has_type(element)).unwrap_or(&entry.value);
-                let what = format!("`{}` has a value of the wrong type", entry.key);
-                let complaint = Complaint::new(what, describe(culprit), field.kind.to_string());
-                return Err(document.error(&entry.at, complaint));
+            let new = throughout.into_iter().filter(|key| find(base, key).is_none());
+            for key in base.iter().map(|entry| entry.key.as_str()).chain(new) {
+                seen.entry(key).or_default().1 += 1;
             }
-            value => vec![value.clone()],
-        };
-        let entries = values.into_iter().map(|value| Entry { value, ..entry.clone() }).collect::<Vec<_>>();
-        for entry in &entries {
-            check(document, entry, Ok(field))?;
         }
-        axes.push(entries);
-    }
-    // The methods stood twice in the chain above.
-    if find(&grid.entries, "method.name").is_some() {
-        axes.remove(0);
-    }
-    Ok(axes)
-}
-
-/// Sections and chosen values in one list, the method's options checked.
-fn combine(document: &Document, at: At, chosen: &[Entry]) -> Result<Combination, ExperimentError> {
-    let name =
-        |entries: &[Entry]| find(entries, "method.name").and_then(|entry| entry.value.as_str().map(String::from));
-    let same_method = name(chosen).is_none() || name(chosen).as_deref() == document.base_method();
-    let mut entries: Vec<Entry> = document
-        .base
-        .iter()
-        .filter(|entry| same_method || !entry.key.starts_with("method."))
-        .filter(|entry| find(chosen, &entry.key).is_none())
-        .cloned()
-        .collect();
-    entries.extend_from_slice(chosen);
-    let method = name(&entries).unwrap_or_else(|| "vanilla".into());
-    for entry in entries.iter().filter(|entry| entry.key.starts_with("method.") && entry.key != "method.name") {
-        let option = entry.key.trim_start_matches("method.");
-        check(document, entry, methods::option_of(&[&method], option))?;
-    }
-    Ok(Combination { at, entries })
-}
-
-fn check(document: &Document, entry: &Entry, field: Result<&'static Field, Complaint>) -> Result<(), ExperimentError> {
-    field.and_then(|field| field.check(&entry.key, &entry.value)).map_err(|complaint| {
-        let sweepable = entry.value.is_array() && entry.key.contains('.') && !entry.key.starts_with("run.");
-        let complaint = match complaint.help {
-            None if sweepable => complaint.help("to try several values, put the key into a [[grid]] block"),
-            _ => complaint,
+        let differs = |(key, (texts, blocks)): &(&str, (Vec<String>, usize))| {
+            !key.starts_with("method.") && *key != "protocol.seeds" && (texts.len() > 1 || *blocks < self.blocks.len())
         };
-        document.error(&entry.at, complaint)
-    })
+        seen.into_iter().filter(differs).map(|(key, _)| key.to_string()).collect()
+    }
+}
+
+fn too_large(document: &Document, block: &Block) -> ExperimentError {
+    let what = format!("the [[{}]] is too large", block.kind.name());
+    document.error(&block.at, Complaint::new(what, "", format!("at most {MOST} settings in all")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::combine::{Combination, Combinations};
+    use crate::experiment::error::At;
 
     fn sweep(text: &str) -> Result<Vec<String>, ExperimentError> {
-        let combinations = expand(&Document::parse("x.toml", text)?)?;
-        let shown = |c: &Combination| {
-            let texts: Vec<_> = c.entries.iter().map(|e| format!("{}={}", e.key, e.value)).collect();
+        let document = Document::parse("x.toml", text)?;
+        let sweep = Sweep::new(&document)?;
+        let shown = |c: Combination<'_>| {
+            let texts: Vec<_> = c.into_entries().iter().map(|e| format!("{}={}", e.key, e.value)).collect();
             texts.join(" ").replace('"', "")
         };
-        Ok(combinations.iter().map(shown).collect())
+        Combinations::new(&sweep).map(|combination| combination.map(shown)).collect()
     }
 
     #[test]
@@ -230,8 +258,118 @@ mod tests {
             assert_eq!(error.at, At::Line(line), "{text}: {error}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
-        let axis = format!("[{}]", vec!["0.1"; 400].join(", "));
+        let axis = format!("[{}]", vec!["0.1"; 4000].join(", "));
         let error = sweep(&format!("[[grid]]\nrecipe.lr = {axis}\nrecipe.gamma = {axis}")).unwrap_err();
         assert!(error.to_string().contains("too large"), "{error}");
+    }
+
+    #[test]
+    fn a_zip_goes_in_step() {
+        let all = sweep("[[zip]]\nrecipe.lr = [0.1, 0.2]\nmethod.name = 'thin'\nmethod.width = [0.5, 0.7]").unwrap();
+        assert_eq!(
+            all,
+            ["recipe.lr=0.1 method.name=thin method.width=0.5", "recipe.lr=0.2 method.name=thin method.width=0.7"]
+        );
+        assert_eq!(sweep("[[zip]]\nrecipe.lr = 0.1\nrecipe.milestones = [0.1, 0.2]").unwrap().len(), 1);
+        let error = sweep("[[zip]]\nrecipe.lr = [0.1, 0.2]\nrecipe.batch = [1, 2, 3]\n").unwrap_err().to_string();
+        insta::assert_snapshot!(error, @r"
+        x.toml:3: the axes `recipe.lr` and `recipe.batch` of the [[zip]] are not equally long
+             3 | recipe.batch = [1, 2, 3]
+          found:    2 values (x.toml:2) and 3
+          accepted: as many values for each, or a single one outside of brackets
+          help:     [[grid]] makes every combination
+        ");
+    }
+
+    #[test]
+    fn a_list_takes_arrays_as_values_and_rows_replace_what_they_share() {
+        let all = sweep(
+            "[[list]]\nmethod.name = 'pruned'\nmethod.ratio = [0.6, 0.3, 0.1]\nrecipe.lr = 0.1\n\
+             rows = [{ recipe.batch = 1 }, { recipe.lr = 0.2 }, { method.name = 'ghost', method.ratio = 2 }]",
+        );
+        assert_eq!(
+            all.unwrap(),
+            [
+                "method.name=pruned method.ratio=[0.6, 0.3, 0.1] recipe.lr=0.1 recipe.batch=1",
+                "method.name=pruned method.ratio=[0.6, 0.3, 0.1] recipe.lr=0.2",
+                "recipe.lr=0.1 method.name=ghost method.ratio=2",
+            ]
+        );
+    }
+
+    const CASES: &str = "[[grid]]\nmethod.name = ['vanilla', 'compconv', 'ghost']\nrecipe.lr = [0.1, 0.2]\n\
+        [[grid.case]]\nif = 'method = compconv and lr < 0.2'\nmethod.depth = [1, 2]\nrecipe.batch = 8\n";
+
+    #[test]
+    fn a_case_multiplies_the_settings_that_its_condition_holds_for() {
+        assert_eq!(
+            sweep(CASES).unwrap(),
+            [
+                "method.name=vanilla recipe.lr=0.1",
+                "method.name=vanilla recipe.lr=0.2",
+                "method.name=compconv recipe.lr=0.1 method.depth=1 recipe.batch=8",
+                "method.name=compconv recipe.lr=0.1 method.depth=2 recipe.batch=8",
+                "method.name=compconv recipe.lr=0.2",
+                "method.name=ghost recipe.lr=0.1",
+                "method.name=ghost recipe.lr=0.2",
+            ]
+        );
+        let more = format!(
+            "{CASES}[[grid.case]]\nif = 'depth = 2'\nrecipe.epochs = [1, 2]\n[[grid.case]]\nrecipe.gamma = [0.1, 0.2]"
+        );
+        let all = sweep(&more).unwrap();
+        assert_eq!(all.len(), 2 * (2 + 1 + 2 + 1 + 2), "later cases see what earlier ones set");
+        assert_eq!(all.iter().filter(|one| one.contains("depth=2 recipe.batch=8 recipe.epochs=")).count(), 4);
+        let named = "[[grid]]\nmethod.name = 'compconv'\nmethod.depth = [1, 2]\n[[grid.case]]\nif = 'depth = 2'\nmethod.name = 'thin'";
+        assert_eq!(sweep(named).unwrap(), ["method.name=compconv method.depth=1", "method.name=thin"]);
+    }
+
+    #[test]
+    fn draws_stay_as_they_are_when_others_come() {
+        let draw = |count: usize, more: &str| {
+            let text = format!(
+                "[[draw]]\ncount = {count}\nseed = 3\nmethod.name = ['vanilla', 'ghost']\n\
+                 recipe.lr = {{ log_uniform = [1e-3, 1.0] }}\nrecipe.momentum = 0.5\n{more}"
+            );
+            sweep(&text).unwrap()
+        };
+        let few = draw(5, "");
+        assert_eq!(few, draw(50, "")[..5]);
+        let more = draw(5, "recipe.batch = { uniform = [1, 1000] }");
+        assert!(few.iter().zip(&more).all(|(few, more)| more.starts_with(few.as_str())), "{few:?} {more:?}");
+        let many = draw(200, "");
+        assert!(many.iter().all(|one| one.contains("momentum=0.5")));
+        let ghosts = many.iter().filter(|one| one.contains("ghost")).count();
+        assert!((60..=140).contains(&ghosts), "{ghosts} of 200");
+        let rates: std::collections::HashSet<_> = many.iter().map(|one| one.split(' ').nth(1)).collect();
+        assert!(rates.len() > 190, "{} rates", rates.len());
+        let case = "[[draw.case]]\nif = 'method = ghost'\nmethod.ratio = { uniform = [2, 5] }";
+        let cases = draw(200, case);
+        assert_eq!(cases.len(), 200);
+        assert!(cases.iter().all(|one| one.contains("ghost") == one.contains("ratio=")));
+    }
+
+    #[test]
+    fn slips_in_other_blocks_are_refused_with_line_and_remedy() {
+        for (text, line, part) in [
+            ("[[list]]\nrecipe.lr = [0.1, 0.2]", 2, "[[grid]] block"),
+            ("[[list]]\nrows = [{ method.name = 'ghost', method.depth = 1 }]", 2, "unknown option of ghost `depth`"),
+            ("[[grid]]\nrecipe.lr = { uniform = [0.1, 1.0] }", 2, "[[draw]]"),
+            ("[[draw]]\ncount = 2\nrecipe.lr = { uniform = [0.0, 1.0] }", 3, "a number above 0"),
+            ("[[grid]]\nrecipe.lr = 0.1\nexclude = 'dept = 1'", 3, "did you mean `depth`?"),
+            ("when = 'lr = fast'\n[recipe]\nlr = 0.1", 1, "`when`: "),
+            (
+                "[[grid]]\nrecipe.lr = 0.1\n[[grid.case]]\nif = 'macs > 1'\nrecipe.batch = 1",
+                4,
+                "once every value is chosen",
+            ),
+            ("[[grid]]\nrecipe.lr = 0.1\n[[grid.case]]\nmethod.depth = 1", 4, "unknown option of vanilla `depth`"),
+            ("[[grid]]\nmethod.name = ['thin', 'compconv']\n[[grid.case]]\nmethod.depth = 9", 4, "from 0 to 6"),
+            ("include = 'x.toml'", 1, "only a file can include"),
+        ] {
+            let error = sweep(text).unwrap_err();
+            assert_eq!(error.at, At::Line(line), "{text}: {error}");
+            assert!(error.to_string().contains(part), "{text}: {error}");
+        }
     }
 }

@@ -115,7 +115,7 @@ pub fn run_trial(
         false => None,
     };
     save_weights(&model.store, &dir.join("weights.safetensors"))?;
-    let mut remarks = trial.remarks.clone();
+    let mut remarks = trial.remarks.to_vec();
     let kernels = course.kernels().join(", then ");
     if course.kernels().len() > 1 {
         remarks.push(format!("resumed on another kernel path: {kernels}"));
@@ -134,7 +134,7 @@ pub fn run_trial(
         macs: cost.macs,
         activations: cost.activations,
         depth: trial.depth,
-        replaced: trial.replaced.clone(),
+        replaced: trial.replaced.to_string(),
         remarks,
         validation: course.progress.validation,
         test,
@@ -175,8 +175,8 @@ pub(super) fn without_results(trial: &Trial, key: &str, data: &Provenance, envir
         macs: trial.cost.macs,
         activations: trial.cost.activations,
         depth: trial.depth,
-        replaced: trial.replaced.clone(),
-        remarks: trial.remarks.clone(),
+        replaced: trial.replaced.to_string(),
+        remarks: trial.remarks.to_vec(),
         validation: Evaluation::default(),
         test: None,
         train_loss: 0.0,

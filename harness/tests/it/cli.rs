@@ -56,6 +56,7 @@ fn plan_lists_every_trial_once() {
     pruned               1  135,754  20,497,024         50.5 %               5.47e13
 
     small: 8 trials, 3.08e14 multiply-accumulates of training in all (forward and backward: 3 a forward)
+    2 trials dropped as duplicates: earlier ones train the same; labels that differ are among the aliases
 
     compconv depth=3
       layer1.0.conv1, layer1.0.conv2, layer1.1.conv1, layer1.1.conv2, layer1.2.conv1, layer1.2.conv2: depth lowered from 3 to 2: A_0 would have no channel
@@ -105,6 +106,77 @@ fn a_dry_run_is_a_plan_and_leaves_nothing_behind() {
     );
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["x.toml"]);
+}
+
+#[test]
+fn plan_tells_what_conditions_and_overrides_did() {
+    let text = FILE.replace("[dataset]", "exclude = ['depth = 3', 'lr > 7']\n[dataset]");
+    let folder = folder(&text);
+    let told = [
+        "2 trials dropped by exclude = \"depth = 3\" (x.toml:2)",
+        "exclude = \"lr > 7\" (x.toml:2) never holds: it drops nothing",
+        "2 trials dropped as duplicates",
+    ];
+    let table = harness(folder.path(), &["plan", "x.toml"]);
+    assert!(table.code == 0 && table.err.is_empty(), "{}", table.err);
+    let csv = harness(folder.path(), &["plan", "x.toml", "--format", "csv"]);
+    for told in told {
+        assert!(table.out.contains(told) && csv.err.contains(told), "{told}:\n{}\n{}", table.out, csv.err);
+    }
+    assert_eq!(csv.out.lines().count(), 1 + 6, "pure rows");
+    let set = harness(folder.path(), &["plan", "x.toml", "--set", "method.depth=2", "--set", "run.jobs=2"]);
+    assert!(
+        set.out.contains("--set method.depth=2 replaces an axis of 2 values in the [[grid]] at x.toml:"),
+        "{}",
+        set.out
+    );
+    assert!(set.out.contains(", by 2 trials at once on "), "{}", set.out);
+}
+
+/// `harness plan .. | head`: whoever reads may have enough.
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    use std::io::Read;
+    let folder = folder(&format!(
+        "{FILE}[[draw]]\ncount = 30_000\nrecipe.lr = {{ uniform = [0.1, 1.0] }}\nrecipe.gamma = {{ uniform = [0.1, 1.0] }}\n"
+    ));
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_harness"))
+        .current_dir(folder.path())
+        .args(["plan", "x.toml", "--format", "csv"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 6];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"trial,");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("error"));
+}
+
+/// What the template has behind `#` is an experiment as well.
+#[test]
+fn every_example_of_the_template_can_be_planned() {
+    let folder = TempDir::new().unwrap();
+    harness(folder.path(), &["init"]);
+    let path = folder.path().join("experiment.toml");
+    let example = |line: &str| {
+        let inner = line.strip_prefix("# ")?;
+        let key = inner.split([' ', '=']).next()?;
+        let value = inner.starts_with("[[")
+            || (inner.contains(" = ")
+                && (key.contains('.') || ["rows", "count", "seed", "if", "match"].contains(&key)));
+        // Keys of sections stand above.
+        (value && !inner.starts_with("replace") && !inner.starts_with("Any key")).then(|| inner.to_owned())
+    };
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text: Vec<String> = text.lines().map(|line| example(line).unwrap_or_else(|| line.to_owned())).collect();
+    assert!(text.iter().filter(|line| line.starts_with("[[")).count() >= 7, "{}", text.join("\n"));
+    std::fs::write(&path, text.join("\n")).unwrap();
+    let plan = harness(folder.path(), &["plan", "experiment.toml", "--format", "csv"]);
+    assert_eq!(plan.code, 0, "{}", plan.err);
+    assert!(plan.out.lines().count() > 9, "{}", plan.out);
 }
 
 #[test]

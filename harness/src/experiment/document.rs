@@ -1,0 +1,296 @@
+//! An experiment file as data: every value under its dotted key, with the place it stands in.
+
+use std::borrow::Borrow;
+use std::fmt::Write;
+
+use toml::{Table, Value};
+
+use super::error::{At, Complaint, ExperimentError};
+
+/// One value of a file or of the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Dotted key, e.g. `recipe.epochs`.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+    /// Where it was written.
+    pub at: At,
+}
+
+/// Values that stand together: a `[[layer]]` block, a row of a `[[list]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its first line.
+    pub at: At,
+    /// Its values.
+    pub entries: Vec<Entry>,
+}
+
+/// How a block makes settings of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKind {
+    /// `[[grid]]`: every combination.
+    Grid,
+    /// `[[zip]]`: axes in step.
+    Zip,
+    /// `[[list]]`: one setting, or one a row.
+    List,
+    /// `[[draw]]`: settings drawn at random.
+    Draw {
+        /// How many.
+        count: u64,
+        /// Decides which.
+        seed: u64,
+    },
+}
+
+impl BlockKind {
+    /// As the block's header calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grid => "grid",
+            Self::Zip => "zip",
+            Self::List => "list",
+            Self::Draw { .. } => "draw",
+        }
+    }
+}
+
+/// What a condition decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Drops what it holds for.
+    Exclude,
+    /// Drops what it does not hold for.
+    When,
+    /// Applies a `case` to what it holds for.
+    If,
+}
+
+impl Rule {
+    /// The key that it is written under.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exclude => "exclude",
+            Self::When => "when",
+            Self::If => "if",
+        }
+    }
+}
+
+/// A condition as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// What it decides.
+    pub rule: Rule,
+    /// Its text.
+    pub text: String,
+    /// Where it stands.
+    pub at: At,
+}
+
+/// A block's `[[*.case]]`: values for those of its settings that a condition holds for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// Its first line.
+    pub at: At,
+    /// Its `if`; without one it applies to every setting of the block.
+    pub condition: Option<Condition>,
+    /// Its values.
+    pub entries: Vec<Entry>,
+}
+
+/// A block that makes settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// How.
+    pub kind: BlockKind,
+    /// Its first line.
+    pub at: At,
+    /// Its values, in the order in which they were written.
+    pub entries: Vec<Entry>,
+    /// `rows` of a list.
+    pub rows: Vec<Group>,
+    /// Its cases, in order.
+    pub cases: Vec<Case>,
+    /// Its `when` and `exclude`.
+    pub conditions: Vec<Condition>,
+}
+
+impl Block {
+    /// A grid without anything in it.
+    pub fn grid(at: At) -> Self {
+        Self { kind: BlockKind::Grid, at, entries: vec![], rows: vec![], cases: vec![], conditions: vec![] }
+    }
+}
+
+/// A file that another one includes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its path, for messages.
+    pub file: String,
+    /// Its text, for messages.
+    pub text: String,
+}
+
+/// An experiment file, taken apart but not yet resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Document {
+    /// As the user named it.
+    pub file: String,
+    /// Its text, for messages.
+    pub text: String,
+    /// The files that were included.
+    pub included: Vec<Source>,
+    /// Paths that are still to be included (see [`super::include`]).
+    pub include: Vec<Entry>,
+    /// Values outside of blocks.
+    pub base: Vec<Entry>,
+    /// `when` and `exclude` outside of blocks: they hold for all of these.
+    pub conditions: Vec<Condition>,
+    /// `[[grid]]`, `[[zip]]`, `[[list]]` and `[[draw]]` blocks, in the order of the file.
+    pub blocks: Vec<Block>,
+    /// `[[layer]]` blocks.
+    pub layers: Vec<Group>,
+    /// What the user should know of how overrides were understood.
+    pub notes: Vec<String>,
+}
+
+impl Document {
+    /// The complaint with its place in this document.
+    pub fn error(&self, at: &At, complaint: Complaint) -> ExperimentError {
+        let (file, text, at) = match at {
+            At::Included { file, line } => match self.included.get(*file) {
+                Some(source) => (&source.file, &source.text, At::Line(*line)),
+                None => (&self.file, &self.text, At::File),
+            },
+            at => (&self.file, &self.text, at.clone()),
+        };
+        let source_line = match at {
+            At::Line(line) => text.lines().nth(line - 1).map(String::from),
+            _ => None,
+        };
+        ExperimentError { file: file.clone(), at, source_line, complaint: Box::new(complaint) }
+    }
+
+    /// A place in words: `x.toml:3`, or the option of the command line.
+    pub fn place(&self, at: &At) -> String {
+        match self.error(at, Complaint::new("", "", "")) {
+            ExperimentError { file, at: At::Line(line), .. } => format!("{file}:{line}"),
+            ExperimentError { at: At::Option(option), .. } => option,
+            ExperimentError { file, .. } => file,
+        }
+    }
+
+    /// The value outside of blocks under `key`.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        find(&self.base, key)
+    }
+
+    /// The method that blocks without one of their own use.
+    pub fn base_method(&self) -> Option<&str> {
+        self.get("method.name").and_then(|entry| entry.value.as_str())
+    }
+
+    /// The document as TOML: parsing it gives the same trials in the same order. Overrides and included files are in it;
+    /// comments are not.
+    pub fn to_toml(&self) -> String {
+        let mut root = Table::new();
+        for rule in [Rule::When, Rule::Exclude] {
+            root.extend(texts(&self.conditions, rule).map(|value| (rule.name().to_string(), value)));
+        }
+        for entry in &self.base {
+            insert(&mut root, &entry.key, entry.value.clone());
+        }
+        // A table of plain values always has a TOML form.
+        let mut text = toml::to_string(&root).unwrap_or_default();
+        let mut group = |header: &str, settings: Vec<(&str, Value)>, entries: &[Entry]| {
+            let own = settings.into_iter().map(|(key, value)| format!("{key} = {value}\n"));
+            // Dotted keys, one a line: a table of tables would gather them by section, and axes vary in their order.
+            let values = entries.iter().map(|entry| format!("{} = {}\n", entry.key, entry.value));
+            let _ = write!(text, "\n[[{header}]]\n{}", own.chain(values).collect::<String>());
+        };
+        for layer in &self.layers {
+            group("layer", vec![], &layer.entries);
+        }
+        for block in &self.blocks {
+            let mut settings = Vec::new();
+            if let BlockKind::Draw { count, seed } = block.kind {
+                let number = |n: u64| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+                settings.extend([("count", number(count)), ("seed", number(seed))]);
+            }
+            for rule in [Rule::When, Rule::Exclude] {
+                settings.extend(texts(&block.conditions, rule).map(|value| (rule.name(), value)));
+            }
+            let row = |row: &Group| {
+                let mut table = Table::new();
+                row.entries.iter().for_each(|entry| insert(&mut table, &entry.key, entry.value.clone()));
+                Value::Table(table)
+            };
+            if !block.rows.is_empty() {
+                settings.push(("rows", Value::Array(block.rows.iter().map(row).collect())));
+            }
+            let name = block.kind.name();
+            group(name, settings, &block.entries);
+            for case in &block.cases {
+                let condition = case.condition.iter().map(|condition| ("if", Value::String(condition.text.clone())));
+                group(&format!("{name}.case"), condition.collect(), &case.entries);
+            }
+        }
+        text
+    }
+
+    /// Every place in it.
+    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut At> {
+        fn of(entries: &mut [Entry]) -> impl Iterator<Item = &mut At> {
+            entries.iter_mut().map(|entry| &mut entry.at)
+        }
+        fn conditions(conditions: &mut [Condition]) -> impl Iterator<Item = &mut At> {
+            conditions.iter_mut().map(|condition| &mut condition.at)
+        }
+        fn groups(groups: &mut [Group]) -> impl Iterator<Item = &mut At> {
+            groups.iter_mut().flat_map(|group| of(&mut group.entries).chain([&mut group.at]))
+        }
+        let blocks = self.blocks.iter_mut().flat_map(|block| {
+            let cases = block.cases.iter_mut().flat_map(|case| {
+                let condition = case.condition.iter_mut().map(|condition| &mut condition.at);
+                of(&mut case.entries).chain([&mut case.at]).chain(condition)
+            });
+            let own = of(&mut block.entries).chain([&mut block.at]).chain(conditions(&mut block.conditions));
+            own.chain(groups(&mut block.rows)).chain(cases)
+        });
+        of(&mut self.base)
+            .chain(of(&mut self.include))
+            .chain(conditions(&mut self.conditions))
+            .chain(groups(&mut self.layers))
+            .chain(blocks)
+    }
+}
+
+/// The conditions of one rule as a value: a text, or a list of texts.
+fn texts(conditions: &[Condition], rule: Rule) -> Option<Value> {
+    let texts = conditions.iter().filter(|condition| condition.rule == rule);
+    let mut texts: Vec<Value> = texts.map(|condition| Value::String(condition.text.clone())).collect();
+    if texts.len() > 1 { Some(Value::Array(texts)) } else { texts.pop() }
+}
+
+/// The entry with this key.
+pub fn find<'a, E: Borrow<Entry>>(entries: &'a [E], key: &str) -> Option<&'a Entry> {
+    entries.iter().map(Borrow::borrow).find(|entry| entry.key == key)
+}
+
+/// Puts a value under its dotted key.
+pub fn insert(table: &mut Table, dotted: &str, value: Value) {
+    match dotted.split_once('.') {
+        None => {
+            table.insert(dotted.into(), value);
+        }
+        Some((head, rest)) => {
+            let inner = table.entry(head).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `--only FILTER`: which trials are meant.
+
+use toml::Table;
+
+use super::TrialConfig;
+use super::error::Complaint;
+use super::resolve::plain;
+
+/// Whether every comma-separated term fits a trial of these labels: `KEY=VALUE` compares `method` (the name), an option of
+/// the method, `seed`, or a key of another section; anything else must be a part of a label.
+pub fn fits(filter: &str, labels: &[&str], seed: u64, config: impl Fn() -> TrialConfig) -> bool {
+    // With a value in it, only whole words: `c0=6` is not `c0=64`.
+    let part = |text: &str| match text.contains('=') {
+        true => labels.iter().any(|label| format!(" {label} ").contains(&format!(" {text} "))),
+        false => labels.iter().any(|label| label.contains(text)),
+    };
+    // As a whole first: labels can have commas in them.
+    part(filter)
+        || filter.split(',').map(str::trim).all(|term| match term.split_once('=') {
+            Some(("method" | "method.name", name)) => labels.iter().any(|label| label.split(' ').next() == Some(name)),
+            Some(("seed", wanted)) => seed.to_string() == wanted,
+            Some((key, value)) => {
+                part(&format!("{}={value}", key.trim_start_matches("method."))) || has(&config(), key, value)
+            }
+            None => part(term),
+        })
+}
+
+/// So many labels are shown to someone whose filter fits none.
+pub const SHOWN: usize = 12;
+
+/// What is said where no trial of these labels fits.
+pub fn none_fits<'a>(filter: &str, labels: impl Iterator<Item = &'a str>) -> Complaint {
+    let mut shown: Vec<&str> = labels.take(SHOWN).collect();
+    shown.dedup();
+    let accepted = format!("KEY=VALUE,... or a part of a label, such as {}", shown.join(" | "));
+    Complaint::new(format!("--only {filter}: no trial fits"), filter, accepted)
+}
+
+fn has(config: &TrialConfig, key: &str, value: &str) -> bool {
+    let key = match key {
+        "backbone" | "dataset" => format!("{key}.name"),
+        _ if key.contains('.') => key.to_string(),
+        _ => format!("recipe.{key}"),
+    };
+    // The section alone: the whole would be slow for large sweeps.
+    let mut parts = key.split('.');
+    let table = match parts.next() {
+        Some("recipe") => Table::try_from(&config.recipe),
+        Some("backbone") => Table::try_from(&config.backbone),
+        Some("dataset") => Table::try_from(&config.dataset),
+        Some("method") => Table::try_from(&config.method),
+        _ => return false,
+    };
+    let Ok(table) = table else { return false };
+    let first = parts.next().and_then(|part| table.get(part));
+    let found = parts.fold(first, |value, part| value.and_then(|value| value.get(part)));
+    found.is_some_and(|found| plain(found) == value)
+}

@@ -1,0 +1,153 @@
+//! The networks of a sweep: settings that differ in the recipe alone share one, made and priced once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use baselines::pruning::Pruned;
+use blake3::Hasher;
+use conv_core::Cost;
+use toml::Value;
+
+use super::document::{Document, find};
+use super::error::{At, Complaint, explain};
+use super::resolve::{Parts, is_part, parts};
+use super::schema::LayerOverride;
+use super::ways::Held;
+use super::{TrialConfig, identity, images, price};
+use crate::methods;
+
+/// As many are remembered; beyond that memory counts for more than time.
+const MOST_REMEMBERED: usize = 1 << 17;
+
+/// A network on its data, before anyone trained it.
+#[derive(Debug)]
+pub struct Network {
+    /// What it is made of, and on what data.
+    pub parts: Parts,
+    /// The method and what was set of its options.
+    pub label: String,
+    /// What is cut after training.
+    pub pruning: Option<Pruned>,
+    /// Price of the final network, closed form.
+    pub cost: Cost,
+    /// Price of the same backbone, vanilla.
+    pub vanilla: Cost,
+    /// Deepest effective recursion of any layer.
+    pub depth: Option<usize>,
+    /// What the method remarks about layers, with their names.
+    pub remarks: Arc<[String]>,
+    /// Which layers the method made, in words.
+    pub replaced: Arc<str>,
+    /// The beginning of its trials' identity, hashed.
+    pub(super) digest: [u8; 32],
+    /// The same in full, where it was asked for.
+    pub(super) head: Option<String>,
+    /// The most training images that its data can have, where that is known.
+    pub images: Option<usize>,
+    /// Whether each `[[layer]]` block fits any of its layers.
+    pub(super) matched: Vec<bool>,
+}
+
+/// What a sweep's settings have in common, and the networks known so far.
+#[derive(Debug)]
+pub(super) struct Networks<'d> {
+    document: &'d Document,
+    layers: Arc<[LayerOverride]>,
+    /// Whether trials are to be made of them: these need identities in full.
+    whole: bool,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    networks: HashMap<[u8; 32], Arc<Network>>,
+    remarks: HashSet<Arc<[String]>>,
+}
+
+impl<'d> Networks<'d> {
+    pub fn new(document: &'d Document, layers: Arc<[LayerOverride]>, whole: bool) -> Self {
+        Self { document, layers, whole, known: RwLock::default() }
+    }
+
+    /// The network that these values make.
+    ///
+    /// # Errors
+    /// Missing keys, options that the method has not, a network that cannot be made or priced.
+    pub fn get(&self, entries: &[Held<'_>]) -> anyhow::Result<Arc<Network>> {
+        let mut hasher = Hasher::new();
+        for entry in entries.iter().filter(|entry| is_part(&entry.key)) {
+            hasher.update(&(entry.key.len() as u64).to_le_bytes()).update(entry.key.as_bytes());
+            hash(&mut hasher, &entry.value);
+        }
+        let key = *hasher.finalize().as_bytes();
+        // A thread that panicked has left what was known before.
+        if let Some(network) = self.known.read().unwrap_or_else(PoisonError::into_inner).networks.get(&key) {
+            return Ok(network.clone());
+        }
+        let mut network = self.make(entries)?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.networks.len() >= MOST_REMEMBERED {
+            *known = Known::default();
+        }
+        // Many networks are remarked upon in the same words.
+        match known.remarks.get(&network.remarks) {
+            Some(same) => network.remarks = same.clone(),
+            None => drop(known.remarks.insert(network.remarks.clone())),
+        }
+        Ok(known.networks.entry(key).or_insert(Arc::new(network)).clone())
+    }
+
+    fn make(&self, entries: &[Held<'_>]) -> anyhow::Result<Network> {
+        let place = |key: &str| find(entries, key).map_or(&At::File, |entry| &entry.at);
+        let Parts { dataset, backbone, method } = parts(self.document, entries)?;
+        let config = TrialConfig {
+            dataset,
+            backbone,
+            method,
+            layers: self.layers.to_vec(),
+            recipe: super::Recipe::default(),
+            validation: 0,
+            test: false,
+            seed: 0,
+        };
+        let price = price::price(&config).map_err(|error| {
+            // A complaint from below keeps its own lines.
+            self.document.error(place(error.key), Complaint::new(error.why, "", ""))
+        })?;
+        let images = images::most(&config.dataset)
+            .map_err(|error| self.document.error(place("dataset.sources"), Complaint::new(explain(&error), "", "")))?;
+        let head = identity::head(&config.backbone, &price.architecture, &config.dataset)?;
+        let matches =
+            |layer: &LayerOverride| price.layers.iter().any(|there| methods::matches(&layer.pattern, &there.name));
+        Ok(Network {
+            label: methods::label(&config.method),
+            pruning: methods::resolve(&config.method)?.pruning,
+            cost: price.total,
+            vanilla: price.vanilla,
+            depth: price.depth(),
+            remarks: price.remarks().into(),
+            replaced: price.replaced.as_str().into(),
+            digest: *blake3::hash(head.as_bytes()).as_bytes(),
+            head: self.whole.then_some(head),
+            images,
+            matched: self.layers.iter().map(matches).collect(),
+            parts: Parts { dataset: config.dataset, backbone: config.backbone, method: config.method },
+        })
+    }
+}
+
+/// A value such that no two different ones look the same.
+fn hash(hasher: &mut Hasher, value: &Value) {
+    match value {
+        Value::Integer(number) => hasher.update(b"i").update(&number.to_le_bytes()),
+        Value::Float(number) => hasher.update(b"f").update(&number.to_le_bytes()),
+        Value::Boolean(flag) => hasher.update(if *flag { b"t" } else { b"n" }),
+        Value::String(text) => hasher.update(b"s").update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes()),
+        Value::Array(list) => {
+            list.iter().for_each(|element| hash(hasher, element));
+            hasher.update(b"a").update(&(list.len() as u64).to_le_bytes())
+        }
+        // No key takes these.
+        Value::Datetime(_) | Value::Table(_) => hasher.update(b"o").update(value.to_string().as_bytes()),
+    };
+}

@@ -1,0 +1,412 @@
+//! A sweep's trials, each once: duplicates and what conditions drop are found in a first pass, in which everything is
+//! checked; rows come in a second one. Of a trial no more is held than a hash.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::document::{Document, Rule, find};
+use super::error::{At, Complaint, ExperimentError};
+use super::filter::{SHOWN, fits, none_fits};
+use super::network::Networks;
+use super::resolve::{file_name, layers};
+use super::schema::LayerOverride;
+use super::setting::{Setting, Settings, Tally, Wanted};
+use super::sweep::Sweep;
+
+/// As many labels are kept of the settings that make one trial; of the others the number.
+const MOST_ALIASES: usize = 64;
+/// And as many in all.
+const MOST_ALIASES_IN_ALL: usize = 1_000_000;
+
+/// A checked sweep, and what its trials share.
+#[derive(Debug)]
+pub struct Plan<'d> {
+    sweep: Sweep<'d>,
+    layers: Arc<[LayerOverride]>,
+    networks: Networks<'d>,
+    wanted: Wanted,
+    tally: Tally,
+    /// For each trial of the sweep, in order, whether it was there before.
+    repeated: Bits,
+    /// By the number of the trial they belong to, duplicates not counted.
+    aliases: HashMap<u32, Aliases>,
+    /// Trials, each counted once.
+    pub trials: u64,
+    /// Trials that were there before, under the same label or another one.
+    pub duplicates: u64,
+    /// Whether any of them trains anything.
+    pub trains: bool,
+}
+
+/// Labels of other settings that make the same trial.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aliases {
+    /// The first of them.
+    pub labels: Vec<Arc<str>>,
+    /// How many trials went under further labels.
+    pub more: u64,
+}
+
+/// One trial.
+#[derive(Debug)]
+pub struct Row<'p> {
+    /// All but its seed; the seeds of a setting follow each other.
+    pub setting: Arc<Setting>,
+    /// Its seed.
+    pub seed: u64,
+    /// What else it is called.
+    pub aliases: Option<&'p Aliases>,
+    /// Which of the setting's hashes is its own.
+    pub(super) index: usize,
+    layers: &'p [LayerOverride],
+}
+
+impl<'d> Plan<'d> {
+    /// Checks every trial of a document that overrides were applied to.
+    ///
+    /// # Errors
+    /// An [`ExperimentError`]: what is wrong, where, and what would be accepted.
+    pub fn new(document: &'d Document) -> anyhow::Result<Self> {
+        Self::for_what(document, Wanted::Price)
+    }
+
+    pub(super) fn for_what(document: &'d Document, wanted: Wanted) -> anyhow::Result<Self> {
+        file_name(document)?;
+        let sweep = Sweep::new(document)?;
+        let layers: Arc<[LayerOverride]> = layers(document)?.into();
+        let networks = Networks::new(document, layers.clone(), wanted == Wanted::Trial);
+        let mut settings = Settings::new(&sweep, &networks, Wanted::Identity);
+        let mut unmatched: Vec<usize> = (0..layers.len()).collect();
+        // A trial's number and a hash of its label.
+        let mut known: HashMap<Short, (u32, u32)> = HashMap::new();
+        let mut aliases: HashMap<u32, Aliases> = HashMap::new();
+        let (mut repeated, mut trials, mut duplicates) = (Bits::default(), 0u64, 0u64);
+        let (mut trains, mut named_too) = (false, 0);
+        for setting in settings.by_ref() {
+            let setting = setting?;
+            trains |= setting.recipe.epochs > 0;
+            unmatched.retain(|&layer| !setting.network.matched[layer]);
+            let label = blake3::hash(setting.label.as_bytes());
+            let label = u32::from_le_bytes(label.as_bytes()[..4].try_into().unwrap_or_default());
+            for hash in &setting.hashes {
+                let seen = known.len() as u32;
+                match known.entry(short(hash)) {
+                    Vacant(new) => {
+                        new.insert((seen, label));
+                        repeated.push(false);
+                        trials += 1;
+                    }
+                    Occupied(first) => {
+                        repeated.push(true);
+                        duplicates += 1;
+                        let (first, named) = *first.get();
+                        if named != label {
+                            let room = named_too < MOST_ALIASES_IN_ALL;
+                            named_too += usize::from(aliases.entry(first).or_default().add(&setting.label, room));
+                        }
+                    }
+                }
+            }
+        }
+        let tally = settings.tally;
+        if let Some(&index) = unmatched.first().filter(|_| trials > 0) {
+            return Err(unmatched_layer(document, index, &layers[index].pattern).into());
+        }
+        let plan = Self { sweep, layers, networks, wanted, tally, repeated, aliases, trials, duplicates, trains };
+        if trials == 0 {
+            return Err(plan.nothing_left().into());
+        }
+        Ok(plan)
+    }
+
+    /// Every trial once, in the order of the file. The first come before the last are looked at.
+    pub fn rows(&self) -> Rows<'_> {
+        let settings = Settings::new(&self.sweep, &self.networks, self.wanted);
+        Rows { plan: self, settings, setting: None, seed: 0, seen: 0, told: 0 }
+    }
+
+    pub(super) fn layers(&self) -> &[LayerOverride] {
+        &self.layers
+    }
+
+    /// The document.
+    pub fn document(&self) -> &'d Document {
+        self.sweep.document
+    }
+
+    /// Whether any trial fits a filter.
+    ///
+    /// # Errors
+    /// None does; the message has labels that would.
+    pub fn check_filter(&self, filter: &str) -> anyhow::Result<()> {
+        let mut labels = Vec::new();
+        for row in self.rows() {
+            let row = row?;
+            if row.matches(filter) {
+                return Ok(());
+            }
+            if labels.len() < SHOWN && labels.last() != Some(&row.setting.label) {
+                labels.push(row.setting.label.clone());
+            }
+        }
+        Err(none_fits(filter, labels.iter().map(|label| &**label)).into())
+    }
+
+    /// What a user should know of the sweep as a whole, one line each: what conditions dropped, those that never hold,
+    /// what overrides replaced, how many duplicates there are.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.document().notes.clone();
+        for (index, test) in self.sweep.conditions.iter().enumerate() {
+            let condition = test.condition;
+            let shown = format!(
+                "{} = \"{}\" ({})",
+                condition.rule.name(),
+                condition.text,
+                self.document().place(&condition.at)
+            );
+            let dropped = self.tally.dropped[index].load(Ordering::Relaxed);
+            let held = self.tally.held[index].load(Ordering::Relaxed);
+            match condition.rule {
+                _ if dropped > 0 => notes.push(format!("{} dropped by {shown}", trials(dropped))),
+                Rule::Exclude if !held => notes.push(format!("{shown} never holds: it drops nothing")),
+                Rule::When if !held => notes.push(format!("{shown} never holds")),
+                Rule::If if !held => notes.push(format!("{shown} never holds: its case adds nothing")),
+                _ => {}
+            }
+        }
+        if self.duplicates > 0 {
+            let repeated = trials(self.duplicates);
+            notes.push(format!(
+                "{repeated} dropped as duplicates: earlier ones train the same; labels that differ are among the aliases"
+            ));
+        }
+        notes
+    }
+
+    fn nothing_left(&self) -> ExperimentError {
+        let at = self.sweep.conditions.first().map_or(&At::File, |test| &test.condition.at);
+        let complaint = Complaint::new("the conditions drop every trial", "", "conditions that leave at least one");
+        let dropped = self.notes().into_iter().filter(|note| note.contains("dropped by")).take(5);
+        self.document().error(at, complaint.help(dropped.collect::<Vec<_>>().join("; ")))
+    }
+}
+
+/// `1 trial`, `2 trials`.
+fn trials(count: u64) -> String {
+    if count == 1 { "1 trial".into() } else { format!("{count} trials") }
+}
+
+fn unmatched_layer(document: &Document, index: usize, pattern: &str) -> ExperimentError {
+    let at = find(&document.layers[index].entries, "match").map_or(&document.layers[index].at, |entry| &entry.at);
+    let accepted =
+        "layer names as `harness cost` prints them; `*` stands for any run of characters, `|` for either of two";
+    document.error(at, Complaint::new(format!("no layer is called `{pattern}`"), "", accepted))
+}
+
+impl Aliases {
+    /// Whether it was kept.
+    fn add(&mut self, label: &Arc<str>, room: bool) -> bool {
+        let new = !self.labels.contains(label);
+        let kept = new && room && self.labels.len() < MOST_ALIASES;
+        if kept {
+            self.labels.push(label.clone());
+        }
+        self.more += u64::from(new && !kept);
+        kept
+    }
+}
+
+impl fmt::Display for Aliases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.labels.join(" = "))?;
+        if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
+    }
+}
+
+impl Row<'_> {
+    /// Whether it fits a filter (see [`super::Trial::matches`]).
+    pub fn matches(&self, filter: &str) -> bool {
+        let aliases = self.aliases.iter().flat_map(|aliases| &aliases.labels).map(|label| &**label);
+        let labels: Vec<&str> = aliases.chain([&*self.setting.label]).collect();
+        fits(filter, &labels, self.seed, || self.setting.config(self.layers, self.seed))
+    }
+}
+
+/// See [`Plan::rows`].
+#[derive(Debug)]
+pub struct Rows<'p> {
+    plan: &'p Plan<'p>,
+    settings: Settings<'p>,
+    setting: Option<Arc<Setting>>,
+    /// The next one of the setting.
+    seed: usize,
+    /// Trials so far, duplicates counted.
+    seen: usize,
+    /// Duplicates not counted.
+    told: u32,
+}
+
+impl<'p> Iterator for Rows<'p> {
+    type Item = anyhow::Result<Row<'p>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some(setting) = self.setting.clone().filter(|setting| self.seed < setting.seeds.len()) else {
+                match self.settings.next()? {
+                    Ok(setting) => (self.setting, self.seed) = (Some(Arc::new(setting)), 0),
+                    Err(error) => return Some(Err(error)),
+                }
+                continue;
+            };
+            let index = self.seed;
+            (self.seed, self.seen) = (self.seed + 1, self.seen + 1);
+            if self.plan.repeated.get(self.seen - 1) {
+                continue;
+            }
+            self.told += 1;
+            let aliases = self.plan.aliases.get(&(self.told - 1));
+            let seed = setting.seeds[index];
+            return Some(Ok(Row { setting, seed, aliases, index, layers: &self.plan.layers }));
+        }
+    }
+}
+
+/// Enough of a hash that no two trials share it.
+type Short = [u64; 2];
+
+fn short(hash: &blake3::Hash) -> Short {
+    let bytes = hash.as_bytes();
+    let half = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
+    [half(0), half(8)]
+}
+
+/// Flags, 64 to a word.
+#[derive(Debug, Default)]
+struct Bits {
+    words: Vec<u64>,
+    count: usize,
+}
+
+impl Bits {
+    fn push(&mut self, flag: bool) {
+        if self.count.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        if let Some(word) = self.words.last_mut() {
+            *word |= u64::from(flag) << (self.count % 64);
+        }
+        self.count += 1;
+    }
+
+    fn get(&self, index: usize) -> bool {
+        self.words.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const HEAD: &str = "[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[recipe]\nepochs = 1\n";
+
+    fn document(top: &str, blocks: &str) -> Document {
+        Document::parse("x.toml", &format!("name = 'x'\n{top}\n{HEAD}{blocks}")).unwrap()
+    }
+
+    fn labels(document: &Document) -> Vec<String> {
+        let plan = Plan::new(document).unwrap();
+        plan.rows().map(|row| row.unwrap()).map(|row| format!("{} {}", row.setting.label, row.seed)).collect()
+    }
+
+    #[test]
+    fn conditions_drop_settings_and_say_how_many() {
+        let document = document(
+            "exclude = ['method.depth >= 2 and lr > 0.1', 'depth = 6']",
+            "[[grid]]\nmethod.name = 'compconv'\nmethod.depth = [1, 2, 3]\nrecipe.lr = [0.1, 0.2]\nprotocol.seeds = [0, 1]\n\
+             when = 'seed = 0 or lr = 0.1'\n[[grid]]\nmethod.name = ['vanilla', 'ghost']\nexclude = 'macs_share < 1'\n\
+             [[grid.case]]\nif = 'batch = 7'\nrecipe.gamma = 1.0",
+        );
+        assert_eq!(
+            labels(&document),
+            [
+                "compconv depth=1 lr=0.1 0",
+                "compconv depth=1 lr=0.1 1",
+                "compconv depth=1 lr=0.2 0",
+                "compconv depth=2 lr=0.1 0",
+                "compconv depth=2 lr=0.1 1",
+                "compconv depth=3 lr=0.1 0",
+                "compconv depth=3 lr=0.1 1",
+                "vanilla 0",
+            ]
+        );
+        assert_eq!(
+            Plan::new(&document).unwrap().notes(),
+            [
+                "4 trials dropped by exclude = \"method.depth >= 2 and lr > 0.1\" (x.toml:2)",
+                "exclude = \"depth = 6\" (x.toml:2) never holds: it drops nothing",
+                "1 trial dropped by when = \"seed = 0 or lr = 0.1\" (x.toml:14)",
+                "1 trial dropped by exclude = \"macs_share < 1\" (x.toml:17)",
+                "if = \"batch = 7\" (x.toml:19) never holds: its case adds nothing",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_may_be_excluded() {
+        let blocks =
+            "[[grid]]\nmethod.name = 'compconv'\nmethod.tail = ['full', 'pointwise']\nmethod.tail_kernel = [1, 3]\n";
+        let document = |when| document(when, blocks);
+        assert!(Plan::new(&document("")).unwrap_err().to_string().contains("pointwise"));
+        let left = labels(&document("exclude = 'tail = pointwise and tail_kernel = 3'"));
+        assert_eq!(left.len(), 2, "of the three that are left, 1 x 1 comes twice: {left:?}");
+        let error = Plan::new(&document("when = 'lr > 100'")).unwrap_err().to_string();
+        assert!(
+            error.contains("x.toml:2: the conditions drop every trial") && error.contains("4 trials dropped"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_case_that_holds_for_a_method_without_its_option_is_refused_where_the_option_stands() {
+        let blocks =
+            "[[grid]]\nmethod.name = ['vanilla', 'compconv']\n[[grid.case]]\nif = 'lr = 0.1'\nmethod.depth = 1";
+        let error = Plan::new(&document("", blocks)).unwrap_err().to_string();
+        assert!(error.starts_with("x.toml:13: unknown option of vanilla `depth`"), "{error}");
+    }
+
+    #[test]
+    fn duplicates_are_counted_and_named() {
+        let document =
+            document("", "[[grid]]\nmethod.name = 'compconv'\nmethod.c0 = [64, 128, 16, 64]\nprotocol.seeds = [0, 1]");
+        let plan = Plan::new(&document).unwrap();
+        assert_eq!((plan.trials, plan.duplicates), (4, 4));
+        let aliases: Vec<_> = plan.rows().map(|row| row.unwrap().aliases.map(ToString::to_string)).collect();
+        let alias = Some("compconv c0=128".to_string());
+        assert_eq!(aliases, [alias.clone(), alias, None, None]);
+        assert!(plan.notes()[0].starts_with("4 trials dropped as duplicates"));
+    }
+
+    /// 200,000 settings are looked at a few thousand at a time: of a second pass the first rows come in a small part of the
+    /// time that the first pass took for all of them.
+    #[test]
+    fn rows_come_before_all_are_looked_at() {
+        let blocks = "[[draw]]\ncount = 200_000\nrecipe.lr = { log_uniform = [1e-3, 1.0] }\nrecipe.weight_decay = { log_uniform = [1e-5, 1.0] }";
+        let document = document("", blocks);
+        let start = Instant::now();
+        let plan = Plan::new(&document).unwrap();
+        let whole = start.elapsed();
+        assert_eq!(plan.trials + plan.duplicates, 200_000);
+        let first = |_| {
+            let start = Instant::now();
+            assert_eq!(plan.rows().take(10).count(), 10);
+            start.elapsed()
+        };
+        let first: Duration = (0..3).map(first).min().unwrap();
+        assert!(first < whole / 10, "{first:?} of {whole:?}");
+    }
+}
