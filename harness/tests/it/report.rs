@@ -365,6 +365,24 @@ fn published_rows_stand_beside_real_networks_of_that_name_only() {
 }
 
 #[test]
+fn published_top5_has_a_column_where_a_paper_prints_it() {
+    let mut record = trial("vanilla", 0, 4_089_184_256, 25_557_032, 0.7);
+    (record.config.backbone.name, record.config.dataset.name) = ("resnet56".into(), "cifar10".into());
+    assert!(!published::beside(&groups(&[record.clone()])[0]).unwrap().contains("Top-5"));
+    (record.config.backbone.name, record.config.dataset.name) = ("resnet50".into(), "imagenet".into());
+    let text = published::beside(&groups(&[record])[0]).unwrap();
+    for row in [
+        "| Method | Params | MACs | Top-1 (%) | Δ to its baseline | Top-5 (%) |",
+        "| ResNet-50 (published) | 25.6M | 4100M | 75.3 | – | 92.2 |",
+        "| NISP-50-B (published) | 14.4M | 2300M | – | – | 90.8 |",
+        "| Ghost (s = 2) (published) | 13M | 2200M | 75.0 | -0.30 | 92.3 |",
+        "| MetaPruning (published) | – | 1000M | 73.4 | -1.90 | – |",
+    ] {
+        assert!(text.contains(row), "{row} is not in\n{text}");
+    }
+}
+
+#[test]
 fn frames_hold_one_row_a_trial() {
     let dir = tempfile::tempdir().unwrap();
     let mut records = study(&[0, 1]);
