@@ -447,6 +447,11 @@ fn a_report_is_written_whole() {
         assert!(picture.pixels().any(|pixel| pixel.0 == [213, 94, 0]) || !plot.contains("compconv"), "{png} is empty");
         let svg = fs::read_to_string(root.join(png.replace(".png", ".svg"))).unwrap();
         assert!(svg.contains("short schedule (12 epochs)"), "{png}: the title hides the short schedule");
+        // Text is what stands between tags; lines may end between any two words.
+        let text = svg.split('<').filter_map(|part| Some(part.split_once('>')?.1)).collect::<String>();
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("10,000 training images (a subset)"), "{png} hides the subset");
+        assert!(words.contains("every convolution but the stem"), "{png} hides which layers were replaced");
     }
     assert!(page.contains("> **Short schedule**") && page.contains("| Method | conv1 | layer1 | fc |"), "{page}");
 }
