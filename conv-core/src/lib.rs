@@ -7,7 +7,7 @@
 //! - [`layers`] are the pieces that networks are made of; [`ops`] the differentiable functions below them, on CPU
 //!   kernels of their own where candle's are wrong or slow.
 //! - [`ParamStore`] holds a network's parameters, seeded by (seed, parameter name).
-//! - [`meter`] counts the multiplications that are really executed, so that closed forms can be held against them.
+//! - [`meter`] counts the multiplications of the operations that are run, so that closed forms can be held against them.
 
 mod cost;
 mod engine;

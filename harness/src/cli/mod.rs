@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ mod slurm;
 mod table;
 mod trial;
 
+use crate::data::panics_are_caught;
 use crate::experiment::Experiment;
 use crate::experiment::error::{explain, nearest};
 use crate::report;
@@ -150,9 +152,20 @@ impl From<String> for Outcome {
     }
 }
 
+/// Panics that a reader of files makes into errors print nothing of their own.
+fn hush_caught_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !panics_are_caught() {
+            usual(info);
+        }
+    }));
+}
+
 /// Runs the command line. Exit codes: 0 done; 1 some trials failed, or files are damaged; 2 nothing could be done as asked;
 /// 3 stopped before the end, and the same command goes on.
 pub fn main() -> ExitCode {
+    hush_caught_panics();
     let command = match arguments(std::env::args_os().collect()) {
         Ok(arguments) => Cli::parse_from(arguments).command,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::ImageFormat;
@@ -17,6 +18,14 @@ use super::{Geometry, Images, Splits, decode};
 const IMAGE: [&str; 2] = ["img", "image"];
 /// Folders inside the public releases that hold the files.
 const FOLDERS: [&str; 4] = ["", "plain_text", "cifar100", "fashion_mnist"];
+
+/// Readers at work whose panics become errors.
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a panic is now made into an error, and has nothing to print on its own.
+pub(crate) fn panics_are_caught() -> bool {
+    READERS.load(Ordering::SeqCst) > 0
+}
 
 /// The folder at or in `path` that holds `train-*.parquet` or `test-*.parquet`.
 pub(super) fn find(path: &Path) -> Option<PathBuf> {
@@ -115,7 +124,10 @@ fn columns(path: &Path, labels: &[&str]) -> Result<(Series, Series)> {
     check_frame(path)?;
     // The reader asserts in places where a damaged file can reach.
     let read = || ParquetReader::new(File::open(path)?).finish();
-    let frame = catch_unwind(AssertUnwindSafe(read))
+    READERS.fetch_add(1, Ordering::SeqCst);
+    let read = catch_unwind(AssertUnwindSafe(read));
+    READERS.fetch_sub(1, Ordering::SeqCst);
+    let frame = read
         .map_err(|_| anyhow!("a damaged Parquet file: the reader could not make sense of it"))?
         .context("a damaged Parquet file")?;
     let column = |what, names: &[&str]| {

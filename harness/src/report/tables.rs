@@ -113,12 +113,8 @@ fn caption(group: &Group<'_>) -> String {
             say("**No vanilla trial** is finished in this group: no difference to it can be given.".into());
         }
     }
-    for (replaced, rows) in by(group, |row| row.first().replaced.clone()) {
-        // Vanilla replaces nothing; saying so would only repeat it.
-        let rows: Vec<&Row<'_>> = rows.into_iter().filter(|row| !row.is_vanilla()).collect();
-        if !rows.is_empty() {
-            say(format!("**Replaced layers** ({}): {replaced}", names(group, &rows).join(", ")));
-        }
+    for (methods, replaced) in replaced_layers(group, |_| true) {
+        say(format!("**Replaced layers** ({methods}): {replaced}"));
     }
     for row in &group.rows {
         let recipe = &row.first().config.recipe;
@@ -142,8 +138,26 @@ fn caption(group: &Group<'_>) -> String {
     text + &stamps(group) + &remarks(group)
 }
 
-fn images(record: &TrialRecord) -> String {
+/// Methods (or rows, where those of a method differ) with the layers that they replaced, among the rows that are `shown`.
+/// Vanilla replaces nothing; saying so would only repeat it.
+pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&Row<'_>) -> bool) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (replaced, rows) in by(group, |row| row.first().replaced.clone()) {
+        let rows: Vec<&Row<'_>> = rows.into_iter().filter(|row| !row.is_vanilla() && shown(row)).collect();
+        if !rows.is_empty() {
+            all.push((names(group, &rows).join(", "), replaced));
+        }
+    }
+    all
+}
+
+/// `20,000 training images (a subset)`
+pub fn training_images(record: &TrialRecord) -> String {
     let subset = if record.config.recipe.subset > 0 { " (a subset)" } else { "" };
+    format!("{} training images{subset}", thousands(record.train_images as u64))
+}
+
+fn images(record: &TrialRecord) -> String {
     let test = match record.test {
         Some(_) => "test read once, after the last epoch",
         None => "test not read",
@@ -152,7 +166,7 @@ fn images(record: &TrialRecord) -> String {
         0 => "no validation carved".to_owned(),
         images => format!("{} validation images carved from the training set", thousands(images as u64)),
     };
-    format!("{} training images{subset}, {validation}, {test}.", thousands(record.train_images as u64))
+    format!("{}, {validation}, {test}.", training_images(record))
 }
 
 /// A recipe in one sentence.

@@ -1,25 +1,34 @@
 //! Bad input: one clear error that names place, key, finding and remedy; exit code 2.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
-use assert_cmd::Command;
 use tempfile::TempDir;
 
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
+/// The binary in that folder, without data sets of this machine.
+pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-    command.current_dir(folder).env_remove("HARNESS_DATA").args(arguments).output().unwrap()
+    command.current_dir(folder).env_remove("HARNESS_DATA");
+    command
+}
+
+fn harness(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder).args(arguments).output().unwrap()
 }
 
 /// Runs it, expects exit code 2 and every part in a message that fits a screen.
-fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) -> String {
-    let output = harness(folder, arguments);
+pub fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) -> String {
+    assert_refused(harness(folder, arguments), &arguments.join(" "), parts)
+}
+
+/// Expects exit code 2 and every part in a message that fits a screen.
+pub fn assert_refused(output: Output, what: &str, parts: &[&str]) -> String {
     let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+    assert_eq!(output.status.code(), Some(2), "{what}: {message}");
     assert!(output.stdout.is_empty() && !message.contains("panicked"), "{message}");
     assert!(message.lines().count() <= 12, "{message}");
     for part in parts {
-        assert!(message.contains(part), "{arguments:?} should say {part:?}:\n{message}");
+        assert!(message.contains(part), "{what} should say {part:?}:\n{message}");
     }
     message
 }

@@ -12,7 +12,7 @@ use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use polars::prelude::{Column, DataFrame, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
 
 /// `n` images with all `classes` in turn; smooth, so that JPEG changes little.
-fn images(n: usize, shape: (usize, usize, usize), classes: usize, salt: usize) -> Images {
+pub fn images(n: usize, shape: (usize, usize, usize), classes: usize, salt: usize) -> Images {
     let (c, h, w) = shape;
     let pixel = |i: usize| {
         let (image, channel, y, x) = (i / (c * h * w), i / (h * w) % c, i / w % h, i % w);
@@ -25,7 +25,7 @@ fn images(n: usize, shape: (usize, usize, usize), classes: usize, salt: usize) -
     }
 }
 
-const CIFAR: (usize, usize, usize) = (3, 32, 32);
+pub const CIFAR: (usize, usize, usize) = (3, 32, 32);
 
 fn config(name: &str, source: &Path) -> DatasetConfig {
     DatasetConfig { name: name.into(), sources: vec![source.display().to_string(), "synthetic".into()], augment: true }
@@ -84,7 +84,7 @@ fn parquet_split(folder: &Path, file: &str, images: &Images, format: ImageFormat
     write_parquet(&folder.join(file), &encoded, &labels, columns)
 }
 
-fn parquet_folder(folder: &Path, format: ImageFormat) -> Result<(Images, Images)> {
+pub fn parquet_folder(folder: &Path, format: ImageFormat) -> Result<(Images, Images)> {
     let (train, test) = (images(40, CIFAR, 10, 0), images(12, CIFAR, 10, 5));
     parquet_split(folder, "train-00000-of-00001.parquet", &train, format, ("img", "label"))?;
     parquet_split(folder, "test-00000-of-00001.parquet", &test, format, ("img", "label"))?;
@@ -217,7 +217,7 @@ fn wrong_rows_in_parquet_are_named() -> Result<()> {
     Ok(())
 }
 
-fn records(images: &Images, coarse: bool) -> Vec<u8> {
+pub fn records(images: &Images, coarse: bool) -> Vec<u8> {
     let record = |i: usize| {
         let label = images.labels[i] as u8;
         let labels = if coarse { vec![label / 5, label] } else { vec![label] };
@@ -314,7 +314,7 @@ fn damaged_cifar_binary_is_an_error_that_names_the_file() -> Result<()> {
     Ok(())
 }
 
-fn idx(images: &Images) -> (Vec<u8>, Vec<u8>) {
+pub fn idx(images: &Images) -> (Vec<u8>, Vec<u8>) {
     let be = |n: usize| (n as u32).to_be_bytes();
     let (_, h, w) = images.shape;
     let pixels = [&[0, 0, 8, 3], &be(images.len())[..], &be(h), &be(w), &images.pixels].concat();
@@ -322,13 +322,13 @@ fn idx(images: &Images) -> (Vec<u8>, Vec<u8>) {
     (pixels, [&[0, 0, 8, 1], &be(labels.len())[..], &labels].concat())
 }
 
-fn gz(bytes: &[u8]) -> Result<Vec<u8>> {
+pub fn gz(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)
 }
 
-const FASHION: (usize, usize, usize) = (1, 28, 28);
+pub const FASHION: (usize, usize, usize) = (1, 28, 28);
 
 #[test]
 fn idx_plain_and_gzipped_come_back_exactly() -> Result<()> {

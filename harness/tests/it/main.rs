@@ -6,6 +6,7 @@ mod bench;
 mod campaign;
 mod checkpoint;
 mod cli;
+mod cli_damage;
 mod cli_errors;
 mod cli_runs;
 mod data_download;

@@ -61,17 +61,6 @@ pub fn row_color(row: &Row<'_>) -> RGBColor {
     color(if row.is_vanilla() { "vanilla" } else { row.method() })
 }
 
-/// Title and what needs saying about it, top left; long lines shrink to fit.
-pub fn heading<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, title: &str, subtitle: &str) -> Drawn<DB> {
-    let room = f64::from(area.dim_in_pixel().0) - 48.0;
-    for (text, size, color, y) in [(title, 30, BLACK, 16), (subtitle, TEXT, DIM, 56)] {
-        let width = f64::from(area.estimate_text_size(text, &style(size, color, HPos::Left, VPos::Top))?.0);
-        let size = if width > room { (f64::from(size) * room / width) as u32 } else { size };
-        area.draw_text(text, &style(size, color, HPos::Left, VPos::Top), (24, y))?;
-    }
-    Ok(())
-}
-
 /// One direction of a coordinate system.
 pub struct Axis {
     /// What is shown.

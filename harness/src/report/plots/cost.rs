@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{self, Axis, DIM, GREY};
 use super::labels::{self, Rect};
-use super::{Drawn, Figure};
+use super::{Drawn, Figure, heading};
 use crate::report::aggregate::{Group, Split, Summary};
 use crate::report::tables::quantity;
 
@@ -46,7 +46,8 @@ impl Figure for AccuracyOverMacs<'_> {
             _ => "one seed, no spread known".into(),
         };
         let subtitle = format!("Top-1 on {}, {spread}. Dashed: Pareto front of the means", self.split.name());
-        canvas::heading(area, &self.group.title(), &subtitle)?;
+        let notes = heading::notes(self.group, subtitle, |_| true);
+        let top = heading::heading(area, &self.group.title(), &notes)? + 48;
 
         let logs: Vec<f64> = self.points.iter().map(|(macs, _)| (*macs as f64).log10()).collect();
         let x = log_axis(&logs, "Multiply-accumulates per image (log scale)");
@@ -58,7 +59,7 @@ impl Figure for AccuracyOverMacs<'_> {
             self.points.iter().flat_map(ends),
             &format!("{} accuracy, top-1 (%)", capital(self.split.name())),
         );
-        let frame = canvas::axes(area, [130, 30, 84, 84], &x, &y)?;
+        let frame = canvas::axes(area, [top, 30, 84, 84], &x, &y)?;
 
         let pixels: Vec<(i32, i32)> =
             logs.iter().zip(&self.points).map(|(log, (_, top1))| frame.at(*log, top1.mean)).collect();

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{self, Axis, GREY};
-use super::{Drawn, Figure, labels};
+use super::{Drawn, Figure, heading, labels};
 use crate::report::aggregate::{Group, Row};
 use crate::train::EpochLog;
 
@@ -55,7 +55,9 @@ impl Figure for LearningCurves<'_> {
         if self.finetuned {
             subtitle += ". Where a network is cut, its curve goes on with the fine-tuning";
         }
-        canvas::heading(area, &self.group.title(), &subtitle)?;
+        let notes =
+            heading::notes(self.group, subtitle, |row| self.curves.iter().any(|(drawn, _)| drawn.label == row.label));
+        let top = heading::heading(area, &self.group.title(), &notes)? + 48;
 
         let text = canvas::style(canvas::TEXT, BLACK, HPos::Left, VPos::Center);
         let mut widest = 0;
@@ -72,7 +74,7 @@ impl Figure for LearningCurves<'_> {
         };
         let values = self.curves.iter().flat_map(|(_, curve)| curve.iter().map(|(_, top1)| *top1));
         let y = Axis::over(values, "Validation accuracy, top-1 (%)");
-        let frame = canvas::axes(area, [130, widest + 100, 84, 84], &x, &y)?;
+        let frame = canvas::axes(area, [top, widest + 100, 84, 84], &x, &y)?;
 
         let ends: Vec<f64> = self
             .curves

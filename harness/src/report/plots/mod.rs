@@ -4,6 +4,7 @@ mod bitmap;
 mod canvas;
 mod cost;
 mod curves;
+mod heading;
 mod labels;
 mod setting;
 

@@ -8,7 +8,7 @@ use toml::Value;
 use super::canvas::{self, Axis, GREY};
 use super::cost::trim;
 use super::labels::Rect;
-use super::{Drawn, Figure};
+use super::{Drawn, Figure, heading};
 use crate::report::aggregate::{Group, Row};
 use crate::report::tables::quantity;
 
@@ -77,7 +77,7 @@ fn others(row: &Row<'_>, option: &str) -> String {
 }
 
 impl Figure for Setting<'_> {
-    const SIZE: (u32, u32) = (1200, 640);
+    const SIZE: (u32, u32) = (1200, 680);
 
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let split = self.group.split();
@@ -91,8 +91,9 @@ impl Figure for Setting<'_> {
         if self.group.vanilla().is_some() {
             subtitle += ". Dashed: vanilla";
         }
-        canvas::heading(area, &self.group.title(), &subtitle)?;
-        let (_, below) = area.split_vertically(84);
+        let drawn = |row: &Row<'_>| self.points().any(|(_, point)| point.label == row.label);
+        let top = heading::heading(area, &self.group.title(), &heading::notes(self.group, subtitle, drawn))?;
+        let (_, below) = area.split_vertically(top);
         let (left, right) = below.split_horizontally(600);
         if cost_only {
             self.panel(&left, "Parameters", &|row| Some((row.params() as f64, 0.0)), true)?;
