@@ -62,6 +62,7 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
         train_loss: 0.8,
         seconds: 100.0,
         images_per_second: 1000.0,
+        failure: None,
         environment: environment.clone(),
     }
 }

@@ -10,7 +10,8 @@ use blake3::{Hash, Hasher};
 use serde::Serialize;
 
 use super::schema::{BackboneConfig, DatasetConfig};
-use super::{Recipe, Schedule};
+use super::{Recipe, Schedule, TrialConfig};
+use crate::methods::Methods;
 
 /// What counts of a network and its data, as text: the beginning of a trial's identity.
 ///
@@ -73,6 +74,17 @@ impl<'a> Versioned<'a> {
     fn new(pruned: &'a Pruned, version: u32) -> Self {
         if version == 1 { Self::First(pruned) } else { Self::Later(version, pruned) }
     }
+}
+
+/// The signature of one trial as it stands in no plan any more: the same that its plan gave it.
+///
+/// # Errors
+/// A method that does not exist, or not with these options.
+pub fn signature(config: &TrialConfig, architecture: &str) -> anyhow::Result<String> {
+    let head = head(&config.backbone, architecture, &config.dataset)?;
+    let methods = Methods::new(config)?;
+    let identity = Identity::new(head.as_bytes(), &config.recipe, methods.pruning(), config.validation, config.test)?;
+    Ok(identity.of_seed(config.seed).to_hex().to_string())
 }
 
 /// Names a trial's folder: 16 hex digits over its signature and the data's fingerprint.
