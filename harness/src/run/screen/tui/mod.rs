@@ -32,7 +32,7 @@ pub struct Tui(Shown);
 
 enum Shown {
     Dashboard(Box<Dashboard>),
-    Lines(Plain),
+    Lines(Box<Plain>),
 }
 
 struct Dashboard {
@@ -68,7 +68,7 @@ impl Tui {
             for note in &dashboard.kept {
                 lines.note(note);
             }
-            self.0 = Shown::Lines(lines);
+            self.0 = Shown::Lines(Box::new(lines));
         }
     }
 }
