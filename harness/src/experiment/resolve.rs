@@ -164,6 +164,8 @@ pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
+        // The shortest that reads back: 1e-5, not 0.00001; 1e30, not thirty zeros.
+        Value::Float(number) => format!("{number:?}"),
         other => other.to_string().replace(' ', ""),
     }
 }

@@ -94,7 +94,7 @@ pub struct Diverged(String);
 
 impl std::fmt::Display for Diverged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "diverged: {}", self.0)
+        f.write_str(&self.0)
     }
 }
 

@@ -39,7 +39,7 @@ const TIMES: [&str; 2] = ["seconds", "images_per_second"];
 
 /// A table of results without the columns that depend on the clock.
 pub fn without_times(csv: &str) -> String {
-    let mut lines = csv.lines().map(|line| split(line));
+    let mut lines = csv.lines().map(split);
     let head = lines.next().unwrap_or_default();
     let keep = |cells: &[String]| -> String {
         let kept = cells.iter().zip(&head).filter(|(_, title)| !TIMES.contains(&title.as_str()));

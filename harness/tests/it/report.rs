@@ -183,7 +183,7 @@ fn table_over_seeds() {
     - **Replaced layers** (pruned): none replaced; filters removed after training
     - **Cut**: pruned ratio=0.5 trains for 9 of its 12 epochs, is cut, and trains for the last 3 at a peak rate of 0.01.
     - **Same network**: compconv depth=1 = compconv c0=64 = compconv c0=128
-    - **Made with** commit 0123456789ab, Some CPU @ 2.1 GHz, 2 threads, avx512 kernels, harness 0.1.0, candle 0.11.1, rustc 1.90.0, linux x86_64: 39 trials
+    - **Made with** commit 0123456789ab, Cargo.lock 10cc, Some CPU @ 2.1 GHz, 2 threads, avx512 kernels, harness 0.1.0, candle 0.11.1, rustc 1.90.0, linux x86_64: 39 trials
 
     <details><summary>Remarks on layers (2)</summary>
 
@@ -232,7 +232,7 @@ fn table_of_costs_has_no_accuracy() {
     - **Replaced layers** (thin, depthwise, ghost, compconv): every convolution but the stem
     - **Replaced layers** (pruned): none replaced; filters removed after training
     - **Same network**: compconv depth=1 = compconv c0=64 = compconv c0=128
-    - **Made with** commit 0123456789ab, Some CPU @ 2.1 GHz, 2 threads, avx512 kernels, harness 0.1.0, candle 0.11.1, rustc 1.90.0, linux x86_64: 13 trials
+    - **Made with** commit 0123456789ab, Cargo.lock 10cc, Some CPU @ 2.1 GHz, 2 threads, avx512 kernels, harness 0.1.0, candle 0.11.1, rustc 1.90.0, linux x86_64: 13 trials
 
     <details><summary>Remarks on layers (2)</summary>
 
@@ -335,7 +335,7 @@ fn mixed_stamps_are_said() {
     records[3].environment.dirty = true;
     let text = tables::comparison(&groups(&records)[0]);
     assert!(text.contains("**Mixed stamps**") && text.contains("speeds do not compare"), "{text}");
-    assert!(text.contains("(with uncommitted changes), Some CPU @ 2.1 GHz, 8 threads"), "{text}");
+    assert!(text.contains("(with uncommitted changes), Cargo.lock 10cc, Some CPU @ 2.1 GHz, 8 threads"), "{text}");
 }
 
 #[test]
@@ -541,7 +541,7 @@ fn a_corrupt_result_is_an_error_that_names_it() {
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     for error in [collect(&folder).unwrap_err(), report::write(&folder).unwrap_err()] {
         let text = format!("{error:#}");
-        assert!(text.contains(&path.display().to_string()) && text.contains("delete this file"), "{text}");
+        assert!(text.contains(&path.display().to_string()) && text.contains("run the experiment again"), "{text}");
     }
     // A folder without a result is a trial that is not done.
     fs::remove_file(&path).unwrap();
