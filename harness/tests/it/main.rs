@@ -12,6 +12,7 @@ mod cli_runs;
 mod data_download;
 mod data_formats;
 mod data_sources;
+mod isolation;
 mod published_costs;
 mod report;
 mod resume;

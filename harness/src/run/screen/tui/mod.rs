@@ -53,9 +53,8 @@ impl Tui {
     pub fn open(name: &str, entries: &[Entry]) -> io::Result<Self> {
         let view = View::new(name, Board::new(entries, Instant::now()), Theme::from_environment());
         terminal::take()?;
-        let mut terminal =
+        let terminal =
             Terminal::new(CrosstermBackend::new(BufWriter::new(stderr()))).inspect_err(|_| terminal::restore())?;
-        terminal.clear().inspect_err(|_| terminal::restore())?;
         Ok(Self(Shown::Dashboard(Box::new(Dashboard { view, terminal, changed: true, drawn: None, kept: Vec::new() }))))
     }
 
