@@ -81,7 +81,7 @@ pub const KEYS: &[Field] = &[
     key("run.threads", Integer(1, MOST_THREADS), "Threads that compute, of each trial; changes no result."),
     key("run.jobs", Integer(1, MOST_THREADS), "Trials that run at once, each in a process of its own."),
     key("run.memory", MEMORY, "Most memory a trial may hold; beyond it, it fails."),
-    key("run.time_limit", TIME, "Most time a trial may take; beyond it, it fails."),
+    key("run.time_limit", TIME, "Most time an attempt at a trial may take; beyond it, it fails."),
     key("run.checkpoint_every", TIME, "Time between checkpoints, from which an interrupted trial goes on."),
     key("run.on_failure", POLICY, "What a failed trial does to the others."),
 ];

@@ -25,7 +25,7 @@ pub struct RunSettings {
     pub jobs: usize,
     /// Most memory that a trial may hold, bytes.
     pub memory: Option<u64>,
-    /// Most time that a trial may take, all its attempts together.
+    /// Most time that one attempt at a trial may take.
     pub time_limit: Option<Duration>,
     /// Time between checkpoints.
     pub checkpoint_every: Duration,
