@@ -227,7 +227,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         File::open(dir)?.sync_all()?;
         Ok(())
     };
-    write().with_context(|| format!("{}: cannot be written", path.display()))
+    // Whoever takes a lock clears away what looks left behind, and may take what is just being written by one without it.
+    let written = (0..10).map(|_| write()).find(|written| {
+        !written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound && dir.is_dir())
+    });
+    written.unwrap_or_else(write).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
