@@ -32,7 +32,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     let _ = RunFolder::open(dir.path());
     let state = folder.state(KEY);
     assert!(!matches!(state, Ok(State::Done(_))), "a result without checksums");
-    let _ = (folder.records(), folder.failures(), folder.epochs(KEY), folder.frozen(KEY), folder.names());
+    let _ = (folder.collected(), folder.epochs(KEY), folder.frozen(KEY), folder.names());
     let _ = verify::verify(&folder);
     assert!(Checkpoints::new(&trial).load(KEY).0.is_none(), "nobody guesses a checksum");
 });

@@ -173,9 +173,6 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Command::Trial(args) = command {
-        return trial::run(args);
-    }
     match dispatch(command) {
         Ok(outcome) => {
             // Whoever reads may have enough (`| head`): no error.
@@ -197,7 +194,7 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
         Command::Submit(args) => slurm::submit(&args),
         Command::Status { folder, format } => slurm::status(&folder, format),
         Command::Cancel(args) => slurm::cancel(&args),
-        Command::Trial(_) => anyhow::bail!("a trial is a process of its own"),
+        Command::Trial(args) => Ok(trial::run(args)),
         Command::Plan(args) => {
             plan::run(&args.file, &args.set, args.only.as_deref(), args.format)?;
             Ok(String::new().into())

@@ -1,11 +1,11 @@
 //! `harness trial FOLDER KEY`: the process of one trial. What starts it is the harness itself, or a job script it wrote.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::Outcome;
 use crate::run::{ChildOptions, run_child};
 
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub struct TrialArgs {
 }
 
 /// Runs the command.
-pub fn run(args: TrialArgs) -> ExitCode {
+pub fn run(args: TrialArgs) -> Outcome {
     let options = ChildOptions {
         threads: args.threads,
         processors: args.processors,
@@ -44,5 +44,5 @@ pub fn run(args: TrialArgs) -> ExitCode {
         attempt: args.attempt,
         attached: args.attached,
     };
-    run_child(&args.folder, &args.key, &options)
+    Outcome { text: String::new(), code: run_child(&args.folder, &args.key, &options) }
 }

@@ -24,17 +24,19 @@ use aggregate::{Group, SHORT_SCHEDULE};
 /// No finished trial; a result file that cannot be read (named); those of the file system.
 pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
     let _lock = folder.lock()?;
-    let records = folder.records()?;
-    let failures = folder.failures()?;
-    if records.is_empty() {
-        let failed = if failures.is_empty() { String::new() } else { format!(" ({} failed)", failures.len()) };
+    let trials = folder.collected()?;
+    if trials.done.is_empty() {
+        let failed = match trials.failed.len() {
+            0 => String::new(),
+            count => format!(" ({count} failed)"),
+        };
         bail!("results {}: no trial is finished yet{failed}; there is nothing to report", folder.root().display());
     }
     // While files change, there is nothing they could be checked against.
-    Checksums::drop(folder.root())?;
-    let groups = aggregate::groups(&records);
+    Checksums::remove(folder.root())?;
+    let groups = aggregate::groups(&trials.done);
     let mut written = vec![folder.root().join("README.md")];
-    written.extend(write_frames(folder)?);
+    written.extend(write_frames(folder, &trials)?);
 
     let plots_dir = folder.root().join("plots");
     fs::create_dir_all(&plots_dir).with_context(|| format!("{}: the folder cannot be made", plots_dir.display()))?;
@@ -63,7 +65,7 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
             page += &format!("\n### Published figures\n\n{published}");
         }
     }
-    page += &tables::failures(&failures);
+    page += &tables::failures(&trials.failed);
     page += &how(folder);
     drop_stale(&plots_dir, &written)?;
     write_atomic(&written[0], page.as_bytes())?;

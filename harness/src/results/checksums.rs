@@ -84,7 +84,7 @@ impl Checksums {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn drop(dir: &Path) -> Result<()> {
+    pub fn remove(dir: &Path) -> Result<()> {
         super::trials::remove(&dir.join(CHECKSUMS))
     }
 
@@ -93,9 +93,13 @@ impl Checksums {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether `bytes` are what was written as `name`. A file that was never summed is not.
-    pub fn fits(&self, name: &str, bytes: &[u8]) -> bool {
-        self.0.get(name).is_some_and(|hash| *hash == sum(bytes))
+    /// Why `bytes` are not what was written as `name`, if they are not.
+    pub fn damage(&self, name: &str, bytes: &[u8]) -> Option<&'static str> {
+        match self.0.get(name) {
+            None => Some("has no checksum"),
+            Some(hash) if *hash != sum(bytes) => Some("is not what was written: its checksum differs"),
+            Some(_) => None,
+        }
     }
 
     /// What is wrong with a file of the folder, if anything is.
@@ -106,10 +110,7 @@ impl Checksums {
         let path = dir.join(name);
         let what = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Some("is missing"),
-            Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", path.display())),
-            Ok(bytes) if self.fits(name, &bytes) => None,
-            Ok(_) if self.0.contains_key(name) => Some("is not what was written: its checksum differs"),
-            Ok(_) => Some("has no checksum"),
+            bytes => self.damage(name, &bytes.with_context(|| format!("{}: cannot be read", path.display()))?),
         };
         Ok(what.map(|what| Damage { path, what }))
     }

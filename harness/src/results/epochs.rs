@@ -32,7 +32,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write_epochs(&self, key: &str, epochs: &[EpochLog]) -> Result<()> {
+    pub(super) fn write_epochs(&self, key: &str, epochs: &[EpochLog]) -> Result<()> {
         let path = self.trial_dir(key).join(EPOCHS);
         if epochs.is_empty() {
             return remove(&path);

@@ -8,7 +8,7 @@ use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{RunFolder, TrialRecord, epoch_frame, write_atomic};
+use super::{Collected, RunFolder, TrialRecord, epoch_frame, write_atomic};
 use crate::experiment::MethodConfig;
 use crate::methods;
 use crate::train::Evaluation;
@@ -18,20 +18,19 @@ use crate::train::Evaluation;
 /// # Errors
 /// A result that cannot be read; names the file.
 pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
-    let mut records = folder.records()?;
-    records.extend(folder.failures()?);
-    frame(&records)
+    let Collected { done, failed } = folder.collected()?;
+    frame(&[done, failed].concat())
 }
 
-/// Writes `results.csv`, `results.parquet` and `epochs.parquet` into the folder; the paths.
+/// Writes `results.csv`, `results.parquet` (as [`collect`] has them) and `epochs.parquet` into the folder; the paths.
 ///
 /// # Errors
-/// Those of [`collect`], [`epoch_frame`] and of the file system.
-pub fn write_frames(folder: &RunFolder) -> Result<[PathBuf; 3]> {
-    let records = folder.records()?;
-    let keys: Vec<&str> = records.iter().map(|record| record.key.as_str()).collect();
+/// Those of [`frame`], [`epoch_frame`] and of the file system.
+pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 3]> {
+    let Collected { done, failed } = trials;
+    let keys: Vec<&str> = done.iter().map(|record| record.key.as_str()).collect();
     let mut epochs = epoch_frame(folder, &keys)?.collect().context("epochs as a frame")?;
-    let mut frame = frame(&[records, folder.failures()?].concat())?;
+    let mut frame = frame(&[done.as_slice(), failed].concat())?;
     let [csv, parquet, by_epoch] =
         ["results.csv", "results.parquet", "epochs.parquet"].map(|name| folder.root().join(name));
     let mut bytes = Vec::new();

@@ -15,7 +15,7 @@ pub use failure::{Failure, FailureKind};
 pub use folder::{FolderLock, Headings, Names, RunFolder, write_atomic};
 pub use frame::{collect, frame, write_frames};
 pub use frozen::FrozenTrial;
-pub use trials::{Claim, State};
+pub use trials::{Claim, Collected, State};
 
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -2,16 +2,17 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 
-use super::checksums::Checksums;
+use super::checksums::{Checksums, Damage};
 use super::epochs::EPOCHS;
 use super::folder::{json, remove_temporary};
 use super::{FrozenTrial, RunFolder, TrialRecord, write_atomic};
 use crate::experiment::TrialConfig;
+use crate::train::EpochLog;
 
 const FROZEN: &str = "trial.json";
 const CONFIG: &str = "config.toml";
@@ -22,8 +23,8 @@ const WEIGHTS: &str = "weights.safetensors";
 const RESULT: &str = "result.json";
 const FAILED: &str = "failed.json";
 
-/// Files of a finished trial that tables and plots are made of: read, and so checked, whenever it is asked for.
-const TABLED: [&str; 3] = [RESULT, EPOCHS, COSTS];
+/// Files of a finished trial that, beside its result, tables and plots are made of: checked whenever it is asked for.
+const TABLED: [&str; 2] = [EPOCHS, COSTS];
 
 /// How far a trial is.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,16 @@ pub enum State {
     Failed(Box<TrialRecord>),
     /// It was finished, and is no longer what was written: the file, and what is wrong.
     Damaged(String),
+}
+
+/// The trials of a folder that are over, each list sorted by data, backbone, label and seed, and named as the experiment
+/// names them now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Collected {
+    /// Those with a result.
+    pub done: Vec<TrialRecord>,
+    /// Those that failed and were not finished since.
+    pub failed: Vec<TrialRecord>,
 }
 
 /// The right to work on a trial: held by one process at a time, given back when that process ends, however it does.
@@ -97,13 +108,14 @@ impl RunFolder {
         serde_json::from_slice(&bytes).with_context(|| format!("{}: is no frozen trial", path.display()))
     }
 
-    /// Makes a trial's folder: writes its `config.toml`, and drops the log of an attempt that did not finish.
+    /// Makes a trial's folder: writes its `config.toml`, and makes its log hold the epochs that earlier attempts are known to
+    /// have finished. What else an interruption left of the log is half a line, or an epoch that is about to be trained again.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn start(&self, key: &str, config: &TrialConfig) -> Result<()> {
+    pub fn start(&self, key: &str, config: &TrialConfig, epochs: &[EpochLog]) -> Result<()> {
         self.make_trial_dir(key)?;
-        self.write_epochs(key, &[])?;
+        self.write_epochs(key, epochs)?;
         write_atomic(&self.trial_dir(key).join(CONFIG), toml::to_string(config)?.as_bytes())
     }
 
@@ -113,26 +125,28 @@ impl RunFolder {
     /// Files that are there and cannot be read.
     pub fn state(&self, key: &str) -> Result<State> {
         let dir = self.trial_dir(key);
-        if !dir.join(RESULT).exists() {
-            return Ok(match self.read_record(key, FAILED) {
-                Ok(Some(record)) => State::Failed(Box::new(record)),
-                _ => State::Open,
-            });
-        }
+        let Some(bytes) = read(&dir.join(RESULT))? else {
+            // A failure that cannot be read is tried again like any other.
+            let failed = read(&dir.join(FAILED))?.and_then(|bytes| parse(&dir.join(FAILED), key, &bytes).ok());
+            return Ok(failed.map_or(State::Open, |record| State::Failed(Box::new(record))));
+        };
         let Some(sums) = Checksums::read(&dir)? else {
             return Ok(State::Damaged(format!("{}: the checksums are missing", dir.display())));
         };
         let there = |name: &str| dir.join(name).exists();
-        for name in sums.names().chain([RESULT]).filter(|name| TABLED.contains(name) || !there(name)) {
+        for name in sums.names().filter(|name| TABLED.contains(name) || !there(name)) {
             if let Some(damage) = sums.check(&dir, name)? {
                 return Ok(State::Damaged(damage.to_string()));
             }
         }
-        match self.read_record(key, RESULT) {
-            Ok(Some(record)) => Ok(State::Done(Box::new(record))),
-            Ok(None) => Ok(State::Open),
-            Err(error) => Ok(State::Damaged(format!("{error:#}"))),
+        let path = dir.join(RESULT);
+        if let Some(what) = sums.damage(RESULT, &bytes) {
+            return Ok(State::Damaged(Damage { path, what }.to_string()));
         }
+        Ok(match parse(&path, key, &bytes) {
+            Ok(record) => State::Done(Box::new(record)),
+            Err(error) => State::Damaged(format!("{error:#}")),
+        })
     }
 
     /// The trial's result, or none if it is not finished.
@@ -140,27 +154,20 @@ impl RunFolder {
     /// # Errors
     /// A result that cannot be read, or is not what was written; names the file.
     pub fn record(&self, key: &str) -> Result<Option<TrialRecord>> {
+        Ok(match self.sound(key)? {
+            State::Done(record) => Some(*record),
+            _ => None,
+        })
+    }
+
+    /// How far the trial is, damage being an error.
+    fn sound(&self, key: &str) -> Result<State> {
         match self.state(key)? {
-            State::Done(record) => Ok(Some(*record)),
-            State::Open | State::Failed(_) => Ok(None),
             State::Damaged(what) => {
                 bail!("{what}; run the experiment again to make the trial anew, the damaged files are kept aside")
             }
+            state => Ok(state),
         }
-    }
-
-    fn read_record(&self, key: &str, name: &str) -> Result<Option<TrialRecord>> {
-        let path = self.trial_dir(key).join(name);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.with_context(|| format!("{}: cannot be read", path.display()))?,
-        };
-        let record: TrialRecord =
-            serde_json::from_slice(&bytes).with_context(|| format!("{}: is not a readable result", path.display()))?;
-        if record.key != key {
-            bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.key);
-        }
-        Ok(Some(record))
     }
 
     /// Writes a trial's result, which says that the trial is done: everything else of it must be there already, and is
@@ -222,40 +229,40 @@ impl RunFolder {
         }
     }
 
-    /// Every finished trial, sorted by data, backbone, label and seed; named as the experiment names them now.
+    /// Every trial that is over, each file read once.
     ///
     /// # Errors
-    /// A result that cannot be read; names the file.
-    pub fn records(&self) -> Result<Vec<TrialRecord>> {
-        let read: Result<Vec<_>> = self.keys()?.par_iter().map(|key| self.record(key)).collect();
-        self.in_order(read?.into_iter().flatten())
-    }
-
-    /// Trials that failed and were not finished since, in the same order.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn failures(&self) -> Result<Vec<TrialRecord>> {
-        let read: Result<Vec<_>> = self.keys()?.par_iter().map(|key| self.state(key)).collect();
-        self.in_order(read?.into_iter().filter_map(|state| match state {
-            State::Failed(record) => Some(*record),
-            _ => None,
-        }))
-    }
-
-    fn in_order(&self, records: impl Iterator<Item = TrialRecord>) -> Result<Vec<TrialRecord>> {
+    /// A result that cannot be read, or is not what was written; names the file.
+    pub fn collected(&self) -> Result<Collected> {
+        let states: Vec<State> = self.keys()?.par_iter().map(|key| self.sound(key)).collect::<Result<_>>()?;
         let names = self.names()?;
-        let mut records: Vec<_> = records.collect();
-        for record in &mut records {
+        let mut collected = Collected::default();
+        for state in states {
+            let (list, mut record) = match state {
+                State::Done(record) => (&mut collected.done, *record),
+                State::Failed(record) => (&mut collected.failed, *record),
+                State::Open | State::Damaged(_) => continue,
+            };
             if let Some(names) = names.get(&record.key) {
                 record.label.clone_from(&names.label);
                 record.aliases.clone_from(&names.aliases);
             }
+            list.push(record);
         }
-        records.sort_by_cached_key(|r| {
-            (r.data.label.clone(), r.config.backbone.name.clone(), natural(&r.label), r.config.seed, r.key.clone())
-        });
-        Ok(records)
+        for list in [&mut collected.done, &mut collected.failed] {
+            list.sort_by_cached_key(|r| {
+                (r.data.label.clone(), r.config.backbone.name.clone(), natural(&r.label), r.config.seed, r.key.clone())
+            });
+        }
+        Ok(collected)
+    }
+
+    /// Every finished trial (see [`RunFolder::collected`]).
+    ///
+    /// # Errors
+    /// A result that cannot be read, or is not what was written; names the file.
+    pub fn records(&self) -> Result<Vec<TrialRecord>> {
+        Ok(self.collected()?.done)
     }
 
     /// Keys of the trials that have a folder.
@@ -285,8 +292,26 @@ impl RunFolder {
     }
 }
 
+/// A file's content, if it is there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        bytes => Ok(Some(bytes.with_context(|| format!("{}: cannot be read", path.display()))?)),
+    }
+}
+
+/// The record of the trial `key` that a file holds.
+fn parse(path: &Path, key: &str, bytes: &[u8]) -> Result<TrialRecord> {
+    let record: TrialRecord =
+        serde_json::from_slice(bytes).with_context(|| format!("{}: is not a readable result", path.display()))?;
+    if record.key != key {
+        bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.key);
+    }
+    Ok(record)
+}
+
 /// Removes a file, if it is there.
-pub(super) fn remove(path: &std::path::Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("{}: cannot be removed", path.display()))

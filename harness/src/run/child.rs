@@ -5,7 +5,6 @@ use std::backtrace::Backtrace;
 use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -67,20 +66,18 @@ impl Ended {
 
 /// Runs the trial `key` of the run folder at `root`. The exit code says how it ended; anything else than a result is also
 /// said on stderr.
-pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> ExitCode {
+pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> u8 {
     interrupt::listen();
     if options.attached {
         interrupt::follow_stdin();
     }
     limits::pin(&options.processors);
     limits::offer_to_the_oom_killer();
-    match work(root, key, options) {
-        Ok(ended) => ExitCode::from(ended as u8),
-        Err(error) => {
-            eprintln!("error: {}", explain(&error));
-            ExitCode::from(if disk_is_full(&error) { Ended::DiskFull } else { Ended::Failed } as u8)
-        }
-    }
+    let ended = work(root, key, options).unwrap_or_else(|error| {
+        eprintln!("error: {}", explain(&error));
+        if disk_is_full(&error) { Ended::DiskFull } else { Ended::Failed }
+    });
+    ended as u8
 }
 
 fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
@@ -167,7 +164,7 @@ pub(super) fn failed_record(frozen: &FrozenTrial, environment: &Environment, fai
 }
 
 /// Whether the error came from a disk, or a share of one, that is full.
-pub(super) fn disk_is_full(error: &anyhow::Error) -> bool {
+fn disk_is_full(error: &anyhow::Error) -> bool {
     let full = |error: &std::io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     let text = "No space left on device";
     error
@@ -175,11 +172,15 @@ pub(super) fn disk_is_full(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(full) || cause.to_string().contains(text))
 }
 
-/// Keeps the message of a panic, wherever in the process it happens, beside printing it with its backtrace.
+/// Keeps the message of a panic, wherever in the process it happens, beside printing it with its backtrace; not of those that
+/// a reader of files makes into errors.
 fn remember_panics() -> Arc<Mutex<Option<String>>> {
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
     std::panic::set_hook(Box::new(move |info| {
+        if data::panics_are_caught() {
+            return;
+        }
         eprintln!("{info}\n{}", Backtrace::force_capture());
         if let Ok(mut text) = keep.lock() {
             text.get_or_insert_with(|| info.to_string().replace('\n', " "));

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::RunOptions;
 use super::child::Ended;
 use super::screen::Event;
+use crate::experiment::RunSettings;
 use crate::results::RunFolder;
 
 /// What is heard of the process of the trial with this number.
@@ -111,26 +112,32 @@ impl Process {
     }
 }
 
-/// The command line of a trial's process, as options after the program.
-pub(super) fn arguments(root: &Path, key: &str, place: &Place<'_>, options: &RunOptions) -> Vec<std::ffi::OsString> {
+/// What a trial's process is told wherever it runs.
+pub(super) fn common_arguments(settings: &RunSettings, allow_path_change: bool) -> Vec<String> {
+    let mut arguments = vec!["--checkpoint-every-ms".into(), settings.checkpoint_every.as_millis().to_string()];
+    if let Some(memory) = settings.memory {
+        arguments.extend(["--memory-bytes".into(), memory.to_string()]);
+    }
+    if let Some(limit) = settings.time_limit {
+        arguments.extend(["--time-limit-ms".into(), limit.as_millis().to_string()]);
+    }
+    if allow_path_change {
+        arguments.push("--allow-path-change".into());
+    }
+    arguments
+}
+
+/// The command line of a trial's process, after the program.
+fn arguments(root: &Path, key: &str, place: &Place<'_>, options: &RunOptions) -> Vec<std::ffi::OsString> {
     let mut arguments = vec!["trial".into(), root.into(), key.into()];
     let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     add("--threads", place.threads.to_string());
     add("--attempt", place.attempt.to_string());
-    add("--checkpoint-every-ms", options.settings.checkpoint_every.as_millis().to_string());
-    if let Some(memory) = options.settings.memory {
-        add("--memory-bytes", memory.to_string());
-    }
-    if let Some(limit) = options.settings.time_limit {
-        add("--time-limit-ms", limit.as_millis().to_string());
-    }
     if !place.processors.is_empty() {
         let list: Vec<String> = place.processors.iter().map(usize::to_string).collect();
         add("--processors", list.join(","));
     }
-    if options.allow_path_change {
-        arguments.push("--allow-path-change".into());
-    }
+    arguments.extend(common_arguments(&options.settings, options.allow_path_change).into_iter().map(Into::into));
     arguments
 }
 

@@ -247,7 +247,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Keeps count of the epochs trained, whole and in part.
+    /// Keeps count of the epochs trained.
     fn count(&mut self, index: usize, event: &Event) {
         let total = self.sweep.missing[index].1.epochs as f64;
         let Some(Way::Running { epoch, .. }) = self.ways.get_mut(index) else { return };

@@ -58,9 +58,7 @@ pub fn run_trial(
     let environment = environment.computed_by(recipe.kernels);
     let dir = folder.trial_dir(key);
     let mut course = Course::new(&dir, key, TRAIN, &environment.kernels, options.allow_path_change, observer)?;
-    folder.start(key, config)?;
-    // What an interruption may have left of the log is half a line, or an epoch that is about to be trained again.
-    folder.write_epochs(key, &course.progress.history)?;
+    folder.start(key, config, &course.progress.history)?;
     save_costs(trial, key, folder)?;
     let feed = Feed::new(data, config, workers(environment.threads))?;
     let methods = Methods::new(config)?;
@@ -155,7 +153,7 @@ pub fn run_trial(
 /// # Errors
 /// A folder that cannot be written.
 pub fn cost_trial(trial: &Trial, key: &str, folder: &RunFolder, environment: &Environment) -> Result<TrialRecord> {
-    folder.start(key, &trial.config)?;
+    folder.start(key, &trial.config, &[])?;
     save_costs(trial, key, folder)?;
     let record = without_results(trial, key, &no_data(&trial.config.dataset.name), environment);
     folder.save(&record)?;

@@ -10,6 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tempfile::TempDir;
 
+use crate::support::{children, signal, text, without_times};
+
 const FILE: &str = r#"
 name = "tiny"
 [dataset]
@@ -33,33 +35,6 @@ method.name = ["ghost", "pruned"]
 method.name = "compconv"
 method.depth = 2
 "#;
-
-/// Columns that depend on the clock.
-const TIMES: [&str; 2] = ["seconds", "images_per_second"];
-
-/// A table of results without the columns that depend on the clock.
-pub fn without_times(csv: &str) -> String {
-    let mut lines = csv.lines().map(split);
-    let head = lines.next().unwrap_or_default();
-    let keep = |cells: &[String]| -> String {
-        let kept = cells.iter().zip(&head).filter(|(_, title)| !TIMES.contains(&title.as_str()));
-        kept.map(|(cell, _)| cell.as_str()).collect::<Vec<_>>().join(",") + "\n"
-    };
-    keep(&head) + &lines.map(|cells| keep(&cells)).collect::<String>()
-}
-
-/// Cells of a line of CSV in which quotes may hold commas.
-fn split(line: &str) -> Vec<String> {
-    let (mut cells, mut quoted) = (vec![String::new()], false);
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            c => cells.last_mut().unwrap().push(c),
-        }
-    }
-    cells
-}
 
 /// A folder to work in, and what an undisturbed sweep leaves.
 struct Bench {
@@ -160,20 +135,6 @@ impl Bench {
 
 fn names(results: &[(String, Vec<u8>)]) -> Vec<&str> {
     results.iter().map(|(name, _)| name.as_str()).collect()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn signal(name: &str, process: u32) {
-    let _ = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status();
-}
-
-/// Processes that this one has started.
-fn children(process: u32) -> Vec<u32> {
-    let listed = Command::new("pgrep").arg("-P").arg(process.to_string()).output().unwrap();
-    String::from_utf8_lossy(&listed.stdout).lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 #[test]

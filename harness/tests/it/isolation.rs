@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use harness::results::{FailureKind, RunFolder, TrialRecord};
 use tempfile::TempDir;
 
+use crate::support::{children, signal, text};
+
 const FILE: &str = r#"
 name = "tiny"
 [dataset]
@@ -52,12 +54,8 @@ impl Bench {
     }
 
     fn failures(&self) -> Vec<TrialRecord> {
-        RunFolder::open(&self.path("out")).unwrap().failures().unwrap()
+        RunFolder::open(&self.path("out")).unwrap().collected().unwrap().failed
     }
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]
@@ -97,19 +95,6 @@ fn a_failure_is_a_row_and_stops_the_others_if_asked_to() {
     assert!(page.contains("## Trials that failed") && page.contains("**diverged**"), "{page}");
 }
 
-/// Waits for the only process that `parent` has started.
-fn child_of(parent: u32) -> u32 {
-    let started = Instant::now();
-    loop {
-        let listed = Command::new("pgrep").arg("-P").arg(parent.to_string()).output().unwrap();
-        if let Some(child) = String::from_utf8_lossy(&listed.stdout).lines().find_map(|line| line.parse().ok()) {
-            return child;
-        }
-        assert!(started.elapsed() < Duration::from_secs(30), "no process was started");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn wait_for(path: &Path) {
     let started = Instant::now();
     while !path.exists() {
@@ -140,7 +125,7 @@ fn a_process_that_is_killed_is_a_failure_and_goes_on_when_tried_again() {
     let mut command = bench.command(&more);
     let sweep = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     checkpoint(&bench);
-    let _ = Command::new("kill").args(["-KILL", &child_of(sweep.id()).to_string()]).status();
+    children(sweep.id()).into_iter().for_each(|child| signal("KILL", child));
     let done = sweep.wait_with_output().unwrap();
     assert!(done.status.success(), "{}", text(&done));
     assert!(text(&done).contains("signal 9"), "{}", text(&done));
@@ -160,7 +145,7 @@ fn another_kernel_path_is_refused_until_it_is_allowed_and_then_marked() {
     let more = ["--only", "ghost", "--set", "recipe.epochs=12"];
     let mut sweep = bench.command(&more).env("CONV_PATH", "portable").spawn().unwrap();
     checkpoint(&bench);
-    let _ = Command::new("kill").args(["-INT", &sweep.id().to_string()]).status();
+    signal("INT", sweep.id());
     assert_eq!(sweep.wait().unwrap().code(), Some(3));
     let on = |more: &[&str]| bench.command(more).env("CONV_PATH", "avx2").output().unwrap();
     let refused = on(&more);
@@ -183,9 +168,6 @@ fn what_is_there_is_not_made_again_here_or_elsewhere() {
     let other =
         FILE.replace("\"tiny\"", "\"other\"").replace("[\"vanilla\", \"ghost\"]", "[\"vanilla\", \"ghost\", \"thin\"]");
     fs::write(bench.path("tiny.toml"), other).unwrap();
-    let run = bench.run(&["--output", "other", "--reuse", "out"]);
-    // The last --output counts? No: it may stand once.
-    assert_eq!(run.status.code(), Some(2), "{}", text(&run));
     let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
     command.current_dir(bench.0.path()).args(["tiny.toml", "--reuse", "out", "--progress", "none"]);
     let run = command.output().unwrap();

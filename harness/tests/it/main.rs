@@ -18,4 +18,5 @@ mod report;
 mod resume;
 mod run;
 mod slurm;
+mod support;
 mod training_golden;

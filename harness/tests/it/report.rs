@@ -133,7 +133,7 @@ fn costs(records: &mut [TrialRecord]) {
 fn folder(root: &Path, records: &[TrialRecord]) -> RunFolder {
     let folder = RunFolder::create(root, "study", FROZEN).unwrap();
     for record in records {
-        folder.start(&record.key, &record.config).unwrap();
+        folder.start(&record.key, &record.config, &[]).unwrap();
         for epoch in 1..=record.epochs {
             let share = epoch as f64 / record.epochs as f64;
             let tuned = record.config.recipe.finetune_epochs;
@@ -392,7 +392,7 @@ fn frames_hold_one_row_a_trial() {
     let frame = collect(&folder).unwrap();
     assert_eq!(frame.height(), 26);
 
-    let [csv, parquet, _] = write_frames(&folder).unwrap();
+    let [csv, parquet, _] = write_frames(&folder, &folder.collected().unwrap()).unwrap();
     let read = ParquetReader::new(fs::File::open(parquet).unwrap()).finish().unwrap();
     assert!(read.equals_missing(&frame));
     let names: Vec<_> = read.get_column_names().iter().map(ToString::to_string).collect();
@@ -566,7 +566,7 @@ fn logs_survive_interruptions() {
     fs::write(&path, format!("nonsense\n{whole}")).unwrap();
     assert!(format!("{:#}", folder.epochs(&record.key).unwrap_err()).contains("epochs.jsonl:1"));
     // A new attempt starts a new log.
-    folder.start(&record.key, &record.config).unwrap();
+    folder.start(&record.key, &record.config, &[]).unwrap();
     assert_eq!(folder.epochs(&record.key).unwrap(), []);
     let config: TrialConfig =
         toml::from_str(&fs::read_to_string(folder.trial_dir(&record.key).join("config.toml")).unwrap()).unwrap();

@@ -3,10 +3,12 @@
 //! Skipped, with a reason, where Slurm is not installed; with `REQUIRE_SLURM` set that is a failure.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::support::{text, without_times};
 
 /// The cluster, ended when dropped.
 struct Cluster(PathBuf);
@@ -74,14 +76,10 @@ checkpoint_every = "200ms"
 method.name = ["vanilla", "ghost"]
 "#;
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
 /// The folder's table without the columns that depend on the clock.
 fn table(folder: &Path) -> String {
     let csv = std::fs::read_to_string(folder.join("results.csv")).unwrap();
-    crate::campaign::without_times(&csv)
+    without_times(&csv)
 }
 
 #[test]
@@ -116,11 +114,11 @@ fn trials_survive_their_node_and_end_as_they_would_have_here() {
     let said = text(&submitted);
     assert!(said.contains("4 submitted, 0 in the queue before"), "{said}");
     assert_eq!(said.matches("array job").count(), 2, "arrays hold three tasks here: {said}");
-    // What is in the queue is not submitted twice, and what was launched is frozen.
-    std::fs::write(at.join("tiny.toml"), FILE.replace("epochs = 2", "epochs = 3")).unwrap();
-    std::fs::write(at.join("tiny.toml"), FILE).unwrap();
+    // What is in the queue is not submitted twice.
     let again = harness(&["submit", "tiny.toml"]);
     assert!(text(&again).contains("0 submitted, 4 in the queue before"), "{}", text(&again));
+    // What was launched is frozen: nobody trains this.
+    std::fs::write(at.join("tiny.toml"), FILE.replace("epochs = 2", "epochs = 3")).unwrap();
 
     // The node dies while a trial has an epoch, or at least a checkpoint, behind it.
     let checkpoint = |row: &[String]| at.join("reports/tiny/trials").join(&row[2]).join("checkpoint").exists();
@@ -146,6 +144,7 @@ fn trials_survive_their_node_and_end_as_they_would_have_here() {
         "a trial goes on from its checkpoint: {logs:?}"
     );
 
+    std::fs::write(at.join("tiny.toml"), FILE).unwrap();
     // A later run anywhere sees the results, and they are those of a run without a cluster.
     let run = harness(&["tiny.toml"]);
     assert!(text(&run).contains("0 trained, 4 done before"), "{}", text(&run));

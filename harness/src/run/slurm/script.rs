@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::experiment::{OnFailure, RunSettings};
+use crate::run::process::common_arguments;
 
 /// What the script needs to know.
 pub(super) struct Job<'a> {
@@ -41,19 +42,9 @@ pub(super) fn script(job: &Job<'_>) -> String {
         // A tenth more than the trial's own limit, so that a trial that goes beyond it can say so itself.
         option(format!("--mem={}M", (memory / 10 * 11).div_ceil(1 << 20)));
     }
-    let RunSettings { memory, time_limit, checkpoint_every, on_failure, .. } = job.settings;
-    let mut arguments = format!("--checkpoint-every-ms {}", checkpoint_every.as_millis());
-    if let Some(memory) = memory {
-        let _ = write!(arguments, " --memory-bytes {memory}");
-    }
-    if let Some(limit) = time_limit {
-        let _ = write!(arguments, " --time-limit-ms {}", limit.as_millis());
-    }
-    if job.allow_path_change {
-        arguments += " --allow-path-change";
-    }
-    let retries = match on_failure {
-        OnFailure::Retry(times) => *times,
+    let arguments = common_arguments(job.settings, job.allow_path_change).join(" ");
+    let retries = match job.settings.on_failure {
+        OnFailure::Retry(times) => times,
         OnFailure::Continue | OnFailure::Stop => 0,
     };
     let [program, folder, dir, working_dir] = [job.program, job.folder, job.dir, job.working_dir].map(quote);
