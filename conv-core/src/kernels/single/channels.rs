@@ -21,6 +21,8 @@ pub(crate) struct Channels {
     shares: usize,
     /// Pixels of one task each.
     cuts: Vec<Vec<Piece>>,
+    /// Input channels whose weights are met by all pixels of a task before the next channels' come.
+    together: usize,
 }
 
 /// A register tile's pixels.
@@ -29,8 +31,11 @@ struct Piece {
     pixels: Range<usize>,
 }
 
-/// Weights that a cache may still hold from the last image.
-const CACHED: usize = 1 << 18;
+/// Weights that stay in the first cache, beside those that are on their way, while one pixel after the other meets them.
+const NEAR: usize = 3072;
+
+/// Pixels whose sums are kept between the channels of a task.
+const KEPT: usize = 64;
 
 /// Pixels of a register tile, at most.
 const PIXELS: usize = 6;
@@ -73,8 +78,12 @@ impl Channels {
         let blocks = c.shape.groups * blocks;
         // Where there are few blocks, which are seldom all full, twice as many tasks come out even.
         let shares = if blocks < 4 * wanted { blocks.min(2 * wanted) } else { wanted };
+        let most = cuts.iter().map(|cut| cut.iter().map(|piece| piece.pixels.len()).sum()).max().unwrap_or(0);
+        // One tap is read in one stream, which processors see coming; several are not, at the edges of a map.
+        let whole = taps == 1 || most > KEPT;
+        let together = if whole { inputs } else { (NEAR / (taps * LANES) / 8 * 8).clamp(8, inputs.max(8)) };
         let (sources, targets) = (c.sources.to_vec(), c.targets.to_vec());
-        let all = Self { weights, geometry, sources, targets, inputs, outputs, shares, cuts };
+        let all = Self { weights, geometry, sources, targets, inputs, outputs, shares, cuts, together };
         let (reads, writes) = all.spans();
         assert!(reads.end().max(writes.end()) <= c.arena, "single image: a place outside of the arena");
         all
@@ -88,12 +97,6 @@ impl Channels {
             target.residual.into_iter().for_each(|residual| reads.push(residual..residual + self.geometry.to));
         }
         (reads, writes)
-    }
-
-    /// The weights of a block of all groups'.
-    fn block(&self, block: usize) -> &[f32] {
-        let len = self.inputs * self.geometry.taps * LANES;
-        &self.weights[block * len..][..len]
     }
 
     /// Of a group.
@@ -112,10 +115,8 @@ impl Channels {
     pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
         let (share, cut) = (task / self.cuts.len(), task % self.cuts.len());
         let groups = self.targets.len() / self.outputs;
-        let mut blocks = part(groups * self.blocks(), self.shares, share).peekable();
-        while let Some(block) = blocks.next() {
-            let ahead = blocks.peek().filter(|_| self.weights.len() > CACHED).map_or(&[][..], |&next| self.block(next));
-            path.run(Run { of: self, memory, block, ahead, pieces: &self.cuts[cut] });
+        for block in part(groups * self.blocks(), self.shares, share) {
+            path.run(Run { of: self, memory, block, pieces: &self.cuts[cut] });
         }
     }
 }
@@ -124,8 +125,6 @@ struct Run<'a> {
     of: &'a Channels,
     memory: Shared,
     block: usize,
-    /// The weights that come after these: most are too many for any cache, and their way is long.
-    ahead: &'a [f32],
     pieces: &'a [Piece],
 }
 
@@ -134,43 +133,62 @@ impl Task for Run<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Channels { geometry, sources, targets, inputs, outputs, .. } = self.of;
+        let Channels { weights, geometry, sources, targets, inputs, outputs, together, .. } = self.of;
         let block = self.block;
         let (group, first) = (block / self.of.blocks(), block % self.of.blocks() * LANES);
         let count = LANES.min(outputs - first);
-        // Each piece asks for its share of what is ahead.
-        let mut shares = self.ahead.chunks(self.ahead.len().div_ceil(self.pieces.len()).max(1));
-        for Piece { class, pixels } in self.pieces {
-            let class = &geometry.classes[*class];
-            let tiles = Tiles {
-                class,
-                memory: self.memory,
-                taps: geometry.taps,
-                from: &sources[group * inputs..][..*inputs],
-                weights: self.of.block(block),
-                ahead: shares.next().unwrap_or_default(),
-                to: &targets[group * outputs + first..][..count],
-            };
-            let pixels = &class.pixels[pixels.clone()];
-            // Tiles have enough sums to keep the processor busy: few pixels have several each.
-            // SAFETY: `Geometry::check` has every source and destination of the class inside planes of the lengths that
-            // `Channels::new` asserted to lie in the arena; `weights` holds inputs x taps vectors and tap indices are below
-            // `taps`. We are inside `Task::run`.
-            unsafe {
-                match (count.div_ceil(S::LANES), pixels.len()) {
-                    (1, 1) => tiles.tile::<S, 1, 1, 8>(pixels),
-                    (1, 2) => tiles.tile::<S, 1, 2, 4>(pixels),
-                    (1, 3) => tiles.tile::<S, 1, 3, 3>(pixels),
-                    (1, 4) => tiles.tile::<S, 1, 4, 2>(pixels),
-                    (1, 5) => tiles.tile::<S, 1, 5, 2>(pixels),
-                    (1, 6) => tiles.tile::<S, 1, 6, 2>(pixels),
-                    (2, 1) => tiles.tile::<S, 2, 1, 4>(pixels),
-                    (2, 2) => tiles.tile::<S, 2, 2, 2>(pixels),
-                    (2, 3) => tiles.tile::<S, 2, 3, 2>(pixels),
-                    (2, 4) => tiles.tile::<S, 2, 4, 1>(pixels),
-                    (2, 5) => tiles.tile::<S, 2, 5, 1>(pixels),
-                    (2, 6) => tiles.tile::<S, 2, 6, 1>(pixels),
-                    _ => unreachable!("a block is two vectors at most, a piece six pixels"),
+        let step = geometry.taps * LANES;
+        let mut kept;
+        let kept: &mut [[f32; LANES]] = if *together < *inputs {
+            kept = [[0f32; LANES]; KEPT];
+            &mut kept
+        } else {
+            &mut []
+        };
+        for channel in (0..*inputs).step_by(*together) {
+            let channels = channel..(channel + together).min(*inputs);
+            let (now, later) = weights[(block * inputs + channel) * step..].split_at(channels.len() * step);
+            // What comes next, in this block or the one behind it. A network's weights are too many for any cache, and their
+            // way is long: each piece asks for its share.
+            let ahead = if *together < *inputs { &later[..later.len().min(together * step)] } else { &[] };
+            let mut shares = ahead.chunks(ahead.len().div_ceil(self.pieces.len()).max(1));
+            let mut sums = &mut *kept;
+            for Piece { class, pixels } in self.pieces {
+                let class = &geometry.classes[*class];
+                let pixels = &class.pixels[pixels.clone()];
+                let (of_piece, rest) = sums.split_at_mut(pixels.len().min(sums.len()));
+                sums = rest;
+                let tiles = Tiles {
+                    class,
+                    memory: self.memory,
+                    taps: geometry.taps,
+                    from: &sources[group * inputs..][channels.clone()],
+                    weights: now,
+                    ahead: shares.next().unwrap_or_default(),
+                    before: channels.start > 0,
+                    after: channels.end < *inputs,
+                    to: &targets[group * outputs + first..][..count],
+                };
+                // Tiles have enough sums to keep the processor busy: few pixels have several each.
+                // SAFETY: `Geometry::check` has every source and destination of the class inside planes of the lengths
+                // that `Channels::new` asserted to lie in the arena; `weights` holds channels x taps vectors and tap
+                // indices are below `taps`. We are inside `Task::run`.
+                unsafe {
+                    match (count.div_ceil(S::LANES), pixels.len()) {
+                        (1, 1) => tiles.tile::<S, 1, 1, 8>(pixels, of_piece),
+                        (1, 2) => tiles.tile::<S, 1, 2, 4>(pixels, of_piece),
+                        (1, 3) => tiles.tile::<S, 1, 3, 3>(pixels, of_piece),
+                        (1, 4) => tiles.tile::<S, 1, 4, 2>(pixels, of_piece),
+                        (1, 5) => tiles.tile::<S, 1, 5, 2>(pixels, of_piece),
+                        (1, 6) => tiles.tile::<S, 1, 6, 2>(pixels, of_piece),
+                        (2, 1) => tiles.tile::<S, 2, 1, 4>(pixels, of_piece),
+                        (2, 2) => tiles.tile::<S, 2, 2, 2>(pixels, of_piece),
+                        (2, 3) => tiles.tile::<S, 2, 3, 2>(pixels, of_piece),
+                        (2, 4) => tiles.tile::<S, 2, 4, 1>(pixels, of_piece),
+                        (2, 5) => tiles.tile::<S, 2, 5, 1>(pixels, of_piece),
+                        (2, 6) => tiles.tile::<S, 2, 6, 1>(pixels, of_piece),
+                        _ => unreachable!("a block is two vectors at most, a piece six pixels"),
+                    }
                 }
             }
         }
@@ -185,16 +203,24 @@ struct Tiles<'a> {
     from: &'a [usize],
     weights: &'a [f32],
     ahead: &'a [f32],
+    /// Whether other channels came before, and will come after: then the sums are kept.
+    before: bool,
+    after: bool,
     to: &'a [Target],
 }
 
 impl Tiles<'_> {
-    /// `P` pixels of `H` vectors of outputs, the sum over channels in `U` parts.
+    /// `P` pixels of `H` vectors of outputs, the sum over channels in `U` parts. `kept` has a line for each pixel, if there are
+    /// channels before or after.
     ///
     /// # Safety
     /// As stated where it is called.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const H: usize, const P: usize, const U: usize>(&self, pixels: &[(u32, u32)]) {
+    unsafe fn tile<S: Simd, const H: usize, const P: usize, const U: usize>(
+        &self,
+        pixels: &[(u32, u32)],
+        kept: &mut [[f32; LANES]],
+    ) {
         let mut sources = [0usize; P];
         for (source, pixel) in sources.iter_mut().zip(pixels) {
             *source = pixel.0 as usize;
@@ -232,6 +258,15 @@ impl Tiles<'_> {
                     let sum = sums.iter().skip(1).fold(sums[0][p][h], |sum, more| S::add(sum, more[p][h]));
                     S::store(values.as_mut_ptr().add(h * S::LANES), sum);
                 }
+            }
+            if self.before {
+                for (values, kept) in values.iter_mut().zip(&*kept) {
+                    values.iter_mut().zip(kept).for_each(|(value, kept)| *value += kept);
+                }
+            }
+            if self.after {
+                kept.copy_from_slice(&values);
+                return;
             }
             for (lane, to) in self.to.iter().enumerate() {
                 for (value, &(_, at)) in values.iter().zip(pixels) {

@@ -136,6 +136,16 @@ proptest! {
         check(&Shape::new(&[1, c, h, w], &[o, inputs, k, k], stride, padding, groups).unwrap(), pads);
     }
 
+    /// More channels than have their weights met at a time, on maps on both sides of what keeps its sums.
+    #[test]
+    fn many_channels(
+        inputs in 8usize..80, outputs in 1usize..36, h in 1usize..10, w in 1usize..10, half in 0usize..3,
+        stride in 1usize..3,
+    ) {
+        let k = 2 * half + 1;
+        check(&Shape::new(&[1, inputs, h, w], &[outputs, inputs, k, k], stride, half, 1).unwrap(), (half, half));
+    }
+
     #[test]
     fn depthwise(c in 1usize..40, h in 1usize..20, w in 1usize..20, stride in 1usize..3, half in 1usize..3) {
         let k = 2 * half + 1;
