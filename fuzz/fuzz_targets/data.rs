@@ -3,13 +3,13 @@
 
 use std::fs;
 
-use harness::data::{Geometry, cifar_binary, idx, image_folder, parquet};
+use harness::data::{Geometry, cifar_binary, hush_caught_panics, idx, image_folder, parquet};
 use libfuzzer_sys::fuzz_target;
 
 const GREY: Geometry = Geometry { shape: (1, 28, 28), classes: 10 };
 const COLOUR: Geometry = Geometry { shape: (3, 32, 32), classes: 10 };
 
-fuzz_target!(|input: (u8, &[u8])| {
+fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
     let (which, bytes) = input;
     let dir = tempfile::tempdir().expect("a temporary folder");
     let write = |names: &[&str]| {

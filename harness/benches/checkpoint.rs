@@ -32,6 +32,7 @@ fn group(dir: &Path, backbone: &str) -> Result<Group> {
         Ok(Checkpoint {
             key: "key".to_owned(),
             kernels: vec!["path".to_owned()],
+            origins: vec!["build".to_owned()],
             progress: Progress::new("train"),
             weights: store.named().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect(),
             momentum: optimizer.momentum_buffers()?,

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,7 +19,7 @@ mod slurm;
 mod table;
 mod trial;
 
-use crate::data::panics_are_caught;
+use crate::data::hush_caught_panics;
 use crate::experiment::Experiment;
 use crate::experiment::error::{explain, nearest};
 use crate::report;
@@ -150,16 +149,6 @@ impl From<String> for Outcome {
     fn from(text: String) -> Self {
         Self { text, code: 0 }
     }
-}
-
-/// Panics that a reader of files makes into errors print nothing of their own.
-fn hush_caught_panics() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if !panics_are_caught() {
-            usual(info);
-        }
-    }));
 }
 
 /// Runs the command line. Exit codes: 0 done; 1 some trials failed, or files are damaged; 2 nothing could be done as asked;

@@ -26,7 +26,7 @@ use crate::experiment::DatasetConfig;
 
 pub use loader::{Batch, Loader};
 pub use normalize::Normalization;
-pub(crate) use parquet::panics_are_caught;
+pub use parquet::hush_caught_panics;
 pub use sources::Places;
 pub use split::{Split, split};
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,9 +22,15 @@ const FOLDERS: [&str; 4] = ["", "plain_text", "cifar100", "fashion_mnist"];
 /// Readers at work whose panics become errors.
 static READERS: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether a panic is now made into an error, and has nothing to print on its own.
-pub(crate) fn panics_are_caught() -> bool {
-    READERS.load(Ordering::SeqCst) > 0
+/// From now on panics that a reader makes into errors are none to the hook that is set now, which prints them or ends the
+/// process.
+pub fn hush_caught_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if READERS.load(Ordering::SeqCst) == 0 {
+            usual(info);
+        }
+    }));
 }
 
 /// The folder at or in `path` that holds `train-*.parquet` or `test-*.parquet`.

@@ -39,6 +39,21 @@ impl Environment {
         }
     }
 
+    /// What was built, from which sources: `commit 0123456789ab`, with what differs from it.
+    pub fn build(&self) -> String {
+        let commit: String = self.commit.chars().take(12).collect();
+        match (self.dirty, self.diff.as_str()) {
+            (false, _) => format!("commit {commit}"),
+            (true, "") => format!("commit {commit} (with uncommitted changes)"),
+            (true, diff) => format!("commit {commit} (with uncommitted changes {diff})"),
+        }
+    }
+
+    /// What computes, apart from its settings: build and processor.
+    pub fn origin(&self) -> String {
+        format!("{} on {}", self.build(), self.cpu)
+    }
+
     /// The stamp of results that `kernels` compute.
     pub fn computed_by(&self, kernels: Kernels) -> Self {
         let name = match kernels {

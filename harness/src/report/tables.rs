@@ -246,16 +246,11 @@ fn stamps(group: &Group<'_>) -> String {
 
 fn stamp(record: &TrialRecord) -> String {
     let environment = &record.environment;
-    let commit: String = environment.commit.chars().take(12).collect();
-    let dirty = match (environment.dirty, environment.diff.as_str()) {
-        (false, _) => String::new(),
-        (true, "") => " (with uncommitted changes)".to_owned(),
-        (true, diff) => format!(" (with uncommitted changes {diff})"),
-    };
     let lock = if environment.lock.is_empty() { String::new() } else { format!(", Cargo.lock {}", environment.lock) };
     let features = if environment.features.is_empty() { "" } else { ", features " };
     format!(
-        "commit {commit}{dirty}{lock}{features}{}, {}, {} thread{}, {} kernels, harness {}, candle {}, {}, {}",
+        "{}{lock}{features}{}, {}, {} thread{}, {} kernels, harness {}, candle {}, {}, {}",
+        environment.build(),
         environment.features,
         environment.cpu,
         environment.threads,

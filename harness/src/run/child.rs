@@ -71,7 +71,7 @@ pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> u8 {
     if options.attached {
         interrupt::follow_stdin();
     }
-    limits::pin(&options.processors);
+    let _taken = limits::pin(&options.processors);
     limits::offer_to_the_oom_killer();
     let ended = work(root, key, options).unwrap_or_else(|error| {
         eprintln!("error: {}", explain(&error));
@@ -104,8 +104,7 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
         // Without a failure written down, its parent finds a process that ended without a word.
         std::process::exit(written.map_or(2, |()| i32::from(Ended::Failed as u8)));
     });
-    let panicked = remember_panics();
-    let trained = catch_unwind(AssertUnwindSafe(|| {
+    let trained = caught(|| {
         pool.install(|| {
             let trial = thaw(&frozen)?;
             let data = images_of(&folder, &frozen)?;
@@ -113,7 +112,7 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
             let resume = TrialOptions { allow_path_change: options.allow_path_change };
             run_trial(&trial, key, &data, &folder, &environment, &mut reporter, resume)
         })
-    }));
+    });
     match trained {
         Ok(Ok(_)) => Ok(Ended::Done),
         Ok(Err(error)) if error.is::<Interrupted>() => Ok(Ended::Stopped),
@@ -122,11 +121,7 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
             let kind = if error.is::<Diverged>() { FailureKind::Diverged } else { FailureKind::Error };
             fail(kind, explain(&error)).map(|()| Ended::Failed)
         }
-        Err(_) => {
-            let reason = panicked.lock().ok().and_then(|mut text| text.take());
-            fail(FailureKind::Panic, reason.unwrap_or_else(|| "a panic without a message".into()))
-                .map(|()| Ended::Failed)
-        }
+        Err(panic) => fail(FailureKind::Panic, panic).map(|()| Ended::Failed),
     }
 }
 
@@ -172,20 +167,27 @@ fn disk_is_full(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(full) || cause.to_string().contains(text))
 }
 
+/// What `work` returns, or the first panic on the way, in one line. The process is to end soon after.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let panicked = remember_panics();
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        let reason = panicked.lock().ok().and_then(|mut text| text.take());
+        reason.unwrap_or_else(|| "a panic without a message".into())
+    })
+}
+
 /// Keeps the message of a panic, wherever in the process it happens, beside printing it with its backtrace; not of those that
 /// a reader of files makes into errors.
 fn remember_panics() -> Arc<Mutex<Option<String>>> {
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
     std::panic::set_hook(Box::new(move |info| {
-        if data::panics_are_caught() {
-            return;
-        }
         eprintln!("{info}\n{}", Backtrace::force_capture());
         if let Ok(mut text) = keep.lock() {
             text.get_or_insert_with(|| info.to_string().replace('\n', " "));
         }
     }));
+    data::hush_caught_panics();
     kept
 }
 
@@ -262,5 +264,24 @@ impl Observer for Reporter<'_> {
         self.tell(&Event::Epoch(log.clone()));
         self.folder.append_epoch(self.key, log).context("logging an epoch")?;
         Ok(self.control())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rayon::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_on_any_thread_is_a_reason_with_its_place() {
+        assert_eq!(caught(|| 3), Ok(3));
+        let here = caught(|| -> () { panic!("two\nlines") });
+        assert!(here.is_err_and(|why| why.contains("child.rs:") && why.ends_with("two lines")));
+        // As in a kernel: in one of the threads that compute.
+        let index = |at: usize| [1.0f32; 3][at];
+        let pool = compute_threads(2).unwrap();
+        let there = caught(|| pool.install(|| (0..4usize).into_par_iter().map(index).sum::<f32>()));
+        assert!(there.is_err_and(|why| why.contains("the len is 3 but the index is 3")));
     }
 }

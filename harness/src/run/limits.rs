@@ -1,5 +1,8 @@
 //! What a trial's process may use: processors, memory, time.
 
+use std::fs::File;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -9,18 +12,33 @@ use crate::results::FailureKind;
 /// How often the limits are looked at.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Keeps this process, with the threads it will start, to these processors. Where the system cannot, it stays free.
-pub(super) fn pin(processors: &[usize]) {
+/// Keeps this process, with the threads it will start, to these processors. Where the system cannot, it stays free, and
+/// where a trial of another sweep on this machine has taken one of them: two on one processor would wait for each other
+/// while others idle. They are taken for as long as what is returned lives.
+pub(super) fn pin(processors: &[usize]) -> Vec<File> {
     #[cfg(target_os = "linux")]
-    if !processors.is_empty() {
+    if let Some(taken) = take(&std::env::temp_dir(), processors) {
         let mut set = rustix::thread::CpuSet::new();
         for &processor in processors.iter().filter(|&&processor| processor < rustix::thread::CpuSet::MAX_CPU) {
             set.set(processor);
         }
         let _ = rustix::thread::sched_setaffinity(None, &set);
+        return taken;
     }
     #[cfg(not(target_os = "linux"))]
     let _ = processors;
+    Vec::new()
+}
+
+/// A locked file for each of these processors; none where there are none to take, or one is taken.
+#[cfg(target_os = "linux")]
+fn take(dir: &Path, processors: &[usize]) -> Option<Vec<File>> {
+    let lock = |processor: &usize| {
+        let path = dir.join(format!("harness-processor-{processor}.lock"));
+        let file = File::options().create(true).append(true).open(path).ok()?;
+        file.try_lock().ok().map(|()| file)
+    };
+    if processors.is_empty() { None } else { processors.iter().map(lock).collect() }
 }
 
 /// The processors that this process may use, if the system tells.
@@ -69,4 +87,21 @@ pub(super) fn watch(
             }
         }
     });
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_is_taken_once_and_free_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = take(dir.path(), &[0, 1]).unwrap();
+        assert_eq!(first.len(), 2);
+        assert!(take(dir.path(), &[1, 2]).is_none());
+        assert!(take(dir.path(), &[2]).is_some(), "what was not got as a whole was given back");
+        drop(first);
+        assert!(take(dir.path(), &[1]).is_some());
+        assert!(take(dir.path(), &[]).is_none());
+    }
 }

@@ -57,7 +57,7 @@ pub fn run_trial(
     let recipe = &config.recipe;
     let environment = environment.computed_by(recipe.kernels);
     let dir = folder.trial_dir(key);
-    let mut course = Course::new(&dir, key, TRAIN, &environment.kernels, options.allow_path_change, observer)?;
+    let mut course = Course::new(&dir, key, TRAIN, &environment, options.allow_path_change, observer)?;
     folder.start(key, config, &course.progress.history)?;
     save_costs(trial, key, folder)?;
     let feed = Feed::new(data, config, workers(environment.threads))?;
@@ -117,6 +117,9 @@ pub fn run_trial(
     let kernels = course.kernels().join(", then ");
     if course.kernels().len() > 1 {
         remarks.push(format!("resumed on another kernel path: {kernels}"));
+    }
+    if course.origins().len() > 1 {
+        remarks.push(format!("computed in turn by {}", course.origins().join("; ")));
     }
     if methods.pruning().is_some() && finetune == 0 {
         remarks.push("cut after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)".to_owned());

@@ -22,7 +22,7 @@ use super::{EpochLog, Evaluation, Progress, Tally};
 /// What every checkpoint begins with, whatever its format.
 const MAGIC: &str = "harness checkpoint ";
 /// Follows [`MAGIC`]; another number for every change to what is below.
-const FORMAT: &str = "1\n";
+const FORMAT: &str = "2\n";
 const CHECKSUM: usize = blake3::OUT_LEN;
 const TEMPORARY: &str = ".writing-checkpoint";
 
@@ -33,6 +33,9 @@ pub struct Checkpoint {
     pub key: String,
     /// The kernel paths that computed it, in turn: one, unless it was resumed on another.
     pub kernels: Vec<String>,
+    /// The builds and processors that computed it, in turn, as [`Environment::origin`](crate::measure::Environment::origin)
+    /// calls them.
+    pub origins: Vec<String>,
     /// Where the training stands.
     pub progress: Progress,
     /// Weights and running statistics, by name.
@@ -75,11 +78,13 @@ impl Checkpoint {
     }
 
     fn encode(&self, to: &mut Encoder<impl Write>) -> Result<()> {
-        let Self { key, kernels, progress, weights, momentum } = self;
+        let Self { key, kernels, origins, progress, weights, momentum } = self;
         let Progress { phase, epoch, tally, history, validation, seconds } = progress;
         to.text(key)?;
-        to.number(kernels.len())?;
-        kernels.iter().try_for_each(|path| to.text(path))?;
+        for names in [kernels, origins] {
+            to.number(names.len())?;
+            names.iter().try_for_each(|name| to.text(name))?;
+        }
         to.text(phase)?;
         to.number(*epoch)?;
         let Tally { steps, images, correct, loss, seconds: tally_seconds } = tally;
@@ -96,7 +101,7 @@ impl Checkpoint {
     /// As [`Checkpoint::encode`] writes: fields are read in the order they are written here.
     fn decode(from: &mut Decoder<'_>) -> Result<Self> {
         let key = from.text()?;
-        let kernels = from.list(Decoder::text)?;
+        let (kernels, origins) = (from.list(Decoder::text)?, from.list(Decoder::text)?);
         let (phase, epoch) = (from.text()?, from.number()?);
         let tally = Tally {
             steps: from.number()?,
@@ -108,7 +113,7 @@ impl Checkpoint {
         let history = from.list(decode_epoch)?;
         let validation = Evaluation { top1: from.float()?, top5: from.float()?, loss: from.float()? };
         let progress = Progress { phase, epoch, tally, history, validation, seconds: from.float()? };
-        let checkpoint = Self { key, kernels, progress, weights: from.tensors()?, momentum: from.tensors()? };
+        let checkpoint = Self { key, kernels, origins, progress, weights: from.tensors()?, momentum: from.tensors()? };
         from.end()?;
         Ok(checkpoint)
     }

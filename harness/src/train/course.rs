@@ -10,6 +10,7 @@ use conv_core::ParamStore;
 
 use super::{Checkpoint, Checkpoints, Control, Interrupted, Observer, Progress, Sgd};
 use crate::data::Batch;
+use crate::measure::Environment;
 
 /// A trial on its way, from its start or from a checkpoint.
 pub struct Course<'a> {
@@ -20,6 +21,7 @@ pub struct Course<'a> {
     checkpoints: Checkpoints,
     key: String,
     kernels: Vec<String>,
+    origins: Vec<String>,
     /// Weights and momentum of the checkpoint, until network and optimizer have them.
     weights: Option<BTreeMap<String, Tensor>>,
     momentum: Option<BTreeMap<String, Tensor>>,
@@ -30,7 +32,7 @@ pub struct Course<'a> {
 
 impl<'a> Course<'a> {
     /// The course of trial `key`, whose folder is `dir`: from its last checkpoint, or else from the start of `phase`.
-    /// `kernels`: the path that computes from now on. Checkpoints that cannot be used are passed over, and the observer
+    /// `environment`: what computes from now on. Checkpoints that cannot be used are passed over, and the observer
     /// is warned.
     ///
     /// # Errors
@@ -39,7 +41,7 @@ impl<'a> Course<'a> {
         dir: &Path,
         key: &str,
         phase: &str,
-        kernels: &str,
+        environment: &Environment,
         allow_path_change: bool,
         observer: &'a mut dyn Observer,
     ) -> Result<Self> {
@@ -53,7 +55,8 @@ impl<'a> Course<'a> {
             observer,
             checkpoints,
             key: key.to_owned(),
-            kernels: vec![kernels.to_owned()],
+            kernels: vec![environment.kernels.clone()],
+            origins: vec![environment.origin()],
             weights: None,
             momentum: None,
             started: Instant::now(),
@@ -79,6 +82,10 @@ impl<'a> Course<'a> {
             }
             self.kernels.extend(now);
         }
+        let now = std::mem::replace(&mut self.origins, checkpoint.origins);
+        if self.origins.last() != now.last() {
+            self.origins.extend(now);
+        }
         self.earlier = checkpoint.progress.seconds;
         self.progress = checkpoint.progress;
         (self.weights, self.momentum) = (Some(checkpoint.weights), Some(checkpoint.momentum));
@@ -88,6 +95,11 @@ impl<'a> Course<'a> {
     /// The kernel paths that compute it, in turn; more than one after a change.
     pub fn kernels(&self) -> &[String] {
         &self.kernels
+    }
+
+    /// The builds and processors that compute it, in turn; more than one where another harness or machine went on.
+    pub fn origins(&self) -> &[String] {
+        &self.origins
     }
 
     /// Wall time so far, seconds; that of earlier attempts is known up to their last checkpoints.
@@ -131,6 +143,7 @@ impl<'a> Course<'a> {
             self.checkpoints.save(&Checkpoint {
                 key: self.key.clone(),
                 kernels: self.kernels.clone(),
+                origins: self.origins.clone(),
                 progress: self.progress.clone(),
                 weights,
                 momentum: optimizer.momentum_buffers()?,

@@ -41,7 +41,14 @@ fn checkpoint(step: usize, values: usize) -> Result<Checkpoint> {
     let mut weights = tensors(&["bn.running_mean", "conv.weight"], values)?;
     weights.insert("scalar".into(), Tensor::new(2.5f32, &Device::Cpu)?);
     weights.insert("cube".into(), Tensor::arange(0f32, 24.0, &Device::Cpu)?.reshape((2, 3, 4))?);
-    Ok(Checkpoint { key: KEY.into(), kernels: vec!["avx2".into(), "é".into()], progress, weights, momentum })
+    Ok(Checkpoint {
+        key: KEY.into(),
+        kernels: vec!["avx2".into(), "é".into()],
+        origins: vec!["here".into()],
+        progress,
+        weights,
+        momentum,
+    })
 }
 
 fn bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
@@ -72,7 +79,7 @@ fn every_bit_comes_back() -> Result<()> {
         assert_eq!(bits(&again.weights[name])?, bits(tensor)?, "{name}");
     }
     assert_eq!(again.momentum["conv.weight"].dims(), [40_000]);
-    assert_eq!((&again.key, &again.kernels), (&first.key, &first.kernels));
+    assert_eq!((&again.key, &again.kernels, &again.origins), (&first.key, &first.kernels, &first.origins));
     let (a, b) = (&again.progress, &first.progress);
     assert_eq!((&a.phase, a.epoch, a.tally, a.seconds), (&b.phase, b.epoch, b.tally, b.seconds));
     assert_eq!(a.history[1].train_loss.to_bits(), b.history[1].train_loss.to_bits(), "the NaN's payload too");
@@ -96,8 +103,8 @@ fn cut_short_anywhere_or_with_any_bit_flipped_it_is_refused() -> Result<()> {
     }
     assert!(refused(&good[..good.len() - 1])?.contains("checksum"));
     assert!(refused(b"something else")?.contains("no checkpoint"));
-    let other = String::from_utf8_lossy(&good[..20]).replace(" 1", " 2");
-    assert!(refused(other.as_bytes())?.contains("another format than 1"), "{other}");
+    let other = String::from_utf8_lossy(&good[..20]).replace(" 2", " 3");
+    assert!(refused(other.as_bytes())?.contains("another format than 2"), "{other}");
     Ok(())
 }
 

@@ -331,6 +331,23 @@ fn damaged_checkpoints_cost_time_and_change_nothing() -> Result<()> {
 }
 
 #[test]
+fn another_build_goes_on_and_the_row_says_so() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let bench = workshop.bench("vanilla", "build")?;
+    bench.stopped(Fate::Stop(6), 2)?;
+    let mut checkpoints = bench.checkpoints();
+    let mut checkpoint = checkpoints.load(&bench.key).0.context("a checkpoint")?;
+    let here = workshop.environment.origin();
+    assert_eq!(checkpoint.origins, std::slice::from_ref(&here));
+    checkpoint.origins = vec!["commit 0123456789ab on an abacus".into()];
+    checkpoints.save(&checkpoint)?;
+    let record = bench.attempt(Fate::Undisturbed, 2)?.0?;
+    let said = format!("computed in turn by commit 0123456789ab on an abacus; {here}");
+    assert!(record.remarks.contains(&said), "{:?}", record.remarks);
+    Ok(())
+}
+
+#[test]
 fn another_kernel_path_is_refused_or_marked() -> Result<()> {
     let workshop = Workshop::new()?;
     let bench = workshop.bench("vanilla", "path")?;
