@@ -1,15 +1,16 @@
 //! What the harness costs beside the training: `cargo bench --profile dev -p harness --bench overhead -- [ROUNDS] [FILE.toml]`.
 //!
-//! In turns, the whole sweep (`harness FILE.toml`: plan, data, a process a trial, checkpoints, logs, checksums, report) and
-//! the bare loop of the same trials on the same threads (batches, steps and evaluations, its data already loaded), each
-//! in a process of its own. Printed: the share that the sweep takes longer. It needs minutes: trials of seconds would
-//! show the cost of starting a process, which no real trial is short enough to feel.
+//! Two processes train the same trials on the same threads: the whole sweep (`harness FILE.toml`: plan, data, a process a
+//! trial, checkpoints, logs, checksums, report), and the bare loop (batches, steps and evaluations, its data loaded before).
+//! They take turns of half a second, one stopped while the other runs, so that a busy machine is as busy for both. One trial
+//! shows what a sweep costs once, what several cost beyond that is what a trial costs. Linux only.
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -20,6 +21,7 @@ use harness::experiment::{Experiment, Trial};
 use harness::methods::Methods;
 use harness::run::compute_threads;
 use harness::train::{Feed, LearningRate, Sgd, SharedData, evaluate, step};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// As in the `harness` command.
 #[global_allocator]
@@ -28,79 +30,128 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Set for the process that trains without the harness: the experiment's path.
 const BARE: &str = "OVERHEAD_BARE";
 
+/// How long one side runs before the other does.
+const TURN: Duration = Duration::from_millis(500);
+
 const EXPERIMENT: &str = "name = 'overhead'\ndataset.name = 'cifar10'\nbackbone.name = 'resnet20'\n\
-    [recipe]\nepochs = 3\nsubset = 10_000\n[protocol]\nvalidation = 2_500\nseeds = [0, 1]\n";
+    [recipe]\nepochs = 2\nsubset = 10_000\n[protocol]\nvalidation = 2_500\n";
 
 fn main() -> Result<()> {
     if let Some(file) = env::var_os(BARE) {
-        println!("{}", bare(Path::new(&file))?);
-        return Ok(());
+        return bare(Path::new(&file));
     }
     let mut arguments = env::args().skip(1).filter(|argument| !argument.starts_with("--"));
-    let rounds: usize = arguments.next().map_or(Ok(3), |text| text.parse()).context("ROUNDS is a number")?;
+    let rounds: usize = arguments.next().map_or(Ok(1), |text| text.parse()).context("ROUNDS is a number")?;
+    let base = arguments.next().map_or_else(|| Ok(EXPERIMENT.to_owned()), fs::read_to_string)?;
     // Not the temporary folder, which may be memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let file = match arguments.next() {
-        Some(file) => PathBuf::from(file),
-        None => {
-            let file = dir.path().join("overhead.toml");
-            fs::write(&file, EXPERIMENT)?;
-            file
-        }
-    };
-    let trials = Experiment::load(&file, &[])?.trials.len();
-    let (mut shares, mut means) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        let output = dir.path().join(format!("sweep{round}"));
-        let (mut alone, mut whole) = (0.0, 0.0);
-        // What comes second finds a warmer machine: each does every other time.
-        for side in [round % 2, 1 - round % 2] {
-            match side {
-                0 => alone = bare_process(&file)?,
-                _ => whole = sweep(&file, &output)?,
-            }
-        }
-        let share = whole / alone - 1.0;
-        println!("round {}: bare {alone:.2} s, sweep {whole:.2} s, {:+.2} %", round + 1, 100.0 * share);
-        shares.push(share);
-        means.push((whole - alone) / trials as f64);
+    for round in 1..=rounds {
+        let (one, alone) = race(dir.path(), &base, 1)?;
+        let (several, all) = race(dir.path(), &base, SEVERAL)?;
+        let (each, of) = ((several - one) / (SEVERAL - 1) as f64, (all - alone) / (SEVERAL - 1) as f64);
+        println!(
+            "round {round}: a trial of {of:.1} s takes {each:+.2} s longer in the harness, {:+.2} %; a sweep {:.1} s once",
+            100.0 * each / of,
+            one - each
+        );
     }
-    let (share, mean) = (100.0 * median(&mut shares), median(&mut means));
-    println!("median of {rounds} rounds of {trials} trials: {share:+.2} %, {mean:+.2} s a trial");
     Ok(())
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// Trials of the longer sweep.
+const SEVERAL: usize = 3;
+
+/// Trains so many seeds on both sides: seconds that the sweep took longer than the bare loop, and seconds of that.
+fn race(dir: &Path, base: &str, seeds: usize) -> Result<(f64, f64)> {
+    let file = dir.join("overhead.toml");
+    fs::write(&file, base)?;
+    // The harness has them in its file, the bare loop reads the same one.
+    let list: Vec<String> = (0..seeds).map(|seed| seed.to_string()).collect();
+    let document = harness::experiment::read(&file, &[format!("protocol.seeds=[{}]", list.join(","))])?;
+    fs::write(&file, document.to_toml())?;
+    let output = tempfile::tempdir_in(dir)?;
+    let mut sweep = Command::new(env!("CARGO_BIN_EXE_harness"));
+    sweep.arg(&file).arg("--output").arg(output.path()).args(["--progress", "none"]).stdout(Stdio::null());
+    let mut bare = Command::new(env::current_exe()?);
+    bare.env(BARE, &file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut bare = Side::start(bare)?;
+    // Its data is loaded before its time begins.
+    let ready = bare.child.stdout.take().context("its output")?;
+    BufReader::new(ready).read_line(&mut String::new())?;
+    bare.signal(Signal::STOP);
+    drop(bare.child.stdin.take());
+    let mut sides = [bare, Side::start(sweep)?];
+    sides[1].signal(Signal::STOP);
+    while sides.iter().any(|side| side.running) {
+        sides.iter_mut().filter(|side| side.running).try_for_each(Side::turn)?;
+    }
+    let [bare, sweep] = sides.map(|side| side.seconds);
+    println!("{seeds} x: bare {bare:.2} s, sweep {sweep:.2} s");
+    Ok((sweep - bare, bare))
 }
 
-/// Wall time of the whole sweep, seconds.
-fn sweep(file: &Path, output: &Path) -> Result<f64> {
-    let started = Instant::now();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-    let ended = command.arg(file).arg("--output").arg(output).args(["--progress", "none"]).output()?;
-    ensure!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    Ok(started.elapsed().as_secs_f64())
+/// A process with all that it starts, and the seconds that it ran.
+struct Side {
+    child: Child,
+    seconds: f64,
+    running: bool,
 }
 
-fn bare_process(file: &Path) -> Result<f64> {
-    let ended = Command::new(env::current_exe()?).env(BARE, file).output()?;
-    ensure!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    Ok(String::from_utf8_lossy(&ended.stdout).trim().parse()?)
+impl Side {
+    fn start(mut command: Command) -> Result<Self> {
+        Ok(Self { child: command.spawn()?, seconds: 0.0, running: true })
+    }
+
+    /// Lets it run for a turn, or to its end.
+    fn turn(&mut self) -> Result<()> {
+        let started = Instant::now();
+        self.signal(Signal::CONT);
+        while started.elapsed() < TURN {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "a side ended with {status}");
+                self.running = false;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.signal(Signal::STOP);
+        self.seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// To the process and its children.
+    fn signal(&self, signal: Signal) {
+        let of = |pid: u32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let me = self.child.id();
+        let children = of(me).split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<u32>>();
+        // Stopped from the top, so that nothing new is started meanwhile; set going from the bottom.
+        let mut all = vec![me];
+        all.extend(children);
+        if signal == Signal::CONT {
+            all.reverse();
+        }
+        for pid in all {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // It may have ended by itself.
+                let _ = kill_process(pid, signal);
+            }
+        }
+    }
 }
 
-/// Seconds that the bare loops of all trials take, one after the other.
-fn bare(file: &Path) -> Result<f64> {
+/// The bare loops of all trials, one after the other.
+fn bare(file: &Path) -> Result<()> {
     let experiment = Experiment::load(file, &[])?;
     let first = experiment.trials.first().context("no trials")?;
     let data = SharedData::from(data::load(&first.config.dataset)?);
     let pool = compute_threads(experiment.run.threads.unwrap_or(0))?;
-    let started = Instant::now();
+    println!("ready");
+    // Until the others are, too.
+    std::io::stdin().read_to_end(&mut Vec::new())?;
     for trial in &experiment.trials {
         pool.install(|| train(trial, &data, pool.current_num_threads()))?;
     }
-    Ok(started.elapsed().as_secs_f64())
+    Ok(())
 }
 
 fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
