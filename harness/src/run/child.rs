@@ -58,10 +58,13 @@ pub(super) enum Ended {
     Busy = 4,
     /// With its last checkpoint: the disk is full.
     DiskFull = 5,
+    /// With a failure that another attempt would end in, too.
+    FailedForGood = 6,
 }
 
 impl Ended {
-    pub(super) const ALL: [Self; 5] = [Self::Done, Self::Failed, Self::Stopped, Self::Busy, Self::DiskFull];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Done, Self::Failed, Self::Stopped, Self::Busy, Self::DiskFull, Self::FailedForGood];
 }
 
 /// Runs the trial `key` of the run folder at `root`. The exit code says how it ended; anything else than a result is also
@@ -119,7 +122,8 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
         Ok(Err(error)) if disk_is_full(&error) => Err(error),
         Ok(Err(error)) => {
             let kind = if error.is::<Diverged>() { FailureKind::Diverged } else { FailureKind::Error };
-            fail(kind, explain(&error)).map(|()| Ended::Failed)
+            let ended = if kind.may_pass() { Ended::Failed } else { Ended::FailedForGood };
+            fail(kind, explain(&error)).map(|()| ended)
         }
         Err(panic) => fail(FailureKind::Panic, panic).map(|()| Ended::Failed),
     }

@@ -302,7 +302,7 @@ impl Runner<'_> {
                 self.screen.show(&Update::Stopped(index));
                 self.stop_for("the disk is full: free some space and run again; what was done is kept");
             }
-            End::Said(Ended::Failed) => {
+            End::Said(Ended::Failed | Ended::FailedForGood) => {
                 let (kind, reason) = match self.sweep.folder.state(&frozen.key)? {
                     State::Failed(record) => record.failure.map(|failure| (failure.kind, failure.reason)),
                     _ => None,

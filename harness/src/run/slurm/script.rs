@@ -70,7 +70,7 @@ while kill -0 $trial 2>/dev/null; do wait $trial; code=$?; done
 case $code in
 0 | 4) exit 0 ;; # done, or another process is at work on it
 3) ;;            # stopped after a checkpoint
-1) exit 1 ;;     # failed, and its failed.json says why
+6) exit 1 ;;     # failed, as it would again, and its failed.json says why
 *) [ "${{SLURM_RESTART_COUNT:-0}}" -lt {retries} ] && again=yes ;;
 esac
 if [ $again = yes ]; then scontrol requeue "$SLURM_JOB_ID"; fi
@@ -111,6 +111,7 @@ mod tests {
             "'/it'\\''s here'",
             "--memory-bytes 1073741824",
             "-lt 2 ]",
+            "6) exit 1",
             "--requeue",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
