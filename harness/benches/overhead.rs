@@ -18,9 +18,10 @@ use conv_core::ParamStore;
 use harness::backbones;
 use harness::data::{self, Geometry};
 use harness::experiment::{Experiment, Trial};
+use harness::measure::Environment;
 use harness::methods::Methods;
 use harness::run::compute_threads;
-use harness::train::{Feed, LearningRate, Sgd, SharedData, evaluate, step};
+use harness::train::{Feed, LearningRate, Sgd, SharedData, evaluate, step, workers};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// As in the `harness` command.
@@ -45,6 +46,7 @@ fn main() -> Result<()> {
     let base = arguments.next().map_or_else(|| Ok(EXPERIMENT.to_owned()), fs::read_to_string)?;
     // Not the temporary folder, which may be memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    println!("{}", Environment::capture(compute_threads(0)?.current_num_threads()).origin());
     for round in 1..=rounds {
         let (one, alone) = race(dir.path(), &base, 1)?;
         let (several, all) = race(dir.path(), &base, SEVERAL)?;
@@ -65,7 +67,7 @@ const SEVERAL: usize = 3;
 fn race(dir: &Path, base: &str, seeds: usize) -> Result<(f64, f64)> {
     let file = dir.join("overhead.toml");
     fs::write(&file, base)?;
-    // The harness has them in its file, the bare loop reads the same one.
+    // Both sides read them in the same file.
     let list: Vec<String> = (0..seeds).map(|seed| seed.to_string()).collect();
     let document = harness::experiment::read(&file, &[format!("protocol.seeds=[{}]", list.join(","))])?;
     fs::write(&file, document.to_toml())?;
@@ -85,7 +87,7 @@ fn race(dir: &Path, base: &str, seeds: usize) -> Result<(f64, f64)> {
     while sides.iter().any(|side| side.running) {
         sides.iter_mut().filter(|side| side.running).try_for_each(Side::turn)?;
     }
-    let [bare, sweep] = sides.map(|side| side.seconds);
+    let [bare, sweep] = [&sides[0], &sides[1]].map(|side| side.seconds);
     println!("{seeds} x: bare {bare:.2} s, sweep {sweep:.2} s");
     Ok((sweep - bare, bare))
 }
@@ -114,8 +116,10 @@ impl Side {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.signal(Signal::STOP);
         self.seconds += started.elapsed().as_secs_f64();
+        if self.running {
+            self.signal(Signal::STOP);
+        }
         Ok(())
     }
 
@@ -135,6 +139,15 @@ impl Side {
                 // It may have ended by itself.
                 let _ = kill_process(pid, signal);
             }
+        }
+    }
+}
+
+impl Drop for Side {
+    /// Where the race ends early, nothing stays behind, stopped for ever.
+    fn drop(&mut self) {
+        if self.running {
+            self.signal(Signal::KILL);
         }
     }
 }
@@ -161,7 +174,7 @@ fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
     let store = ParamStore::new(config.seed, &Device::Cpu);
     let backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
     let network = backbone.build(&methods, store.builder())?;
-    let feed = Feed::new(data, config, threads.div_ceil(2).clamp(1, 4))?;
+    let feed = Feed::new(data, config, workers(threads))?;
     let steps = feed.steps_per_epoch();
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, steps);
     let mut optimizer = Sgd::new(store.trainable(), recipe);

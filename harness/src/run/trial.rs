@@ -15,7 +15,9 @@ use crate::experiment::price::{self, price};
 use crate::measure::Environment;
 use crate::methods::Methods;
 use crate::results::{RunFolder, TrialRecord};
-use crate::train::{Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit};
+use crate::train::{
+    Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit, workers,
+};
 
 const TRAIN: &str = "train";
 const FINETUNE: &str = "finetune";
@@ -248,11 +250,6 @@ impl Model {
         );
         Ok(cost)
     }
-}
-
-/// Background threads for the data: preparing a batch is cheap beside a training step.
-fn workers(threads: usize) -> usize {
-    threads.div_ceil(2).clamp(1, 4)
 }
 
 fn images_per_second(epochs: &[EpochLog]) -> f64 {

@@ -98,3 +98,8 @@ impl Feed {
         Loader::eval(Arc::clone(images), indices, self.normalization.clone(), self.batch, self.workers)
     }
 }
+
+/// Background threads for the data, beside so many that compute: preparing a batch is cheap beside a training step.
+pub fn workers(threads: usize) -> usize {
+    threads.div_ceil(2).clamp(1, 4)
+}

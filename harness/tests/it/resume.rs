@@ -10,7 +10,9 @@ use harness::experiment::{Experiment, Trial};
 use harness::measure::Environment;
 use harness::results::{RunFolder, TrialRecord};
 use harness::run::{TrialOptions, compute_threads, run_trial};
-use harness::train::{Checkpoints, Control, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog};
+use harness::train::{
+    Checkpoint, Checkpoints, Control, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog,
+};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -169,6 +171,15 @@ impl Bench<'_> {
         ensure!(killed || error.downcast_ref::<Interrupted>().is_some(), "{error:?}");
         ensure!(self.folder.record(&self.key)?.is_none(), "a trial that was stopped is not done");
         Ok(watcher)
+    }
+
+    /// An attempt that leaves a checkpoint, changed to be somebody else's.
+    fn stopped_elsewhere(&self, change: impl FnOnce(&mut Checkpoint)) -> Result<()> {
+        self.stopped(Fate::Stop(6), 2)?;
+        let mut checkpoints = self.checkpoints();
+        let mut checkpoint = checkpoints.load(&self.key).0.context("a checkpoint")?;
+        change(&mut checkpoint);
+        checkpoints.save(&checkpoint)
     }
 
     /// Goes on to the end.
@@ -334,13 +345,11 @@ fn damaged_checkpoints_cost_time_and_change_nothing() -> Result<()> {
 fn another_build_goes_on_and_the_row_says_so() -> Result<()> {
     let workshop = Workshop::new()?;
     let bench = workshop.bench("vanilla", "build")?;
-    bench.stopped(Fate::Stop(6), 2)?;
-    let mut checkpoints = bench.checkpoints();
-    let mut checkpoint = checkpoints.load(&bench.key).0.context("a checkpoint")?;
     let here = workshop.environment.origin();
-    assert_eq!(checkpoint.origins, std::slice::from_ref(&here));
-    checkpoint.origins = vec!["commit 0123456789ab on an abacus".into()];
-    checkpoints.save(&checkpoint)?;
+    bench.stopped_elsewhere(|checkpoint| {
+        assert_eq!(checkpoint.origins, std::slice::from_ref(&here));
+        checkpoint.origins = vec!["commit 0123456789ab on an abacus".into()];
+    })?;
     let record = bench.attempt(Fate::Undisturbed, 2)?.0?;
     let said = format!("computed in turn by commit 0123456789ab on an abacus; {here}");
     assert!(record.remarks.contains(&said), "{:?}", record.remarks);
@@ -351,13 +360,11 @@ fn another_build_goes_on_and_the_row_says_so() -> Result<()> {
 fn another_kernel_path_is_refused_or_marked() -> Result<()> {
     let workshop = Workshop::new()?;
     let bench = workshop.bench("vanilla", "path")?;
-    bench.stopped(Fate::Stop(6), 2)?;
-    let mut checkpoints = bench.checkpoints();
-    let mut checkpoint = checkpoints.load(&bench.key).0.context("a checkpoint")?;
     let here = conv_core::kernel_path();
-    assert_eq!(checkpoint.kernels, [here]);
-    checkpoint.kernels = vec!["abacus".into()];
-    checkpoints.save(&checkpoint)?;
+    bench.stopped_elsewhere(|checkpoint| {
+        assert_eq!(checkpoint.kernels, [here]);
+        checkpoint.kernels = vec!["abacus".into()];
+    })?;
 
     let log = fs::read(bench.file("epochs.jsonl"))?;
     let error = bench.attempt(Fate::Undisturbed, 2)?.0.err().context("another path is refused")?.to_string();
