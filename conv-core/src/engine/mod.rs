@@ -47,7 +47,7 @@ pub(crate) struct Engine {
     packed: Option<Direction>,
     /// By layer; of use where the layer is a finish.
     norms: Vec<NormState>,
-    /// Values of all parameters, in the program's order.
+    /// See [`parameters`].
     parameters: Vec<Vec<f32>>,
     chains: Vec<Chain>,
     /// By parameter, while the backward pass runs: gradients that are made of all blocks at once.
@@ -78,10 +78,9 @@ impl Engine {
         };
         let weights = program.layers.iter().map(packed).collect();
         let norms = program.layers.iter().map(NormState::new).collect();
-        let parameters = parameters(&program)?;
         // Any buffers may share a slot.
         let slots = Slots::new(&program, |buffer| (program.buffers[buffer].lines(), ()));
-        let (packed, chains, gradients, blocks) = (None, Vec::new(), Vec::new(), Vec::new());
+        let (packed, parameters, chains, gradients, blocks) = (None, Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut engine = Self {
             program,
             slots,
@@ -105,9 +104,7 @@ impl Engine {
     /// # Errors
     /// Parameters that are not f32 on the CPU.
     pub(crate) fn load(&mut self) -> Result<()> {
-        for (values, tensor) in self.parameters.iter_mut().zip(&self.program.parameters) {
-            copy(tensor, values)?;
-        }
+        self.parameters = parameters(&self.program)?;
         let (parameters, mode) = (&self.parameters, self.mode);
         for (norm, layer) in self.norms.iter_mut().zip(&self.program.layers) {
             if let Layer::Finish(finish) = layer {
@@ -119,17 +116,20 @@ impl Engine {
     }
 
     /// Packs the weights for this direction.
-    fn pack(&mut self, direction: Direction) {
+    fn pack(&mut self, direction: Direction) -> Result<()> {
         if self.packed == Some(direction) {
-            return;
+            return Ok(());
         }
-        let (norms, parameters) = (&self.norms, &self.parameters);
-        self.weights.par_iter_mut().zip(&self.program.layers).for_each(|(packed, layer)| {
-            if let (Layer::Conv(conv), Some(packed)) = (layer, packed) {
-                packed.pack(direction, conv, norms, parameters);
-            }
-        });
+        let (norms, parameters, tensors) = (&self.norms, &self.parameters, &self.program.parameters);
+        self.weights.par_iter_mut().zip(&self.program.layers).try_for_each(|(packed, layer)| match (layer, packed) {
+            (Layer::Conv(conv), Some(packed)) => with_values(&tensors[conv.weight], |weight| {
+                packed.pack(direction, conv, weight, norms, parameters);
+                Ok(())
+            }),
+            _ => Ok(()),
+        })?;
         self.packed = Some(direction);
+        Ok(())
     }
 
     /// `[n, c, h, w]` to `[n, classes]`.
@@ -144,7 +144,7 @@ impl Engine {
             bail!("engine: images {:?} do not have the {values} values it was made for", x.dims());
         }
         self.prepare(images);
-        self.pack(Direction::Forward);
+        self.pack(Direction::Forward)?;
         let Self { blocks, slots, .. } = self;
         with_values(x, |all| {
             blocks.par_iter_mut().zip(all.par_chunks(LANES * values)).for_each(|(block, rows)| {
@@ -181,8 +181,8 @@ impl Engine {
         if rows.len() != self.images || rows.iter().any(|row| row.len() != classes) {
             bail!("engine: a gradient {:?} of {} x {classes} logits", gradient.dims(), self.images);
         }
-        self.pack(Direction::Backward);
-        let lens: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
+        self.pack(Direction::Backward)?;
+        let lens: Vec<usize> = self.program.parameters.iter().map(Tensor::elem_count).collect();
         let mut own = lens.clone();
         self.across().for_each(|conv| own[conv.weight] = 0);
         self.chains.iter_mut().for_each(|chain| chain.clear(&own));
@@ -245,8 +245,9 @@ impl Engine {
             block.images = (images - index * LANES).min(LANES);
         }
         // Blocks of a chain add to the same gradients, one after the other. A function of the shapes alone.
-        let across: usize = self.across().map(|conv| self.parameters[conv.weight].len()).sum();
-        let values = self.parameters.iter().map(Vec::len).sum::<usize>() - across;
+        let len = |tensor: &Tensor| tensor.elem_count();
+        let across: usize = self.across().map(|conv| len(&self.program.parameters[conv.weight])).sum();
+        let values = self.program.parameters.iter().map(len).sum::<usize>() - across;
         let most = if values > 4 << 20 { 4 } else { 16 };
         let length = blocks.div_ceil(most);
         self.chains.resize_with(blocks.div_ceil(length), Chain::default);
@@ -304,7 +305,18 @@ fn copy(tensor: &Tensor, to: &mut [f32]) -> Result<()> {
     })
 }
 
-/// The values of all parameters.
+/// The values of all parameters but the convolutions' weights, which stay empty: they are most of the memory, and read where
+/// they are packed.
 fn parameters(program: &Program) -> Result<Vec<Vec<f32>>> {
-    program.parameters.iter().map(|tensor| with_values(tensor, |values| Ok(values.to_vec()))).collect()
+    let mut weights = vec![false; program.parameters.len()];
+    for layer in &program.layers {
+        if let Layer::Conv(conv) = layer {
+            weights[conv.weight] = true;
+        }
+    }
+    let values = |(tensor, is_weight): (&Tensor, bool)| match is_weight {
+        true => Ok(Vec::new()),
+        false => with_values(tensor, |values| Ok(values.to_vec())),
+    };
+    program.parameters.iter().zip(weights).map(values).collect()
 }

@@ -75,9 +75,16 @@ impl PackedConv {
         }
     }
 
-    /// From `w[o][c / groups][tap]`, with the norm of a fused finish.
-    pub(super) fn pack(&mut self, direction: Direction, conv: &Conv, norms: &[NormState], parameters: &[Vec<f32>]) {
-        let (s, w) = (&conv.shape, parameters[conv.weight].as_slice());
+    /// From `w[o][c / groups][tap]`, with the norm of a fused finish; `parameters`: see [`super::parameters`].
+    pub(super) fn pack(
+        &mut self,
+        direction: Direction,
+        conv: &Conv,
+        w: &[f32],
+        norms: &[NormState],
+        parameters: &[Vec<f32>],
+    ) {
+        let s = &conv.shape;
         let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
         let of = |group: usize, output: usize, input: usize| &w[((group * outputs + output) * inputs + input) * taps..];
         if let Some(backward) = &mut self.backward {

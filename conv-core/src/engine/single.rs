@@ -101,11 +101,13 @@ impl SingleEngine {
             })
             .collect();
         let path = Path::best();
-        let pack = |(step, way): (&Step, Option<Way>)| -> Vec<Work> {
-            match (*step, step.layer(&program), way) {
+        let pack = |(step, way): (&Step, Option<Way>)| -> Result<Vec<Work>> {
+            Ok(match (*step, step.layer(&program), way) {
                 (Step::Conv(_), Layer::Conv(conv), Some(way)) => {
                     let (scale, biases) = scale_and_bias(conv, &norms, &values);
-                    places.pack(path, conv, way, &values[conv.weight], &scale, &biases)
+                    with_values(&program.parameters[conv.weight], |weight| {
+                        Ok(places.pack(path, conv, way, weight, &scale, &biases))
+                    })?
                 }
                 (Step::Apply(index), Layer::Finish(finish), _) => vec![places.apply(finish, &norms[index])],
                 (Step::Pool(_), Layer::Pool(pool), _) => vec![Work::Pool(Pool {
@@ -119,10 +121,10 @@ impl SingleEngine {
                 })],
                 // Steps of training.
                 _ => Vec::new(),
-            }
+            })
         };
         let work: Vec<Work> =
-            (steps.par_iter().zip(ways).map(pack).collect::<Vec<_>>()).into_iter().flatten().collect();
+            (steps.par_iter().zip(ways).map(pack).collect::<Result<Vec<_>>>()?).into_iter().flatten().collect();
         for work in &work {
             let (reads, writes) = work.spans();
             Spans::check_apart(&writes, &reads);
