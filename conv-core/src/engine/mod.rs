@@ -121,12 +121,14 @@ impl Engine {
             return Ok(());
         }
         let (norms, parameters, tensors) = (&self.norms, &self.parameters, &self.program.parameters);
-        self.weights.par_iter_mut().zip(&self.program.layers).try_for_each(|(packed, layer)| match (layer, packed) {
-            (Layer::Conv(conv), Some(packed)) => with_values(&tensors[conv.weight], |weight| {
-                packed.pack(direction, conv, weight, norms, parameters);
-                Ok(())
-            }),
-            _ => Ok(()),
+        self.weights.par_iter_mut().zip(&self.program.layers).try_for_each(|(packed, layer)| {
+            match (layer, packed) {
+                (Layer::Conv(conv), Some(packed)) => with_values(&tensors[conv.weight], |weight| {
+                    packed.pack(direction, conv, weight, norms, parameters);
+                    Ok(())
+                }),
+                _ => Ok(()),
+            }
         })?;
         self.packed = Some(direction);
         Ok(())

@@ -4,7 +4,7 @@ use super::plan::{Conv, Mode};
 use super::state::NormState;
 use crate::kernels::Path;
 use crate::kernels::conv::Shape;
-use crate::kernels::lanes::conv::{self, Convolve, Output};
+use crate::kernels::lanes::conv::{self, Output};
 use crate::kernels::lanes::geometry::Geometry;
 use crate::kernels::lanes::{Line, winograd};
 
@@ -32,7 +32,7 @@ impl Kernel {
 
     fn run(&self, path: Path, geometry: &Geometry, s: &Shape, from: &[&[Line]], to: &mut [Output<'_>]) {
         match self {
-            Self::Direct(weights) => path.run(Convolve { geometry, weights, from, to }),
+            Self::Direct(weights) => conv::convolve(path, geometry, weights, from, to),
             Self::Winograd(weights) => winograd::convolve(path, s.input, weights, from, to),
         }
     }

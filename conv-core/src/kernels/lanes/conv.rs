@@ -1,69 +1,10 @@
 //! Convolution of a block: forward, and the inputs' gradient, which is a convolution of the outputs' with another geometry.
 
+pub(crate) use super::conv_weights::{Weights, row_blocks};
 use super::geometry::{Class, Geometry, Tap};
 use super::{LANES, Line};
+use crate::kernels::scratch;
 use crate::kernels::simd::{Path, Simd, Task};
-
-/// Splits `count` rows into register tiles `(first, rows)` of nearly equal height.
-pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
-    let tallest = match path {
-        Path::Avx512 => 8,
-        Path::Avx2 | Path::Portable => 6,
-    };
-    let tiles = count.div_ceil(tallest);
-    (0..tiles)
-        .map(|tile| (count * tile / tiles, count * (tile + 1) / tiles))
-        .map(|(from, to)| (from, to - from))
-        .collect()
-}
-
-/// Weights in the order in which tiles read them: `[group][row block][channel][tap][row]`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Weights {
-    values: Vec<f32>,
-    blocks: Vec<(usize, usize)>,
-    groups: usize,
-    rows: usize,
-    channels: usize,
-    taps: usize,
-}
-
-impl Weights {
-    /// For `groups` groups of `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
-    pub(crate) fn new(path: Path, groups: usize, rows: usize, channels: usize, taps: usize) -> Self {
-        Self { values: Vec::new(), blocks: row_blocks(path, rows), groups, rows, channels, taps }
-    }
-
-    /// The memory they are in, to be taken and given.
-    pub(crate) fn memory(&mut self) -> &mut Vec<f32> {
-        &mut self.values
-    }
-
-    /// Fills it: `at(group, row, channel)` gives the `taps` weights, all of a row's times `scale(group, row)`.
-    pub(crate) fn pack<'a>(
-        &mut self,
-        at: impl Fn(usize, usize, usize) -> &'a [f32],
-        scale: impl Fn(usize, usize) -> f32,
-    ) {
-        let (channels, taps) = (self.channels, self.taps);
-        self.values.resize(self.groups * self.rows * channels * taps, 0.0);
-        let mut rest = self.values.as_mut_slice();
-        for group in 0..self.groups {
-            for &(first, rows) in &self.blocks {
-                let (block, tail) = rest.split_at_mut(rows * channels * taps);
-                rest = tail;
-                for row in 0..rows {
-                    let scale = scale(group, first + row);
-                    for channel in 0..channels {
-                        let from = at(group, first + row, channel);
-                        let to = block[channel * taps * rows + row..].iter_mut().step_by(rows);
-                        to.zip(&from[..taps]).for_each(|(to, from)| *to = scale * *from);
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// Where a destination channel goes and what is done to it on the way: `plane = relu?(sum + plane? + bias + residual?)`.
 pub(crate) struct Output<'a> {
@@ -82,12 +23,29 @@ impl<'a> Output<'a> {
     }
 }
 
-/// The task: planes of all groups' source channels in order, and of all destination channels.
-pub(crate) struct Convolve<'a, 'b> {
-    pub(crate) geometry: &'a Geometry,
-    pub(crate) weights: &'a Weights,
-    pub(crate) from: &'a [&'a [Line]],
-    pub(crate) to: &'a mut [Output<'b>],
+/// From the planes of all groups' source channels in order to those of all destination channels.
+pub(crate) fn convolve(path: Path, geometry: &Geometry, weights: &Weights, from: &[&[Line]], to: &mut [Output<'_>]) {
+    let gathered = weights.taps == 1 && weights.rows >= GATHERED;
+    let panel = if gathered { weights.together() * panel_stride(weights.channels) } else { 0 };
+    scratch::with_lines(panel, 0, |panel, _| path.run(Convolve { geometry, weights, from, to, panel }));
+}
+
+/// From so many rows on, copying a 1 x 1 convolution's sources together costs less than reading them where they lie: every
+/// channel of a pixel is in another plane, too far away for the processor to guess.
+const GATHERED: usize = 16;
+
+/// Lines from a pixel to the next in a panel: odd, as the caches keep few lines that are a round number apart.
+fn panel_stride(channels: usize) -> usize {
+    channels | 1
+}
+
+struct Convolve<'a, 'b> {
+    geometry: &'a Geometry,
+    weights: &'a Weights,
+    from: &'a [&'a [Line]],
+    to: &'a mut [Output<'b>],
+    /// Where sources are copied together, `[pixel][channel]`; empty if they are read where they lie.
+    panel: &'a mut [Line],
 }
 
 impl Task for Convolve<'_, '_> {
@@ -95,7 +53,7 @@ impl Task for Convolve<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Self { geometry, weights: w, from, to } = self;
+        let Self { geometry, weights: w, from, to, panel } = self;
         assert_eq!(from.len(), w.groups * w.channels, "convolution: source channels");
         assert_eq!(to.len(), w.groups * w.rows, "convolution: destination channels");
         assert_eq!(geometry.taps, w.taps, "convolution: taps");
@@ -114,12 +72,16 @@ impl Task for Convolve<'_, '_> {
         for (group, (from, to)) in groups {
             let group_weights = &w.values[group * w.rows * w.channels * w.taps..];
             for class in &geometry.classes {
-                // So many pixels share one pass over a row block's weights, and one block of sources all row blocks: as
-                // many as the second cache holds with all their channels.
-                for pixels in class.pixels.chunks((CACHE / w.channels).clamp(8, PIXELS)) {
+                for pixels in class.pixels.chunks(w.together()) {
+                    // A class without taps has no sources.
+                    let panel = match panel.is_empty() || class.taps.is_empty() {
+                        true => None,
+                        false => Some(gather(from, pixels, panel)),
+                    };
                     for &(first, rows) in &w.blocks {
                         let weights = &group_weights[first * w.channels * w.taps..][..rows * w.channels * w.taps];
-                        let mut tile = Tiles { class, taps: w.taps, from, weights, to: &mut to[first..first + rows] };
+                        let to = &mut to[first..first + rows];
+                        let mut tile = Tiles { class, taps: w.taps, from, panel, weights, to };
                         // SAFETY: `Geometry::check` has every source and destination of the class inside its planes, whose
                         // lengths are asserted above; `weights` holds rows x channels x taps values and tap indices are
                         // below `taps`. The processor has the instructions: we are inside `Task::run`.
@@ -131,17 +93,23 @@ impl Task for Convolve<'_, '_> {
     }
 }
 
-/// Destination pixels per pass.
-const PIXELS: usize = 24;
-
-/// Lines of sources in the second cache, which has to hold more than them.
-const CACHE: usize = 4096;
+/// Copies the sources of these pixels together.
+fn gather<'a>(from: &[&[Line]], pixels: &[(u32, u32)], panel: &'a mut [Line]) -> &'a [Line] {
+    let stride = panel_stride(from.len());
+    for (channel, plane) in from.iter().enumerate() {
+        for (to, &(source, _)) in panel.chunks_exact_mut(stride).zip(pixels) {
+            to[channel] = plane[source as usize];
+        }
+    }
+    &panel[..pixels.len() * stride]
+}
 
 /// A row block over some pixels of a class.
 struct Tiles<'a, 'b> {
     class: &'a Class,
     taps: usize,
     from: &'a [&'a [Line]],
+    panel: Option<&'a [Line]>,
     weights: &'a [f32],
     to: &'a mut [Output<'b>],
 }
@@ -180,35 +148,38 @@ impl Tiles<'_, '_> {
     /// # Safety
     /// As [`Self::rows`], for `R` rows.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, mut pixels: &[(u32, u32)]) {
+    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, pixels: &[(u32, u32)]) {
+        let mut at = 0;
         // SAFETY: handed on.
         unsafe {
-            while pixels.len() >= V / S::WIDTH {
-                self.tile::<S, R, V>(&pixels[..V / S::WIDTH]);
-                pixels = &pixels[V / S::WIDTH..];
+            while pixels.len() - at >= V / S::WIDTH {
+                self.tile::<S, R, V>(pixels, at);
+                at += V / S::WIDTH;
             }
-            while pixels.len() >= 4 / S::WIDTH && V > 4 {
-                self.tile::<S, R, 4>(&pixels[..4 / S::WIDTH]);
-                pixels = &pixels[4 / S::WIDTH..];
+            while pixels.len() - at >= 4 / S::WIDTH && V > 4 {
+                self.tile::<S, R, 4>(pixels, at);
+                at += 4 / S::WIDTH;
             }
-            while pixels.len() >= 2 / S::WIDTH && V > 2 {
-                self.tile::<S, R, 2>(&pixels[..2 / S::WIDTH]);
-                pixels = &pixels[2 / S::WIDTH..];
+            while pixels.len() - at >= 2 / S::WIDTH && V > 2 {
+                self.tile::<S, R, 2>(pixels, at);
+                at += 2 / S::WIDTH;
             }
-            if S::WIDTH == 1 {
-                for pixel in pixels {
-                    self.tile::<S, R, 1>(std::slice::from_ref(pixel));
-                }
+            while pixels.len() - at >= 1 && S::WIDTH == 1 {
+                self.tile::<S, R, 1>(pixels, at);
+                at += 1;
             }
         }
     }
 
-    /// One register tile.
+    /// One register tile, of `V` vectors from pixel `first` on.
     ///
     /// # Safety
-    /// As [`Self::rows`], for `R` rows; the pixels of `V` vectors.
+    /// As [`Self::rows`], for `R` rows; that many pixels are there.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, pixels: &[(u32, u32)]) {
+    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, pixels: &[(u32, u32)], first: usize) {
+        let stride = panel_stride(self.from.len());
+        let panel = self.panel.map(|panel| panel[first * stride..].as_ptr().cast::<f32>());
+        let pixels = &pixels[first..];
         let place = |at: u32, v: usize| at as usize * LANES + v % S::WIDTH * S::LANES;
         let mut sources = [0usize; V];
         for (v, source) in sources.iter_mut().enumerate() {
@@ -216,7 +187,11 @@ impl Tiles<'_, '_> {
         }
         // SAFETY: handed on.
         unsafe {
-            let sums = if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
+            let sums = if let Some(panel) = panel {
+                self.gathered::<S, R, V>(|v| {
+                    panel.wrapping_add(v / S::WIDTH * stride * LANES + v % S::WIDTH * S::LANES)
+                })
+            } else if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
                 // Neighbours, as sources ascend: one address for all of them.
                 self.sums::<S, R, V>(|plane: *const f32, v| plane.wrapping_add(sources[0] + v * S::LANES))
             } else {
@@ -240,6 +215,26 @@ impl Tiles<'_, '_> {
                     S::store(y, value);
                 }
             }
+        }
+    }
+
+    /// The sums of a tile whose sources are copied together.
+    ///
+    /// # Safety
+    /// As [`Self::tile`]; `at(v)` is the source of vector `v` in the first channel.
+    #[inline(always)]
+    unsafe fn gathered<S: Simd, const R: usize, const V: usize>(
+        &self,
+        at: impl Fn(usize) -> *const f32,
+    ) -> [[S::V; V]; R] {
+        // SAFETY: handed on.
+        unsafe {
+            let mut sums = [[S::splat(0.0); V]; R];
+            let weights = self.weights.as_ptr();
+            for channel in 0..self.from.len() {
+                multiply_add::<S, R, V>(|v| at(v).wrapping_add(channel * LANES), weights.add(channel * R), &mut sums);
+            }
+            sums
         }
     }
 

@@ -6,6 +6,7 @@
 //! piece of memory that can be read from and written to wherever it lies.
 
 pub(crate) mod conv;
+mod conv_weights;
 pub(crate) mod depthwise;
 pub(crate) mod geometry;
 pub(crate) mod norm;
@@ -55,7 +56,7 @@ mod tests {
     use super::super::conv::Shape;
     use super::super::reference;
     use super::super::simd::Path;
-    use super::conv::{Convolve, Output, Weights};
+    use super::conv::{Output, Weights};
     use super::depthwise::DepthwiseGradient;
     use super::geometry::Geometry;
     use super::weight::{Planes, WeightGradient};
@@ -104,7 +105,7 @@ mod tests {
             let mut y = vec![Line::splat(0.5); s.out_channels * y_pixels];
             let mut to: Vec<Output<'_>> =
                 y.chunks_exact_mut(y_pixels).enumerate().map(|(o, plane)| Output::plain(plane, o % 2 == 1)).collect();
-            path.run(Convolve { geometry: &forward, weights: &weights, from: &x_planes, to: &mut to });
+            conv::convolve(path, &forward, &weights, &x_planes, &mut to);
             let mut want = reference::forward(s, &x, &w);
             for (i, plane) in want.chunks_exact_mut(y_pixels).enumerate() {
                 if i % s.out_channels % 2 == 1 {
@@ -118,7 +119,7 @@ mod tests {
             let mut dx = vec![Line::splat(f32::NAN); s.in_channels * x_pixels];
             let mut to: Vec<Output<'_>> =
                 dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, false)).collect();
-            path.run(Convolve { geometry: &backward, weights: &weights, from: &dy_planes, to: &mut to });
+            conv::convolve(path, &backward, &weights, &dy_planes, &mut to);
             assert_close("dx", path, s, &rows(&dx, s.batch), &reference::data_gradient(s, &dy, &w));
 
             if (s.kernel, s.stride, s.padding, s.groups) == (3, 1, 1, 1) {
@@ -212,7 +213,7 @@ mod tests {
         let direct = error(&|to| {
             let mut weights = Weights::new(path, 1, 32, 256, 9);
             weights.pack(|_, row, channel| &w[(row * 256 + channel) * 9..], |_, _| 1.0);
-            path.run(Convolve { geometry: &Geometry::forward(&s), weights: &weights, from: &x_planes, to });
+            conv::convolve(path, &Geometry::forward(&s), &weights, &x_planes, to);
         });
         let winograd = error(&|to| {
             let mut weights = winograd::Weights::new(path, 32, 256);
@@ -231,6 +232,15 @@ mod tests {
             n in 1usize..=16, inputs in 1usize..20, outputs in 1usize..20, h in 1usize..12, w in 1usize..12,
         ) {
             check(&shape([n, inputs, outputs], (h, w), 3, 1, 1, 1));
+        }
+
+        /// Whose sources are copied together, where there are rows enough.
+        #[test]
+        fn any_pointwise_shape(
+            n in 1usize..=16, groups in 1usize..3, inputs in 1usize..80, outputs in 12usize..40,
+            h in 1usize..9, w in 1usize..9, stride in 1usize..4, padding in 0usize..3,
+        ) {
+            check(&shape([n, groups * inputs, groups * outputs], (h, w), 1, stride, padding, groups));
         }
 
         #[test]

@@ -75,7 +75,7 @@ fn transform_kernel(g: &[f32; 9]) -> [f32; FREQUENCIES] {
     u
 }
 
-/// As [`super::conv::Convolve`], for planes of `(height, width)`.
+/// as [`super::conv::convolve`], for planes of `(height, width)`.
 pub(crate) fn convolve(path: Path, size: (usize, usize), weights: &Weights, from: &[&[Line]], to: &mut [Output<'_>]) {
     let together = (INPUTS / (FREQUENCIES * weights.channels.max(1))).next_multiple_of(4).clamp(4, 32);
     let tallest = weights.blocks.iter().map(|&(_, rows)| rows).max().unwrap_or(0);

@@ -1,0 +1,77 @@
+//! A convolution's weights in the order in which its register tiles read them.
+
+use crate::kernels::simd::Path;
+
+/// Splits `count` rows into register tiles `(first, rows)` of nearly equal height.
+pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
+    let tallest = match path {
+        Path::Avx512 => 8,
+        Path::Avx2 | Path::Portable => 6,
+    };
+    let tiles = count.div_ceil(tallest);
+    (0..tiles)
+        .map(|tile| (count * tile / tiles, count * (tile + 1) / tiles))
+        .map(|(from, to)| (from, to - from))
+        .collect()
+}
+
+/// Weights in the order in which tiles read them: `[group][row block][channel][tap][row]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Weights {
+    pub(super) values: Vec<f32>,
+    /// Register tiles, `(first, rows)`.
+    pub(super) blocks: Vec<(usize, usize)>,
+    pub(super) groups: usize,
+    pub(super) rows: usize,
+    pub(super) channels: usize,
+    pub(super) taps: usize,
+}
+
+impl Weights {
+    /// For `groups` groups of `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
+    pub(crate) fn new(path: Path, groups: usize, rows: usize, channels: usize, taps: usize) -> Self {
+        Self { values: Vec::new(), blocks: row_blocks(path, rows), groups, rows, channels, taps }
+    }
+
+    /// So many pixels share one pass over a row block's weights, and one block of sources all row blocks: as many as the
+    /// second cache holds with all their channels.
+    pub(super) fn together(&self) -> usize {
+        (CACHE / self.channels.max(1)).clamp(8, PIXELS)
+    }
+
+    /// The memory they are in, to be taken and given.
+    pub(crate) fn memory(&mut self) -> &mut Vec<f32> {
+        &mut self.values
+    }
+
+    /// Fills it: `at(group, row, channel)` gives the `taps` weights, all of a row's times `scale(group, row)`.
+    pub(crate) fn pack<'a>(
+        &mut self,
+        at: impl Fn(usize, usize, usize) -> &'a [f32],
+        scale: impl Fn(usize, usize) -> f32,
+    ) {
+        let (channels, taps) = (self.channels, self.taps);
+        self.values.resize(self.groups * self.rows * channels * taps, 0.0);
+        let mut rest = self.values.as_mut_slice();
+        for group in 0..self.groups {
+            for &(first, rows) in &self.blocks {
+                let (block, tail) = rest.split_at_mut(rows * channels * taps);
+                rest = tail;
+                for row in 0..rows {
+                    let scale = scale(group, first + row);
+                    for channel in 0..channels {
+                        let from = at(group, first + row, channel);
+                        let to = block[channel * taps * rows + row..].iter_mut().step_by(rows);
+                        to.zip(&from[..taps]).for_each(|(to, from)| *to = scale * *from);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Destination pixels per pass.
+const PIXELS: usize = 24;
+
+/// Lines of sources in the second cache, which has to hold more than them.
+const CACHE: usize = 4096;
