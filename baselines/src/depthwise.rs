@@ -3,7 +3,7 @@
 use candle_core::{ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 use conv_core::layers::DenseUnit;
-use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Graph, Layout, Role, UnitSpec, Value};
+use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Graph, Layout, Network, Role, UnitSpec, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::vanilla::{above_vanilla, stays_vanilla};
@@ -54,7 +54,7 @@ impl ConvMethod for Depthwise {
     fn build(&self, spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Box<dyn ConvUnit>> {
         match Self::declines(spec) {
             Some(_) => Ok(Box::new(DenseUnit::new(spec, vb)?)),
-            None => Ok(Box::new(DepthwiseConv2d::from_unit(spec, vb)?)),
+            None => Ok(Box::new(SeparableUnit::new(spec, vb)?)),
         }
     }
 
@@ -97,10 +97,7 @@ fn parts(spec: &UnitSpec) -> (UnitSpec, UnitSpec) {
 
 /// A depthwise separable convolution as a layer. Parameters: `depthwise.weight`, `depthwise.bn.*`, `pointwise.weight`
 /// and, where the 1 x 1 convolution is followed by a batch norm, `pointwise.bn.*`.
-pub struct DepthwiseConv2d {
-    depthwise: DenseUnit,
-    pointwise: DenseUnit,
-}
+pub struct DepthwiseConv2d(Network);
 
 impl DepthwiseConv2d {
     /// In place of `conv`, its last convolution followed by batch norm and ReLU, as MobileNet has it.
@@ -111,10 +108,18 @@ impl DepthwiseConv2d {
         if conv.groups != 1 {
             candle_core::bail!("depthwise separable: groups = {}; accepted: 1", conv.groups);
         }
-        Self::from_unit(&UnitSpec::conv_bn_relu(conv, Role::Spatial), vb)
+        let unit = SeparableUnit::new(&UnitSpec::conv_bn_relu(conv, Role::Spatial), vb)?;
+        Network::build(conv.in_channels, |graph, x| unit.emit(graph, x, None)).map(Self)
     }
+}
 
-    fn from_unit(spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Self> {
+struct SeparableUnit {
+    depthwise: DenseUnit,
+    pointwise: DenseUnit,
+}
+
+impl SeparableUnit {
+    fn new(spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Self> {
         spec.conv.validate()?;
         let (depthwise, pointwise) = parts(spec);
         Ok(Self {
@@ -124,7 +129,7 @@ impl DepthwiseConv2d {
     }
 }
 
-impl ConvUnit for DepthwiseConv2d {
+impl ConvUnit for SeparableUnit {
     fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
         let y = self.depthwise.emit(graph, x, None)?;
         self.pointwise.emit(graph, y, residual)
@@ -134,7 +139,7 @@ impl ConvUnit for DepthwiseConv2d {
 impl ModuleT for DepthwiseConv2d {
     /// `[n, in_channels, h, w] -> [n, out_channels, h', w']`.
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        ConvUnit::forward_t(self, x, None, train)
+        self.0.forward_t(x, train)
     }
 }
 

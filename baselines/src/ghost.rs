@@ -3,7 +3,7 @@
 use candle_core::{ModuleT, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use conv_core::layers::{BatchNorm2d, Conv2d, DenseUnit};
-use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Graph, Layout, Role, UnitSpec, Value};
+use conv_core::{Activation, ConvMethod, ConvSpec, ConvUnit, Cost, Graph, Layout, Network, Role, UnitSpec, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::vanilla::{above_vanilla, stays_vanilla};
@@ -77,7 +77,7 @@ impl ConvMethod for Ghost {
     fn build(&self, spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Box<dyn ConvUnit>> {
         self.validate()?;
         match spec.conv.groups {
-            1 => Ok(Box::new(GhostConv2d::from_unit(spec, self, vb)?)),
+            1 => Ok(Box::new(GhostUnit::new(spec, self, vb)?)),
             _ => Ok(Box::new(DenseUnit::new(spec, vb)?)),
         }
     }
@@ -108,12 +108,7 @@ impl ConvMethod for Ghost {
 
 /// A Ghost module as a layer. Parameters: `primary.weight: [m, C_in, k, k]`, `cheap.weight: [m (s - 1), 1, q, q]` and for
 /// each its `bn.*`.
-pub struct GhostConv2d {
-    primary: Part,
-    cheap: Part,
-    out_channels: usize,
-    relu: bool,
-}
+pub struct GhostConv2d(Network);
 
 impl GhostConv2d {
     /// In place of `conv` and the batch norm after it; `relu` (both convolutions' or neither's) in place of the ReLU.
@@ -125,10 +120,20 @@ impl GhostConv2d {
             bail!("ghost: groups = {}; accepted: 1", conv.groups);
         }
         let activation = relu.then_some(Activation::Relu);
-        Self::from_unit(&UnitSpec { conv, role: Role::Spatial, norm: true, activation }, options, vb)
+        let unit = GhostUnit::new(&UnitSpec { conv, role: Role::Spatial, norm: true, activation }, options, vb)?;
+        Network::build(conv.in_channels, |graph, x| unit.emit(graph, x, None)).map(Self)
     }
+}
 
-    fn from_unit(spec: &UnitSpec, options: &Ghost, vb: VarBuilder<'_>) -> Result<Self> {
+struct GhostUnit {
+    primary: Part,
+    cheap: Part,
+    out_channels: usize,
+    relu: bool,
+}
+
+impl GhostUnit {
+    fn new(spec: &UnitSpec, options: &Ghost, vb: VarBuilder<'_>) -> Result<Self> {
         let (primary, cheap) = options.parts(spec)?;
         Ok(Self {
             primary: Part::new(&primary, vb.pp("primary"))?,
@@ -139,7 +144,7 @@ impl GhostConv2d {
     }
 }
 
-impl ConvUnit for GhostConv2d {
+impl ConvUnit for GhostUnit {
     fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
         // With a residual, ReLU follows the addition instead.
         let inner_relu = self.relu && residual.is_none();
@@ -154,7 +159,7 @@ impl ConvUnit for GhostConv2d {
 impl ModuleT for GhostConv2d {
     /// `[n, in_channels, h, w] -> [n, out_channels, h', w']`.
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        ConvUnit::forward_t(self, x, None, train)
+        self.0.forward_t(x, train)
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Module, ModuleT, Result, Tensor, bail};
 use candle_nn::{Conv2dConfig, Init, VarBuilder};
 use conv_core::layers::{BatchNorm2d, Conv2d};
-use conv_core::{ConvSpec, Graph, Value};
+use conv_core::{ConvSpec, Graph, Network, Value};
 
 use crate::options::{CompConvOptions, Downsample, InnerNorm};
 use crate::plan::{Half, Part, Plan, Source};
@@ -17,6 +17,12 @@ use crate::plan::{Half, Part, Plan, Source};
 /// `weight`, those but the tail also `bn.*` where inner norms are on. The layer's own `bias: [C_out]` adds to the shuffled
 /// output. At depth 0 there are `weight` and `bias` only, as in `candle_nn::Conv2d`.
 pub struct CompConv2dT {
+    parts: Parts,
+    network: Network,
+}
+
+/// What the layer is made of.
+struct Parts {
     plan: Plan,
     bias: Option<Tensor>,
     body: Body,
@@ -85,30 +91,15 @@ impl CompConv2dT {
             true => Some(vb.get_with_hints(plan.spec.out_channels, "bias", Init::Const(0.0))?),
             false => None,
         };
-        if plan.parts.is_empty() {
-            let conv = Conv2d::new(ConvSpec { bias: false, ..plan.spec }, vb)?;
-            return Ok(Self { plan, bias, body: Body::Vanilla(conv) });
-        }
-        let mut levels = Vec::with_capacity(plan.depth.effective);
-        for (step, pair) in plan.parts.chunks_exact(2).enumerate() {
-            let [b, a] = pair else { bail!("compconv: a level has a B and an A") };
-            let side = match (&a.source, a.level) {
-                (Source::B(channels), level) => {
-                    let name = if level == 0 { "tail".to_owned() } else { format!("side.{step}") };
-                    Side::Derived { channels: channels.len(), conv: Inner::new(&plan, a, vb.pp(name))? }
-                }
-                (Source::Input(channels), _) => Side::Identity(channels.clone()),
-                (Source::LevelAbove, _) => bail!("compconv: {:?}{} cannot read a level above", Half::A, a.level),
-            };
-            let inner = Inner::new(&plan, b, vb.pp(format!("inner.{step}")))?;
-            levels.push(Level { b: inner, a: side, emitted: b.emitted.is_some() });
-        }
-        Ok(Self { plan, bias, body: Body::Levels(levels) })
+        let body = Body::new(&plan, vb)?;
+        let parts = Parts { plan, bias, body };
+        let network = Network::build(parts.plan.spec.in_channels, |graph, x| parts.emit(graph, x))?;
+        Ok(Self { parts, network })
     }
 
     /// The layout.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.parts.plan
     }
 
     /// Writes down what the layer computes: `x: [n, C_in, h, w]` to `[n, C_out, h', w']`.
@@ -116,6 +107,35 @@ impl CompConv2dT {
     /// # Errors
     /// Channels that are not those of the specification.
     pub fn emit(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        self.parts.emit(graph, x)
+    }
+}
+
+impl Body {
+    fn new(plan: &Plan, vb: VarBuilder<'_>) -> Result<Self> {
+        if plan.parts.is_empty() {
+            return Conv2d::new(ConvSpec { bias: false, ..plan.spec }, vb).map(Self::Vanilla);
+        }
+        let mut levels = Vec::with_capacity(plan.depth.effective);
+        for (step, pair) in plan.parts.chunks_exact(2).enumerate() {
+            let [b, a] = pair else { bail!("compconv: a level has a B and an A") };
+            let side = match (&a.source, a.level) {
+                (Source::B(channels), level) => {
+                    let name = if level == 0 { "tail".to_owned() } else { format!("side.{step}") };
+                    Side::Derived { channels: channels.len(), conv: Inner::new(plan, a, vb.pp(name))? }
+                }
+                (Source::Input(channels), _) => Side::Identity(channels.clone()),
+                (Source::LevelAbove, _) => bail!("compconv: {:?}{} cannot read a level above", Half::A, a.level),
+            };
+            let inner = Inner::new(plan, b, vb.pp(format!("inner.{step}")))?;
+            levels.push(Level { b: inner, a: side, emitted: b.emitted.is_some() });
+        }
+        Ok(Self::Levels(levels))
+    }
+}
+
+impl Parts {
+    fn emit(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let y = match &self.body {
             Body::Vanilla(conv) => graph.conv(conv, x)?,
             Body::Levels(levels) => self.emit_levels(levels, graph, x)?,
@@ -168,10 +188,7 @@ fn downsample(graph: &mut Graph, x: Value, how: Downsample, stride: usize) -> Va
 impl ModuleT for CompConv2dT {
     /// `[n, C_in, h, w] -> [n, C_out, h', w']`; `train` only matters to inner norms.
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let mut graph = Graph::new();
-        let input = graph.input(x.dim(1)?);
-        let output = self.emit(&mut graph, input)?;
-        graph.run(&[x], output, train)
+        self.network.forward_t(x, train)
     }
 }
 

@@ -1,5 +1,5 @@
-//! CompConv beside its rivals at equal shapes: `cargo bench -p harness --bench methods`. On the engine, as networks are
-//! trained and used, and op by op on candle tensors.
+//! CompConv beside its rivals at equal shapes: `cargo bench -p harness --bench methods`. As one network, which is how they are
+//! trained and used here, and as layers of a candle network, each an operation of its own.
 
 #[path = "../../conv-core/benches/common/mod.rs"]
 mod common;
@@ -10,7 +10,7 @@ use baselines::{Depthwise, Ghost, Vanilla};
 use candle_core::{DType, Device, Result, Tensor};
 use common::{Group, Side};
 use compconv::{CompConv, CompConvOptions};
-use conv_core::{ConvMethod, ConvSpec, Graph, Kernels, Network, ParamStore, Role, UnitSpec, ops};
+use conv_core::{ConvMethod, ConvSpec, ConvUnit, Graph, Kernels, Network, ParamStore, Role, UnitSpec, Value, ops};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// As in the `harness` command.
@@ -33,43 +33,59 @@ fn methods() -> Result<Vec<(String, Box<dyn ConvMethod>)>> {
     Ok(methods)
 }
 
-/// Units of 3x3, batch norm and ReLU, and the mean over pixels, which stands for logits.
-fn network(method: &dyn ConvMethod, channels: usize) -> Result<&'static Network> {
+/// Units of 3x3, batch norm and ReLU.
+fn units(method: &dyn ConvMethod, channels: usize) -> Result<Vec<Box<dyn ConvUnit>>> {
     let spec = UnitSpec::conv_bn_relu(ConvSpec::same(channels, channels, 3, 1), Role::Spatial);
     let store = ParamStore::new(0, &Device::Cpu);
-    let mut graph = Graph::new();
-    let mut x = graph.input(channels);
-    for unit in 0..UNITS {
-        x = method.build(&spec, store.builder().pp(unit))?.emit(&mut graph, x, None)?;
-    }
-    let pooled = graph.global_avg_pool(x);
-    // Sides run until the process ends.
-    Ok(Box::leak(Box::new(Network::new(graph, pooled))))
+    (0..UNITS).map(|unit| method.build(&spec, store.builder().pp(unit))).collect()
 }
 
-/// What a side repeats: inference, or a training step without the update.
-fn work(network: &'static Network, x: Tensor, train: bool, engine: bool) -> Result<Box<dyn Fn() -> Result<()>>> {
+type Work = Box<dyn Fn() -> Result<()>>;
+
+/// What a side repeats, inference or a training step without the update: all units one network, with the mean over pixels
+/// for logits.
+fn as_network(method: &dyn ConvMethod, x: Tensor, train: bool) -> Result<Work> {
+    let write = |graph: &mut Graph, x: Value| {
+        let units = units(method, graph.channels(x))?;
+        let y = units.iter().try_fold(x, |x, unit| unit.emit(graph, x, None))?;
+        Ok(graph.global_avg_pool(y))
+    };
+    // Sides run until the process ends.
+    let network: &'static Network = Box::leak(Box::new(Network::build(x.dim(1)?, write)?));
     let labels = Tensor::zeros(x.dim(0)?, DType::U32, &Device::Cpu)?;
     let training = RefCell::new(network.training(Kernels::Own));
     let inference = RefCell::new(network.inference(Kernels::Own));
-    Ok(match (engine, train) {
-        (true, true) => Box::new(move || training.borrow_mut().step(&x, &labels, 0.0).map(drop)),
-        (true, false) => Box::new(move || inference.borrow_mut().forward(&x).map(drop)),
-        (false, true) => {
-            Box::new(move || ops::cross_entropy(&network.forward_t(&x, true)?, &labels, 0.0)?.backward().map(drop))
-        }
-        (false, false) => Box::new(move || network.forward_t(&x, false).map(drop)),
+    Ok(match train {
+        true => Box::new(move || training.borrow_mut().step(&x, &labels, 0.0).map(drop)),
+        false => Box::new(move || inference.borrow_mut().forward(&x).map(drop)),
     })
 }
 
-fn group(channels: usize, size: usize, train: bool, engine: bool) -> Result<Group> {
+/// The same with every unit an operation of candle's autograd.
+fn as_layers(method: &dyn ConvMethod, x: Tensor, train: bool) -> Result<Work> {
+    let channels = x.dim(1)?;
+    let layer = |unit: Box<dyn ConvUnit>| Network::build(channels, |graph, x| unit.emit(graph, x, None));
+    let layers = units(method, channels)?.into_iter().map(layer).collect::<Result<Vec<_>>>()?;
+    let labels = Tensor::zeros(x.dim(0)?, DType::U32, &Device::Cpu)?;
+    Ok(Box::new(move || {
+        let y = layers.iter().try_fold(x.clone(), |x, layer| layer.forward_t(&x, train))?;
+        let logits = ops::global_avg_pool(&y)?;
+        if train {
+            ops::cross_entropy(&logits, &labels, 0.0)?.backward()?;
+        }
+        Ok(())
+    }))
+}
+
+fn group(channels: usize, size: usize, train: bool, together: bool) -> Result<Group> {
     let x = Tensor::randn(0f32, 1.0, (BATCH, channels, size, size), &Device::Cpu)?;
     let side = |(name, method): (String, Box<dyn ConvMethod>)| {
-        let run = work(network(&*method, channels)?, x.clone(), train, engine)?;
+        let work = if together { as_network } else { as_layers };
+        let run = work(&*method, x.clone(), train)?;
         Ok(Side::new(name, BATCH, move || run().expect("units of sound shapes")))
     };
     let what = if train { "forward + backward" } else { "inference" };
-    let on = if engine { "engine" } else { "op by op" };
+    let on = if together { "one network" } else { "layers" };
     let sides = methods()?.into_iter().map(side).collect::<Result<_>>()?;
     Ok((format!("{UNITS} units 3x3 {channels}->{channels} {size}x{size}, {what}, {on}"), sides))
 }
@@ -78,8 +94,8 @@ fn compare(criterion: &mut Criterion) {
     let groups = || -> Result<Vec<Group>> {
         let mut groups = Vec::new();
         for (channels, size) in [(64, 16), (128, 8)] {
-            for (train, engine) in [(false, true), (false, false), (true, true), (true, false)] {
-                groups.push(group(channels, size, train, engine)?);
+            for (train, together) in [(false, true), (false, false), (true, true), (true, false)] {
+                groups.push(group(channels, size, train, together)?);
             }
         }
         Ok(groups)

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::Context;
 use super::memory::Memory;
-use super::plan::{Channel, Conv, Finish, Pool};
+use super::plan::{Channel, Conv, Finish, Layer, Pool};
 use super::state::{Block, Chain, Slab};
 use crate::kernels::lanes::conv::{Output, row_blocks};
 use crate::kernels::lanes::depthwise::DepthwiseGradient;
@@ -37,6 +37,15 @@ impl Context<'_> {
             true => Mask::Affine { x: x[c], scale: norm.scale[c], shift: norm.shift[c] },
         };
         (0..finish.x.len()).map(mask).collect()
+    }
+
+    pub(super) fn blank(&self, index: usize, layer: &Layer, block: &mut Block) {
+        let buffer = layer.y();
+        let unread = self.program.adds[index].unread.iter().map(|&plane| Channel::Plane { buffer, plane });
+        let unread: Vec<Channel> = unread.collect();
+        block.slab.write(self.program, self.slots, &unread, Memory::Gradient, |_, planes| {
+            planes.into_iter().flatten().for_each(|plane| plane.fill(Line::ZERO));
+        });
     }
 
     pub(super) fn sums(&self, index: usize, finish: &Finish, block: &mut Block, chain: &mut Chain) {

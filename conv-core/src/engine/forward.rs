@@ -12,6 +12,7 @@ impl Context<'_> {
     pub(super) fn step(&self, step: Step, block: &mut Block, chain: &mut Chain) {
         let index = step.index();
         match (step, &self.program.layers[index]) {
+            (Step::Blank(_), layer) => self.blank(index, layer, block),
             (Step::Conv(_), Layer::Conv(conv)) => self.conv(index, conv, block),
             (Step::DataGradient(_), Layer::Conv(conv)) => self.data_gradient(index, conv, block),
             (_, Layer::Conv(conv)) => self.weight_gradient(conv, block, chain),

@@ -11,8 +11,8 @@ use crate::kernels::lanes::geometry::Geometry;
 use crate::kernels::pool::Windows;
 
 /// The graph so far.
-#[derive(Default)]
 pub(super) struct Lowering {
+    mode: Mode,
     layers: Vec<Layer>,
     buffers: Vec<Buffer>,
     parameters: Vec<Tensor>,
@@ -23,6 +23,11 @@ pub(super) struct Lowering {
 }
 
 impl Lowering {
+    pub(super) fn new(mode: Mode) -> Self {
+        let (layers, buffers, parameters, values) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { mode, layers, buffers, parameters, values, macs: 0, activations: 0 }
+    }
+
     fn buffer(&mut self, planes: usize, size: (usize, usize)) -> usize {
         self.buffers.push(Buffer::new(planes, size));
         self.buffers.len() - 1
@@ -167,7 +172,9 @@ impl Lowering {
         let y = self.buffer(shape.out_channels, shape.output);
         let (forward, backward) = (Geometry::forward(&shape), Geometry::backward(&shape));
         // Buffer 0 are the images.
-        let data_gradient = x.iter().any(|channel| matches!(channel, Channel::Plane { buffer, .. } if *buffer > 0));
+        let first = if self.mode == (Mode::Train { images: true }) { 0 } else { 1 };
+        let data_gradient =
+            x.iter().any(|channel| matches!(channel, Channel::Plane { buffer, .. } if *buffer >= first));
         let pixels = shape.output.0 * shape.output.1;
         let across = shape.groups == 1 && (shape.w_len() > 1 << 18 || pixels < 64);
         self.layers.push(Layer::Conv(Conv {
@@ -191,9 +198,9 @@ impl Lowering {
         self.fill(y, windows.output);
     }
 
-    pub(super) fn finish(mut self, output: Value, mode: Mode) -> Option<Program> {
+    pub(super) fn finish(mut self, output: Value) -> Option<Program> {
+        let mode = self.mode;
         let (output, size) = self.values.swap_remove(output.index());
-        // Logits are one pixel a class, each a plane of its own.
         let whole = |channels: &[Channel]| {
             let mut seen = std::collections::HashSet::new();
             channels.iter().all(|channel| *channel == Channel::Zero || seen.insert(*channel))
@@ -204,19 +211,33 @@ impl Lowering {
             Layer::Pool(pool) => vec![&pool.x],
         });
         // A gradient goes to each plane once.
-        if size != (1, 1) || !whole(&output) || !tables.into_iter().all(|table| whole(table)) {
+        if !whole(&output) || !tables.into_iter().all(|table| whole(table)) {
             return None;
         }
         if mode == Mode::Infer {
             fuse(&mut self.layers, self.buffers.len(), &output);
         }
         let forward = forward_phases(&self.layers, mode);
-        let (backward, adds) = match mode {
-            Mode::Train => backward_phases(&self.layers, &self.buffers, &output)?,
-            Mode::Infer => (Vec::new(), Vec::new()),
+        let (backward, adds, image_gradients) = match mode {
+            Mode::Train { .. } => backward_phases(&self.layers, &self.buffers, &output),
+            Mode::Infer => (Vec::new(), Vec::new(), Vec::new()),
         };
+        let image_gradients = if mode == (Mode::Train { images: true }) { image_gradients } else { Vec::new() };
         let (macs, activations, input) = (self.macs, self.activations, *self.buffers.first()?);
         let Self { layers, buffers, parameters, .. } = self;
-        Some(Program { layers, buffers, parameters, input, output, forward, backward, adds, macs, activations })
+        Some(Program {
+            layers,
+            buffers,
+            parameters,
+            input,
+            output,
+            size,
+            forward,
+            backward,
+            adds,
+            image_gradients,
+            macs,
+            activations,
+        })
     }
 }

@@ -58,6 +58,9 @@ impl Slots {
                 }
             }
         }
+        if program.image_gradients.contains(&true) {
+            touch(Memory::Gradient(0), steps.len() + 1);
+        }
         let mut born: Vec<(usize, usize, usize)> = (alive.iter().enumerate())
             .filter_map(|(memory, alive)| alive.map(|(first, last)| (first, last, memory)))
             .collect();
@@ -102,6 +105,7 @@ fn touched(program: &Program, step: Step) -> Vec<Memory> {
     let values = |channels: &[Channel]| buffers(channels).into_iter().map(Memory::Value).collect::<Vec<_>>();
     let gradients = |channels: &[Channel]| buffers(channels).into_iter().map(Memory::Gradient).collect::<Vec<_>>();
     match (step.layer(program), step) {
+        (layer, Step::Blank(_)) => vec![Memory::Gradient(layer.y())],
         (Layer::Conv(conv), Step::Conv(_)) => {
             let to = program.destination(conv);
             [values(&conv.x), values(&to.residual), values(&to.channels)].concat()

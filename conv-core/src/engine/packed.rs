@@ -67,7 +67,7 @@ impl PackedConv {
     pub(super) fn new(path: Path, conv: &Conv, mode: Mode, winograd: bool) -> Self {
         let s = &conv.shape;
         let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
-        let wanted = mode == Mode::Train && conv.data_gradient;
+        let wanted = mode.trains() && conv.data_gradient;
         Self {
             forward: Kernel::new(path, s, outputs, inputs, winograd),
             backward: wanted.then(|| Kernel::new(path, s, inputs, outputs, winograd)),

@@ -10,7 +10,7 @@ pub(super) fn forward_phases(layers: &[Layer], mode: Mode) -> Vec<Phase> {
             Layer::Conv(_) => steps.push(Step::Conv(index)),
             Layer::Pool(_) => steps.push(Step::Pool(index)),
             Layer::Finish(finish) => {
-                if finish.norm.is_some() && mode == Mode::Train {
+                if finish.norm.is_some() && mode.trains() {
                     steps.push(Step::Measure(index));
                     phases.push(Phase { steps: std::mem::take(&mut steps), sync: Sync::Moments(index) });
                 }
@@ -24,29 +24,31 @@ pub(super) fn forward_phases(layers: &[Layer], mode: Mode) -> Vec<Phase> {
     phases
 }
 
-/// The layers in reverse, with where each gradient is stored first and added later. None if a gradient is wanted of a plane
-/// that nothing reads.
+/// The layers in reverse, with where each gradient is stored first and added later, and which images' channels have one.
 pub(super) fn backward_phases(
     layers: &[Layer],
     buffers: &[Buffer],
     output: &[Channel],
-) -> Option<(Vec<Phase>, Vec<Adds>)> {
+) -> (Vec<Phase>, Vec<Adds>, Vec<bool>) {
     let mut written: Vec<Vec<bool>> = buffers.iter().map(|buffer| vec![false; buffer.planes]).collect();
-    let mut write = |channels: &[Channel]| -> Vec<bool> {
-        let visit = |channel: &Channel| match *channel {
+    let write = |written: &mut [Vec<bool>], channels: &[Channel]| -> Vec<bool> {
+        let mut visit = |channel: &Channel| match *channel {
             Channel::Zero => false,
             Channel::Plane { buffer, plane } => std::mem::replace(&mut written[buffer][plane], true),
         };
-        channels.iter().map(visit).collect()
+        channels.iter().map(&mut visit).collect()
     };
-    write(output);
+    write(&mut written, output);
     let mut adds = vec![Adds::default(); layers.len()];
     let (mut phases, mut steps) = (Vec::new(), Vec::new());
-    let mut complete = Vec::new();
     for (index, layer) in layers.iter().enumerate().rev() {
+        // Planes that nobody read, a convolution whose channels were cut for instance, have a gradient of zero.
+        adds[index].unread = (0..buffers[layer.y()].planes).filter(|&plane| !written[layer.y()][plane]).collect();
+        if !adds[index].unread.is_empty() {
+            steps.push(Step::Blank(index));
+        }
         match layer {
             Layer::Conv(conv) => {
-                complete.push(conv.y);
                 match conv.across {
                     true => {
                         phases.push(Phase { steps: std::mem::take(&mut steps), sync: Sync::Weights(index) });
@@ -54,29 +56,26 @@ pub(super) fn backward_phases(
                     false => steps.push(Step::WeightGradient(index)),
                 }
                 if conv.data_gradient {
-                    adds[index].x = write(&conv.x);
+                    adds[index].x = write(&mut written, &conv.x);
                     steps.push(Step::DataGradient(index));
                 }
             }
             Layer::Pool(pool) => {
-                complete.push(pool.y);
-                adds[index].x = write(&pool.x);
+                adds[index].x = write(&mut written, &pool.x);
                 steps.push(Step::PoolGradient(index));
             }
             Layer::Finish(finish) => {
-                complete.push(finish.y);
-                adds[index].residual = finish.residual.as_deref().map(&mut write).unwrap_or_default();
+                let residual = finish.residual.as_deref().unwrap_or_default();
+                adds[index].residual = write(&mut written, residual);
                 steps.push(Step::Sums(index));
                 if finish.norm.is_some() {
                     phases.push(Phase { steps: std::mem::take(&mut steps), sync: Sync::Sums(index) });
                 }
-                adds[index].x = write(&finish.x);
+                adds[index].x = write(&mut written, &finish.x);
                 steps.push(Step::ApplyGradient(index));
             }
         }
     }
     phases.push(Phase { steps, sync: Sync::Nothing });
-    // Planes that nobody read, a convolution whose channels were cut for instance, have no gradient to pass on.
-    let all = complete.iter().all(|&buffer| written[buffer].iter().all(|&written| written));
-    all.then_some((phases, adds))
+    (phases, adds, written.swap_remove(0))
 }

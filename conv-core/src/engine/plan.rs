@@ -102,6 +102,8 @@ pub(super) struct Pool {
 /// What one block of images does; the index is into the program's layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// Zeros for the gradients of outputs that nothing reads.
+    Blank(usize),
     Conv(usize),
     /// Moments of what a norm is about to normalise.
     Measure(usize),
@@ -118,7 +120,8 @@ pub(super) enum Step {
 impl Step {
     /// Of the layer it belongs to.
     pub(super) fn index(self) -> usize {
-        let (Step::Conv(index)
+        let (Step::Blank(index)
+        | Step::Conv(index)
         | Step::Measure(index)
         | Step::Apply(index)
         | Step::Pool(index)
@@ -160,17 +163,32 @@ pub(super) enum Layer {
     Pool(Pool),
 }
 
+impl Layer {
+    /// The buffer it fills.
+    pub(super) fn y(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.y,
+            Self::Finish(finish) => finish.y,
+            Self::Pool(pool) => pool.y,
+        }
+    }
+}
+
 /// A network for images of one size.
 pub(super) struct Program {
     pub(super) layers: Vec<Layer>,
     pub(super) buffers: Vec<Buffer>,
     pub(super) parameters: Vec<Tensor>,
     pub(super) input: Buffer,
+    /// The channels of the output, and their size.
     pub(super) output: Vec<Channel>,
+    pub(super) size: (usize, usize),
     pub(super) forward: Vec<Phase>,
     pub(super) backward: Vec<Phase>,
     /// For each layer that passes gradients on: whether the gradient of its `x` (and residual) adds to what is there.
     pub(super) adds: Vec<Adds>,
+    /// By channel of the images whether it has a gradient that is wanted.
+    pub(super) image_gradients: Vec<bool>,
     /// Multiply-accumulates and activations of an image, as [`crate::meter`] counts them.
     pub(super) macs: u64,
     pub(super) activations: u64,
@@ -181,6 +199,8 @@ pub(super) struct Program {
 pub(super) struct Adds {
     pub(super) x: Vec<bool>,
     pub(super) residual: Vec<bool>,
+    /// Planes of the layer's output that nothing reads.
+    pub(super) unread: Vec<usize>,
 }
 
 /// Where a convolution's outputs go.
@@ -194,8 +214,17 @@ pub(super) struct Destination {
 /// Whether a network is to be trained or only used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    Train,
+    /// `images`: whether their gradient is wanted as well as that of the parameters.
+    Train {
+        images: bool,
+    },
     Infer,
+}
+
+impl Mode {
+    pub(super) fn trains(self) -> bool {
+        self != Self::Infer
+    }
 }
 
 impl Program {
@@ -221,12 +250,12 @@ impl Program {
     /// # Errors
     /// Shapes that do not fit.
     pub(super) fn new(graph: &Graph, output: Value, image: (usize, usize, usize), mode: Mode) -> Result<Option<Self>> {
-        let mut lowering = Lowering::default();
+        let mut lowering = Lowering::new(mode);
         for (index, op) in graph.ops().iter().enumerate() {
             if !lowering.push(op, graph.channels(Value::from_index(index)), image)? {
                 return Ok(None);
             }
         }
-        Ok(lowering.finish(output, mode))
+        Ok(lowering.finish(output))
     }
 }

@@ -77,12 +77,15 @@ impl Work {
 }
 
 impl SingleEngine {
-    /// For images of `[channels, h, w]`; none where the graph has operations that only candle can run.
+    /// For images of `[channels, h, w]`; none where the graph has operations that only candle can run, or another output than
+    /// one value a channel.
     ///
     /// # Errors
     /// Shapes that do not fit; parameters that are not f32 on the CPU.
     pub(crate) fn new(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Result<Option<Self>> {
-        let Some(program) = Program::new(graph, output, image, Mode::Infer)? else { return Ok(None) };
+        let Some(program) = Program::new(graph, output, image, Mode::Infer)?.filter(|_| graph.is_flat(output)) else {
+            return Ok(None);
+        };
         let values = parameters(&program)?;
         let mut norms: Vec<NormState> = program.layers.iter().map(NormState::new).collect();
         for (norm, layer) in norms.iter_mut().zip(&program.layers) {

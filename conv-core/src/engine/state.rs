@@ -181,13 +181,14 @@ impl NormState {
         Ok(())
     }
 
-    /// Batch statistics from all blocks, in their order; moves the running ones.
+    /// Batch statistics from all blocks, in their order; `follow`: the running ones move.
     pub(super) fn finish_moments(
         &mut self,
         layer: &Layer,
         index: usize,
         blocks: &[Block],
         parameters: &[Vec<f32>],
+        follow: bool,
     ) -> Result<()> {
         let Layer::Finish(Finish { norm: Some(norm), x, .. }) = layer else { return Ok(()) };
         let layer = &norm.layer;
@@ -206,6 +207,9 @@ impl NormState {
             means.push(all.mean as f32);
             // PyTorch keeps the unbiased variance.
             variances.push((all.squares / (all.count - 1.0).max(1.0)) as f32);
+        }
+        if !follow {
+            return Ok(());
         }
         layer.follow(&Tensor::new(means, &Device::Cpu)?, &Tensor::new(variances, &Device::Cpu)?)
     }

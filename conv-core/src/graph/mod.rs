@@ -7,6 +7,7 @@
 
 mod interpret;
 mod network;
+mod operation;
 
 use std::fmt;
 use std::ops::Range;
@@ -137,6 +138,17 @@ impl Graph {
 
     pub(crate) fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// Whether it is `[n, channels]` and no image.
+    pub(crate) fn is_flat(&self, x: Value) -> bool {
+        match &self.ops[x.0] {
+            Op::GlobalAvgPool { .. } | Op::Linear { .. } => true,
+            Op::Finish { x, .. } | Op::Bias { x, .. } | Op::Slice { x, .. } | Op::Shuffle { x, .. } => self.is_flat(*x),
+            Op::Pad { x, .. } => self.is_flat(*x),
+            Op::Concat { parts } => self.is_flat(parts[0]),
+            Op::Input | Op::Conv { .. } | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::Custom { .. } => false,
+        }
     }
 
     /// The trained parameters it reads, each once, in order of use.

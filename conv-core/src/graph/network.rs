@@ -1,18 +1,28 @@
 //! A graph with one input and one output, and the ways to run it: on candle tensors, and in sessions on the CPU engine.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use candle_core::{DType, Result, Tensor, TensorId, Var};
 
+use super::operation::Pool;
 use super::{Graph, Value};
 use crate::engine::{Engine, Mode, SingleEngine};
 use crate::ops;
 
-/// A network with parameters: `[n, c, h, w]` to `[n, classes]` logits.
-#[derive(Clone, Debug)]
+/// A network with parameters: `[n, c, h, w]` to `[n, classes]` logits, or to images.
+#[derive(Clone)]
 pub struct Network {
-    graph: Graph,
-    output: Value,
+    pub(super) graph: Graph,
+    pub(super) output: Value,
+    /// For [`Network::forward_t`].
+    pub(super) engines: Pool,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Network of {:?}", self.graph)
+    }
 }
 
 /// What runs a network.
@@ -30,25 +40,41 @@ pub enum Kernels {
 }
 
 /// Batches below this leave most of the engine's vectors empty.
-const SMALLEST_BATCH: usize = 8;
+pub(super) const SMALLEST_BATCH: usize = 8;
 
 impl Network {
     /// The network that ends in `output`.
     pub fn new(graph: Graph, output: Value) -> Self {
-        Self { graph, output }
+        Self { graph, output, engines: Pool::default() }
     }
 
-    /// The output as a candle tensor that carries gradients to the parameters and to `x`.
+    /// The network that `write` writes down, for an input of so many channels.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn build(channels: usize, write: impl FnOnce(&mut Graph, Value) -> Result<Value>) -> Result<Self> {
+        let mut graph = Graph::new();
+        let input = graph.input(channels);
+        let output = write(&mut graph, input)?;
+        Ok(Self::new(graph, output))
+    }
+
+    /// The output as a candle tensor that carries gradients to the parameters and to `x`, for networks that are a layer of
+    /// another. Where [`Kernels::Own`] would run the engine this does, and candle's autograd sees a single operation; the
+    /// engine's memory is kept for the next call.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.graph.run(&[x], self.output, train)
+        match self.operate(x, train)? {
+            Some(y) => Ok(y),
+            None => self.graph.run(&[x], self.output, train),
+        }
     }
 
     /// For training steps.
     pub fn training(&self, kernels: Kernels) -> Training<'_> {
-        Training { session: Session::new(self, kernels, Mode::Train) }
+        Training { session: Session::new(self, kernels, Mode::Train { images: false }) }
     }
 
     /// For inference with the parameters as they are now.
@@ -96,7 +122,7 @@ impl<'a> Session<'a> {
 
     /// The output as a candle tensor, where there is no engine.
     fn interpret(&self, x: &Tensor) -> Result<Tensor> {
-        let forward = || self.network.forward_t(x, self.mode == Mode::Train);
+        let forward = || self.network.graph.run(&[x], self.network.output, self.mode != Mode::Infer);
         match self.kernels {
             Kernels::Own | Kernels::Direct => forward(),
             Kernels::Candle => ops::composed(forward),
@@ -127,7 +153,7 @@ impl Training<'_> {
     pub fn step(&mut self, images: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Step> {
         if let Some(engine) = self.session.engine(images)? {
             engine.load()?;
-            let logits = Var::from_tensor(&engine.forward(images)?)?;
+            let logits = Var::from_tensor(&engine.forward(images, true)?)?;
             let loss = ops::cross_entropy(logits.as_tensor(), labels, smoothing)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
             let mut gradients = Gradients::default();
@@ -177,9 +203,9 @@ impl Inference<'_> {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
-        let Network { graph, output } = self.session.network;
+        let Network { graph, output, .. } = self.session.network;
         if let Some(engine) = self.session.engine(x)? {
-            return engine.forward(x);
+            return engine.forward(x, false);
         }
         let (n, c, h, w) = x.dims4()?;
         if self.session.suits(x) && n < SMALLEST_BATCH {

@@ -42,7 +42,7 @@ pub fn composed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Whether the kernels take this tensor.
-fn on_kernels(x: &Tensor) -> bool {
+pub(crate) fn on_kernels(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32 && !COMPOSED.get()
 }
 

@@ -32,21 +32,28 @@ impl Line {
     }
 }
 
+/// Lines that are turned around at a time: they stay in the first cache while each image goes over them.
+const TURNED: usize = 64;
+
 /// Rows of images, `values` apart, to lines: `lines[v][image] = rows[image][v]`, 0 for images that are not there.
 pub(crate) fn to_lines(rows: &[f32], values: usize, lines: &mut [Line]) {
-    lines.fill(Line::ZERO);
-    for (image, row) in rows.chunks(values).take(LANES).enumerate() {
-        for (line, &value) in lines.iter_mut().zip(row) {
-            line.0[image] = value;
+    for (at, lines) in (0..).step_by(TURNED).zip(lines.chunks_mut(TURNED)) {
+        lines.fill(Line::ZERO);
+        for (image, row) in rows.chunks(values).take(LANES).enumerate() {
+            for (line, &value) in lines.iter_mut().zip(&row[at..]) {
+                line.0[image] = value;
+            }
         }
     }
 }
 
-/// The inverse of [`to_lines`].
+/// The inverse of [`to_lines`]. What of the rows there are no lines for is left as it is.
 pub(crate) fn to_rows(lines: &[Line], values: usize, rows: &mut [f32]) {
-    for (image, row) in rows.chunks_exact_mut(values).enumerate() {
-        for (value, line) in row.iter_mut().zip(lines) {
-            *value = line.0[image];
+    for (at, lines) in (0..).step_by(TURNED).zip(lines.chunks(TURNED)) {
+        for (image, row) in rows.chunks_mut(values).take(LANES).enumerate() {
+            for (value, line) in row[at..].iter_mut().zip(lines) {
+                *value = line.0[image];
+            }
         }
     }
 }
