@@ -74,7 +74,7 @@ impl Network {
         let y = Mutex::new((engine.forward_values(x, true)?, engine.output_shape()));
         let backward = match frozen {
             true => Backward::Graph(self.clone()),
-            false => Backward::Engine(Mutex::new(State { lent, used_up: false })),
+            false => Backward::Engine(Box::new(Mutex::new(State { lent, used_up: false }))),
         };
         // One tensor of all parameters, as candle's operations take few.
         let flat: Vec<Tensor> = parameters.iter().map(Tensor::flatten_all).collect::<Result<_>>()?;
@@ -107,7 +107,7 @@ struct Operation {
 /// What the gradients come from.
 enum Backward {
     /// The engine that made the forward pass.
-    Engine(Mutex<State>),
+    Engine(Box<Mutex<State>>),
     /// The graph once more, operation by operation: who normalises by running statistics seldom asks for gradients.
     Graph(Network),
 }
@@ -120,14 +120,15 @@ struct State {
 
 impl State {
     /// Gradients of the parameters, and of `x` if it is wanted.
-    fn run(&mut self, x: &Tensor, dy: &Tensor) -> Result<(Vec<(Tensor, Tensor)>, Option<Tensor>)> {
+    fn run(&mut self, x: &Tensor, dy: &Tensor) -> Result<(Gradients, Option<Tensor>)> {
         let again = std::mem::replace(&mut self.used_up, true);
         let Some(engine) = &mut self.lent.engine else { bail!("network: its engine is gone") };
         if again {
             engine.load()?;
             engine.forward_values(x, false)?;
         }
-        let gradients = engine.backward(dy)?;
+        let mut gradients = Gradients::default();
+        gradients.extend(engine.backward(dy)?);
         let dx = match self.lent.mode {
             Mode::Train { images: true } => Some(Tensor::from_vec(engine.image_gradient(), x.shape(), x.device())?),
             _ => None,
@@ -147,23 +148,19 @@ impl CustomOp2 for Operation {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut found = Gradients::default();
-        let dx = match &self.backward {
-            Backward::Engine(state) => {
-                let (gradients, dx) = state.lock().unwrap_or_else(PoisonError::into_inner).run(x, dy)?;
-                found.extend(gradients);
-                dx
-            }
+        let (gradients, dx) = match &self.backward {
+            Backward::Engine(state) => state.lock().unwrap_or_else(PoisonError::into_inner).run(x, dy)?,
             Backward::Graph(Network { graph, output, .. }) => {
                 let x = Var::from_tensor(x)?;
                 let y = graph.run(&[x.as_tensor()], *output, false)?;
                 let store = (y * dy)?.sum_all()?.backward()?;
                 let of = |tensor: &Tensor| Some((tensor.clone(), store.get(tensor)?.clone()));
-                found.extend(self.parameters.iter().filter_map(of));
-                store.get(x.as_tensor()).cloned()
+                let mut gradients = Gradients::default();
+                gradients.extend(self.parameters.iter().filter_map(of));
+                (gradients, store.get(x.as_tensor()).cloned())
             }
         };
-        let flat = self.parameters.iter().map(|parameter| match found.get(parameter) {
+        let flat = self.parameters.iter().map(|parameter| match gradients.get(parameter) {
             Some(gradient) => gradient.flatten_all(),
             None => Tensor::zeros(parameter.elem_count(), DType::F32, parameter.device()),
         });
