@@ -202,6 +202,15 @@ mod tests {
         }
     }
 
+    /// More channels than two lines hold, so that every path has tiles of each height with two vectors and with one.
+    #[test]
+    fn tiles_of_every_height() {
+        for outputs in 1..=17 {
+            check(&shape([3, 40, outputs], (3, 4), 3, 1, 1, 1));
+            check(&shape([2, 40, outputs], (2, 5), 1, 1, 0, 1));
+        }
+    }
+
     /// What the documentation says of its accuracy: root mean square errors, in units of the results' own.
     #[test]
     fn winograd_is_about_as_exact_as_the_direct_sum() {

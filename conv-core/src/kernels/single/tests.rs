@@ -155,9 +155,17 @@ proptest! {
 
 #[test]
 fn poolings_of_padded_maps() {
-    for (size, kernel, stride, padding, ceil) in
-        [((8, 6), 2, 2, 0, false), ((9, 7), 3, 2, 1, false), ((7, 7), 2, 2, 0, true), ((5, 9), 1, 2, 0, false)]
-    {
+    for (size, kernel, stride, padding, ceil) in [
+        ((8, 6), 2, 2, 0, false),
+        ((9, 7), 3, 2, 1, false),
+        ((7, 7), 2, 2, 0, true),
+        ((5, 9), 1, 2, 0, false),
+        // Rows of several vectors.
+        ((6, 83), 3, 1, 1, false),
+        ((6, 83), 2, 2, 0, false),
+        ((9, 83), 4, 3, 1, true),
+        ((5, 83), 1, 2, 0, false),
+    ] {
         let windows = crate::kernels::pool::Windows::new(size, kernel, stride, padding, ceil).unwrap();
         let (from, to) = (Layout::new(size, 1), Layout::new(windows.output, 2));
         let x = values(3 * size.0 * size.1, 4);
