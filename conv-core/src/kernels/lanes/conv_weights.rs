@@ -15,6 +15,25 @@ pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
         .collect()
 }
 
+/// The same for tiles whose sums are of single pixels. On the narrow paths four rows are a bad height, too low to keep the
+/// multipliers busy with one pixel and too high for two: 8 rows are 5 and 3.
+fn uneven_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
+    let mut heights: Vec<usize> = row_blocks(path, count).into_iter().map(|(_, rows)| rows).collect();
+    while let Some(four) = heights.iter().position(|&rows| rows == 4).filter(|_| path != Path::Avx512) {
+        heights[four] = 3;
+        let Some(other) = heights.iter().position(|rows| (4..6).contains(rows)) else {
+            heights[four] = 4;
+            break;
+        };
+        heights[other] += 1;
+    }
+    let ends = heights.iter().scan(0, |end, &rows| {
+        *end += rows;
+        Some(*end)
+    });
+    ends.zip(&heights).map(|(end, &rows)| (end - rows, rows)).collect()
+}
+
 /// Weights in the order in which tiles read them: `[group][row block][channel][tap][row]`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Weights {
@@ -30,7 +49,7 @@ pub(crate) struct Weights {
 impl Weights {
     /// For `groups` groups of `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
     pub(crate) fn new(path: Path, groups: usize, rows: usize, channels: usize, taps: usize) -> Self {
-        Self { values: Vec::new(), blocks: row_blocks(path, rows), groups, rows, channels, taps }
+        Self { values: Vec::new(), blocks: uneven_blocks(path, rows), groups, rows, channels, taps }
     }
 
     /// So many pixels share one pass over a row block's weights, and one block of sources all row blocks: as many as the
@@ -75,3 +94,25 @@ const PIXELS: usize = 24;
 
 /// Lines of sources in the second cache, which has to hold more than them.
 const CACHE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_in_one_tile_and_no_tile_is_too_tall() {
+        for path in Path::ALL {
+            for count in 1..200 {
+                let mut next = 0;
+                for (first, rows) in uneven_blocks(path, count) {
+                    assert!(first == next && (1..=if path == Path::Avx512 { 8 } else { 6 }).contains(&rows), "{count}");
+                    next += rows;
+                }
+                assert_eq!(next, count);
+            }
+        }
+        assert_eq!(uneven_blocks(Path::Avx2, 8), [(0, 3), (3, 5)]);
+        assert_eq!(uneven_blocks(Path::Avx2, 4), [(0, 4)]);
+        assert_eq!(uneven_blocks(Path::Avx512, 8), [(0, 8)]);
+    }
+}
