@@ -18,6 +18,10 @@
 //! # }
 //! ```
 //!
+//! On the CPU, in f32 and for batches of 8 images or more, the layer is a single operation of candle's autograd, forward and
+//! backward: no part is sliced, concatenated or shuffled in memory. Every such operation ends in a fresh tensor; with an
+//! allocator that keeps its pages (mimalloc, jemalloc) a training step loses less time to them.
+//!
 //! - [`CompConvOptions`] has every switch; what the paper leaves open has a documented default.
 //! - [`Plan`] is the layout in integers: every part's channels, sources and places, and the closed-form cost.
 //! - [`CompConv2d`] and [`CompConv2dT`] are candle modules; [`CompConv`] is the method a network is built with.
