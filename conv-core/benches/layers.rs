@@ -30,14 +30,14 @@ struct Layer {
 /// A network of one layer. Before it stands a bias, so that the gradient of its input is asked for as well; behind it the
 /// mean over pixels, which stands for logits. So the engine does a little more than the other sides.
 fn network(channels: usize, layer: impl FnOnce(&mut Graph, Value) -> Result<Value>) -> Result<&'static Network> {
-    let mut graph = Graph::new();
-    let x = graph.input(channels);
     let bias = Var::zeros(channels, DType::F32, &Device::Cpu)?;
-    let x = graph.bias(x, bias.as_tensor())?;
-    let y = layer(&mut graph, x)?;
-    let pooled = graph.global_avg_pool(y);
+    let network = Network::build(channels, |graph, x| {
+        let x = graph.bias(x, bias.as_tensor())?;
+        let y = layer(graph, x)?;
+        Ok(graph.global_avg_pool(y))
+    })?;
     // Sides run until the process ends.
-    Ok(Box::leak(Box::new(Network::new(graph, pooled))))
+    Ok(Box::leak(Box::new(network)))
 }
 
 fn builder() -> VarBuilder<'static> {

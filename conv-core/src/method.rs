@@ -50,7 +50,8 @@ pub trait ConvUnit: Send + Sync {
     /// Channels that do not fit.
     fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value>;
 
-    /// Runs the unit alone, operation by operation on candle's autograd. `train` normalises with batch statistics and updates the running ones.
+    /// Runs the unit alone, operation by operation on candle's autograd. `train` normalises with batch statistics and updates
+    /// the running ones.
     ///
     /// # Errors
     /// Shapes that do not fit.

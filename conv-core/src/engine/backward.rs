@@ -39,6 +39,7 @@ impl Context<'_> {
         (0..finish.x.len()).map(mask).collect()
     }
 
+    /// Zeros for the gradients of outputs that nothing reads.
     pub(super) fn blank(&self, index: usize, layer: &Layer, block: &mut Block) {
         let buffer = layer.y();
         let unread = self.program.adds[index].unread.iter().map(|&plane| Channel::Plane { buffer, plane });

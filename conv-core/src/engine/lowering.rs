@@ -172,7 +172,7 @@ impl Lowering {
         let y = self.buffer(shape.out_channels, shape.output);
         let (forward, backward) = (Geometry::forward(&shape), Geometry::backward(&shape));
         // Buffer 0 are the images.
-        let first = if self.mode == (Mode::Train { images: true }) { 0 } else { 1 };
+        let first = if self.mode.images() { 0 } else { 1 };
         let data_gradient =
             x.iter().any(|channel| matches!(channel, Channel::Plane { buffer, .. } if *buffer >= first));
         let pixels = shape.output.0 * shape.output.1;
@@ -222,7 +222,7 @@ impl Lowering {
             Mode::Train { .. } => backward_phases(&self.layers, &self.buffers, &output),
             Mode::Infer => (Vec::new(), Vec::new(), Vec::new()),
         };
-        let image_gradients = if mode == (Mode::Train { images: true }) { image_gradients } else { Vec::new() };
+        let image_gradients = if mode.images() { image_gradients } else { Vec::new() };
         let (macs, activations, input) = (self.macs, self.activations, *self.buffers.first()?);
         let Self { layers, buffers, parameters, .. } = self;
         Some(Program {

@@ -58,6 +58,7 @@ impl Slots {
                 }
             }
         }
+        // Read after all.
         if program.image_gradients.contains(&true) {
             touch(Memory::Gradient(0), steps.len() + 1);
         }

@@ -1,7 +1,8 @@
 //! Runs a network on the CPU, 16 images a vector: forward, backward and all gradients, without an autograd graph.
 //!
 //! [`lowering`] writes a graph down as the layers of [`plan`], [`phases`] puts their steps in order, [`memory`] decides
-//! which buffers share a slot, [`state`] holds what one block of images needs; [`forward`] and [`backward`] are the steps, [`passes`] runs them all.
+//! which buffers share a slot, [`state`] holds what one block of images needs; [`forward`] and [`backward`] are the steps,
+//! [`passes`] runs them all.
 //! Every block of 16 images has its own memory, so blocks are worked on in parallel without any two sharing a byte; what
 //! has to be summed over blocks is summed in the order of blocks. [`single`] runs few images, for which vectors of 16 would
 //! be mostly empty, with a [`team`] of threads. The result has the same bits for any number of threads.
@@ -157,9 +158,8 @@ impl Engine {
             block.images = (images - index * LANES).min(LANES);
         }
         // Blocks of a chain add to the same gradients, one after the other. A function of the shapes alone.
-        let len = |tensor: &Tensor| tensor.elem_count();
-        let across: usize = self.across().map(|conv| len(&self.program.parameters[conv.weight])).sum();
-        let values = self.program.parameters.iter().map(len).sum::<usize>() - across;
+        let across: usize = self.across().map(|conv| conv.shape.w_len()).sum();
+        let values = self.program.parameters.iter().map(Tensor::elem_count).sum::<usize>() - across;
         let most = if values > 4 << 20 { 4 } else { 16 };
         let length = blocks.div_ceil(most);
         self.chains.resize_with(blocks.div_ceil(length), Chain::default);

@@ -222,6 +222,11 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// Whether the images' gradient is wanted.
+    pub(crate) fn images(self) -> bool {
+        self == Self::Train { images: true }
+    }
+
     pub(super) fn trains(self) -> bool {
         self != Self::Infer
     }

@@ -144,8 +144,11 @@ impl Graph {
     pub(crate) fn is_flat(&self, x: Value) -> bool {
         match &self.ops[x.0] {
             Op::GlobalAvgPool { .. } | Op::Linear { .. } => true,
-            Op::Finish { x, .. } | Op::Bias { x, .. } | Op::Slice { x, .. } | Op::Shuffle { x, .. } => self.is_flat(*x),
-            Op::Pad { x, .. } => self.is_flat(*x),
+            Op::Finish { x, .. }
+            | Op::Bias { x, .. }
+            | Op::Slice { x, .. }
+            | Op::Shuffle { x, .. }
+            | Op::Pad { x, .. } => self.is_flat(*x),
             Op::Concat { parts } => self.is_flat(parts[0]),
             Op::Input | Op::Conv { .. } | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::Custom { .. } => false,
         }

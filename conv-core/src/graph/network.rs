@@ -98,7 +98,7 @@ impl<'a> Session<'a> {
     }
 
     fn suits(&self, x: &Tensor) -> bool {
-        self.kernels != Kernels::Candle && x.device().is_cpu() && x.dtype() == DType::F32
+        self.kernels != Kernels::Candle && ops::is_cpu_f32(x)
     }
 
     /// The engine for these images, if one can run them.

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, Var, bail};
 
+use super::network::SMALLEST_BATCH;
 use super::{Gradients, Network, Op};
 use crate::engine::{Engine, Mode};
-use crate::ops::on_kernels;
+use crate::ops::{is_cpu_f32, on_kernels};
 
 /// Engines that nobody uses at the moment. Clones share them.
 #[derive(Clone, Default)]
@@ -15,7 +16,7 @@ pub(super) struct Pool(Arc<Mutex<Vec<Idle>>>);
 /// An engine with what it was made for: image size and mode.
 type Idle = ((usize, usize, usize), Mode, Engine);
 
-/// So many are kept: as often as one layer is usually found in one network. The memory of each is that of its activations.
+/// So many are kept: one that trains and one that only infers. The memory of each is that of its activations.
 const KEPT: usize = 2;
 
 impl Pool {
@@ -48,10 +49,9 @@ impl Network {
     /// The output by the engine, as a candle tensor that carries gradients to the parameters and to `x`; none where the engine
     /// cannot run it.
     pub(super) fn operate(&self, x: &Tensor, train: bool) -> Result<Option<Tensor>> {
-        let on_engine = |tensor: &Tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32;
         let parameters = self.graph.parameters();
         let &[n, c, h, w] = x.dims() else { return Ok(None) };
-        if n < super::network::SMALLEST_BATCH || !on_kernels(x) || !parameters.iter().all(on_engine) {
+        if n < SMALLEST_BATCH || !on_kernels(x) || !parameters.iter().all(is_cpu_f32) {
             return Ok(None);
         }
         let tracked = x.track_op() || parameters.iter().any(Tensor::track_op);
@@ -129,9 +129,9 @@ impl State {
         }
         let mut gradients = Gradients::default();
         gradients.extend(engine.backward(dy)?);
-        let dx = match self.lent.mode {
-            Mode::Train { images: true } => Some(Tensor::from_vec(engine.image_gradient(), x.shape(), x.device())?),
-            _ => None,
+        let dx = match self.lent.mode.images() {
+            true => Some(Tensor::from_vec(engine.image_gradient(), x.shape(), x.device())?),
+            false => None,
         };
         Ok((gradients, dx))
     }

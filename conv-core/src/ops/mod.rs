@@ -43,7 +43,12 @@ pub fn composed<T>(work: impl FnOnce() -> T) -> T {
 
 /// Whether the kernels take this tensor.
 pub(crate) fn on_kernels(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32 && !COMPOSED.get()
+    is_cpu_f32(x) && !COMPOSED.get()
+}
+
+/// Whether the kernels could take this tensor.
+pub(crate) fn is_cpu_f32(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 /// The values of a contiguous f32 tensor on the CPU.

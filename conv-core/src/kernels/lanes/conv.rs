@@ -65,6 +65,7 @@ impl Task for Convolve<'_, '_> {
                     && to.residual.is_none_or(|residual| residual.len() == geometry.to)),
             "convolution: destination planes"
         );
+        assert!(panel.is_empty() || w.taps == 1, "convolution: only sources of one tap are copied together");
         if w.channels == 0 {
             return;
         }
@@ -83,8 +84,8 @@ impl Task for Convolve<'_, '_> {
                         let to = &mut to[first..first + rows];
                         let mut tile = Tiles { class, taps: w.taps, from, panel, weights, to };
                         // SAFETY: `Geometry::check` has every source and destination of the class inside its planes, whose
-                        // lengths are asserted above; `weights` holds rows x channels x taps values and tap indices are
-                        // below `taps`. The processor has the instructions: we are inside `Task::run`.
+                        // lengths are asserted above; `panel` holds all channels of each of these pixels, a stride apart;
+                        // `weights` holds rows x channels x taps values and tap indices are below `taps`. The processor has the instructions: we are inside `Task::run`.
                         unsafe { tile.rows::<S>(pixels, rows) };
                     }
                 }

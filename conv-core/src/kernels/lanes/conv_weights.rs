@@ -19,12 +19,15 @@ pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
 /// multipliers busy with one pixel and too high for two: 8 rows are 5 and 3.
 fn uneven_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
     let mut heights: Vec<usize> = row_blocks(path, count).into_iter().map(|(_, rows)| rows).collect();
-    while let Some(four) = heights.iter().position(|&rows| rows == 4).filter(|_| path != Path::Avx512) {
-        heights[four] = 3;
-        let Some(other) = heights.iter().position(|rows| (4..6).contains(rows)) else {
-            heights[four] = 4;
-            break;
-        };
+    let pair = |heights: &[usize]| {
+        let four = heights.iter().position(|&rows| rows == 4)?;
+        let other = (0..heights.len()).find(|&at| at != four && (4..6).contains(&heights[at]))?;
+        Some((four, other))
+    };
+    while path != Path::Avx512
+        && let Some((four, other)) = pair(&heights)
+    {
+        heights[four] -= 1;
         heights[other] += 1;
     }
     let ends = heights.iter().scan(0, |end, &rows| {
