@@ -27,7 +27,7 @@ use crate::experiment::DatasetConfig;
 pub use loader::{Batch, Loader};
 pub use normalize::Normalization;
 pub use parquet::hush_caught_panics;
-pub use sources::Places;
+pub use sources::{Location, Places};
 pub use split::{Split, split};
 
 /// Images of one split, as bytes.
@@ -208,10 +208,8 @@ pub fn load(config: &DatasetConfig) -> Result<Dataset> {
 pub fn load_from(config: &DatasetConfig, places: &Places) -> Result<Dataset> {
     let info = by_name(&config.name)?;
     let found = sources::find(config, info, places)?;
-    let sources::Found { splits, geometry, label, source, synthetic } = found;
-    check(&splits, &geometry).with_context(|| format!("{source}: {} expected", info.title))?;
-    let Splits { train, test, .. } = splits;
-    let fingerprint = fingerprint(&[&train, &test]);
+    let (geometry, fingerprint) = (found.geometry, found.checked_fingerprint(info)?);
+    let sources::Found { splits: Splits { train, test, .. }, label, source, synthetic, .. } = found;
     eprintln!("data: {label}, {} training and {} test images, from {source}", train.len(), test.len());
     let provenance = Provenance { label, source, synthetic, fingerprint };
     Ok(Dataset { provenance, classes: geometry.classes, train, test })
@@ -224,6 +222,32 @@ pub fn load_from(config: &DatasetConfig, places: &Places) -> Result<Dataset> {
 pub fn geometry(config: &DatasetConfig) -> Result<Geometry> {
     let info = by_name(&config.name)?;
     info.geometry.map_or_else(|| sources::peek(config, info, &Places::from_environment()), Ok)
+}
+
+/// The entries of `dataset.sources` that are tried for `config`, defaults filled in.
+///
+/// # Errors
+/// An unknown name; an entry that cannot be understood.
+pub fn sources(config: &DatasetConfig) -> Result<Vec<String>> {
+    let resolved = sources::resolve(config, by_name(&config.name)?, &Places::from_environment())?;
+    Ok(resolved.into_iter().map(|(entry, _)| entry).collect())
+}
+
+/// Where the data set of `config` lies, found without downloading or reading anything.
+///
+/// # Errors
+/// An unknown name; no source that is there; a source that only a download could find.
+pub fn locate(config: &DatasetConfig) -> Result<Location> {
+    sources::locate_offline(config, by_name(&config.name)?, &Places::from_environment())
+}
+
+/// Content hash of the data set `name` at a location, as [`Provenance::fingerprint`] holds it.
+///
+/// # Errors
+/// An unknown name; data that is damaged, incomplete or another data set.
+pub fn fingerprint_at(name: &str, location: &Location) -> Result<String> {
+    let info = by_name(name)?;
+    sources::read(String::new(), location, info)?.checked_fingerprint(info)
 }
 
 /// The most training images that the data set of `config` can have, where that is known before anything is read: the published
@@ -243,6 +267,14 @@ fn by_name(name: &str) -> Result<&'static DatasetInfo> {
     let known = || DATASETS.iter().map(|info| info.name).collect::<Vec<_>>().join(", ");
     let info = DATASETS.iter().find(|info| info.name == name);
     info.with_context(|| format!("dataset.name = \"{name}\" is unknown; there are: {}", known()))
+}
+
+impl sources::Found {
+    /// Content hash of both splits, once they are checked for what no reader checks.
+    fn checked_fingerprint(&self, info: &DatasetInfo) -> Result<String> {
+        check(&self.splits, &self.geometry).with_context(|| format!("{}: {} expected", self.source, info.title))?;
+        Ok(fingerprint(&[&self.splits.train, &self.splits.test]))
+    }
 }
 
 /// What no reader checks: that both splits hold something, and training all classes.

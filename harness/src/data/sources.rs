@@ -40,55 +40,124 @@ pub(super) struct Found {
 }
 
 /// An entry of `dataset.sources`, understood.
-enum Source {
+pub(super) enum Source {
     Path(PathBuf),
     Download,
     Synthetic { train: usize, test: usize },
 }
 
-/// Reads the first source that is there.
-pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Found> {
+/// Where a data set lies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    /// In this file or folder, in whatever format.
+    Files(PathBuf),
+    /// Nowhere: it is computed, so many training and test images.
+    Synthetic {
+        /// Training images.
+        train: usize,
+        /// Test images.
+        test: usize,
+    },
+}
+
+/// What the search for the first source that is there came to.
+pub(super) enum Search {
+    /// The entry of `dataset.sources` and what it stands for.
+    Found(String, Location),
+    /// No source is there; what was tried, a line each.
+    Missing(Vec<String>),
+    /// Only a download could tell whether this entry is there.
+    Undecided(String),
+}
+
+/// Looks for the first source that is there. `fetch` gets the archive that the entry `download` stands for, or returns `None`
+/// where it leaves that open.
+pub(super) fn locate(
+    config: &DatasetConfig,
+    info: &DatasetInfo,
+    places: &Places,
+    fetch: impl Fn() -> Result<Option<Fetched>>,
+) -> Result<Search> {
     let mut tried = Vec::new();
     for (entry, source) in resolve(config, info, places)? {
         let path = match source {
             Source::Path(path) => path,
-            Source::Download => match fetch(info, places)? {
-                Fetched::File(path) => path,
-                Fetched::Unreachable(reason) => {
-                    eprintln!("data: download of {} skipped: {reason}", info.name);
+            Source::Download => match fetch()? {
+                Some(Fetched::File(path)) => path,
+                Some(Fetched::Unreachable(reason)) => {
                     tried.push(format!("{entry}: {reason}"));
                     continue;
                 }
+                None => return Ok(Search::Undecided(entry)),
             },
-            Source::Synthetic { train, test } => match info.geometry {
-                Some(geometry) => return Ok(synthetic(entry, Synthetic { train, test, ..Synthetic::new(geometry) })),
-                None => {
-                    tried.push(format!("{entry}: the size of `{}` is only known from its files", info.name));
-                    continue;
-                }
-            },
+            Source::Synthetic { train, test } if info.geometry.is_some() => {
+                return Ok(Search::Found(entry, Location::Synthetic { train, test }));
+            }
+            Source::Synthetic { .. } => {
+                tried.push(format!("{entry}: the size of `{}` is only known from its files", info.name));
+                continue;
+            }
         };
-        if let Some((splits, geometry)) = read(&path, info)? {
-            let label = label(info, &path, &splits, geometry);
-            return Ok(Found { splits, geometry, label, source: entry, synthetic: false });
+        if !vacant(&path)? {
+            return Ok(Search::Found(entry, Location::Files(path)));
         }
         tried.push(format!("{entry}: nothing at {}", path.display()));
     }
-    bail!("{}", missing(info, &tried))
+    Ok(Search::Missing(tried))
+}
+
+/// Reads the first source that is there.
+pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Found> {
+    let fetch = || {
+        let fetched = fetch(info, places)?;
+        if let Fetched::Unreachable(reason) = &fetched {
+            eprintln!("data: download of {} skipped: {reason}", info.name);
+        }
+        Ok(Some(fetched))
+    };
+    match locate(config, info, places, fetch)? {
+        Search::Found(entry, location) => read(entry, &location, info),
+        Search::Missing(tried) => bail!("{}", missing(info, &tried)),
+        Search::Undecided(entry) => bail!("dataset.sources: \"{entry}\" was not fetched"),
+    }
+}
+
+/// Reads what lies at `location`, which the entry `source` of `dataset.sources` stands for.
+pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> Result<Found> {
+    match (location, info.geometry) {
+        (Location::Files(path), _) => {
+            let (splits, geometry) = read_files(path, info)?;
+            let label = label(info, path, &splits, geometry);
+            Ok(Found { splits, geometry, label, source, synthetic: false })
+        }
+        (Location::Synthetic { train, test }, Some(geometry)) => {
+            let (train, test) = (*train, *test);
+            Ok(synthetic(source, Synthetic { train, test, ..Synthetic::new(geometry) }))
+        }
+        (Location::Synthetic { .. }, None) => bail!("{source}: the size of `{}` is only known from its files", info.name),
+    }
+}
+
+/// Where the first source that is there lies, found without reading or downloading anything.
+pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Location> {
+    let downloaded = || {
+        let Some(remote) = info.remote else { return fetch(info, places).map(Some) };
+        let archive = places.downloads.join(info.name).join(remote.name);
+        Ok(archive.is_file().then_some(Fetched::File(archive)))
+    };
+    match locate(config, info, places, downloaded)? {
+        Search::Found(_, location) => Ok(location),
+        Search::Missing(tried) => bail!("{}", missing(info, &tried)),
+        Search::Undecided(entry) => bail!("{entry}: not there yet"),
+    }
 }
 
 /// Geometry of the first image folder that is there.
 pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Geometry> {
-    let mut tried = Vec::new();
-    for (entry, source) in resolve(config, info, places)? {
-        if let Source::Path(path) = source {
-            if !vacant(&path)? {
-                return image_folder::geometry(&path);
-            }
-            tried.push(format!("{entry}: nothing at {}", path.display()));
-        }
+    match locate_offline(config, info, places)? {
+        Location::Files(path) => image_folder::geometry(&path),
+        Location::Synthetic { .. } => bail!("the size of `{}` is only known from its files", info.name),
     }
-    bail!("{}", missing(info, &tried))
 }
 
 /// The most training images that any source can give; none where only the files tell.
@@ -108,7 +177,7 @@ pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo) -> Result<Option<
 }
 
 /// The sources in the order they are tried, each with its name.
-fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Vec<(String, Source)>> {
+pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Vec<(String, Source)>> {
     let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];
     let entries = if config.sources.is_empty() { &default[..] } else { &config.sources };
     let mut sources = entries.iter().map(|entry| Ok((entry.clone(), parse(entry)?))).collect::<Result<Vec<_>>>()?;
@@ -180,21 +249,18 @@ fn contents(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads what is at `path`, in whichever format it is; `None` if nothing is there.
-fn read(path: &Path, info: &DatasetInfo) -> Result<Option<(Splits, Geometry)>> {
-    if vacant(path)? {
-        return Ok(None);
-    }
+/// Reads what is at `path`, in whichever format it is.
+fn read_files(path: &Path, info: &DatasetInfo) -> Result<(Splits, Geometry)> {
     if let Some(geometry) = info.geometry {
         let columns = info.label_columns;
         if let Some(folder) = parquet::find(path).filter(|_| !columns.is_empty()) {
-            return Ok(Some((parquet::read(&folder, columns, &geometry)?, geometry)));
+            return Ok((parquet::read(&folder, columns, &geometry)?, geometry));
         }
         if let Some((release, at)) = info.release.and_then(|release| Some((release, release.find(path)?))) {
-            return Ok(Some((release.read(&at)?, geometry)));
+            return Ok((release.read(&at)?, geometry));
         }
         if let Some(folder) = idx::find(path).filter(|_| geometry.shape.0 == 1) {
-            return Ok(Some((idx::read(&folder, &geometry)?, geometry)));
+            return Ok((idx::read(&folder, &geometry)?, geometry));
         }
     }
     if let Some(folder) = image_folder::find(path) {
@@ -209,7 +275,7 @@ fn read(path: &Path, info: &DatasetInfo) -> Result<Option<(Splits, Geometry)>> {
             info.title,
             classes.0
         );
-        return Ok(Some((image_folder::read(&folder, geometry.shape)?, geometry)));
+        return Ok((image_folder::read(&folder, geometry.shape)?, geometry));
     }
     let holds = if path.is_dir() {
         contents(path)?.into_iter().take(5).collect::<Vec<_>>().join(", ")

@@ -13,6 +13,7 @@ use conv_core::Cost;
 
 mod combine;
 pub mod condition;
+mod data_sets;
 pub mod document;
 pub mod draw;
 pub mod error;

@@ -1,5 +1,7 @@
 //! A sweep's trials, each once: duplicates and what conditions drop are found in a first pass, in which everything is
 //! checked; rows come in a second one. Of a trial no more is held than a hash.
+//!
+//! Two trials are the same if their signatures are and their images are: [`data_sets`](super::data_sets) tells the latter.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -7,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::data_sets::DataSets;
 use super::document::{Document, Rule, find};
 use super::error::{At, Complaint, ExperimentError};
 use super::filter::{SHOWN, fits, none_fits};
@@ -33,6 +36,7 @@ pub struct Plan<'d> {
     repeated: Bits,
     /// By the number of the trial they belong to, duplicates not counted.
     aliases: HashMap<u32, Aliases>,
+    data_sets: DataSets,
     /// Trials, each counted once.
     pub trials: u64,
     /// Trials that were there before, under the same label or another one.
@@ -80,32 +84,43 @@ impl<'d> Plan<'d> {
         let networks = Networks::new(document, layers.clone(), wanted == Wanted::Trial);
         let mut settings = Settings::new(&sweep, &networks, Wanted::Identity);
         let mut unmatched: Vec<usize> = (0..layers.len()).collect();
-        // A trial's number and a hash of its label.
-        let mut known: HashMap<Short, (u32, u32)> = HashMap::new();
+        let mut known: HashMap<Short, Known> = HashMap::new();
         let mut aliases: HashMap<u32, Aliases> = HashMap::new();
+        let mut data_sets = DataSets::default();
         let (mut repeated, mut trials, mut duplicates) = (Bits::default(), 0u64, 0u64);
         let (mut trains, mut named_too) = (false, 0);
         for setting in settings.by_ref() {
             let setting = setting?;
-            trains |= setting.recipe.epochs > 0;
+            let trained = setting.recipe.epochs > 0;
+            trains |= trained;
             unmatched.retain(|&layer| !setting.network.matched[layer]);
             let label = blake3::hash(setting.label.as_bytes());
             let label = u32::from_le_bytes(label.as_bytes()[..4].try_into().unwrap_or_default());
+            // Where nothing is trained, no images are read: any are the same.
+            let data = if trained { data_sets.number(&setting.network.parts.dataset) } else { 0 };
             for hash in &setting.hashes {
-                let seen = known.len() as u32;
-                match known.entry(short(hash)) {
-                    Vacant(new) => {
-                        new.insert((seen, label));
+                let new = Known { number: known.len() as u32, label, data };
+                let mut key = short(hash);
+                if let Some(first) = known.get(&key)
+                    && first.data != data
+                    && data_sets.first_equal(first.data) != data_sets.first_equal(data)
+                {
+                    key = on_other_images(hash, data_sets.first_equal(data));
+                }
+                match known.entry(key) {
+                    Vacant(free) => {
+                        free.insert(new);
                         repeated.push(false);
                         trials += 1;
                     }
                     Occupied(first) => {
                         repeated.push(true);
                         duplicates += 1;
-                        let (first, named) = *first.get();
-                        if named != label {
+                        let first = first.get();
+                        if first.label != label {
                             let room = named_too < MOST_ALIASES_IN_ALL;
-                            named_too += usize::from(aliases.entry(first).or_default().add(&setting.label, room));
+                            let aliases = aliases.entry(first.number).or_default();
+                            named_too += usize::from(aliases.add(&setting.label, room));
                         }
                     }
                 }
@@ -115,7 +130,7 @@ impl<'d> Plan<'d> {
         if let Some(&index) = unmatched.first().filter(|_| trials > 0) {
             return Err(unmatched_layer(document, index, &layers[index].pattern).into());
         }
-        let plan = Self { sweep, layers, networks, wanted, tally, repeated, aliases, trials, duplicates, trains };
+        let plan = Self { sweep, layers, networks, wanted, tally, repeated, aliases, data_sets, trials, duplicates, trains };
         if trials == 0 {
             return Err(plan.nothing_left().into());
         }
@@ -177,6 +192,7 @@ impl<'d> Plan<'d> {
                 _ => {}
             }
         }
+        notes.extend(self.data_sets.notes());
         if self.duplicates > 0 {
             let repeated = trials(self.duplicates);
             notes.push(format!(
@@ -274,13 +290,27 @@ impl<'p> Iterator for Rows<'p> {
     }
 }
 
+/// The first trial of a signature and its images.
+struct Known {
+    /// Its number, duplicates not counted.
+    number: u32,
+    /// A hash of its label.
+    label: u32,
+    /// The number of its data set.
+    data: u32,
+}
+
 /// Enough of a hash that no two trials share it.
-type Short = [u64; 2];
+type Short = [u32; 4];
 
 fn short(hash: &blake3::Hash) -> Short {
     let bytes = hash.as_bytes();
-    let half = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
-    [half(0), half(8)]
+    [0, 4, 8, 12].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default()))
+}
+
+/// What stands for a signature that was there before, on other images.
+fn on_other_images(hash: &blake3::Hash, data: u32) -> Short {
+    short(&blake3::Hasher::new().update(hash.as_bytes()).update(&data.to_le_bytes()).finalize())
 }
 
 /// Flags, 64 to a word.

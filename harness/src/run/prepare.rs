@@ -1,5 +1,6 @@
 //! From an experiment to the trials that are missing: keys, data, what is there already.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
     RunFolder::check(&options.output, &experiment.name)?;
     let others = options.reuse.iter().map(|path| RunFolder::open(path)).collect::<Result<Vec<_>>>()?;
     let mut loaded: Vec<(DatasetConfig, Dataset)> = Vec::new();
-    let mut planned: Vec<(&Trial, FrozenTrial)> = Vec::new();
+    let mut planned = Planned::default();
     for trial in &experiment.trials {
         let data = match trial.config.recipe.epochs {
             0 => no_data(&trial.config.dataset.name),
@@ -47,8 +48,10 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
                 dataset.provenance.clone()
             }
         };
-        planned.push((trial, freeze(trial, data)));
+        planned.add(trial, freeze(trial, data));
     }
+    let notes = planned.notes();
+    let planned = planned.trials;
     let folder = RunFolder::create(&options.output, &experiment.name, &experiment.frozen)?;
     folder.add_names(planned.iter().map(|(_, frozen)| {
         (frozen.key.clone(), Names { label: frozen.label.clone(), aliases: frozen.aliases.clone() })
@@ -59,7 +62,7 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
         folder,
         missing: Vec::new(),
         summary: RunSummary::default(),
-        notes: Vec::new(),
+        notes,
     };
     // Asked for only where there is something to be priced.
     let mut environment = None;
@@ -80,6 +83,45 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
         sweep.share(&loaded);
     }
     Ok(sweep)
+}
+
+/// The trials of an experiment, each once.
+#[derive(Default)]
+struct Planned<'e> {
+    trials: Vec<(&'e Trial, FrozenTrial)>,
+    by_key: HashMap<String, usize>,
+    merged: usize,
+}
+
+impl<'e> Planned<'e> {
+    /// Adds a trial, or its label to the one that has the same key: then the plan could not know yet that their images are the
+    /// same.
+    fn add(&mut self, trial: &'e Trial, frozen: FrozenTrial) {
+        match self.by_key.get(&frozen.key) {
+            None => {
+                self.by_key.insert(frozen.key.clone(), self.trials.len());
+                self.trials.push((trial, frozen));
+            }
+            Some(&first) => {
+                let (_, first) = &mut self.trials[first];
+                for label in [frozen.label].into_iter().chain(frozen.aliases) {
+                    if label != first.label && !first.aliases.contains(&label) {
+                        first.aliases.push(label);
+                    }
+                }
+                self.merged += 1;
+            }
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let note = match self.merged {
+            0 => return vec![],
+            1 => "1 trial turned out to have".to_owned(),
+            n => format!("{n} trials turned out to have"),
+        };
+        vec![format!("{note} the images of an earlier one under another source: trained once, with both labels")]
+    }
 }
 
 impl Sweep {

@@ -18,5 +18,6 @@ mod report;
 mod resume;
 mod run;
 mod slurm;
+mod source_axes;
 mod support;
 mod training_golden;
