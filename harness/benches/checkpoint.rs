@@ -13,8 +13,8 @@ use common::{Group, Side};
 use conv_core::ParamStore;
 use criterion::{Criterion, criterion_group, criterion_main};
 use harness::backbones;
+use harness::config::{BackboneConfig, Head, Recipe, Replace};
 use harness::data::Geometry;
-use harness::experiment::{BackboneConfig, Head, Recipe, Replace};
 use harness::train::{Checkpoint, Checkpoints, Progress, Sgd};
 
 /// As in the `harness` command.

@@ -5,8 +5,10 @@
 
 pub mod backbones;
 pub mod cli;
+pub mod config;
 pub mod data;
 pub mod experiment;
+pub mod files;
 pub mod measure;
 pub mod methods;
 pub mod report;

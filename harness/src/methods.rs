@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::backbones::Assignment;
-use crate::experiment::error::Complaint;
-use crate::experiment::field::{FACTOR, Field, Kind, SHARE, at_least};
-use crate::experiment::{MethodConfig, Replace, TrialConfig};
+use crate::config::error::Complaint;
+use crate::config::field::{FACTOR, Field, Kind, SHARE, at_least};
+use crate::config::{MethodConfig, Replace, TrialConfig};
 
 /// A method with its options settled.
 #[derive(Clone, Debug)]
@@ -222,7 +222,7 @@ impl Methods {
     /// # Errors
     /// Those of [`resolve`]; a method in `[[layer]]` that works on whole networks only.
     pub fn new(config: &TrialConfig) -> anyhow::Result<Self> {
-        let layer = |layer: &crate::experiment::LayerOverride| {
+        let layer = |layer: &crate::config::LayerOverride| {
             let method = resolve(&layer.method)?;
             if method.pruning.is_some() || method.conv.width() != 1.0 {
                 let what = format!("`{}` works on whole networks, not on single layers", layer.method.name);

@@ -17,9 +17,9 @@ use candle_nn::VarBuilder;
 use conv_core::layers::{BatchNorm2d, Linear};
 use conv_core::{ConvMethod, Cost, Graph, Network, UnitSpec, Value};
 
+use crate::config::error::nearest;
+use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
-use crate::experiment::error::nearest;
-use crate::experiment::{BackboneConfig, Head};
 
 /// One layer of a network, in execution order.
 #[derive(Clone, Debug, PartialEq)]

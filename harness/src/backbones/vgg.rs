@@ -14,8 +14,8 @@ use candle_nn::VarBuilder;
 use conv_core::{ConvSpec, Network, Role, UnitSpec};
 
 use super::{Assignment, Backbone, Builder, Layer, LayerKind, scaled};
+use crate::config::Head;
 use crate::data::Geometry;
-use crate::experiment::Head;
 
 /// Channels of every stage's convolutions; a 2 x 2 max pooling ends each stage.
 const STAGES: [&[usize]; 5] = [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 512, 512], &[512, 512, 512]];

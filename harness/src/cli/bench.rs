@@ -7,10 +7,11 @@ use clap::Args;
 
 use super::cost;
 use super::table::{Cell, Format, Table};
-use crate::experiment::error::At;
+use crate::config::TrialConfig;
+use crate::config::error::At;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, geometry, price};
-use crate::experiment::{Experiment, TrialConfig, overrides};
+use crate::experiment::{Experiment, overrides};
 use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race};
 use crate::methods;
 use crate::run::compute_threads;

@@ -8,8 +8,8 @@ use conv_core::Depth;
 use toml::Value;
 
 use super::table::{Cell, Format, Table};
+use crate::config::error::At;
 use crate::experiment::document::{Document, Entry};
-use crate::experiment::error::At;
 use crate::experiment::price::{Price, price};
 use crate::experiment::{Experiment, overrides, read};
 

@@ -98,7 +98,7 @@ mod tests {
     use toml::Table as Toml;
 
     use super::*;
-    use crate::experiment::{Protocol, Recipe};
+    use crate::config::{Protocol, Recipe};
 
     #[test]
     fn keys_and_structs_agree() {

@@ -19,9 +19,9 @@ mod slurm;
 mod table;
 mod trial;
 
+use crate::config::error::{explain, nearest};
 use crate::data::hush_caught_panics;
 use crate::experiment::Experiment;
-use crate::experiment::error::{explain, nearest};
 use crate::report;
 use crate::results::RunFolder;
 use table::Format;

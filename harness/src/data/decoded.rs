@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Dataset, Images, Provenance, fingerprint};
-use crate::results::write_atomic;
+use crate::files::write_atomic;
 
 #[derive(Serialize, Deserialize)]
 struct Head {

@@ -22,7 +22,7 @@ pub mod synthetic;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::DatasetConfig;
+use crate::config::DatasetConfig;
 
 pub use loader::{Batch, Loader};
 pub use normalize::Normalization;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::download::{self, Fetched};
 use super::synthetic::Synthetic;
 use super::{DatasetInfo, Geometry, Splits, idx, image_folder, parquet};
-use crate::experiment::DatasetConfig;
+use crate::config::DatasetConfig;
 
 /// Places that no experiment file names.
 #[derive(Clone, Debug)]
@@ -134,7 +134,9 @@ pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> R
             let (train, test) = (*train, *test);
             Ok(synthetic(source, Synthetic { train, test, ..Synthetic::new(geometry) }))
         }
-        (Location::Synthetic { .. }, None) => bail!("{source}: the size of `{}` is only known from its files", info.name),
+        (Location::Synthetic { .. }, None) => {
+            bail!("{source}: the size of `{}` is only known from its files", info.name)
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::error::{At, Complaint, ExperimentError};
 use super::sweep::{MOST, Sweep, Ways};
 use super::vocabulary::{Key, value_of};
 use super::ways::{Chosen, Held, overlay};
+use crate::config::error::{At, Complaint, ExperimentError};
 
 /// One way to set every key.
 #[derive(Clone, Debug)]

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 
 use toml::Value;
 
-use super::error::Complaint;
 use super::vocabulary::{Key, Name, resolve};
+use crate::config::error::Complaint;
 
 /// Deeper nesting is a slip, and would cost stack.
 const DEEPEST: usize = 64;
@@ -283,7 +283,7 @@ impl Parser {
         if operator != Operator::Equal && !(name.has_order() && number(&value).is_some()) {
             let what = format!("`{word}` cannot be more or less than this");
             let accepted = if name.has_order() { "a number" } else { "= != or in [..]: its values have no order" };
-            return Err(Complaint::new(what, super::field::describe(&value), accepted));
+            return Err(Complaint::new(what, crate::config::field::describe(&value), accepted));
         }
         name.check(word, &value)?;
         Ok(opposite(negated, Expression::Test(name.key, operator, vec![value])))
@@ -325,8 +325,8 @@ fn opposite(negated: bool, test: Expression) -> Expression {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::error::At;
     use crate::experiment::document::Entry;
-    use crate::experiment::error::At;
     use crate::experiment::vocabulary::value_of;
 
     fn holds(text: &str) -> bool {

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use toml::Value;
 
-use super::error::explain;
-use super::schema::DatasetConfig;
+use crate::config::DatasetConfig;
+use crate::config::error::explain;
 use crate::data::{self, Location};
 
 /// The data sets that a sweep names; the number of each counts from 0, in the order in which they first came.
@@ -82,11 +82,12 @@ impl DataSets {
         }
         let (Some(a), Some(b)) = (self.location(one), self.location(other)) else { return false };
         let both_are_files = matches!((&a, &b), (Location::Files(_), Location::Files(_)));
-        a == b || both_are_files && {
-            let name = &self.known[one as usize].config.name.clone();
-            let (a, b) = (self.fingerprint(name, a), self.fingerprint(name, b));
-            a.is_some() && a == b
-        }
+        a == b
+            || both_are_files && {
+                let name = &self.known[one as usize].config.name.clone();
+                let (a, b) = (self.fingerprint(name, a), self.fingerprint(name, b));
+                a.is_some() && a == b
+            }
     }
 
     fn location(&mut self, number: u32) -> Option<Location> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
-use super::error::{At, Complaint, ExperimentError};
+use crate::config::error::{At, Complaint, ExperimentError};
 
 /// One value of a file or of the command line.
 #[derive(Clone, Debug, PartialEq)]

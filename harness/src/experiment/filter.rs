@@ -2,9 +2,9 @@
 
 use toml::Table;
 
-use super::TrialConfig;
-use super::error::Complaint;
 use super::resolve::plain;
+use crate::config::TrialConfig;
+use crate::config::error::Complaint;
 
 /// Whether every comma-separated term fits a trial of these labels: `KEY=VALUE` compares `method` (the name), an option of
 /// the method, `seed`, or a key of another section; anything else must be a part of a label.

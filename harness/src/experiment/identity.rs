@@ -9,8 +9,8 @@ use baselines::pruning::Pruned;
 use blake3::{Hash, Hasher};
 use serde::Serialize;
 
-use super::schema::{BackboneConfig, DatasetConfig};
-use super::{Recipe, Schedule, TrialConfig};
+use crate::config::{BackboneConfig, DatasetConfig};
+use crate::config::{Recipe, Schedule, TrialConfig};
 use crate::methods::Methods;
 
 /// What counts of a network and its data, as text: the beginning of a trial's identity.

@@ -3,8 +3,8 @@
 use std::borrow::Borrow;
 
 use super::document::{Document, Entry, find};
-use super::error::{At, Complaint, ExperimentError};
-use super::schema::{DatasetConfig, Recipe};
+use crate::config::error::{At, Complaint, ExperimentError};
+use crate::config::{DatasetConfig, Recipe};
 use crate::data;
 
 const BATCH: &str = "recipe.batch";

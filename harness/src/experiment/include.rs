@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{Document, Source};
-use super::error::{At, Complaint, ExperimentError};
 use super::overrides;
 use super::ways::overlay;
+use crate::config::error::{At, Complaint, ExperimentError};
 
 /// More files are a slip.
 const MOST: usize = 100;

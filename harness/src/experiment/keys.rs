@@ -1,9 +1,9 @@
 //! Every key of an experiment file but the methods' own options (those are in [`crate::methods`]).
 
-use super::error::Complaint;
-use super::field::Kind::{Choice, Filled, Flag, Form, Integer, List, Text};
-use super::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
 use super::settings;
+use crate::config::error::Complaint;
+use crate::config::field::Kind::{Choice, Filled, Flag, Form, Integer, List, Text};
+use crate::config::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
 use crate::{backbones, data, methods};
 
 /// Tables of an experiment file, in the order in which it is written.
@@ -16,15 +16,16 @@ pub const BLOCKS: &[&str] = &["grid", "zip", "list", "draw"];
 /// More threads to compute on are a slip.
 pub const MOST_THREADS: i64 = 1024;
 
-const SEED: super::field::Kind = at_least(0);
+const SEED: crate::config::field::Kind = at_least(0);
 
-const TIME: super::field::Kind =
+const TIME: crate::config::field::Kind =
     Form(|text| settings::duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
-const MEMORY: super::field::Kind = Form(|text| settings::bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
-const POLICY: super::field::Kind =
+const MEMORY: crate::config::field::Kind =
+    Form(|text| settings::bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
+const POLICY: crate::config::field::Kind =
     Form(|text| settings::on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
 
-const fn key(key: &'static str, kind: super::field::Kind, meaning: &'static str) -> Field {
+const fn key(key: &'static str, kind: crate::config::field::Kind, meaning: &'static str) -> Field {
     Field { key, kind, meaning }
 }
 

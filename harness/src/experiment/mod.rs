@@ -16,8 +16,6 @@ pub mod condition;
 mod data_sets;
 pub mod document;
 pub mod draw;
-pub mod error;
-pub mod field;
 mod filter;
 pub mod identity;
 pub mod images;
@@ -29,7 +27,6 @@ pub mod parse;
 pub mod plan;
 pub mod price;
 pub mod resolve;
-pub mod schema;
 pub mod setting;
 pub mod settings;
 pub mod sweep;
@@ -37,15 +34,12 @@ pub mod vocabulary;
 mod ways;
 
 pub use document::Document;
-pub use error::ExperimentError;
 pub use include::read;
-pub use schema::{
-    BackboneConfig, DatasetConfig, Head, LayerOverride, MethodConfig, Protocol, Recipe, Replace, Schedule, TrialConfig,
-};
 
 pub use settings::{OnFailure, RunSettings};
 
-use error::Complaint;
+use crate::config::error::{At, Complaint};
+use crate::config::{ExperimentError, LayerOverride, TrialConfig};
 use images::{Asked, Written};
 use plan::{Plan, Row};
 use price::Price;
@@ -118,9 +112,7 @@ impl Experiment {
         if plan.trials > MOST_TRIALS {
             let what = format!("{} trials are too many to run", plan.trials);
             let complaint = Complaint::new(what, "", format!("at most {MOST_TRIALS}"));
-            return Err(document
-                .error(&error::At::File, complaint.help("`harness plan` lists sweeps of any size"))
-                .into());
+            return Err(document.error(&At::File, complaint.help("`harness plan` lists sweeps of any size")).into());
         }
         let text = |key: &str| document.get(key).and_then(|entry| entry.value.as_str().map(String::from));
         Ok(Self {

@@ -9,11 +9,12 @@ use conv_core::Cost;
 use toml::Value;
 
 use super::document::{Document, find};
-use super::error::{At, Complaint, explain};
 use super::resolve::{Parts, is_part, parts};
-use super::schema::LayerOverride;
 use super::ways::Held;
-use super::{TrialConfig, identity, images, price};
+use super::{identity, images, price};
+use crate::config::LayerOverride;
+use crate::config::TrialConfig;
+use crate::config::error::{At, Complaint, explain};
 use crate::methods;
 
 /// As many are remembered; beyond that memory counts for more than time.
@@ -105,7 +106,7 @@ impl<'d> Networks<'d> {
             backbone,
             method,
             layers: self.layers.to_vec(),
-            recipe: super::Recipe::default(),
+            recipe: crate::config::Recipe::default(),
             validation: 0,
             test: false,
             seed: 0,

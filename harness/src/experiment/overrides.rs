@@ -12,12 +12,12 @@
 use toml::Value;
 
 use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Rule, find};
-use super::error::{At, Complaint, ExperimentError};
-use super::field::{Field, describe};
 use super::keys::{BLOCKS, KEYS, SECTIONS, lookup};
 use super::parse::texts;
 use super::sweep::MOST;
 use super::ways::{all_names, is_axis};
+use crate::config::error::{At, Complaint, ExperimentError};
+use crate::config::field::{Field, describe};
 use crate::methods;
 
 /// Applies one `KEY=VALUE`.

@@ -6,10 +6,10 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Group, Rule};
-use super::error::{At, Complaint, ExperimentError};
-use super::field::{Field, describe};
 use super::keys::{self, BLOCKS, KEYS, LAYER_KEYS, SECTIONS};
 use super::sweep::MOST;
+use crate::config::error::{At, Complaint, ExperimentError};
+use crate::config::field::{Field, describe};
 
 impl Document {
     /// Takes a file's text apart. Keys are checked for existence (options of methods later, when the method is settled),

@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 
 use super::data_sets::DataSets;
 use super::document::{Document, Rule, find};
-use super::error::{At, Complaint, ExperimentError};
 use super::filter::{SHOWN, fits, none_fits};
 use super::network::Networks;
 use super::resolve::{file_name, layers};
-use super::schema::LayerOverride;
 use super::setting::{Setting, Settings, Tally, Wanted};
 use super::sweep::Sweep;
+use crate::config::LayerOverride;
+use crate::config::error::{At, Complaint, ExperimentError};
 
 /// As many labels are kept of the settings that make one trial; of the others the number.
 const MOST_ALIASES: usize = 64;
@@ -130,7 +130,8 @@ impl<'d> Plan<'d> {
         if let Some(&index) = unmatched.first().filter(|_| trials > 0) {
             return Err(unmatched_layer(document, index, &layers[index].pattern).into());
         }
-        let plan = Self { sweep, layers, networks, wanted, tally, repeated, aliases, data_sets, trials, duplicates, trains };
+        let plan =
+            Self { sweep, layers, networks, wanted, tally, repeated, aliases, data_sets, trials, duplicates, trains };
         if trials == 0 {
             return Err(plan.nothing_left().into());
         }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use baselines::pruning::{Coupling, Pruned};
 use conv_core::{ConvMethod, Cost, Depth};
 
-use super::TrialConfig;
-use super::error::explain;
-use super::schema::DatasetConfig;
 use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost};
+use crate::config::DatasetConfig;
+use crate::config::TrialConfig;
+use crate::config::error::explain;
 use crate::data::{self, Geometry};
 use crate::methods::Methods;
 

@@ -6,9 +6,11 @@ use serde::de::value::MapDeserializer;
 use toml::{Table, Value};
 
 use super::document::{Document, Entry, find, insert};
-use super::error::{At, Complaint, ExperimentError, explain};
+use super::keys;
 use super::ways::{Held, check};
-use super::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe, field, keys};
+use crate::config::error::{At, Complaint, ExperimentError, explain};
+use crate::config::field;
+use crate::config::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe};
 use crate::methods;
 
 /// The experiment's name, fit to be a folder's.

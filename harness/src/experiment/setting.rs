@@ -14,10 +14,10 @@ use super::identity::Identity;
 use super::images::{self, Asked, Written};
 use super::network::{Network, Networks};
 use super::resolve::{check_recipe, plain, section, short};
-use super::schema::{Protocol, Recipe, TrialConfig};
 use super::sweep::{Sweep, Test};
 use super::vocabulary::{Key, value_of};
 use super::ways::Held;
+use crate::config::{Protocol, Recipe, TrialConfig};
 
 /// So many combinations are settled at a time: enough to keep threads busy, few enough that the first come at once.
 const BATCH: usize = 2048;
@@ -45,7 +45,7 @@ pub struct Setting {
 
 impl Setting {
     /// The configuration of one of its trials; `layers` are the document's.
-    pub fn config(&self, layers: &[super::LayerOverride], seed: u64) -> TrialConfig {
+    pub fn config(&self, layers: &[crate::config::LayerOverride], seed: u64) -> TrialConfig {
         let parts = &self.network.parts;
         TrialConfig {
             dataset: parts.dataset.clone(),

@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 
 use super::condition::Expression;
 use super::document::{Block, BlockKind, Condition, Document, Rule, find};
-use super::error::{Complaint, ExperimentError};
-use super::field::describe;
 use super::keys::{KEYS, lookup};
 use super::resolve::plain;
 use super::vocabulary::Key;
 use super::ways::{Chosen, axes, base_options, case_axes, check, in_step, is_option, names_of, rows};
+use crate::config::error::{Complaint, ExperimentError};
+use crate::config::field::describe;
 
 /// Larger sweeps are slips.
 pub const MOST: u64 = 10_000_000;
@@ -183,8 +183,8 @@ fn too_large(document: &Document, block: &Block) -> ExperimentError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::error::At;
     use crate::experiment::combine::{Combination, Combinations};
-    use crate::experiment::error::At;
 
     fn sweep(text: &str) -> Result<Vec<String>, ExperimentError> {
         let document = Document::parse("x.toml", text)?;

@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 use toml::{Table, Value};
 
 use super::document::{Entry, find};
-use super::error::{Complaint, nearest};
-use super::field::{Field, Kind, NOT_NEGATIVE};
 use super::keys::KEYS;
 use super::resolve::short;
-use super::schema::{BackboneConfig, DatasetConfig, Protocol, Recipe};
+use crate::config::error::{Complaint, nearest};
+use crate::config::field::{Field, Kind, NOT_NEGATIVE};
+use crate::config::{BackboneConfig, DatasetConfig, Protocol, Recipe};
 use crate::methods::{self, METHODS};
 
 /// What a condition asks a trial for.

@@ -7,9 +7,9 @@ use toml::Value;
 
 use super::document::{Block, Case, Document, Entry, find};
 use super::draw::{self, Draws, Range};
-use super::error::{Complaint, ExperimentError};
-use super::field::{Field, Kind, describe};
 use super::keys::{KEYS, lookup};
+use crate::config::error::{Complaint, ExperimentError};
+use crate::config::field::{Field, Kind, describe};
 use crate::methods;
 
 /// Values of some keys, in so many ways.

@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor};
 use conv_core::{Network, ParamStore, normal_stream};
 
 use crate::backbones;
+use crate::config::TrialConfig;
 use crate::data::{Batch, Geometry};
-use crate::experiment::TrialConfig;
 use crate::experiment::price::cut;
 use crate::methods::Methods;
 use crate::train::{Sgd, step};

@@ -208,7 +208,7 @@ impl<'a> Group<'a> {
             .iter()
             .find_map(|(prefix, shown)| Some(format!("{shown}{}", config.name.strip_prefix(prefix)?)))
             .unwrap_or_else(|| config.name.clone());
-        let mlp = config.name.starts_with("vgg") && config.head == crate::experiment::Head::Mlp;
+        let mlp = config.name.starts_with("vgg") && config.head == crate::config::Head::Mlp;
         if mlp { format!("{name} (mlp head)") } else { name }
     }
 

@@ -13,8 +13,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::files::write_atomic;
 use crate::results::checksums::Checksums;
-use crate::results::{Headings, RunFolder, write_atomic, write_frames};
+use crate::results::{Headings, RunFolder, write_frames};
 use aggregate::{Group, SHORT_SCHEDULE};
 
 /// Writes the report of all finished trials into the folder: `README.md`, `plots/*.svg` and `*.png`, and the frames it

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use conv_core::Kernels;
 
 use super::aggregate::{Group, Row, SHORT_SCHEDULE, Split, Summary};
-use crate::experiment::{Recipe, Schedule};
+use crate::config::{Recipe, Schedule};
 use crate::results::TrialRecord;
 
 /// The comparison of one group: a Markdown table with its caption.

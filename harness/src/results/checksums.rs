@@ -6,13 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::write_atomic;
+use crate::files::{self, write_atomic};
 
 /// The file's name.
 pub const CHECKSUMS: &str = "checksums";
@@ -42,11 +40,7 @@ impl Checksums {
     /// # Errors
     /// A file that cannot be read.
     pub fn read(dir: &Path) -> Result<Option<Self>> {
-        let path = dir.join(CHECKSUMS);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.with_context(|| format!("{}: cannot be read", path.display()))?,
-        };
+        let Some(bytes) = files::read(&dir.join(CHECKSUMS))? else { return Ok(None) };
         // A damaged line is a line that fits no file, and a file without a line is damage too.
         let text = String::from_utf8_lossy(&bytes);
         let pairs = text.lines().filter_map(|line| line.split_once("  "));
@@ -63,10 +57,8 @@ impl Checksums {
     /// # Errors
     /// A file that cannot be read.
     pub fn add_file(&mut self, dir: &Path, name: &str) -> Result<()> {
-        let path = dir.join(name);
-        match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            bytes => self.add(name, &bytes.with_context(|| format!("{}: cannot be read", path.display()))?),
+        if let Some(bytes) = files::read(&dir.join(name))? {
+            self.add(name, &bytes);
         }
         Ok(())
     }
@@ -85,7 +77,7 @@ impl Checksums {
     /// # Errors
     /// Those of the file system.
     pub fn remove(dir: &Path) -> Result<()> {
-        super::trials::remove(&dir.join(CHECKSUMS))
+        files::remove(&dir.join(CHECKSUMS))
     }
 
     /// Names of the files summed.
@@ -108,10 +100,7 @@ impl Checksums {
     /// A file that is there and cannot be read.
     pub fn check(&self, dir: &Path, name: &str) -> Result<Option<Damage>> {
         let path = dir.join(name);
-        let what = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Some("is missing"),
-            bytes => self.damage(name, &bytes.with_context(|| format!("{}: cannot be read", path.display()))?),
-        };
+        let what = files::read(&path)?.map_or(Some("is missing"), |bytes| self.damage(name, &bytes));
         Ok(what.map(|what| Damage { path, what }))
     }
 }
@@ -122,6 +111,8 @@ fn sum(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

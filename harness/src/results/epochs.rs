@@ -1,15 +1,15 @@
 //! A trial's log by epoch, and all of them as one frame.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
 
 use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame, IntoLazy, LazyFrame};
 use rayon::prelude::*;
 
-use super::trials::remove;
-use super::{RunFolder, write_atomic};
+use super::RunFolder;
+use crate::files::{read_text, remove, write_atomic};
 use crate::train::EpochLog;
 
 pub(super) const EPOCHS: &str = "epochs.jsonl";
@@ -51,10 +51,7 @@ impl RunFolder {
     /// A line that is no epoch, unless it is the last and was cut short.
     pub fn epochs(&self, key: &str) -> Result<Vec<EpochLog>> {
         let path = self.trial_dir(key).join(EPOCHS);
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.with_context(|| format!("{}: cannot be read", path.display()))?,
-        };
+        let Some(text) = read_text(&path)? else { return Ok(Vec::new()) };
         let mut epochs = BTreeMap::new();
         for (number, line) in text.split_inclusive('\n').enumerate() {
             match serde_json::from_str::<EpochLog>(line) {

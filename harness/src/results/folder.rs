@@ -23,11 +23,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+
+use crate::files::{TEMPORARY, json, read, remove_temporary, write_atomic};
 
 const MARKER: &str = "harness.json";
 const EXPERIMENT: &str = "experiment.toml";
@@ -35,8 +36,6 @@ const NAMES: &str = "trials.json";
 const LOCK: &str = "harness.lock";
 /// Layout of the folder; folders of a later one are not understood.
 const FORMAT: u32 = 2;
-/// Prefix of files that are being written; what an interruption leaves is not anyone's content.
-const TEMPORARY: &str = ".writing-";
 
 /// Says that the harness made a folder, and for which experiment.
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,13 +145,7 @@ impl RunFolder {
     /// Those of the file system. A file that is damaged counts as none: the next run writes it anew.
     pub fn names(&self) -> Result<BTreeMap<String, Names>> {
         let path = self.root.join(NAMES);
-        match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            bytes => {
-                let bytes = bytes.with_context(|| format!("{}: cannot be read", path.display()))?;
-                Ok(serde_json::from_slice(&bytes).unwrap_or_default())
-            }
-        }
+        Ok(read(&path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
     /// Adds names, or replaces those that the trials had.
@@ -202,44 +195,6 @@ impl RunFolder {
     }
 }
 
-/// Writes a file so that it is, at any time, either the old or the new one, even if the machine stops: a temporary file
-/// in the same folder, flushed to disk, then renamed.
-///
-/// # Errors
-/// Those of the file system; names the file.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(TEMPORARY);
-        // A temporary file is private by default; results are as readable as any file the user makes.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        // The rename itself lives in the folder.
-        #[cfg(unix)]
-        File::open(dir)?.sync_all()?;
-        Ok(())
-    };
-    // Whoever takes a lock clears away what looks left behind, and may take what is just being written by one without it.
-    let written = (0..10).map(|_| write()).find(|written| {
-        !written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound && dir.is_dir())
-    });
-    written.unwrap_or_else(write).with_context(|| format!("{}: cannot be written", path.display()))
-}
-
-pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec_pretty(value)?;
-    bytes.push(b'\n');
-    Ok(bytes)
-}
-
 fn read_marker(root: &Path) -> Result<Marker> {
     let path = root.join(MARKER);
     let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
@@ -253,17 +208,6 @@ fn read_marker(root: &Path) -> Result<Marker> {
         );
     }
     Ok(marker)
-}
-
-/// Removes what a process that was killed while writing has left in a folder. Only for who holds that folder's lock.
-pub(super) fn remove_temporary(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            // What cannot be removed is in nobody's way.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 /// Name of something in the folder that an interrupted write did not leave there.

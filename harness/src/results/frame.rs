@@ -8,8 +8,9 @@ use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{Collected, RunFolder, TrialRecord, epoch_frame, write_atomic};
-use crate::experiment::MethodConfig;
+use super::{Collected, RunFolder, TrialRecord, epoch_frame};
+use crate::config::MethodConfig;
+use crate::files::write_atomic;
 use crate::methods;
 use crate::train::Evaluation;
 
@@ -187,7 +188,7 @@ fn name(value: &impl Serialize) -> Option<String> {
 
 /// The `[[layer]]` exceptions in one line, e.g. `layer3.*: ghost ratio=4`.
 fn overrides(record: &TrialRecord) -> String {
-    let one = |layer: &crate::experiment::LayerOverride| {
+    let one = |layer: &crate::config::LayerOverride| {
         let options = layer.method.options.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
         format!("{}: {}{options}", layer.pattern, layer.method.name)
     };

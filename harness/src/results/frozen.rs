@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::config::TrialConfig;
 use crate::data::Provenance;
-use crate::experiment::TrialConfig;
 
 /// `trials/KEY/trial.json`: written once before the trial's process starts, so that later edits of the experiment never
 /// reach it.

@@ -12,15 +12,15 @@ pub mod verify;
 
 pub use epochs::epoch_frame;
 pub use failure::{Failure, FailureKind};
-pub use folder::{FolderLock, Headings, Names, RunFolder, write_atomic};
+pub use folder::{FolderLock, Headings, Names, RunFolder};
 pub use frame::{collect, frame, write_frames};
 pub use frozen::FrozenTrial;
 pub use trials::{Claim, Collected, State};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+use crate::config::TrialConfig;
 use crate::data::Provenance;
-use crate::experiment::TrialConfig;
 use crate::measure::Environment;
 use crate::train::Evaluation;
 
@@ -57,7 +57,7 @@ pub struct TrialRecord {
     /// The finished network on the test split, read once; none if the protocol left it closed.
     pub test: Option<Evaluation>,
     /// Training loss of the last epoch.
-    #[serde(deserialize_with = "nan_if_null")]
+    #[serde(deserialize_with = "crate::files::nan_if_null")]
     pub train_loss: f64,
     /// Epochs trained, fine-tuning included.
     pub epochs: usize,
@@ -82,9 +82,4 @@ impl TrialRecord {
     pub fn measured(&self) -> bool {
         !self.cost_only() && self.failure.is_none()
     }
-}
-
-/// Reads a number that JSON could not hold: the loss of a diverged training is written as `null` and is NaN again.
-pub(crate) fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::checksums::{CHECKSUMS, Checksums};
 use super::{RunFolder, State};
+use crate::files::write_atomic;
 
 impl RunFolder {
     /// Copies a finished trial from another run folder, if it is there and every file of it is as it was written; whether
@@ -29,7 +30,7 @@ impl RunFolder {
         let (last, rest): (Vec<&str>, Vec<&str>) = sums.names().partition(|name| *name == "result.json");
         for name in rest.into_iter().chain([CHECKSUMS]).chain(last) {
             let bytes = fs::read(from.join(name)).with_context(|| format!("{}: cannot be read", from.display()))?;
-            super::write_atomic(&to.join(name), &bytes)?;
+            write_atomic(&to.join(name), &bytes)?;
         }
         Ok(true)
     }

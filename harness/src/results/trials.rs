@@ -9,9 +9,9 @@ use rayon::prelude::*;
 
 use super::checksums::{Checksums, Damage};
 use super::epochs::EPOCHS;
-use super::folder::{json, remove_temporary};
-use super::{FrozenTrial, RunFolder, TrialRecord, write_atomic};
-use crate::experiment::TrialConfig;
+use super::{FrozenTrial, RunFolder, TrialRecord};
+use crate::config::TrialConfig;
+use crate::files::{json, read, read_text, remove, remove_temporary, write_atomic};
 use crate::train::EpochLog;
 
 const FROZEN: &str = "trial.json";
@@ -222,11 +222,7 @@ impl RunFolder {
     /// # Errors
     /// Those of the file system.
     pub fn costs(&self, key: &str) -> Result<Option<String>> {
-        let path = self.trial_dir(key).join(COSTS);
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            text => Ok(Some(text.with_context(|| format!("{}: cannot be read", path.display()))?)),
-        }
+        read_text(&self.trial_dir(key).join(COSTS))
     }
 
     /// Every trial that is over, each file read once.
@@ -292,14 +288,6 @@ impl RunFolder {
     }
 }
 
-/// A file's content, if it is there.
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        bytes => Ok(Some(bytes.with_context(|| format!("{}: cannot be read", path.display()))?)),
-    }
-}
-
 /// The record of the trial `key` that a file holds.
 fn parse(path: &Path, key: &str, bytes: &[u8]) -> Result<TrialRecord> {
     let record: TrialRecord =
@@ -308,16 +296,6 @@ fn parse(path: &Path, key: &str, bytes: &[u8]) -> Result<TrialRecord> {
         bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.key);
     }
     Ok(record)
-}
-
-/// Removes a file, if it is there.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{}: cannot be removed", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// A key that sorts `c0=8` before `c0=16`.

@@ -9,8 +9,9 @@ use anyhow::Result;
 use super::screen::Entry;
 use super::trial::{cost_trial, no_data};
 use super::{RunOptions, RunSummary};
+use crate::config::DatasetConfig;
 use crate::data::{self, Dataset, Provenance, decoded};
-use crate::experiment::{DatasetConfig, Experiment, Trial};
+use crate::experiment::{Experiment, Trial};
 use crate::measure::Environment;
 use crate::results::{FrozenTrial, Names, RunFolder, State};
 use crate::train::Checkpoints;
@@ -57,13 +58,8 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
         (frozen.key.clone(), Names { label: frozen.label.clone(), aliases: frozen.aliases.clone() })
     }))?;
 
-    let mut sweep = Sweep {
-        name: experiment.name.clone(),
-        folder,
-        missing: Vec::new(),
-        summary: RunSummary::default(),
-        notes,
-    };
+    let mut sweep =
+        Sweep { name: experiment.name.clone(), folder, missing: Vec::new(), summary: RunSummary::default(), notes };
     // Asked for only where there is something to be priced.
     let mut environment = None;
     for (trial, frozen) in planned {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
+use crate::config::TrialConfig;
 use crate::data::{self, Dataset, Images, Loader, Normalization, Provenance, Split};
-use crate::experiment::TrialConfig;
 
 /// A loaded data set that trials share.
 #[derive(Clone, Debug)]

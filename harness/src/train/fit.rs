@@ -7,8 +7,8 @@ use conv_core::{Network, ParamStore, Training};
 
 use super::metrics::rank;
 use super::{Control, Course, EpochLog, Feed, LearningRate, Sgd, evaluate};
+use crate::config::Recipe;
 use crate::data::Batch;
-use crate::experiment::Recipe;
 
 /// A stretch of training under one schedule: all of it, or what precedes or follows a cut.
 #[derive(Clone, Debug, PartialEq)]

@@ -33,12 +33,12 @@ pub struct EpochLog {
     /// Rate at the epoch's last step.
     pub lr: f64,
     /// Mean training loss over the epoch's batches (with label smoothing, as optimised).
-    #[serde(deserialize_with = "crate::results::nan_if_null")]
+    #[serde(deserialize_with = "crate::files::nan_if_null")]
     pub train_loss: f64,
     /// Top-1 on the augmented training batches while they were trained on, in [0, 1].
     pub train_accuracy: f64,
     /// Mean cross-entropy on validation, without smoothing.
-    #[serde(deserialize_with = "crate::results::nan_if_null")]
+    #[serde(deserialize_with = "crate::files::nan_if_null")]
     pub validation_loss: f64,
     /// Top-1 on validation, in [0, 1].
     pub validation_accuracy: f64,
@@ -56,6 +56,6 @@ pub struct Evaluation {
     /// Share of images whose class is among the first five guesses, in [0, 1].
     pub top5: f64,
     /// Mean cross-entropy, without smoothing.
-    #[serde(deserialize_with = "crate::results::nan_if_null")]
+    #[serde(deserialize_with = "crate::files::nan_if_null")]
     pub loss: f64,
 }

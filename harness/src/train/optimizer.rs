@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use conv_core::Gradients;
 use rayon::prelude::*;
 
-use crate::experiment::Recipe;
+use crate::config::Recipe;
 
 /// Values that one task updates; smaller parameters are not worth a task of their own.
 const CHUNK: usize = 1 << 15;

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::experiment::{Recipe, Schedule};
+use crate::config::{Recipe, Schedule};
 
 /// The rate of every optimizer step of one training.
 ///

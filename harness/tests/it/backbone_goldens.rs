@@ -7,8 +7,8 @@ use baselines::Vanilla;
 use candle_core::{Device, Tensor};
 use conv_core::{ParamStore, is_running_statistic, ops};
 use harness::backbones::by_name;
+use harness::config::{BackboneConfig, Head, Replace};
 use harness::data::Geometry;
-use harness::experiment::{BackboneConfig, Head, Replace};
 
 /// Uniform in [-1, 1) by name and index alone, as the script's `values`.
 fn values(name: &str, count: usize) -> Vec<f64> {

@@ -7,8 +7,8 @@ use baselines::pruning::{Pruned, Ratio};
 use candle_core::{Device, Tensor};
 use conv_core::{Cost, ParamStore, Role, meter, normal_stream};
 use harness::backbones::{Backbone, LayerKind, by_name, names, network_cost};
+use harness::config::{BackboneConfig, Head, Replace};
 use harness::data::Geometry;
-use harness::experiment::{BackboneConfig, Head, Replace};
 
 fn config(name: &str, head: Head) -> BackboneConfig {
     BackboneConfig { name: name.to_owned(), head, replace: Replace::default() }

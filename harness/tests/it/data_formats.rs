@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
+use harness::config::DatasetConfig;
 use harness::data::{Dataset, Images, Places, cifar_binary, load_from};
-use harness::experiment::DatasetConfig;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use polars::prelude::{Column, DataFrame, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
+use harness::config::DatasetConfig;
 use harness::data::{self, Dataset, Places, load_from};
-use harness::experiment::DatasetConfig;
 use image::{ImageFormat, RgbImage};
 
 fn config(name: &str, sources: &[&str]) -> DatasetConfig {

@@ -13,8 +13,8 @@ use baselines::pruning::{Pruned, Ratio};
 use baselines::{Ghost, Vanilla};
 use conv_core::{ConvMethod, Cost, Role, UnitSpec};
 use harness::backbones::{Assignment, Backbone, LayerKind, by_name, network_cost};
+use harness::config::{BackboneConfig, Head, Replace};
 use harness::data::Geometry;
-use harness::experiment::{BackboneConfig, Head, Replace};
 
 const GHOST: &str = "GhostNet, arXiv 1911.11907";
 const LI: &str = "Li et al., ICLR 2017, Table 1";

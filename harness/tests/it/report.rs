@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use harness::config::{BackboneConfig, DatasetConfig, Head, MethodConfig, Recipe, Replace, TrialConfig};
 use harness::data::Provenance;
-use harness::experiment::{BackboneConfig, DatasetConfig, Head, MethodConfig, Recipe, Replace, TrialConfig};
 use harness::measure::Environment;
 use harness::report::aggregate::{Summary, groups};
 use harness::report::{self, published, tables};

@@ -125,11 +125,7 @@ fn files_and_synthetic_data_are_two_trials_and_two_sizes_as_well() {
     let labels: Vec<&str> = rows.iter().map(|(label, _)| label.as_str()).collect();
     assert_eq!(
         labels,
-        [
-            "vanilla sources=[\"idx\"]",
-            "vanilla sources=[\"synthetic:40+20\"]",
-            "vanilla sources=[\"synthetic:50+20\"]"
-        ],
+        ["vanilla sources=[\"idx\"]", "vanilla sources=[\"synthetic:40+20\"]", "vanilla sources=[\"synthetic:50+20\"]"],
         "{notes}"
     );
     assert_eq!(rows[1].1, "vanilla sources=[\"nowhere\",\"synthetic:40+20\"]");

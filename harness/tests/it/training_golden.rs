@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use conv_core::{Kernels, ParamStore, is_running_statistic};
 use harness::backbones;
+use harness::config::{Recipe, Schedule, TrialConfig};
 use harness::data::{Batch, Geometry};
-use harness::experiment::{Recipe, Schedule, TrialConfig};
 use harness::methods::Methods;
 use harness::train::{LearningRate, Sgd, step};
 

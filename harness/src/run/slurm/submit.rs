@@ -11,7 +11,8 @@ use super::queue::{self, command};
 use super::script::{Job, script};
 use super::{jobs, root};
 use crate::experiment::Experiment;
-use crate::results::{RunFolder, write_atomic};
+use crate::files::write_atomic;
+use crate::results::RunFolder;
 use crate::run::RunOptions;
 use crate::run::prepare::prepare;
 

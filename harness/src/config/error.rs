@@ -62,7 +62,7 @@ pub enum At {
     Line(usize),
     /// A line of a file that it includes.
     Included {
-        /// Which of them: an index into [`super::document::Document::included`].
+        /// Which of them: an index into the files that its document includes.
         file: usize,
         /// Counted from 1.
         line: usize,
