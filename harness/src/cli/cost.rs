@@ -9,9 +9,10 @@ use toml::Value;
 
 use super::table::{Cell, Format, Table};
 use crate::config::error::At;
-use crate::experiment::document::{Document, Entry};
 use crate::experiment::price::{Price, price};
-use crate::experiment::{Experiment, overrides, read};
+use crate::experiment::sweep::document::{Document, Entry};
+use crate::experiment::sweep::overrides;
+use crate::experiment::{Experiment, parse, read};
 
 const COLUMNS: &[&str] =
     &["layer", "params", "macs", "activations", "depth_requested", "depth", "vanilla_share", "remark", "trial"];
@@ -126,7 +127,7 @@ pub(super) fn document(
         value: Value::String(value.into()),
         at: At::Option(format!("--{option} {value}")),
     };
-    let mut document = Document::parse("the command line", &format!("name = \"{name}\""))?;
+    let mut document = parse("the command line", &format!("name = \"{name}\""))?;
     document.base.push(entry("dataset.name", "dataset", dataset));
     document.base.push(entry("backbone.name", "backbone", backbone));
     document.base.push(entry("method.name", "method", method.unwrap_or("vanilla")));

@@ -3,8 +3,7 @@
 use toml::Value;
 
 use super::table::{Cell, Format, Table};
-use crate::experiment::keys::KEYS;
-use crate::experiment::vocabulary::default_of;
+use crate::experiment::keys::{KEYS, keys};
 use crate::{backbones, data, methods};
 
 /// Every method with its options.
@@ -85,7 +84,7 @@ fn named(columns: &'static [&'static str], names: Vec<(String, String)>, section
         table.push(vec![
             Cell::Empty,
             Cell::text(field.key),
-            Cell::text(default_of(field.key).map_or("-".into(), |value| value.to_string())),
+            Cell::text(keys().default_of(field.key).map_or("-".into(), |value| value.to_string())),
             Cell::text(field.kind.to_string()),
             Cell::text(field.meaning),
         ]);
@@ -105,10 +104,10 @@ mod tests {
         // A key that no struct reads, or a field that no key checks, would go unnoticed otherwise.
         let keys: Vec<&str> = KEYS.iter().map(|field| field.key).filter(|key| key.contains('.')).collect();
         for key in keys.iter().filter(|key| !key.starts_with("method.") && !key.starts_with("run.")) {
-            let default = default_of(key).unwrap_or_else(|| panic!("{key} has no default"));
+            let default = super::keys().default_of(key).unwrap_or_else(|| panic!("{key} has no default"));
             let field = KEYS.iter().find(|field| field.key == *key).unwrap();
             if !key.ends_with(".name") {
-                assert!(field.kind.accepts(&default), "{key} accepts its default {default}");
+                assert!(field.kind.accepts(default), "{key} accepts its default {default}");
             }
         }
         for (section, table) in [

@@ -10,7 +10,7 @@ use super::table::Format;
 use super::{Outcome, plan, select};
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
-use crate::experiment::settings::duration;
+use crate::experiment::run_options::duration;
 use crate::report;
 use crate::results::RunFolder;
 use crate::run::screen::Kind;

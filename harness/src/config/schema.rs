@@ -212,6 +212,23 @@ pub struct TrialConfig {
     pub seed: u64,
 }
 
+impl TrialConfig {
+    /// The value under a dotted key of one of its sections.
+    pub fn get(&self, key: &str) -> Option<toml::Value> {
+        let (section, rest) = key.split_once('.')?;
+        // The section alone: the whole would be slow for large sweeps.
+        let table = match section {
+            "recipe" => toml::Table::try_from(&self.recipe),
+            "backbone" => toml::Table::try_from(&self.backbone),
+            "dataset" => toml::Table::try_from(&self.dataset),
+            "method" => toml::Table::try_from(&self.method),
+            _ => return None,
+        };
+        let section = toml::Value::Table(table.ok()?);
+        rest.split('.').try_fold(section, |value, part| value.get(part).cloned())
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -99,13 +99,14 @@ mod tests {
     use crate::experiment::price::price;
     use crate::experiment::{Experiment, Trial};
 
-    use crate::experiment::document::Document;
-    use crate::experiment::overrides::apply;
+    use crate::experiment::keys::keys;
+    use crate::experiment::sweep::Document;
+    use crate::experiment::sweep::overrides::apply;
 
     const FILE: &str = "name = 'x'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[method]\n";
 
     fn experiment(rest: &str, sets: &[&str]) -> Experiment {
-        let mut document = Document::parse("x.toml", &format!("{FILE}{rest}")).unwrap();
+        let mut document = Document::parse(keys(), "x.toml", &format!("{FILE}{rest}")).unwrap();
         sets.iter().for_each(|set| apply(&mut document, set).unwrap());
         Experiment::from_document(&document).unwrap()
     }
@@ -244,7 +245,7 @@ mod tests {
             method.width = { uniform = [0.4, 0.6] }\n";
         for sets in [&[][..], &["method.depth=2"], &["recipe.lr=1.0", "recipe.batch=[32, 64]"], &["method.name=thin"]] {
             let first = experiment(rest, sets);
-            let document = Document::parse("frozen.toml", &first.frozen).unwrap();
+            let document = Document::parse(keys(), "frozen.toml", &first.frozen).unwrap();
             let again = Experiment::from_document(&document).unwrap();
             let signatures = |e: &Experiment| {
                 let all = e.trials.iter().map(|t| (t.label.clone(), t.aliases.clone(), t.signature.clone()));

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use super::document::{Document, Entry, find};
+use super::sweep::document::{Document, Entry, find};
 use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::{DatasetConfig, Recipe};
 use crate::data;
@@ -15,9 +15,9 @@ const NAME: &str = "dataset.name";
 
 /// Where a trial's keys that decide about numbers of images were written; a key left at its default is not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written(Box<[(&'static str, At)]>);
+pub struct ImageKeyPlaces(Box<[(&'static str, At)]>);
 
-impl Written {
+impl ImageKeyPlaces {
     /// Those of the keys that are among `entries`.
     pub fn of<E: Borrow<Entry>>(entries: &[E]) -> Self {
         let at = |key: &'static str| find(entries, key).map(|entry| (key, entry.at.clone()));
@@ -26,13 +26,13 @@ impl Written {
 
     /// Where the key was written.
     pub fn at(&self, key: &str) -> Option<&At> {
-        self.0.iter().find(|(written, _)| *written == key).map(|(_, at)| at)
+        self.0.iter().find(|(there, _)| *there == key).map(|(_, at)| at)
     }
 }
 
 /// What a trial asks of its images.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct ImageDemand<'a> {
     /// The data set's name.
     pub dataset: &'a str,
     /// How it is trained on them.
@@ -50,22 +50,22 @@ pub fn most(config: &DatasetConfig) -> anyhow::Result<Option<usize>> {
 }
 
 /// Refuses a trial for which `images` training images are too few: all that the data loader or the training would refuse.
-/// `written` tells where a key was written.
+/// `place` tells where a key was written.
 ///
 /// # Errors
 /// The key that asks for too much; where it was left at its default, in the line of what makes the default too much.
 pub fn check<'a>(
     document: &Document,
-    written: impl Fn(&str) -> Option<&'a At>,
-    Asked { dataset, recipe, validation }: Asked<'_>,
+    place: impl Fn(&str) -> Option<&'a At>,
+    ImageDemand { dataset, recipe, validation }: ImageDemand<'_>,
     images: usize,
 ) -> Result<(), ExperimentError> {
     if recipe.epochs == 0 {
         return Ok(());
     }
     let fail = |keys: &[&str], what: &str, found: usize, accepted: String| {
-        let found = if written(keys[0]).is_some() { found.to_string() } else { format!("{found} (the default)") };
-        let at = keys.iter().find_map(|key| written(key)).unwrap_or(&At::File);
+        let found = if place(keys[0]).is_some() { found.to_string() } else { format!("{found} (the default)") };
+        let at = keys.iter().find_map(|key| place(key)).unwrap_or(&At::File);
         Err(document.error(at, Complaint::new(format!("`{}` {what}", keys[0]), found, accepted)))
     };
     let there = format!("{dataset} has {images} training images");
@@ -94,12 +94,13 @@ pub fn check<'a>(
 mod tests {
     use super::*;
     use crate::experiment::Experiment;
+    use crate::experiment::keys::keys;
 
     const HEAD: &str =
         "name = 'x'\n[dataset]\nname = 'synthetic'\nsources = ['synthetic:60+20']\n[backbone]\nname = 'resnet20'\n";
 
     fn load(rest: &str) -> anyhow::Result<Experiment> {
-        Experiment::from_document(&Document::parse("x.toml", &format!("{HEAD}{rest}"))?)
+        Experiment::from_document(&Document::parse(keys(), "x.toml", &format!("{HEAD}{rest}"))?)
     }
 
     #[test]

@@ -1,31 +1,28 @@
 //! Every key of an experiment file but the methods' own options (those are in [`crate::methods`]).
 
-use super::settings;
-use crate::config::error::Complaint;
+use std::sync::LazyLock;
+
+use toml::{Table, Value};
+
+use super::run_options;
+use super::sweep::Keys;
+use super::sweep::keys::MethodKeys;
 use crate::config::field::Kind::{Choice, Filled, Flag, Form, Integer, List, Text};
-use crate::config::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+use crate::config::field::{FACTOR, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+use crate::config::{BackboneConfig, DatasetConfig, Field, Kind, Protocol, Recipe};
 use crate::{backbones, data, methods};
-
-/// Tables of an experiment file, in the order in which it is written.
-pub const SECTIONS: &[&str] =
-    &["dataset", "backbone", "method", "recipe", "protocol", "run", "grid", "zip", "list", "draw", "layer"];
-
-/// The sections that make settings, each any number of times.
-pub const BLOCKS: &[&str] = &["grid", "zip", "list", "draw"];
 
 /// More threads to compute on are a slip.
 pub const MOST_THREADS: i64 = 1024;
 
-const SEED: crate::config::field::Kind = at_least(0);
+const SEED: Kind = at_least(0);
 
-const TIME: crate::config::field::Kind =
-    Form(|text| settings::duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
-const MEMORY: crate::config::field::Kind =
-    Form(|text| settings::bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
-const POLICY: crate::config::field::Kind =
-    Form(|text| settings::on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
+const TIME: Kind = Form(|text| run_options::duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
+const MEMORY: Kind = Form(|text| run_options::bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
+const POLICY: Kind =
+    Form(|text| run_options::on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
 
-const fn key(key: &'static str, kind: crate::config::field::Kind, meaning: &'static str) -> Field {
+const fn key(key: &'static str, kind: Kind, meaning: &'static str) -> Field {
     Field { key, kind, meaning }
 }
 
@@ -93,27 +90,32 @@ pub const LAYER_KEYS: &[Field] = &[
     key("method.name", Choice(methods::names), "The method there, whatever backbone.replace says."),
 ];
 
-/// The field behind a dotted key. `methods`: the names whose options `method.*` may be; the first that has it counts.
-///
-/// # Errors
-/// A key that is none, with the keys that are.
-pub fn lookup(dotted: &str, methods: &[&str], keys: &'static [Field]) -> Result<&'static Field, Complaint> {
-    if let Some(field) = keys.iter().find(|field| field.key == dotted) {
-        return Ok(field);
-    }
-    if let Some(option) = dotted.strip_prefix("method.") {
-        return methods::option_of(methods, option);
-    }
-    let all: Vec<&str> = keys.iter().map(|field| field.key).collect();
-    let complaint = Complaint::unknown("key", dotted, &all);
-    // On one screen: only the keys of the section that was meant.
-    let section = dotted.split_once('.').map_or("", |(section, _)| section);
-    let near: Vec<&str> = match all.iter().any(|key| key.starts_with(&format!("{section}."))) && !section.is_empty() {
-        true => all.iter().filter(|key| key.starts_with(&format!("{section}."))).copied().collect(),
-        false if keys.len() == LAYER_KEYS.len() => all,
-        false => all.iter().filter(|key| !key.contains('.')).chain(SECTIONS).copied().collect(),
+/// All of them, as the language of sweeps takes them.
+pub fn keys() -> &'static Keys {
+    static WHOLE: LazyLock<Keys> = LazyLock::new(|| {
+        let method = |info: &methods::MethodInfo| MethodKeys {
+            name: info.name,
+            options: info.options,
+            defaults: (info.defaults)(),
+        };
+        Keys::new(KEYS, LAYER_KEYS, methods::all().iter().map(method).collect(), default_of)
+    });
+    &WHOLE
+}
+
+/// The default of a key outside of methods, if it has one.
+fn default_of(dotted: &str) -> Option<Value> {
+    let name = || Table::from_iter([("name".to_string(), Value::String("cifar10".into()))]);
+    let (section, rest) = dotted.split_once('.')?;
+    let defaults = match section {
+        "dataset" => Table::try_from(name().try_into::<DatasetConfig>().ok()?),
+        "backbone" => Table::try_from(name().try_into::<BackboneConfig>().ok()?),
+        "recipe" => Table::try_from(Recipe::default()),
+        "protocol" => Table::try_from(Protocol::default()),
+        _ => return None,
     };
-    Err(Complaint { accepted: near.join(", "), ..complaint })
+    let value = Value::Table(defaults.ok()?);
+    rest.split('.').try_fold(value, |value, part| value.get(part).cloned())
 }
 
 fn backbones_by_name() -> Vec<&'static str> {

@@ -1,50 +1,39 @@
-//! TOML -> experiment -> trials.
+//! The meaning of an experiment file: document -> settings -> trials, each once.
 //!
-//! [`parse`] takes the text apart into a [`document`], [`include`] adds the files it builds on, [`overrides`] applies `--set`.
-//! [`sweep`] checks its blocks, whose [`ways`] to choose values [`combine`] goes through one after the other; [`setting`]
-//! types each combination, drops what a [`condition`] excludes and labels the rest; [`plan`] sees to it that every trial comes
-//! once. [`network`] remembers what networks cost ([`price`]), [`images`] checks whether the data is large enough,
-//! [`identity`] says which trials are the same. [`keys`] lists every key with type, range and meaning.
+//! [`sweep`] is the language: it turns a file into combinations of values, given the [`keys`] there are. Here [`setting`] types
+//! each combination, drops what a condition excludes and labels the rest; [`plan`] sees to it that every trial comes once, and
+//! [`data_sets`] tells whether two of them are trained on the same images. [`network`] remembers what networks cost ([`price`]),
+//! [`images`] checks whether the data is large enough, [`identity`] says which trials are the same, [`run_options`] how they
+//! are executed.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use conv_core::Cost;
 
-mod combine;
-pub mod condition;
 mod data_sets;
-pub mod document;
-pub mod draw;
-mod filter;
 pub mod identity;
 pub mod images;
-pub mod include;
 pub mod keys;
 pub mod network;
-pub mod overrides;
-pub mod parse;
 pub mod plan;
 pub mod price;
 pub mod resolve;
+pub mod run_options;
 pub mod setting;
-pub mod settings;
 pub mod sweep;
-pub mod vocabulary;
-mod ways;
 
-pub use document::Document;
-pub use include::read;
-
-pub use settings::{OnFailure, RunSettings};
+pub use run_options::{OnFailure, RunSettings};
+pub use sweep::Document;
 
 use crate::config::error::{At, Complaint};
 use crate::config::{ExperimentError, LayerOverride, TrialConfig};
-use images::{Asked, Written};
+use images::{ImageDemand, ImageKeyPlaces};
+use keys::keys;
 use plan::{Plan, Row};
 use price::Price;
-use setting::Wanted;
-use sweep::Sweep;
+use setting::{Step, TrainableSetting};
+use sweep::{Sweep, combine, filter};
 
 /// More trials than these cannot be run; [`Plan`] goes through larger sweeps.
 const MOST_TRIALS: u64 = 1_000_000;
@@ -90,7 +79,23 @@ pub struct Trial {
     /// Everything that decides the result but the data's content, hashed.
     pub signature: String,
     /// Where its numbers of images were asked for.
-    pub written: Arc<Written>,
+    pub places: Arc<ImageKeyPlaces>,
+}
+
+/// Reads a file with all that it includes, and applies `KEY=VALUE`s to it.
+///
+/// # Errors
+/// Files that cannot be read or are no TOML; unknown keys; files that include each other in a circle.
+pub fn read(path: &Path, overrides: &[String]) -> Result<Document, ExperimentError> {
+    sweep::include::read(keys(), path, overrides)
+}
+
+/// Takes a file's text apart; what it includes is not read.
+///
+/// # Errors
+/// What is no TOML; unknown sections and keys; empty blocks.
+pub fn parse(file: &str, text: &str) -> Result<Document, ExperimentError> {
+    Document::parse(keys(), file, text)
 }
 
 impl Experiment {
@@ -108,7 +113,7 @@ impl Experiment {
     /// # Errors
     /// As [`Experiment::load`].
     pub fn from_document(document: &Document) -> anyhow::Result<Self> {
-        let plan = Plan::for_what(document, Wanted::Trial)?;
+        let plan = Plan::to_train(document)?;
         if plan.trials > MOST_TRIALS {
             let what = format!("{} trials are too many to run", plan.trials);
             let complaint = Complaint::new(what, "", format!("at most {MOST_TRIALS}"));
@@ -122,7 +127,7 @@ impl Experiment {
             frozen: document.to_toml(),
             document: document.clone(),
             run: RunSettings::of(document),
-            trials: plan.rows().map(|row| Ok(Trial::new(&row?, plan.layers()))).collect::<anyhow::Result<_>>()?,
+            trials: plan.rows_of().map(|row| Ok(Trial::new(&row?, plan.layers()))).collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -132,14 +137,14 @@ impl Experiment {
     /// An [`ExperimentError`]: the key that asks for too much, and what would be accepted.
     pub fn check_images(&self, trial: &Trial, images: usize) -> Result<(), ExperimentError> {
         let TrialConfig { recipe, validation, dataset, .. } = &trial.config;
-        let asked = Asked { dataset: &dataset.name, recipe, validation: *validation };
-        images::check(&self.document, |key| trial.written.at(key), asked, images)
+        let demand = ImageDemand { dataset: &dataset.name, recipe, validation: *validation };
+        images::check(&self.document, |key| trial.places.at(key), demand, images)
     }
 
     /// Keeps the trials that fit the filter (see [`Trial::matches`]).
     ///
     /// # Errors
-    /// None does.
+    /// A filter that fits none; the message has labels that would.
     pub fn only(mut self, filter: &str) -> anyhow::Result<Self> {
         let labels: Vec<String> = self.trials.iter().map(|trial| trial.label.clone()).collect();
         self.trials.retain(|trial| trial.matches(filter));
@@ -163,12 +168,13 @@ impl Trial {
             remarks: price.remarks().into(),
             replaced: price.replaced.as_str().into(),
             signature,
-            written: Arc::default(),
+            places: Arc::default(),
         }
     }
 
-    fn new(row: &Row<'_>, layers: &[LayerOverride]) -> Self {
-        let Row { setting, seed, aliases, index, .. } = row;
+    fn new(row: &Row<'_, TrainableSetting>, layers: &[LayerOverride]) -> Self {
+        let Row { setting: trainable, seed, aliases, index, .. } = row;
+        let setting = trainable.setting();
         let network = &setting.network;
         Self {
             label: setting.label.to_string(),
@@ -179,8 +185,8 @@ impl Trial {
             depth: network.depth,
             remarks: network.remarks.clone(),
             replaced: network.replaced.clone(),
-            signature: setting.hashes.get(*index).map(|hash| hash.to_hex().to_string()).unwrap_or_default(),
-            written: setting.written.clone().unwrap_or_default(),
+            signature: trainable.signatures[*index].to_hex().to_string(),
+            places: trainable.places.clone(),
         }
     }
 
@@ -193,7 +199,7 @@ impl Trial {
     /// method, `seed`, or a key of another section; anything else must be a part of the label. Aliases count.
     pub fn matches(&self, filter: &str) -> bool {
         let labels: Vec<&str> = self.aliases.iter().chain([&self.label]).map(String::as_str).collect();
-        filter::fits(filter, &labels, self.config.seed, || self.config.clone())
+        filter::fits(filter, &labels, self.config.seed, |key| self.config.get(key))
     }
 }
 
@@ -203,9 +209,9 @@ impl Trial {
 /// # Errors
 /// What is wrong with the text.
 pub fn skim(text: &str, most: usize) -> Result<usize, ExperimentError> {
-    let document = Document::parse("experiment.toml", text)?;
+    let document = parse("experiment.toml", text)?;
     // What would be frozen is an experiment as well.
-    Document::parse("frozen.toml", &document.to_toml())?;
+    parse("frozen.toml", &document.to_toml())?;
     let sweep = Sweep::new(&document)?;
     let layers = resolve::layers(&document)?;
     let combinations = combine::Combinations::new(&sweep).take(most);
@@ -217,6 +223,7 @@ pub fn skim(text: &str, most: usize) -> Result<usize, ExperimentError> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::sweep::condition;
     use super::*;
 
     /// Lines of experiments and slips in them, so that some of what is thrown makes sense.
@@ -263,8 +270,8 @@ mod tests {
 
         #[test]
         fn no_text_makes_a_condition_panic(text in "[a-z.=<>!()\\[\\], '\"0-9_-]{0,60}", any in "\\PC{0,60}") {
-            let _ = condition::Expression::parse(&text);
-            let _ = condition::Expression::parse(&any);
+            let _ = condition::Expression::parse(keys(), &text);
+            let _ = condition::Expression::parse(keys(), &any);
         }
     }
 
@@ -278,5 +285,32 @@ mod tests {
         // Some are looked at, not all.
         let cases: String = keys.iter().map(|key| format!("[[grid.case]]\nrecipe.{key} = {}\n", axis(2000))).collect();
         assert_eq!(skim(&format!("[[grid]]\nmethod.name = 'ghost'\n{cases}"), 10).unwrap(), 10);
+    }
+
+    const BASE: &str = "name = 'base'\nexclude = 'lr = 0.3'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n\
+        [method]\nname = 'compconv'\ndepth = 2\n[recipe]\nlr = 0.2\nepochs = 7\n[[grid]]\nrecipe.batch = [8, 16]\n";
+
+    #[test]
+    fn an_experiment_builds_on_the_file_it_includes_and_needs_it_no_more_when_frozen() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("shared")).unwrap();
+        std::fs::write(folder.path().join("shared/base.toml"), BASE).unwrap();
+        let own = "include = 'shared/base.toml'\nname = 'own'\n[recipe]\nlr = 0.5\n[[grid]]\nrecipe.lr = [0.3, 0.4]\n";
+        std::fs::write(folder.path().join("own.toml"), own).unwrap();
+        let experiment = Experiment::load(&folder.path().join("own.toml"), &["recipe.epochs=3".to_owned()]).unwrap();
+        let trials: Vec<_> = experiment.trials.iter().map(|t| (t.label.as_str(), t.config.recipe.lr)).collect();
+        assert_eq!(
+            trials,
+            [
+                ("compconv depth=2 batch=8 lr=0.5", 0.5),
+                ("compconv depth=2 batch=16 lr=0.5", 0.5),
+                ("compconv depth=2 lr=0.4", 0.4),
+            ]
+        );
+        assert!(experiment.name == "own" && experiment.trials.iter().all(|trial| trial.config.recipe.epochs == 3));
+        assert!(!experiment.frozen.contains("include"));
+        let again = Experiment::from_document(&parse("frozen.toml", &experiment.frozen).unwrap()).unwrap();
+        let signatures = |e: &Experiment| e.trials.iter().map(|t| t.signature.clone()).collect::<Vec<_>>();
+        assert_eq!(signatures(&experiment), signatures(&again));
     }
 }

@@ -1,5 +1,6 @@
 //! The networks of a sweep: settings that differ in the recipe alone share one, made and priced once.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,9 +9,9 @@ use blake3::Hasher;
 use conv_core::Cost;
 use toml::Value;
 
-use super::document::{Document, find};
 use super::resolve::{Parts, is_part, parts};
-use super::ways::Held;
+use super::sweep::Document;
+use super::sweep::document::{Entry, find};
 use super::{identity, images, price};
 use crate::config::LayerOverride;
 use crate::config::TrialConfig;
@@ -41,7 +42,7 @@ pub struct Network {
     pub replaced: Arc<str>,
     /// The beginning of its trials' identity, hashed.
     pub(super) digest: [u8; 32],
-    /// The same in full, where it was asked for.
+    /// The same in full, where it is kept.
     pub(super) head: Option<String>,
     /// The most training images that its data can have, where that is known.
     pub images: Option<usize>,
@@ -54,27 +55,28 @@ pub struct Network {
 pub(super) struct Networks<'d> {
     document: &'d Document,
     layers: Arc<[LayerOverride]>,
-    /// Whether trials are to be made of them: these need identities in full.
-    whole: bool,
-    known: RwLock<Known>,
+    /// Whether each network keeps the beginning of its trials' identity in full: only trials to be trained need it, and it
+    /// takes more room than all the rest.
+    keeps_heads: bool,
+    cache: RwLock<Cache>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct Cache {
     networks: HashMap<[u8; 32], Arc<Network>>,
     remarks: HashSet<Arc<[String]>>,
 }
 
 impl<'d> Networks<'d> {
-    pub fn new(document: &'d Document, layers: Arc<[LayerOverride]>, whole: bool) -> Self {
-        Self { document, layers, whole, known: RwLock::default() }
+    pub fn new(document: &'d Document, layers: Arc<[LayerOverride]>, keeps_heads: bool) -> Self {
+        Self { document, layers, keeps_heads, cache: RwLock::default() }
     }
 
     /// The network that these values make.
     ///
     /// # Errors
     /// Missing keys, options that the method has not, a network that cannot be made or priced.
-    pub fn get(&self, entries: &[Held<'_>]) -> anyhow::Result<Arc<Network>> {
+    pub fn get(&self, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Arc<Network>> {
         let mut hasher = Hasher::new();
         for entry in entries.iter().filter(|entry| is_part(&entry.key)) {
             hasher.update(&(entry.key.len() as u64).to_le_bytes()).update(entry.key.as_bytes());
@@ -82,23 +84,23 @@ impl<'d> Networks<'d> {
         }
         let key = *hasher.finalize().as_bytes();
         // A thread that panicked has left what was known before.
-        if let Some(network) = self.known.read().unwrap_or_else(PoisonError::into_inner).networks.get(&key) {
+        if let Some(network) = self.cache.read().unwrap_or_else(PoisonError::into_inner).networks.get(&key) {
             return Ok(network.clone());
         }
         let mut network = self.make(entries)?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.networks.len() >= MOST_REMEMBERED {
-            *known = Known::default();
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.networks.len() >= MOST_REMEMBERED {
+            *cache = Cache::default();
         }
         // Many networks are remarked upon in the same words.
-        match known.remarks.get(&network.remarks) {
+        match cache.remarks.get(&network.remarks) {
             Some(same) => network.remarks = same.clone(),
-            None => drop(known.remarks.insert(network.remarks.clone())),
+            None => drop(cache.remarks.insert(network.remarks.clone())),
         }
-        Ok(known.networks.entry(key).or_insert(Arc::new(network)).clone())
+        Ok(cache.networks.entry(key).or_insert(Arc::new(network)).clone())
     }
 
-    fn make(&self, entries: &[Held<'_>]) -> anyhow::Result<Network> {
+    fn make(&self, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Network> {
         let place = |key: &str| find(entries, key).map_or(&At::File, |entry| &entry.at);
         let Parts { dataset, backbone, method } = parts(self.document, entries)?;
         let config = TrialConfig {
@@ -129,7 +131,7 @@ impl<'d> Networks<'d> {
             remarks: price.remarks().into(),
             replaced: price.replaced.as_str().into(),
             digest: *blake3::hash(head.as_bytes()).as_bytes(),
-            head: self.whole.then_some(head),
+            head: self.keeps_heads.then_some(head),
             images,
             matched: self.layers.iter().map(matches).collect(),
             parts: Parts { dataset: config.dataset, backbone: config.backbone, method: config.method },

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::data_sets::DataSets;
-use super::document::{Document, Rule, find};
-use super::filter::{SHOWN, fits, none_fits};
 use super::network::Networks;
 use super::resolve::{file_name, layers};
-use super::setting::{Setting, Settings, Tally, Wanted};
-use super::sweep::Sweep;
+use super::setting::{IdentifiedSetting, Setting, Settings, Step, Tally};
+use super::sweep::document::{Rule, find};
+use super::sweep::filter::{SHOWN, fits, none_fits};
+use super::sweep::{Document, Sweep};
 use crate::config::LayerOverride;
 use crate::config::error::{At, Complaint, ExperimentError};
 
@@ -30,7 +30,6 @@ pub struct Plan<'d> {
     sweep: Sweep<'d>,
     layers: Arc<[LayerOverride]>,
     networks: Networks<'d>,
-    wanted: Wanted,
     tally: Tally,
     /// For each trial of the sweep, in order, whether it was there before.
     repeated: Bits,
@@ -56,14 +55,14 @@ pub struct Aliases {
 
 /// One trial.
 #[derive(Debug)]
-pub struct Row<'p> {
+pub struct Row<'p, S = Setting> {
     /// All but its seed; the seeds of a setting follow each other.
-    pub setting: Arc<Setting>,
+    pub setting: Arc<S>,
     /// Its seed.
     pub seed: u64,
     /// What else it is called.
     pub aliases: Option<&'p Aliases>,
-    /// Which of the setting's hashes is its own.
+    /// Which of the setting's seeds is its own.
     pub(super) index: usize,
     layers: &'p [LayerOverride],
 }
@@ -74,23 +73,29 @@ impl<'d> Plan<'d> {
     /// # Errors
     /// An [`ExperimentError`]: what is wrong, where, and what would be accepted.
     pub fn new(document: &'d Document) -> anyhow::Result<Self> {
-        Self::for_what(document, Wanted::Price)
+        Self::check(document, false)
     }
 
-    pub(super) fn for_what(document: &'d Document, wanted: Wanted) -> anyhow::Result<Self> {
+    /// The same for trials that are to be trained.
+    pub(super) fn to_train(document: &'d Document) -> anyhow::Result<Self> {
+        Self::check(document, true)
+    }
+
+    fn check(document: &'d Document, keeps_heads: bool) -> anyhow::Result<Self> {
         file_name(document)?;
         let sweep = Sweep::new(document)?;
         let layers: Arc<[LayerOverride]> = layers(document)?.into();
-        let networks = Networks::new(document, layers.clone(), wanted == Wanted::Trial);
-        let mut settings = Settings::new(&sweep, &networks, Wanted::Identity);
+        let networks = Networks::new(document, layers.clone(), keeps_heads);
+        let mut settings = Settings::<IdentifiedSetting>::new(&sweep, &networks);
         let mut unmatched: Vec<usize> = (0..layers.len()).collect();
-        let mut known: HashMap<Short, Known> = HashMap::new();
+        let mut known: HashMap<Short, FirstTrial> = HashMap::new();
         let mut aliases: HashMap<u32, Aliases> = HashMap::new();
         let mut data_sets = DataSets::default();
         let (mut repeated, mut trials, mut duplicates) = (Bits::default(), 0u64, 0u64);
         let (mut trains, mut named_too) = (false, 0);
         for setting in settings.by_ref() {
-            let setting = setting?;
+            let identified = setting?;
+            let setting = identified.setting();
             let trained = setting.recipe.epochs > 0;
             trains |= trained;
             unmatched.retain(|&layer| !setting.network.matched[layer]);
@@ -98,8 +103,8 @@ impl<'d> Plan<'d> {
             let label = u32::from_le_bytes(label.as_bytes()[..4].try_into().unwrap_or_default());
             // Where nothing is trained, no images are read: any are the same.
             let data = if trained { data_sets.number(&setting.network.parts.dataset) } else { 0 };
-            for hash in &setting.hashes {
-                let new = Known { number: known.len() as u32, label, data };
+            for hash in &identified.hashes {
+                let new = FirstTrial { number: known.len() as u32, label, data };
                 let mut key = short(hash);
                 if let Some(first) = known.get(&key)
                     && first.data != data
@@ -130,8 +135,7 @@ impl<'d> Plan<'d> {
         if let Some(&index) = unmatched.first().filter(|_| trials > 0) {
             return Err(unmatched_layer(document, index, &layers[index].pattern).into());
         }
-        let plan =
-            Self { sweep, layers, networks, wanted, tally, repeated, aliases, data_sets, trials, duplicates, trains };
+        let plan = Self { sweep, layers, networks, tally, repeated, aliases, data_sets, trials, duplicates, trains };
         if trials == 0 {
             return Err(plan.nothing_left().into());
         }
@@ -140,8 +144,12 @@ impl<'d> Plan<'d> {
 
     /// Every trial once, in the order of the file. The first come before the last are looked at.
     pub fn rows(&self) -> Rows<'_> {
-        let settings = Settings::new(&self.sweep, &self.networks, self.wanted);
-        Rows { plan: self, settings, setting: None, seed: 0, seen: 0, told: 0 }
+        self.rows_of()
+    }
+
+    pub(super) fn rows_of<S: Step>(&self) -> Rows<'_, S> {
+        let settings = Settings::new(&self.sweep, &self.networks);
+        Rows { plan: self, settings, setting: None, seed: 0, seen: 0, unique: 0 }
     }
 
     pub(super) fn layers(&self) -> &[LayerOverride] {
@@ -156,7 +164,7 @@ impl<'d> Plan<'d> {
     /// Whether any trial fits a filter.
     ///
     /// # Errors
-    /// None does; the message has labels that would.
+    /// A filter that fits no trial; the message has labels that would.
     pub fn check_filter(&self, filter: &str) -> anyhow::Result<()> {
         let mut labels = Vec::new();
         for row in self.rows() {
@@ -248,30 +256,30 @@ impl Row<'_> {
     pub fn matches(&self, filter: &str) -> bool {
         let aliases = self.aliases.iter().flat_map(|aliases| &aliases.labels).map(|label| &**label);
         let labels: Vec<&str> = aliases.chain([&*self.setting.label]).collect();
-        fits(filter, &labels, self.seed, || self.setting.config(self.layers, self.seed))
+        fits(filter, &labels, self.seed, |key| self.setting.config(self.layers, self.seed).get(key))
     }
 }
 
 /// See [`Plan::rows`].
 #[derive(Debug)]
-pub struct Rows<'p> {
+pub struct Rows<'p, S = Setting> {
     plan: &'p Plan<'p>,
-    settings: Settings<'p>,
-    setting: Option<Arc<Setting>>,
+    settings: Settings<'p, S>,
+    setting: Option<Arc<S>>,
     /// The next one of the setting.
     seed: usize,
     /// Trials so far, duplicates counted.
     seen: usize,
     /// Duplicates not counted.
-    told: u32,
+    unique: u32,
 }
 
-impl<'p> Iterator for Rows<'p> {
-    type Item = anyhow::Result<Row<'p>>;
+impl<'p, S: Step> Iterator for Rows<'p, S> {
+    type Item = anyhow::Result<Row<'p, S>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some(setting) = self.setting.clone().filter(|setting| self.seed < setting.seeds.len()) else {
+            let Some(setting) = self.setting.clone().filter(|setting| self.seed < setting.setting().seeds.len()) else {
                 match self.settings.next()? {
                     Ok(setting) => (self.setting, self.seed) = (Some(Arc::new(setting)), 0),
                     Err(error) => return Some(Err(error)),
@@ -283,16 +291,16 @@ impl<'p> Iterator for Rows<'p> {
             if self.plan.repeated.get(self.seen - 1) {
                 continue;
             }
-            self.told += 1;
-            let aliases = self.plan.aliases.get(&(self.told - 1));
-            let seed = setting.seeds[index];
+            self.unique += 1;
+            let aliases = self.plan.aliases.get(&(self.unique - 1));
+            let seed = setting.setting().seeds[index];
             return Some(Ok(Row { setting, seed, aliases, index, layers: &self.plan.layers }));
         }
     }
 }
 
 /// The first trial of a signature and its images.
-struct Known {
+struct FirstTrial {
     /// Its number, duplicates not counted.
     number: u32,
     /// A hash of its label.
@@ -342,11 +350,12 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::experiment::keys::keys;
 
     const HEAD: &str = "[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[recipe]\nepochs = 1\n";
 
     fn document(top: &str, blocks: &str) -> Document {
-        Document::parse("x.toml", &format!("name = 'x'\n{top}\n{HEAD}{blocks}")).unwrap()
+        Document::parse(keys(), "x.toml", &format!("name = 'x'\n{top}\n{HEAD}{blocks}")).unwrap()
     }
 
     fn labels(document: &Document) -> Vec<String> {

@@ -1,13 +1,14 @@
 //! Checked values -> the typed configuration of one trial.
 
+use std::borrow::Cow;
+
 use anyhow::Context;
 use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use toml::{Table, Value};
 
-use super::document::{Document, Entry, find, insert};
-use super::keys;
-use super::ways::{Held, check};
+use super::sweep::check;
+use super::sweep::document::{Document, Entry, find, insert};
 use crate::config::error::{At, Complaint, ExperimentError, explain};
 use crate::config::field;
 use crate::config::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe};
@@ -57,7 +58,9 @@ pub fn layers(document: &Document) -> Result<Vec<LayerOverride>, ExperimentError
         // The name first: what its options are depends on it.
         let (first, rest): (Vec<_>, Vec<_>) = block.entries.iter().partition(|entry| entry.key == "method.name");
         for entry in first.into_iter().chain(rest) {
-            keys::lookup(&entry.key, &[name], keys::LAYER_KEYS)
+            document
+                .keys
+                .lookup_layer(&entry.key, &[name])
                 .and_then(|field| field.check(&entry.key, &entry.value))
                 .map_err(|complaint| fail(entry, complaint))?;
             insert(&mut table, &entry.key, entry.value.clone());
@@ -91,7 +94,7 @@ pub fn is_part(key: &str) -> bool {
 ///
 /// # Errors
 /// Missing keys; options that the method has not.
-pub(super) fn parts(document: &Document, entries: &[Held<'_>]) -> anyhow::Result<Parts> {
+pub(super) fn parts(document: &Document, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Parts> {
     for (key, example) in [("dataset.name", "cifar10"), ("backbone.name", "resnet20")] {
         if find(entries, key).is_none() {
             let accepted = format!("[{}] with name = \"{example}\"", key.split('.').next().unwrap_or_default());
@@ -100,13 +103,14 @@ pub(super) fn parts(document: &Document, entries: &[Held<'_>]) -> anyhow::Result
             return Err(document.error(&At::File, complaint).into());
         }
     }
-    let name = find(entries, "method.name").and_then(|entry| entry.value.as_str()).unwrap_or("vanilla");
+    let name =
+        find(entries, "method.name").and_then(|entry| entry.value.as_str()).unwrap_or(document.keys.default_method());
     let mut table = Table::new();
     insert(&mut table, "method.name", Value::String(name.into()));
     for entry in entries.iter().filter(|entry| is_part(&entry.key)) {
         // A case may hold for a method that has not its options.
-        if let Some(option) = entry.key.strip_prefix("method.").filter(|option| *option != "name") {
-            check(document, entry, methods::option_of(&[name], option))?;
+        if entry.key.starts_with("method.") {
+            check(document, entry, document.keys.lookup(&entry.key, &[name]))?;
         }
         insert(&mut table, &entry.key, entry.value.clone());
     }
@@ -119,7 +123,7 @@ pub(super) fn parts(document: &Document, entries: &[Held<'_>]) -> anyhow::Result
 }
 
 /// One section of a setting, typed; what is not set has its default.
-pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[Held<'_>], prefix: &str) -> anyhow::Result<T> {
+pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[Cow<'_, Entry>], prefix: &str) -> anyhow::Result<T> {
     let values = entries.iter().filter_map(|entry| Some((entry.key.strip_prefix(prefix)?, entry.value.clone())));
     let map = MapDeserializer::<_, toml::de::Error>::new(values);
     T::deserialize(map).context("a checked configuration was refused")
@@ -131,7 +135,7 @@ pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[Held<'_>], prefix: &str
 /// A warm-up or fine-tuning longer than the training.
 pub(super) fn check_recipe(
     document: &Document,
-    entries: &[Held<'_>],
+    entries: &[Cow<'_, Entry>],
     recipe: &Recipe,
     prunes: bool,
 ) -> Result<(), ExperimentError> {
@@ -151,23 +155,4 @@ pub(super) fn check_recipe(
         return fail("recipe.finetune_epochs", complaint);
     }
     Ok(())
-}
-
-/// `recipe.lr` -> `lr`, `backbone.name` -> `backbone`.
-pub fn short(key: &str) -> &str {
-    match key.strip_suffix(".name") {
-        Some(section) => section,
-        None => key.rsplit('.').next().unwrap_or(key),
-    }
-}
-
-/// A value as labels show it: texts without quotes, no blanks.
-pub fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
-        // The shortest that reads back: 1e-5, not 0.00001; 1e30, not thirty zeros.
-        Value::Float(number) => format!("{number:?}"),
-        other => other.to_string().replace(' ', ""),
-    }
 }

@@ -4,19 +4,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use anyhow::Context;
 use blake3::Hash;
 use rayon::prelude::*;
 use toml::Value;
 
-use super::combine::{Combination, Combinations, set};
-use super::document::{Rule, find};
 use super::identity::Identity;
-use super::images::{self, Asked, Written};
+use super::images::{self, ImageDemand, ImageKeyPlaces};
 use super::network::{Network, Networks};
-use super::resolve::{check_recipe, plain, section, short};
-use super::sweep::{Sweep, Test};
-use super::vocabulary::{Key, value_of};
-use super::ways::Held;
+use super::resolve::{check_recipe, section};
+use super::sweep::combine::{Combination, Combinations, set};
+use super::sweep::document::{Entry, Rule, find, plain};
+use super::sweep::vocabulary::{Key, short};
+use super::sweep::{ParsedCondition, Sweep};
 use crate::config::{Protocol, Recipe, TrialConfig};
 
 /// So many combinations are settled at a time: enough to keep threads busy, few enough that the first come at once.
@@ -37,10 +37,6 @@ pub struct Setting {
     pub test: bool,
     /// One trial each, those that conditions left.
     pub seeds: Vec<u64>,
-    /// What each of these trials is told from others by; not where only its price is wanted.
-    pub(super) hashes: Vec<Hash>,
-    /// Where its numbers of images were asked for; only where trials are to be made.
-    pub(super) written: Option<Arc<Written>>,
 }
 
 impl Setting {
@@ -57,6 +53,13 @@ impl Setting {
             test: self.test,
             seed,
         }
+    }
+
+    /// The identity of each of its trials, which begins with `head`.
+    fn hashes(&self, head: &[u8]) -> anyhow::Result<Vec<Hash>> {
+        let pruning = self.network.pruning.as_ref();
+        let identity = Identity::new(head, &self.recipe, pruning, self.validation, self.test)?;
+        Ok(self.seeds.iter().map(|seed| identity.of_seed(*seed)).collect())
     }
 }
 
@@ -83,44 +86,94 @@ impl Tally {
     }
 }
 
-/// What settings are settled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// To be shown.
-    Price,
-    /// To be told from each other.
-    Identity,
-    /// To be trained.
-    Trial,
+/// What is made of a setting while the values it came from are at hand, on all threads.
+pub(super) trait Step: Sized + Send + Sync {
+    /// Of a setting and its values.
+    fn of(setting: Setting, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self>;
+
+    /// The setting.
+    fn setting(&self) -> &Setting;
+}
+
+/// A setting as it is: enough to show it.
+impl Step for Setting {
+    fn of(setting: Setting, _entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self> {
+        Ok(setting)
+    }
+
+    fn setting(&self) -> &Setting {
+        self
+    }
+}
+
+/// A setting with what tells its trials from all others of the sweep.
+#[derive(Debug)]
+pub(super) struct IdentifiedSetting {
+    setting: Setting,
+    /// One for each seed.
+    pub hashes: Vec<Hash>,
+}
+
+impl Step for IdentifiedSetting {
+    fn of(setting: Setting, _entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self> {
+        let hashes = setting.hashes(&setting.network.digest)?;
+        Ok(Self { setting, hashes })
+    }
+
+    fn setting(&self) -> &Setting {
+        &self.setting
+    }
+}
+
+/// A setting to be trained.
+#[derive(Debug)]
+pub(super) struct TrainableSetting {
+    setting: Setting,
+    /// One for each seed.
+    pub signatures: Vec<Hash>,
+    /// Where its numbers of images were asked for.
+    pub places: Arc<ImageKeyPlaces>,
+}
+
+impl Step for TrainableSetting {
+    fn of(setting: Setting, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self> {
+        let head = setting.network.head.as_ref().context("a network whose identity was not kept in full")?;
+        let signatures = setting.hashes(head.as_bytes())?;
+        Ok(Self { setting, signatures, places: Arc::new(ImageKeyPlaces::of(entries)) })
+    }
+
+    fn setting(&self) -> &Setting {
+        &self.setting
+    }
 }
 
 /// Every setting of a sweep in the order of the file, those that conditions drop left out.
 #[derive(Debug)]
-pub(super) struct Settings<'s> {
+pub(super) struct Settings<'s, S> {
     sweep: &'s Sweep<'s>,
     networks: &'s Networks<'s>,
-    wanted: Wanted,
     combinations: Combinations<'s>,
-    ready: std::vec::IntoIter<anyhow::Result<Option<Setting>>>,
+    ready: std::vec::IntoIter<anyhow::Result<Option<S>>>,
     pub tally: Tally,
 }
 
-impl<'s> Settings<'s> {
-    pub fn new(sweep: &'s Sweep<'s>, networks: &'s Networks<'s>, wanted: Wanted) -> Self {
+impl<'s, S: Step> Settings<'s, S> {
+    pub fn new(sweep: &'s Sweep<'s>, networks: &'s Networks<'s>) -> Self {
         let tally = Tally::new(sweep.conditions.len());
         let (combinations, ready) = (Combinations::new(sweep), vec![].into_iter());
-        Self { sweep, networks, wanted, combinations, ready, tally }
+        Self { sweep, networks, combinations, ready, tally }
     }
 
     /// None: a condition dropped it.
-    fn settle(&self, combination: Combination<'_>) -> anyhow::Result<Option<Setting>> {
+    fn settle(&self, combination: Combination<'_>) -> anyhow::Result<Option<S>> {
         let document = self.sweep.document;
+        let keys = document.keys;
         let block = combination.block;
         let entries = &combination.into_entries()[..];
         let seeds =
-            || value_of(entries, "protocol.seeds").and_then(|seeds| seeds.as_array().map(Vec::len)).unwrap_or(1);
+            || keys.value_of(entries, "protocol.seeds").and_then(|seeds| seeds.as_array().map(Vec::len)).unwrap_or(1);
         // Before anything else: what a condition drops need not make sense.
-        if self.dropped(block, |test| !test.asks_price && !test.asks_seed, &|key| set(entries, key), seeds) {
+        if self.dropped(block, |test| !test.asks_price && !test.asks_seed, &|key| set(keys, entries, key), seeds) {
             return Ok(None);
         }
         let network = self.networks.get(entries)?;
@@ -131,7 +184,7 @@ impl<'s> Settings<'s> {
                 let share = network.cost.macs as f64 / network.vanilla.macs as f64;
                 Some(Cow::Owned(Value::Float(share)))
             }
-            _ => set(entries, key),
+            _ => set(keys, entries, key),
         };
         if self.dropped(block, |test| test.asks_price && !test.asks_seed, &priced, seeds) {
             return Ok(None);
@@ -140,8 +193,8 @@ impl<'s> Settings<'s> {
         let Protocol { mut seeds, validation, test } = section(entries, "protocol.")?;
         check_recipe(document, entries, &recipe, network.pruning.is_some())?;
         if let Some(images) = network.images {
-            let asked = Asked { dataset: &network.parts.dataset.name, recipe: &recipe, validation };
-            images::check(document, |key| find(entries, key).map(|entry| &entry.at), asked, images)?;
+            let demand = ImageDemand { dataset: &network.parts.dataset.name, recipe: &recipe, validation };
+            images::check(document, |key| find(entries, key).map(|entry| &entry.at), demand, images)?;
         }
         if self.sweep.conditions.iter().any(|test| test.asks_seed) {
             seeds.retain(|&seed| {
@@ -153,22 +206,15 @@ impl<'s> Settings<'s> {
                 !self.dropped(block, |test| test.asks_seed, &seeded, || 1)
             });
         }
-        let mut hashes = Vec::new();
-        if self.wanted != Wanted::Price {
-            let head = network.head.as_ref().map_or(&network.digest[..], |head| head.as_bytes());
-            let identity = Identity::new(head, &recipe, network.pruning.as_ref(), validation, test)?;
-            hashes = seeds.iter().map(|seed| identity.of_seed(*seed)).collect();
-        }
         let label = self.label(entries, &network.label).into();
-        let written = (self.wanted == Wanted::Trial).then(|| Arc::new(Written::of(entries)));
-        Ok(Some(Setting { label, network, recipe, validation, test, seeds, hashes, written }))
+        S::of(Setting { label, network, recipe, validation, test, seeds }, entries).map(Some)
     }
 
     /// Whether a condition drops it; `trials`: how many go with it.
     fn dropped<'a>(
         &self,
         block: usize,
-        such: fn(&Test<'_>) -> bool,
+        such: fn(&ParsedCondition<'_>) -> bool,
         value: &impl Fn(&Key) -> Option<Cow<'a, Value>>,
         trials: impl Fn() -> usize,
     ) -> bool {
@@ -195,7 +241,7 @@ impl<'s> Settings<'s> {
         dropped
     }
 
-    fn label(&self, entries: &[Held<'_>], method: &str) -> String {
+    fn label(&self, entries: &[Cow<'_, Entry>], method: &str) -> String {
         let mut label = method.to_owned();
         for key in &self.sweep.varied {
             // Left at its default: what was not set is not shown, as with the method's options.
@@ -207,8 +253,8 @@ impl<'s> Settings<'s> {
     }
 }
 
-impl Iterator for Settings<'_> {
-    type Item = anyhow::Result<Setting>;
+impl<S: Step> Iterator for Settings<'_, S> {
+    type Item = anyhow::Result<S>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -1,4 +1,9 @@
-//! Blocks -> ways to choose values, checked.
+//! The language of sweeps: TOML -> combinations of values, whatever the keys mean.
+//!
+//! It is given its [`Keys`], and knows no method, data set or network. [`parse`] takes a text apart into a [`document`],
+//! [`include`] adds the files it builds on, [`overrides`] applies `--set`. A [`Sweep`] is a document whose blocks were checked;
+//! [`combine`] goes through the combinations of its [`axes`] one after the other, and a [`condition`] tells those apart that it
+//! holds for.
 //!
 //! What varies is decided by one rule: **an array each of whose elements is a value of the key's own type is an axis**;
 //! anything else is the value itself. So `method.depth = [1, 2]` and `method.ratio = [0.3, 0.5]` are axes,
@@ -9,7 +14,7 @@
 //! - `[[grid]]`: a product over its keys, the first varying slowest.
 //! - `[[zip]]`: axes in step; single values go with each step.
 //! - `[[list]]`: one setting, or one for each of its `rows`, whose values replace the block's.
-//! - `[[draw]]`: settings drawn at random, from ranges (see [`super::draw`]) and from the elements of axes.
+//! - `[[draw]]`: settings drawn at random, from ranges (see [`draw`]) and from the elements of axes.
 //! - A block's `case`s: a product as of a grid (in a draw: drawn), onto each of the block's settings that its `if` holds for.
 //!
 //! A block's values replace those of the sections, and a case's those of the block; whatever names another method takes none
@@ -17,14 +22,31 @@
 
 use std::collections::BTreeMap;
 
-use super::condition::Expression;
-use super::document::{Block, BlockKind, Condition, Document, Rule, find};
-use super::keys::{KEYS, lookup};
-use super::resolve::plain;
-use super::vocabulary::Key;
-use super::ways::{Chosen, axes, base_options, case_axes, check, in_step, is_option, names_of, rows};
 use crate::config::error::{Complaint, ExperimentError};
 use crate::config::field::describe;
+use axes::{Axes, axes, base_options, case_axes, in_step, is_option, names_of, rows};
+use condition::Expression;
+use document::plain;
+use document::{Block, BlockKind, Condition, Rule, find};
+use vocabulary::Key;
+
+mod axes;
+pub mod combine;
+pub mod condition;
+pub mod document;
+pub mod draw;
+pub mod filter;
+pub mod include;
+pub mod keys;
+pub mod overrides;
+pub mod parse;
+#[cfg(test)]
+mod sample;
+pub mod vocabulary;
+
+pub use axes::check;
+pub use document::Document;
+pub use keys::Keys;
 
 /// Larger sweeps are slips.
 pub const MOST: u64 = 10_000_000;
@@ -35,30 +57,34 @@ pub struct Sweep<'d> {
     /// Where they come from.
     pub document: &'d Document,
     /// In the order of the file; without blocks the sections alone make the only setting.
-    pub(super) blocks: Vec<Ways<'d>>,
+    blocks: Vec<BlockAxes<'d>>,
     /// Every condition of the document: those outside of blocks first, then block by block.
-    pub(super) conditions: Vec<Test<'d>>,
+    pub conditions: Vec<ParsedCondition<'d>>,
     /// Keys outside of the method that differ between settings: labels show them.
-    pub(super) varied: Vec<String>,
+    pub varied: Vec<String>,
 }
 
-/// A block's ways to choose values.
+/// A block with its axes and those of its cases.
 #[derive(Debug)]
-pub(super) struct Ways<'d> {
-    pub block: Option<&'d Block>,
-    pub chosen: Chosen,
+struct BlockAxes<'d> {
+    block: Option<&'d Block>,
+    axes: Axes,
     /// Each with the index of its condition.
-    pub cases: Vec<(Option<usize>, Chosen)>,
+    cases: Vec<(Option<usize>, Axes)>,
 }
 
-/// A condition, understood.
+/// A condition with its text taken apart.
 #[derive(Debug)]
-pub(super) struct Test<'d> {
+pub struct ParsedCondition<'d> {
+    /// As it was written.
     pub condition: &'d Condition,
+    /// What it says.
     pub expression: Expression,
     /// The block whose settings it looks at; none: all.
     pub block: Option<usize>,
+    /// Whether the network has to be priced before the answer is known.
     pub asks_price: bool,
+    /// Whether the answer may differ from seed to seed.
     pub asks_seed: bool,
 }
 
@@ -75,31 +101,31 @@ impl<'d> Sweep<'d> {
         }
         let mut sweep = Self { document, blocks: vec![], conditions: vec![], varied: vec![] };
         for entry in document.base.iter().filter(|entry| !is_option(&entry.key)) {
-            check(document, entry, lookup(&entry.key, &[], KEYS))?;
+            check(document, entry, document.keys.lookup(&entry.key, &[]))?;
         }
         for condition in &document.conditions {
             sweep.condition(condition, None)?;
         }
         let mut total = 0u64;
         for block in &document.blocks {
-            let ways = sweep.ways(block)?;
-            let size = ways.chosen.count();
+            let axes = sweep.block_axes(block)?;
+            let size = axes.axes.count();
             let Some(sum) = size.and_then(|size| total.checked_add(size)).filter(|sum| *sum <= MOST) else {
                 return Err(too_large(document, block));
             };
             total = sum;
-            sweep.blocks.push(ways);
+            sweep.blocks.push(axes);
         }
         if document.blocks.is_empty() {
             base_options(document, &[])?;
-            sweep.blocks.push(Ways { block: None, chosen: Chosen::Rows(vec![vec![]]), cases: vec![] });
+            sweep.blocks.push(BlockAxes { block: None, axes: Axes::Rows(vec![vec![]]), cases: vec![] });
         }
         sweep.varied = sweep.varied();
         Ok(sweep)
     }
 
     fn condition(&mut self, condition: &'d Condition, block: Option<usize>) -> Result<usize, ExperimentError> {
-        let expression = Expression::parse(&condition.text).map_err(|complaint| {
+        let expression = Expression::parse(self.document.keys, &condition.text).map_err(|complaint| {
             let what = format!("`{}`: {}", condition.rule.name(), complaint.what);
             self.document.error(&condition.at, Complaint { what, ..complaint })
         })?;
@@ -110,19 +136,19 @@ impl<'d> Sweep<'d> {
                 "keys of dataset, backbone, method, recipe and protocol; `when` and `exclude` may ask for the others";
             return Err(self.document.error(&condition.at, Complaint::new(what, &condition.text, accepted)));
         }
-        self.conditions.push(Test { condition, expression, block, asks_price, asks_seed });
+        self.conditions.push(ParsedCondition { condition, expression, block, asks_price, asks_seed });
         Ok(self.conditions.len() - 1)
     }
 
-    fn ways(&mut self, block: &'d Block) -> Result<Ways<'d>, ExperimentError> {
+    fn block_axes(&mut self, block: &'d Block) -> Result<BlockAxes<'d>, ExperimentError> {
         let document = self.document;
         let index = Some(self.blocks.len());
-        let names = names_of(&block.entries, document.base_method());
-        let chosen = match block.kind {
-            BlockKind::Grid => Chosen::Product(axes(document, &block.entries, &names, false)?),
-            BlockKind::Zip => Chosen::Step(in_step(document, axes(document, &block.entries, &names, false)?)?),
-            BlockKind::Draw { count, seed } => Chosen::draw(axes(document, &block.entries, &names, true)?, count, seed),
-            BlockKind::List => Chosen::Rows(rows(document, block)?),
+        let names = names_of(&block.entries, document.method());
+        let axes = match block.kind {
+            BlockKind::Grid => Axes::Product(axes(document, &block.entries, &names, false)?),
+            BlockKind::Zip => Axes::Step(in_step(document, axes(document, &block.entries, &names, false)?)?),
+            BlockKind::Draw { count, seed } => Axes::draw(axes(document, &block.entries, &names, true)?, count, seed),
+            BlockKind::List => Axes::Rows(rows(document, block)?),
         };
         base_options(document, &block.entries)?;
         for condition in &block.conditions {
@@ -131,16 +157,16 @@ impl<'d> Sweep<'d> {
         let mut cases = Vec::new();
         for case in &block.cases {
             let test = case.condition.as_ref().map(|condition| self.condition(condition, index)).transpose()?;
-            let chosen = match block.kind {
-                BlockKind::Draw { seed, .. } => Chosen::draw(case_axes(document, block, case, true)?, 1, seed),
-                _ => Chosen::Product(case_axes(document, block, case, false)?),
+            let case_axes = match block.kind {
+                BlockKind::Draw { seed, .. } => Axes::draw(case_axes(document, block, case, true)?, 1, seed),
+                _ => Axes::Product(case_axes(document, block, case, false)?),
             };
-            if chosen.count().is_none_or(|count| count > MOST) {
+            if case_axes.count().is_none_or(|count| count > MOST) {
                 return Err(too_large(document, block));
             }
-            cases.push((test, chosen));
+            cases.push((test, case_axes));
         }
-        Ok(Ways { block: Some(block), chosen, cases })
+        Ok(BlockAxes { block: Some(block), axes, cases })
     }
 
     /// Keys that have several values, or are not set everywhere.
@@ -148,10 +174,10 @@ impl<'d> Sweep<'d> {
         // The values there are (two are enough to tell), and in how many blocks the key is set throughout.
         let mut seen: BTreeMap<&str, (Vec<String>, usize)> = BTreeMap::new();
         let base = &self.document.base;
-        for ways in &self.blocks {
-            let throughout = ways.chosen.throughout();
+        for block in &self.blocks {
+            let throughout = block.axes.throughout();
             let left = base.iter().filter(|entry| !throughout.contains(&entry.key.as_str()));
-            let values = ways.chosen.values().chain(ways.cases.iter().flat_map(|(_, chosen)| chosen.values()));
+            let values = block.axes.values().chain(block.cases.iter().flat_map(|(_, axes)| axes.values()));
             for entry in left.chain(values) {
                 let (texts, _) = seen.entry(&entry.key).or_default();
                 let text = plain(&entry.value);
@@ -182,12 +208,12 @@ fn too_large(document: &Document, block: &Block) -> ExperimentError {
 
 #[cfg(test)]
 mod tests {
+    use super::combine::{Combination, Combinations};
     use super::*;
     use crate::config::error::At;
-    use crate::experiment::combine::{Combination, Combinations};
 
     fn sweep(text: &str) -> Result<Vec<String>, ExperimentError> {
-        let document = Document::parse("x.toml", text)?;
+        let document = Document::parse(sample::keys(), "x.toml", text)?;
         let sweep = Sweep::new(&document)?;
         let shown = |c: Combination<'_>| {
             let texts: Vec<_> = c.into_entries().iter().map(|e| format!("{}={}", e.key, e.value)).collect();

@@ -2,7 +2,7 @@
 //!
 //! The value is read as TOML; what is no TOML counts as a text, so that `--set method.name=ghost` needs no quotes.
 //! - A key of a section replaces the file's value, in the section and wherever a block sets it.
-//! - An array that would be an axis in a grid (see [`super::sweep`]) becomes one, in every block: a factor of a grid or list,
+//! - An array that would be an axis in a grid (see [`super`]) becomes one, in every block: a factor of a grid or list,
 //!   something to draw from in a draw, and in a zip an axis in step where it replaces one, else a factor.
 //! - `method.OPTION` applies to the methods that have that option, and leaves the others as they are.
 //! - `method.name` replaces the method everywhere; options that the file gives go with the name they stood beside.
@@ -11,14 +11,13 @@
 
 use toml::Value;
 
+use super::MOST;
+use super::axes::{all_names, is_axis};
 use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Rule, find};
-use super::keys::{BLOCKS, KEYS, SECTIONS, lookup};
+use super::keys::{BLOCKS, Keys};
 use super::parse::texts;
-use super::sweep::MOST;
-use super::ways::{all_names, is_axis};
 use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::field::{Field, describe};
-use crate::methods;
 
 /// Applies one `KEY=VALUE`.
 ///
@@ -53,12 +52,13 @@ pub fn apply_at(document: &mut Document, assignment: &str, at: At) -> Result<(),
             "keys outside of blocks, e.g. method.depth=2: that replaces the key in every block; draw.count, draw.seed";
         return fail(document, Complaint::new(format!("blocks of `{head}` cannot be set"), key, accepted));
     }
-    if SECTIONS.contains(&key) {
-        let accepted = format!("one of its keys, e.g. {}", example(key));
+    let keys = document.keys;
+    if keys.sections.contains(&key) {
+        let accepted = format!("one of its keys, e.g. {}", example(keys, key));
         return fail(document, Complaint::new(format!("`{key}` is a section"), key, accepted));
     }
     let entry = Entry { key: key.into(), value, at: at.clone() };
-    if entry.value.is_table() && lookup(key, &methods::names_with(key), KEYS).is_ok() {
+    if entry.value.is_table() && keys.lookup(key, &keys.methods_with(key)).is_ok() {
         return set_range(document, &entry);
     }
     match key.strip_prefix("method.") {
@@ -67,7 +67,7 @@ pub fn apply_at(document: &mut Document, assignment: &str, at: At) -> Result<(),
             Ok(())
         }
         Some(option) => set_option(document, option, entry),
-        None => match lookup(key, &[], KEYS) {
+        None => match keys.lookup(key, &[]) {
             Err(complaint) => fail(document, complaint),
             Ok(field) => {
                 set_key(document, field, entry);
@@ -90,8 +90,12 @@ fn value(text: &str) -> Value {
     }
 }
 
-fn example(section: &str) -> &'static str {
-    KEYS.iter().map(|field| field.key).find(|key| key.starts_with(&format!("{section}."))).unwrap_or("recipe.epochs")
+fn example(keys: &Keys, section: &str) -> &'static str {
+    keys.fields
+        .iter()
+        .map(|field| field.key)
+        .find(|key| key.starts_with(&format!("{section}.")))
+        .unwrap_or("recipe.epochs")
 }
 
 fn set_draws(document: &mut Document, key: &str, value: &Value, at: &At) -> Result<(), ExperimentError> {
@@ -129,10 +133,10 @@ fn set_conditions(document: &mut Document, key: &str, value: &Value, at: &At) ->
 
 /// Something to draw from, in every draw whose methods have the key.
 fn set_range(document: &mut Document, entry: &Entry) -> Result<(), ExperimentError> {
-    let base = document.base_method().map(String::from);
+    let (keys, base) = (document.keys, document.method().to_owned());
     let mut any = false;
     for block in document.blocks.iter_mut().filter(|block| matches!(block.kind, BlockKind::Draw { .. })) {
-        let (with, without) = split(block, base.as_deref(), &entry.key);
+        let (with, without) = split(keys, block, &base, &entry.key);
         if with.is_empty() {
             continue;
         }
@@ -144,8 +148,8 @@ fn set_range(document: &mut Document, entry: &Entry) -> Result<(), ExperimentErr
 }
 
 /// The block's methods that have the key, and those that have not.
-fn split(block: &Block, base: Option<&str>, key: &str) -> (Vec<String>, Vec<String>) {
-    let has = |name: &String| lookup(key, &[name], KEYS).is_ok();
+fn split(keys: &Keys, block: &Block, base: &str, key: &str) -> (Vec<String>, Vec<String>) {
+    let has = |name: &String| keys.lookup(key, &[name]).is_ok();
     all_names(block, base).into_iter().partition(has)
 }
 
@@ -267,12 +271,11 @@ fn set_method(document: &mut Document, entry: Entry) {
 }
 
 fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(), ExperimentError> {
-    let base = document.base_method().map(String::from);
-    let own = base.as_deref().unwrap_or("vanilla");
-    let field = methods::option_of(&[own], option);
-    let mut used = if document.blocks.is_empty() { vec![own.to_string()] } else { vec![] };
+    let (keys, own) = (document.keys, document.method().to_owned());
+    let field = keys.option_of(&[&own], option);
+    let mut used = if document.blocks.is_empty() { vec![own.clone()] } else { vec![] };
     let axis = field.as_ref().is_ok_and(|field| is_axis(&field.kind, &entry.value));
-    if base.is_some() && field.is_ok() {
+    if document.base_method().is_some() && field.is_ok() {
         if !axis {
             put(&mut document.base, entry.clone());
         } else if document.blocks.is_empty() {
@@ -280,14 +283,15 @@ fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(),
         }
     }
     for index in 0..document.blocks.len() {
-        let (with, without) = split(&document.blocks[index], base.as_deref(), &entry.key);
+        let (with, without) = split(keys, &document.blocks[index], &own, &entry.key);
         used.extend(with.iter().chain(&without).cloned());
-        let Some(field) = with.first().and_then(|name| methods::option_of(&[name], option).ok()) else { continue };
+        let Some(field) = with.first().and_then(|name| keys.option_of(&[name], option).ok()) else { continue };
         note(document, index, field, &entry);
         let block = &mut document.blocks[index];
         // Rows and cases with methods of their own take none of the block's options.
-        let own = |entries: &[Entry]| find(entries, "method.name").is_some();
-        let apart = block.rows.iter().any(|row| own(&row.entries)) || block.cases.iter().any(|case| own(&case.entries));
+        let named = |entries: &[Entry]| find(entries, "method.name").is_some();
+        let apart =
+            block.rows.iter().any(|row| named(&row.entries)) || block.cases.iter().any(|case| named(&case.entries));
         if !without.is_empty() || apart {
             clear(block, &entry.key, false);
             add_case(block, Some(with), &entry);
@@ -299,10 +303,10 @@ fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(),
         }
     }
     // An unknown method is reported where it is written, when the file is resolved.
-    let has = |name: &String| methods::option_of(&[name], option).is_ok();
-    if used.iter().all(|name| methods::find(name).is_some()) && !used.iter().any(has) {
+    let has = |name: &String| keys.option_of(&[name], option).is_ok();
+    if used.iter().all(|name| keys.method(name).is_some()) && !used.iter().any(has) {
         let mut options: Vec<&str> = Vec::new();
-        for field in used.iter().filter_map(|name| methods::find(name)).flat_map(|method| method.options) {
+        for field in used.iter().filter_map(|name| keys.method(name)).flat_map(|method| method.options) {
             if !options.contains(&field.key) {
                 options.push(field.key);
             }
@@ -316,13 +320,15 @@ fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use super::super::combine::{Combination, Combinations};
+    use super::super::{Sweep, sample};
     use super::*;
 
     const FILE: &str = "name = 'x'\n[recipe]\nepochs = 5\n[[grid]]\nmethod.name = ['vanilla', 'compconv']\n\
         recipe.lr = [0.1, 0.2]\n[[grid]]\nmethod.name = 'compconv'\nmethod.depth = [1, 2]\n";
 
     fn with(sets: &[&str]) -> Result<Document, ExperimentError> {
-        let mut document = Document::parse("x.toml", FILE).unwrap();
+        let mut document = Document::parse(sample::keys(), "x.toml", FILE).unwrap();
         sets.iter().try_for_each(|set| apply(&mut document, set)).map(|()| document)
     }
 
@@ -356,20 +362,20 @@ mod tests {
 
     /// The settings of blocks under overrides, and what is noted.
     fn settings(blocks: &str, sets: &[&str]) -> (Vec<String>, Vec<String>) {
-        let mut document = Document::parse("x.toml", blocks).unwrap();
+        let mut document = Document::parse(sample::keys(), "x.toml", blocks).unwrap();
         sets.iter().for_each(|set| apply(&mut document, set).unwrap_or_else(|error| panic!("{error}")));
         // What is frozen is the same.
-        let again = Document::parse("x.toml", &document.to_toml()).unwrap();
+        let again = Document::parse(sample::keys(), "x.toml", &document.to_toml()).unwrap();
         let all = |document: &Document| -> Vec<String> {
-            let sweep = crate::experiment::Sweep::new(document).unwrap_or_else(|error| panic!("{error}"));
+            let sweep = Sweep::new(document).unwrap_or_else(|error| panic!("{error}"));
             let shown =
                 |entry: &Entry| format!("{}={}", entry.key.rsplit('.').next().unwrap(), entry.value).replace('"', "");
-            let setting = |c: crate::experiment::combine::Combination<'_>| {
+            let setting = |c: Combination<'_>| {
                 let mut texts: Vec<_> = c.into_entries().iter().map(|entry| shown(entry)).collect();
                 texts.sort();
                 texts.join(" ")
             };
-            crate::experiment::combine::Combinations::new(&sweep).map(|c| setting(c.unwrap())).collect()
+            Combinations::new(&sweep).map(|c| setting(c.unwrap())).collect()
         };
         let settings = all(&document);
         assert_eq!(settings, all(&again), "{}", document.to_toml());
@@ -416,7 +422,7 @@ mod tests {
 
     #[test]
     fn conditions_are_replaced() {
-        let mut document = Document::parse("x.toml", "exclude = 'lr = 1'\nwhen = 'lr = 2'").unwrap();
+        let mut document = Document::parse(sample::keys(), "x.toml", "exclude = 'lr = 1'\nwhen = 'lr = 2'").unwrap();
         apply(&mut document, "exclude=lr > 3 and depth = 1").unwrap();
         let texts: Vec<&str> = document.conditions.iter().map(|condition| condition.text.as_str()).collect();
         assert_eq!(texts, ["lr = 2", "lr > 3 and depth = 1"]);

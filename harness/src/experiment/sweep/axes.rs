@@ -1,24 +1,24 @@
-//! Ways to choose values for some keys: products, steps, rows and draws.
+//! Values of some keys, and the combinations of them that a block makes: products, steps, rows and draws.
 
-use std::borrow::Borrow;
-use std::ops::Deref;
+use std::borrow::{Borrow, Cow};
 
 use toml::Value;
 
 use super::document::{Block, Case, Document, Entry, find};
 use super::draw::{self, Draws, Range};
-use super::keys::{KEYS, lookup};
 use crate::config::error::{Complaint, ExperimentError};
 use crate::config::field::{Field, Kind, describe};
-use crate::methods;
 
-/// Values of some keys, in so many ways.
+/// Axes, and how they are combined.
 #[derive(Debug)]
-pub(super) enum Chosen {
+pub(super) enum Axes {
+    /// Every combination, the first axis varying slowest.
     Product(Vec<Axis>),
+    /// The first values of all, the second ones, and so on; a single value goes with each.
     Step(Vec<Axis>),
+    /// Combinations that were written down.
     Rows(Vec<Vec<Entry>>),
-    /// So many times; each axis with what decides its draws.
+    /// So many combinations drawn at random; each axis with what decides its draws.
     Draw(Vec<(Axis, Draws)>, u64),
 }
 
@@ -32,30 +32,7 @@ pub(super) struct Axis {
     listed: bool,
 }
 
-/// An entry of the document, or one that was drawn.
-#[derive(Clone, Debug)]
-pub(super) enum Held<'a> {
-    Written(&'a Entry),
-    Drawn(Box<Entry>),
-}
-
-impl Deref for Held<'_> {
-    type Target = Entry;
-    fn deref(&self) -> &Entry {
-        match self {
-            Self::Written(entry) => entry,
-            Self::Drawn(entry) => entry,
-        }
-    }
-}
-
-impl Borrow<Entry> for Held<'_> {
-    fn borrow(&self) -> &Entry {
-        self
-    }
-}
-
-impl Chosen {
+impl Axes {
     /// `count` draws.
     pub fn draw(axes: Vec<Axis>, count: u64, seed: u64) -> Self {
         let draws = |axis: &Axis| Draws::new(seed, &axis.values[0].key);
@@ -65,7 +42,7 @@ impl Chosen {
         )
     }
 
-    /// In how many ways; none: more than can be counted.
+    /// How many combinations there are; none: more than can be counted.
     pub fn count(&self) -> Option<u64> {
         match self {
             Self::Product(axes) => axes.iter().try_fold(1u64, |n, axis| n.checked_mul(axis.values.len() as u64)),
@@ -75,8 +52,8 @@ impl Chosen {
         }
     }
 
-    /// The values of one way.
-    pub fn at(&self, index: u64) -> Vec<Held<'_>> {
+    /// One of the combinations.
+    pub fn at(&self, index: u64) -> Vec<Cow<'_, Entry>> {
         match self {
             Self::Product(axes) => {
                 let mut rest = index;
@@ -87,18 +64,18 @@ impl Chosen {
                     at
                 };
                 let picked: Vec<usize> = axes.iter().rev().map(pick).collect();
-                axes.iter().zip(picked.iter().rev()).map(|(axis, at)| Held::Written(&axis.values[*at])).collect()
+                axes.iter().zip(picked.iter().rev()).map(|(axis, at)| Cow::Borrowed(&axis.values[*at])).collect()
             }
             Self::Step(axes) => {
                 let value = |axis: &'_ Axis| (index as usize).min(axis.values.len() - 1);
-                axes.iter().map(|axis| Held::Written(&axis.values[value(axis)])).collect()
+                axes.iter().map(|axis| Cow::Borrowed(&axis.values[value(axis)])).collect()
             }
-            Self::Rows(rows) => rows[index as usize].iter().map(Held::Written).collect(),
+            Self::Rows(rows) => rows[index as usize].iter().map(Cow::Borrowed).collect(),
             Self::Draw(axes, _) => axes.iter().map(|(axis, draws)| axis.draw(draws, index)).collect(),
         }
     }
 
-    /// Every value that may be chosen.
+    /// Every value of every axis.
     pub fn values(&self) -> Box<dyn Iterator<Item = &Entry> + '_> {
         match self {
             Self::Product(axes) | Self::Step(axes) => Box::new(axes.iter().flat_map(|axis| &axis.values)),
@@ -107,7 +84,7 @@ impl Chosen {
         }
     }
 
-    /// Keys that are set in every way.
+    /// Keys that every combination sets.
     pub fn throughout(&self) -> Vec<&str> {
         match self {
             Self::Product(axes) | Self::Step(axes) => axes.iter().map(|axis| axis.values[0].key.as_str()).collect(),
@@ -122,16 +99,16 @@ impl Chosen {
 }
 
 impl Axis {
-    fn draw(&self, draws: &Draws, index: u64) -> Held<'_> {
+    fn draw(&self, draws: &Draws, index: u64) -> Cow<'_, Entry> {
         let first = &self.values[0];
         match self.range {
             Some(range) => {
                 let Entry { key, at, .. } = first;
                 let value = range.draw(&mut draws.stream(index));
-                Held::Drawn(Box::new(Entry { key: key.clone(), value, at: at.clone() }))
+                Cow::Owned(Entry { key: key.clone(), value, at: at.clone() })
             }
-            None if self.values.len() == 1 => Held::Written(first),
-            None => Held::Written(&self.values[draw::choice(&mut draws.stream(index), self.values.len())]),
+            None if self.values.len() == 1 => Cow::Borrowed(first),
+            None => Cow::Borrowed(&self.values[draw::choice(&mut draws.stream(index), self.values.len())]),
         }
     }
 }
@@ -150,23 +127,23 @@ pub(super) fn is_axis(kind: &Kind, value: &Value) -> bool {
     }
 }
 
-/// The methods a block goes through: its own, or that of `[method]`, or vanilla.
-pub(super) fn names_of(entries: &[Entry], base: Option<&str>) -> Vec<String> {
+/// The methods that these values name, or else `base`.
+pub(super) fn names_of(entries: &[Entry], base: &str) -> Vec<String> {
     match find(entries, "method.name").map(|entry| &entry.value) {
         Some(Value::Array(names)) => names.iter().filter_map(|name| name.as_str().map(String::from)).collect(),
         Some(Value::String(name)) => vec![name.clone()],
         Some(_) => vec![],
-        None => vec![base.unwrap_or("vanilla").to_string()],
+        None => vec![base.to_string()],
     }
 }
 
 /// Every method that settings of a block may have.
-pub(super) fn all_names(block: &Block, base: Option<&str>) -> Vec<String> {
+pub(super) fn all_names(block: &Block, base: &str) -> Vec<String> {
     let mut names = names_of(&block.entries, base);
     let rows = block.rows.iter().map(|row| &row.entries);
     let more = rows.chain(block.cases.iter().map(|case| &case.entries));
     names.extend(
-        more.filter(|entries| find(entries, "method.name").is_some()).flat_map(|entries| names_of(entries, None)),
+        more.filter(|entries| find(entries, "method.name").is_some()).flat_map(|entries| names_of(entries, base)),
     );
     names
 }
@@ -198,7 +175,7 @@ pub(super) fn axes(
 }
 
 fn axis(document: &Document, entry: &Entry, names: &[&str], ranges: bool) -> Result<Axis, ExperimentError> {
-    let field = lookup(&entry.key, names, KEYS).map_err(|complaint| document.error(&entry.at, complaint))?;
+    let field = document.keys.lookup(&entry.key, names).map_err(|complaint| document.error(&entry.at, complaint))?;
     let fail = |complaint| Err(document.error(&entry.at, complaint));
     let values = match &entry.value {
         Value::Table(_) if ranges => {
@@ -237,13 +214,13 @@ pub(super) fn case_axes(
     ranges: bool,
 ) -> Result<Vec<Axis>, ExperimentError> {
     if find(&case.entries, "method.name").is_some() {
-        return axes(document, &case.entries, &names_of(&case.entries, None), ranges);
+        return axes(document, &case.entries, &names_of(&case.entries, document.method()), ranges);
     }
-    let names = all_names(block, document.base_method());
+    let names = all_names(block, document.method());
     let one = |entry: &Entry| {
         let mut refused = None;
-        let having = names.iter().filter(|name| is_option(&entry.key) && lookup(&entry.key, &[name], KEYS).is_ok());
-        for name in having {
+        let has = |name: &&String| is_option(&entry.key) && document.keys.lookup(&entry.key, &[name]).is_ok();
+        for name in names.iter().filter(has) {
             match axis(document, entry, &[name], ranges) {
                 Ok(axis) => return Ok(axis),
                 Err(error) => refused = refused.or(Some(error)),
@@ -276,11 +253,11 @@ pub(super) fn rows(document: &Document, block: &Block) -> Result<Vec<Vec<Entry>>
         overlay(entries, row.entries.clone());
     }
     for entries in &rows {
-        let names = names_of(entries, document.base_method());
+        let names = names_of(entries, document.method());
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (first, rest): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.key == "method.name");
         for entry in first.into_iter().chain(rest) {
-            check(document, entry, lookup(&entry.key, &names, KEYS))?;
+            check(document, entry, document.keys.lookup(&entry.key, &names))?;
         }
     }
     Ok(rows)
@@ -291,16 +268,18 @@ pub(super) fn base_options(document: &Document, entries: &[Entry]) -> Result<(),
     let base = document.base_method();
     let used = match find(entries, "method.name") {
         None => true,
-        Some(_) => base.is_some_and(|base| names_of(entries, None).iter().any(|name| name == base)),
+        Some(_) => base.is_some_and(|base| names_of(entries, base).iter().any(|name| name == base)),
     };
     let mut options = document.base.iter().filter(|entry| used && is_option(&entry.key));
-    let field =
-        |entry: &Entry| methods::option_of(&[base.unwrap_or("vanilla")], entry.key.trim_start_matches("method."));
+    let field = |entry: &Entry| document.keys.lookup(&entry.key, &[document.method()]);
     options.try_for_each(|entry| check(document, entry, field(entry)))
 }
 
 /// Checks a single value.
-pub(super) fn check(
+///
+/// # Errors
+/// A key that `field` does not know; a value of the wrong type or out of range.
+pub fn check(
     document: &Document,
     entry: &Entry,
     field: Result<&'static Field, Complaint>,

@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::axes::overlay;
 use super::document::{Document, Source};
+use super::keys::Keys;
 use super::overrides;
-use super::ways::overlay;
 use crate::config::error::{At, Complaint, ExperimentError};
 
 /// More files are a slip.
@@ -17,14 +18,14 @@ const MOST: usize = 100;
 ///
 /// # Errors
 /// Files that cannot be read or are no TOML; unknown keys; files that include each other in a circle.
-pub fn read(path: &Path, overrides: &[String]) -> Result<Document, ExperimentError> {
+pub fn read(keys: &'static Keys, path: &Path, overrides: &[String]) -> Result<Document, ExperimentError> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         let complaint = Complaint::new(format!("cannot be read: {error}"), "", "an experiment in TOML")
             .help("`harness init PATH` writes one");
         ExperimentError { file: file.clone(), at: At::File, source_line: None, complaint: Box::new(complaint) }
     })?;
-    let mut document = Document::parse(&file, &text)?;
+    let mut document = Document::parse(keys, &file, &text)?;
     follow(&mut document, path, &mut vec![real(path)], &mut 0)?;
     for assignment in overrides {
         overrides::apply(&mut document, assignment)?;
@@ -60,7 +61,7 @@ fn follow(
                 return fail(what, "a path relative to this file");
             }
         };
-        let mut below = Document::parse(&path.display().to_string(), &text)?;
+        let mut below = Document::parse(document.keys, &path.display().to_string(), &text)?;
         open.push(real(&path));
         follow(&mut below, &path, open, count)?;
         open.pop();
@@ -103,8 +104,8 @@ fn prepend<T>(there: &mut Vec<T>, mut first: Vec<T>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Sweep, sample};
     use super::*;
-    use crate::experiment::Experiment;
 
     const BASE: &str = "name = 'base'\nexclude = 'lr = 0.3'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n\
         [method]\nname = 'compconv'\ndepth = 2\n[recipe]\nlr = 0.2\nepochs = 7\n[[grid]]\nrecipe.batch = [8, 16]\n";
@@ -118,38 +119,14 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-        let document = read(&folder.path().join(files[0].0), &sets);
+        let document = read(sample::keys(), &folder.path().join(files[0].0), &sets);
         (folder, document)
     }
 
     fn refused(files: &[(&str, &str)], sets: &[&str]) -> String {
         let (folder, document) = read_files(files, sets);
-        let error = document.and_then(|document| {
-            Experiment::from_document(&document).map_err(|error| error.downcast().unwrap()).map(|_| ())
-        });
+        let error = document.and_then(|document| Sweep::new(&document).map(drop));
         error.unwrap_err().to_string().replace(&format!("{}/", folder.path().display()), "")
-    }
-
-    #[test]
-    fn keys_replace_those_of_the_base_and_its_blocks_come_first() {
-        let own = "include = 'shared/base.toml'\nname = 'own'\n[recipe]\nlr = 0.5\n[[grid]]\nrecipe.lr = [0.3, 0.4]\n";
-        let (_folder, document) = read_files(&[("own.toml", own), ("shared/base.toml", BASE)], &["recipe.epochs=3"]);
-        let experiment = Experiment::from_document(&document.unwrap()).unwrap();
-        let trials: Vec<_> = experiment.trials.iter().map(|t| (t.label.as_str(), t.config.recipe.lr)).collect();
-        assert_eq!(
-            trials,
-            [
-                ("compconv depth=2 batch=8 lr=0.5", 0.5),
-                ("compconv depth=2 batch=16 lr=0.5", 0.5),
-                ("compconv depth=2 lr=0.4", 0.4),
-            ]
-        );
-        assert!(experiment.name == "own" && experiment.trials.iter().all(|trial| trial.config.recipe.epochs == 3));
-        // Frozen, it needs no other file.
-        assert!(!experiment.frozen.contains("include"));
-        let again = Experiment::from_document(&Document::parse("frozen.toml", &experiment.frozen).unwrap()).unwrap();
-        let signatures = |e: &Experiment| e.trials.iter().map(|t| t.signature.clone()).collect::<Vec<_>>();
-        assert_eq!(signatures(&experiment), signatures(&again));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::document::Document;
+use super::sweep::Document;
 
 /// What happens to the sweep when a trial fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

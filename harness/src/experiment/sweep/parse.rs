@@ -5,11 +5,11 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::MOST;
 use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Group, Rule};
-use super::keys::{self, BLOCKS, KEYS, LAYER_KEYS, SECTIONS};
-use super::sweep::MOST;
+use super::keys::{BLOCKS, Keys};
 use crate::config::error::{At, Complaint, ExperimentError};
-use crate::config::field::{Field, describe};
+use crate::config::field::describe;
 
 impl Document {
     /// Takes a file's text apart. Keys are checked for existence (options of methods later, when the method is settled),
@@ -17,8 +17,8 @@ impl Document {
     ///
     /// # Errors
     /// What is no TOML; unknown sections and keys; empty blocks.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ExperimentError> {
-        let document = Self { file: file.into(), text: text.into(), ..Self::default() };
+    pub fn parse(keys: &'static Keys, file: &str, text: &str) -> Result<Self, ExperimentError> {
+        let document = Self::new(keys, file, text);
         let lines = Lines::new(text);
         let syntax = |error: toml::de::Error| {
             let at = error.span().map_or(At::File, |span| lines.at(&span));
@@ -27,7 +27,7 @@ impl Document {
         // Twice: once for the values, once for the places they stand in.
         let values = toml::from_str::<Table>(text).map_err(syntax)?;
         let spans = DeTable::parse(text).map_err(syntax)?;
-        let mut parser = Parser { document, lines, starts: vec![] };
+        let mut parser = Parser { keys, document, lines, starts: vec![] };
         for (key, spanned) in spans.get_ref().iter() {
             let Some(value) = values.get(key.get_ref().as_ref()) else { continue };
             parser.section(key, value, spanned)?;
@@ -59,6 +59,7 @@ impl Lines {
 }
 
 struct Parser {
+    keys: &'static Keys,
     document: Document,
     lines: Lines,
     /// Where each block of the document begins.
@@ -94,23 +95,21 @@ impl Parser {
             }
             _ if name == "layer" || BLOCKS.contains(&name) => self.blocks(name, value, spanned, &at)?,
             (_, Value::Table(table), DeValue::Table(spans)) => {
-                if !SECTIONS.contains(&name) {
-                    return self.fail(&at, Complaint::unknown("section", name, SECTIONS));
+                if !self.keys.sections.contains(&name) {
+                    return self.fail(&at, Complaint::unknown("section", name, &self.keys.sections));
                 }
                 let entries = self.flatten(name, (table, spans));
-                for entry in &entries {
-                    self.known(entry, KEYS)?;
-                }
+                entries.iter().try_for_each(|entry| self.check_key(entry))?;
                 self.document.base.extend(entries);
             }
-            _ if SECTIONS.contains(&name) => {
+            _ if self.keys.sections.contains(&name) => {
                 let accepted = format!("a table: [{name}] on a line of its own, its keys below");
                 let what = format!("`{name}` has the wrong type");
                 return self.fail(&at, Complaint::new(what, describe(value), accepted));
             }
             _ => {
                 let entry = Entry { key: name.into(), value: value.clone(), at };
-                self.known(&entry, KEYS)?;
+                self.check_key(&entry)?;
                 self.document.base.push(entry);
             }
         }
@@ -170,7 +169,9 @@ impl Parser {
             let accepted = "match = \"layer3.*\" and method.name = \"vanilla\"";
             return self.fail(&at, Complaint::new("[[layer]] is empty", "", accepted));
         }
-        entries.iter().try_for_each(|entry| self.known(entry, LAYER_KEYS))?;
+        for entry in entries.iter().filter(|entry| !entry.key.starts_with("method.")) {
+            self.keys.lookup_layer(&entry.key, &[]).or_else(|complaint| self.fail(&entry.at, complaint))?;
+        }
         Ok(Group { at, entries })
     }
 
@@ -253,13 +254,13 @@ impl Parser {
     /// Values of a block, all of which may vary.
     fn varying(&self, name: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, ExperimentError> {
         for entry in &entries {
-            let top = KEYS.iter().any(|field| field.key == entry.key) && !entry.key.contains('.');
+            let top = self.keys.fields.iter().any(|field| field.key == entry.key) && !entry.key.contains('.');
             if top || entry.key.starts_with("run.") {
                 let what = format!("`{}` cannot vary in a [[{name}]]", entry.key);
                 let accepted = "keys of dataset, backbone, method, recipe and protocol";
                 return self.fail(&entry.at, Complaint::new(what, "", accepted));
             }
-            if !entry.key.contains('.') && !SECTIONS.contains(&entry.key.as_str()) {
+            if !entry.key.contains('.') && !self.keys.sections.contains(&entry.key.as_str()) {
                 let words = match name {
                     "list" => &["when", "exclude", "case", "if", "rows"][..],
                     "draw" => &["when", "exclude", "case", "if", "count", "seed"],
@@ -269,7 +270,7 @@ impl Parser {
                 let accepted = format!("{}, and keys such as recipe.lr", complaint.accepted);
                 return self.fail(&entry.at, Complaint { accepted, ..complaint });
             }
-            self.known(entry, KEYS)?;
+            self.check_key(entry)?;
         }
         Ok(entries)
     }
@@ -298,11 +299,11 @@ impl Parser {
     }
 
     /// Whether the key exists; a method's options are left for later.
-    fn known(&self, entry: &Entry, keys: &'static [Field]) -> Result<(), ExperimentError> {
+    fn check_key(&self, entry: &Entry) -> Result<(), ExperimentError> {
         if entry.key.starts_with("method.") {
             return Ok(());
         }
-        keys::lookup(&entry.key, &[], keys).map(drop).or_else(|complaint| self.fail(&entry.at, complaint))
+        self.keys.lookup(&entry.key, &[]).map(drop).or_else(|complaint| self.fail(&entry.at, complaint))
     }
 
     /// Every value of a table under its dotted key, in the order of the file.
@@ -327,7 +328,7 @@ impl Parser {
     ) {
         let dotted = if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") };
         // A table that stands for a value is the value: a range to draw from, or something of the wrong type.
-        let leaf = dotted.starts_with("method.") || KEYS.iter().any(|field| field.key == dotted);
+        let leaf = dotted.starts_with("method.") || self.keys.fields.iter().any(|field| field.key == dotted);
         match (value, spanned.get_ref()) {
             (Value::Table(inner), DeValue::Table(spans)) if !inner.is_empty() && !leaf => {
                 for (key, spanned) in spans.iter() {
@@ -364,10 +365,11 @@ pub(super) fn texts(value: &Value) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample;
     use super::*;
 
     fn parse(text: &str) -> Result<Document, ExperimentError> {
-        Document::parse("x.toml", text)
+        Document::parse(sample::keys(), "x.toml", text)
     }
 
     #[test]

@@ -1,18 +1,11 @@
-//! The keys that conditions know, what values they have, and what a trial has under each.
+//! The words of conditions: keys of a file, what is computed of a trial, and the values that each has.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use toml::Value;
 
-use toml::{Table, Value};
-
-use super::document::{Entry, find};
-use super::keys::KEYS;
-use super::resolve::short;
-use crate::config::error::{Complaint, nearest};
-use crate::config::field::{Field, Kind, NOT_NEGATIVE};
-use crate::config::{BackboneConfig, DatasetConfig, Protocol, Recipe};
-use crate::methods::{self, METHODS};
+use super::keys::{Keys, MethodKeys};
+use crate::config::error::nearest;
+use crate::config::field::NOT_NEGATIVE;
+use crate::config::{Complaint, Field, Kind};
 
 /// What a condition asks a trial for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +72,8 @@ impl Name {
 ///
 /// # Errors
 /// A word that names none, or several.
-pub fn resolve(word: &str) -> Result<Name, Complaint> {
-    let known = &*KNOWN;
+pub fn resolve(keys: &Keys, word: &str) -> Result<Name, Complaint> {
+    let known = &keys.names;
     if let Some((_, name)) = known.iter().find(|(dotted, _)| dotted == word) {
         return Ok(name.clone());
     }
@@ -104,59 +97,27 @@ pub fn resolve(word: &str) -> Result<Name, Complaint> {
     }
 }
 
-/// Every key under its dotted name.
-static KNOWN: LazyLock<Vec<(String, Name)>> = LazyLock::new(|| {
+/// Every key that conditions know, under its dotted name.
+pub(super) fn names(fields: &'static [Field], methods: &[MethodKeys]) -> Vec<(String, Name)> {
     let derived = [("params", Key::Params), ("macs", Key::Macs), ("macs_share", Key::MacsShare), ("seed", Key::Seed)];
     let derived = derived.map(|(name, key)| (name.to_string(), Name { key, kinds: vec![NOT_NEGATIVE] }));
     let mut known = Vec::from(derived);
-    let keys = KEYS.iter().filter(|field| field.key.contains('.') && !field.key.starts_with("run."));
-    let options =
-        METHODS.iter().flat_map(|method| method.options).map(|option| (format!("method.{}", option.key), option));
-    for (dotted, field) in keys.map(|field| (field.key.to_string(), field)).chain(options) {
+    let fields = fields.iter().filter(|field| field.key.contains('.') && !field.key.starts_with("run."));
+    let options = methods.iter().flat_map(|method| method.options);
+    let options = options.map(|option| (format!("method.{}", option.key), option));
+    for (dotted, field) in fields.map(|field| (field.key.to_string(), field)).chain(options) {
         match known.iter_mut().find(|(name, _)| *name == dotted) {
             Some((_, name)) => name.kinds.push(field.kind),
             None => known.push((dotted.clone(), Name { key: Key::Set(dotted), kinds: vec![field.kind] })),
         }
     }
     known
-});
-
-/// What a setting has under a key of the file: what was set, or the default.
-pub fn value_of<'a>(entries: &'a [impl std::borrow::Borrow<Entry>], key: &str) -> Option<Cow<'a, Value>> {
-    if let Some(entry) = find(entries, key) {
-        return Some(Cow::Borrowed(&entry.value));
-    }
-    match key.strip_prefix("method.") {
-        None => DEFAULTS.get(key).map(Cow::Borrowed),
-        Some("name") => Some(Cow::Owned(Value::String("vanilla".into()))),
-        Some(option) => {
-            let name = find(entries, "method.name").and_then(|entry| entry.value.as_str()).unwrap_or("vanilla");
-            OPTIONS.get(name).and_then(|defaults| defaults.get(option)).map(Cow::Borrowed)
-        }
-    }
 }
 
-static OPTIONS: LazyLock<HashMap<&str, Table>> =
-    LazyLock::new(|| methods::all().iter().map(|method| (method.name, (method.defaults)())).collect());
-
-static DEFAULTS: LazyLock<HashMap<&str, Value>> = LazyLock::new(|| {
-    KEYS.iter()
-        .filter_map(|field| Some((field.key, default_of(field.key)?)))
-        .filter(|(key, _)| !key.ends_with(".name"))
-        .collect()
-});
-
-/// The default of a key outside of methods, if it has one.
-pub fn default_of(dotted: &str) -> Option<Value> {
-    let name = || Table::from_iter([("name".to_string(), Value::String("cifar10".into()))]);
-    let (section, rest) = dotted.split_once('.')?;
-    let defaults = match section {
-        "dataset" => Table::try_from(name().try_into::<DatasetConfig>().ok()?),
-        "backbone" => Table::try_from(name().try_into::<BackboneConfig>().ok()?),
-        "recipe" => Table::try_from(Recipe::default()),
-        "protocol" => Table::try_from(Protocol::default()),
-        _ => return None,
-    };
-    let value = Value::Table(defaults.ok()?);
-    rest.split('.').try_fold(value, |value, part| value.get(part).cloned())
+/// A key as labels show it: `recipe.lr` as `lr`, `backbone.name` as `backbone`.
+pub fn short(key: &str) -> &str {
+    match key.strip_suffix(".name") {
+        Some(section) => section,
+        None => key.rsplit('.').next().unwrap_or(key),
+    }
 }

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use toml::Value;
 
+use super::keys::Keys;
 use super::vocabulary::{Key, Name, resolve};
 use crate::config::error::Complaint;
 
@@ -52,8 +53,8 @@ impl Expression {
     ///
     /// # Errors
     /// What is no condition; keys that do not exist; values that a key never has.
-    pub fn parse(text: &str) -> Result<Self, Complaint> {
-        let mut parser = Parser { tokens: tokens(text)?, at: 0 };
+    pub fn parse(keys: &Keys, text: &str) -> Result<Self, Complaint> {
+        let mut parser = Parser { keys, tokens: tokens(text)?, at: 0 };
         let expression = parser.any(0)?;
         match parser.next() {
             None => Ok(expression),
@@ -185,12 +186,13 @@ fn unexpected(token: Option<&Token>, accepted: &str) -> Complaint {
     Complaint::new("the condition cannot be read", found, accepted)
 }
 
-struct Parser {
+struct Parser<'k> {
+    keys: &'k Keys,
     tokens: Vec<Token>,
     at: usize,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn next(&mut self) -> Option<Token> {
         let token = self.tokens.get(self.at).cloned();
         self.at += 1;
@@ -246,7 +248,7 @@ impl Parser {
     }
 
     fn test(&mut self, word: &str) -> Result<Expression, Complaint> {
-        let name = resolve(word)?;
+        let name = resolve(self.keys, word)?;
         let negated = self.skip("not");
         if self.skip("in") {
             self.expect("[")?;
@@ -324,10 +326,10 @@ fn opposite(negated: bool, test: Expression) -> Expression {
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::Entry;
+    use super::super::sample;
     use super::*;
     use crate::config::error::At;
-    use crate::experiment::document::Entry;
-    use crate::experiment::vocabulary::value_of;
 
     fn holds(text: &str) -> bool {
         let entry = |key: &str, value: &str| Entry { key: key.into(), value: value.parse().unwrap(), at: At::File };
@@ -339,13 +341,13 @@ mod tests {
             entry("backbone.name", "'vgg16'"),
         ];
         let value = |key: &Key| match key {
-            Key::Set(key) => value_of(&entries, key),
+            Key::Set(key) => sample::keys().value_of(&entries, key),
             Key::Macs => Some(Cow::Owned(Value::Integer(2_000_000))),
             Key::MacsShare => Some(Cow::Owned(Value::Float(0.25))),
             Key::Params => Some(Cow::Owned(Value::Integer(7))),
             Key::Seed => Some(Cow::Owned(Value::Integer(4))),
         };
-        Expression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).holds(&value)
+        Expression::parse(sample::keys(), text).unwrap_or_else(|error| panic!("{text}: {error}")).holds(&value)
     }
 
     #[test]
@@ -411,11 +413,11 @@ mod tests {
             ("0.1 < lr", "a key, e.g."),
             ("lr ? 1", "a character that no condition has"),
         ] {
-            let error = Expression::parse(text).unwrap_err().to_string();
+            let error = Expression::parse(sample::keys(), text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
         let nested = "(".repeat(100_000) + "lr = 1";
-        assert!(Expression::parse(&nested).unwrap_err().to_string().contains("nested too deeply"));
-        assert!(Expression::parse(&("not ".repeat(100_000) + "lr = 1")).is_err());
+        assert!(Expression::parse(sample::keys(), &nested).unwrap_err().to_string().contains("nested too deeply"));
+        assert!(Expression::parse(sample::keys(), &("not ".repeat(100_000) + "lr = 1")).is_err());
     }
 }

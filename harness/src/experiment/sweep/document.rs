@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
+use super::keys::Keys;
 use crate::config::error::{At, Complaint, ExperimentError};
 
 /// One value of a file or of the command line.
@@ -135,8 +136,10 @@ pub struct Source {
 }
 
 /// An experiment file, taken apart but not yet resolved.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Document {
+    /// What it may set.
+    pub keys: &'static Keys,
     /// As the user named it.
     pub file: String,
     /// Its text, for messages.
@@ -158,6 +161,22 @@ pub struct Document {
 }
 
 impl Document {
+    /// A document in which nothing is set yet.
+    pub(super) fn new(keys: &'static Keys, file: &str, text: &str) -> Self {
+        Self {
+            keys,
+            file: file.into(),
+            text: text.into(),
+            included: vec![],
+            include: vec![],
+            base: vec![],
+            conditions: vec![],
+            blocks: vec![],
+            layers: vec![],
+            notes: vec![],
+        }
+    }
+
     /// The complaint with its place in this document.
     pub fn error(&self, at: &At, complaint: Complaint) -> ExperimentError {
         let (file, text, at) = match at {
@@ -188,9 +207,14 @@ impl Document {
         find(&self.base, key)
     }
 
-    /// The method that blocks without one of their own use.
+    /// The method that the sections name.
     pub fn base_method(&self) -> Option<&str> {
         self.get("method.name").and_then(|entry| entry.value.as_str())
+    }
+
+    /// The method of what names none: that of the sections, or the default.
+    pub fn method(&self) -> &str {
+        self.base_method().unwrap_or(self.keys.default_method())
     }
 
     /// The document as TOML: parsing it gives the same trials in the same order. Overrides and included files are in it;
@@ -203,8 +227,7 @@ impl Document {
         for entry in &self.base {
             insert(&mut root, &entry.key, entry.value.clone());
         }
-        // A table of plain values always has a TOML form.
-        let mut text = toml::to_string(&root).unwrap_or_default();
+        let mut text = toml::to_string(&root).expect("a table of plain values has a TOML form");
         let mut group = |header: &str, settings: Vec<(&str, Value)>, entries: &[Entry]| {
             let own = settings.into_iter().map(|(key, value)| format!("{key} = {value}\n"));
             // Dotted keys, one a line: a table of tables would gather them by section, and axes vary in their order.
@@ -292,5 +315,16 @@ pub fn insert(table: &mut Table, dotted: &str, value: Value) {
                 insert(inner, rest, value);
             }
         }
+    }
+}
+
+/// A value as labels show it: texts without quotes, no blanks.
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        // The shortest that reads back: 1e-5, not 0.00001; 1e30, not thirty zeros.
+        Value::Float(number) => format!("{number:?}"),
+        other => other.to_string().replace(' ', ""),
     }
 }

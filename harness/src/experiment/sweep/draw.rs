@@ -149,11 +149,11 @@ fn unit(stream: &mut ChaCha8Rng) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample;
     use super::*;
-    use crate::experiment::keys::{KEYS, lookup};
 
     fn range(key: &str, text: &str) -> Result<Range, Complaint> {
-        let field = lookup(key, &["ghost", "pruned", "compconv"], KEYS).or_else(|_| lookup(key, &["ghost"], KEYS))?;
+        let field = sample::keys().lookup(key, &["ghost"])?;
         Range::read(&text.parse::<Value>().unwrap(), field, key)
     }
 

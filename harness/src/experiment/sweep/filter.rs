@@ -1,0 +1,47 @@
+//! `--only FILTER`: which trials are meant.
+
+use toml::Value;
+
+use super::document::plain;
+use crate::config::Complaint;
+
+/// Whether every comma-separated term fits a trial of these labels: `KEY=VALUE` compares `method` (the name), an option of
+/// the method, `seed`, or a key of another section, whose value `value_of` gives; anything else must be a part of a label.
+pub fn fits(filter: &str, labels: &[&str], seed: u64, value_of: impl Fn(&str) -> Option<Value>) -> bool {
+    // With a value in it, only whole words: `c0=6` is not `c0=64`.
+    let part = |text: &str| match text.contains('=') {
+        true => labels.iter().any(|label| format!(" {label} ").contains(&format!(" {text} "))),
+        false => labels.iter().any(|label| label.contains(text)),
+    };
+    // As a whole first: labels can have commas in them.
+    part(filter)
+        || filter.split(',').map(str::trim).all(|term| match term.split_once('=') {
+            Some(("method" | "method.name", name)) => labels.iter().any(|label| label.split(' ').next() == Some(name)),
+            Some(("seed", wanted)) => seed.to_string() == wanted,
+            Some((key, value)) => {
+                part(&format!("{}={value}", key.trim_start_matches("method.")))
+                    || value_of(&dotted(key)).is_some_and(|found| plain(&found) == value)
+            }
+            None => part(term),
+        })
+}
+
+/// The key that a word of a filter stands for.
+fn dotted(key: &str) -> String {
+    match key {
+        "backbone" | "dataset" => format!("{key}.name"),
+        _ if key.contains('.') => key.to_string(),
+        _ => format!("recipe.{key}"),
+    }
+}
+
+/// So many labels are shown to someone whose filter fits none.
+pub const SHOWN: usize = 12;
+
+/// The complaint where no trial of these labels fits.
+pub fn none_fits<'a>(filter: &str, labels: impl Iterator<Item = &'a str>) -> Complaint {
+    let mut shown: Vec<&str> = labels.take(SHOWN).collect();
+    shown.dedup();
+    let accepted = format!("KEY=VALUE,... or a part of a label, such as {}", shown.join(" | "));
+    Complaint::new(format!("--only {filter}: no trial fits"), filter, accepted)
+}

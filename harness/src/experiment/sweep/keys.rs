@@ -1,0 +1,171 @@
+//! What a file may set. The language is given its keys and knows none by itself, but for two habits: `method.name` names a
+//! method, and `method.OPTION` is an option of the methods that have it.
+
+use std::borrow::{Borrow, Cow};
+use std::collections::HashMap;
+use std::fmt;
+
+use toml::{Table, Value};
+
+use super::document::{Entry, find};
+use super::vocabulary::Name;
+use crate::config::{Complaint, Field};
+
+/// The blocks that make settings, each any number of times.
+pub const BLOCKS: [&str; 4] = ["grid", "zip", "list", "draw"];
+
+/// A method as files see it.
+#[derive(Clone, Debug)]
+pub struct MethodKeys {
+    /// The value of `method.name`.
+    pub name: &'static str,
+    /// Its options, by their bare names.
+    pub options: &'static [Field],
+    /// The options' defaults; an option that has none is absent.
+    pub defaults: Table,
+}
+
+/// Every key that a file may set.
+pub struct Keys {
+    /// Keys outside of the methods' options, dotted, section by section.
+    pub fields: &'static [Field],
+    /// Keys of a `[[layer]]` block, beside the options of its method.
+    pub layer_fields: &'static [Field],
+    /// Tables of a file: those of `fields`, the blocks, and `layer`.
+    pub sections: Vec<&'static str>,
+    methods: Vec<MethodKeys>,
+    defaults: HashMap<&'static str, Value>,
+    pub(super) names: Vec<(String, Name)>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// The first of `methods` makes what names none; `default_of` gives the value of a field that a file leaves out.
+    pub fn new(
+        fields: &'static [Field],
+        layer_fields: &'static [Field],
+        methods: Vec<MethodKeys>,
+        default_of: impl Fn(&str) -> Option<Value>,
+    ) -> Self {
+        let mut sections: Vec<&'static str> = Vec::new();
+        let headed = fields.iter().filter_map(|field| field.key.split_once('.'));
+        for section in headed.map(|(section, _)| section).chain(BLOCKS).chain(["layer"]) {
+            if !sections.contains(&section) {
+                sections.push(section);
+            }
+        }
+        let defaults = fields.iter().filter_map(|field| Some((field.key, default_of(field.key)?))).collect();
+        let names = super::vocabulary::names(fields, &methods);
+        Self { fields, layer_fields, sections, methods, defaults, names }
+    }
+
+    /// The field behind a dotted key. `methods`: the names whose options `method.*` may be; the first that has it counts.
+    ///
+    /// # Errors
+    /// A key that is none, with the keys that are.
+    pub fn lookup(&self, dotted: &str, methods: &[&str]) -> Result<&'static Field, Complaint> {
+        self.lookup_in(self.fields, dotted, methods)
+    }
+
+    /// The field behind a key of a `[[layer]]` block.
+    ///
+    /// # Errors
+    /// As [`Keys::lookup`].
+    pub fn lookup_layer(&self, key: &str, methods: &[&str]) -> Result<&'static Field, Complaint> {
+        self.lookup_in(self.layer_fields, key, methods)
+    }
+
+    fn lookup_in(&self, fields: &'static [Field], dotted: &str, methods: &[&str]) -> Result<&'static Field, Complaint> {
+        if let Some(field) = fields.iter().find(|field| field.key == dotted) {
+            return Ok(field);
+        }
+        if let Some(option) = dotted.strip_prefix("method.") {
+            return self.option_of(methods, option);
+        }
+        let all: Vec<&str> = fields.iter().map(|field| field.key).collect();
+        let complaint = Complaint::unknown("key", dotted, &all);
+        // On one screen: only the keys of the section that was meant.
+        let section = dotted.split_once('.').map_or("", |(section, _)| section);
+        let same: Vec<&str> =
+            all.iter().filter(|key| key.split_once('.').is_some_and(|(s, _)| s == section)).copied().collect();
+        let near = match () {
+            () if !same.is_empty() => same,
+            () if fields.len() == self.layer_fields.len() => all,
+            () => all.iter().filter(|key| !key.contains('.')).chain(&self.sections).copied().collect(),
+        };
+        Err(Complaint { accepted: near.join(", "), ..complaint })
+    }
+
+    /// The option that all of these methods have; its field is the first one's.
+    ///
+    /// # Errors
+    /// An unknown method; a method without that option, with the options it has.
+    pub fn option_of(&self, methods: &[&str], option: &str) -> Result<&'static Field, Complaint> {
+        let unknown = |name: &str| {
+            let names: Vec<&str> = self.methods.iter().map(|method| method.name).collect();
+            Complaint::unknown("method", name, &names)
+        };
+        let mut found = None;
+        for name in methods {
+            let method = self.method(name).ok_or_else(|| unknown(name))?;
+            let Some(field) = method.options.iter().find(|field| field.key == option) else {
+                let options: Vec<&str> = method.options.iter().map(|field| field.key).collect();
+                let complaint = Complaint::unknown(&format!("option of {name}"), option, &options);
+                let elsewhere =
+                    methods.len() > 1 && methods.iter().any(|other| self.option_of(&[other], option).is_ok());
+                return Err(match complaint.help {
+                    None if elsewhere => {
+                        complaint.help("give methods with other options a [[grid]] block of their own")
+                    }
+                    _ => complaint,
+                });
+            };
+            found = found.or(Some(field));
+        }
+        found.ok_or_else(|| unknown(""))
+    }
+
+    /// The method of this name.
+    pub fn method(&self, name: &str) -> Option<&MethodKeys> {
+        self.methods.iter().find(|method| method.name == name)
+    }
+
+    /// The method that makes what names none.
+    pub fn default_method(&self) -> &'static str {
+        self.methods.first().map_or("", |method| method.name)
+    }
+
+    /// The methods that have the option of a dotted key, if it is one.
+    pub fn methods_with(&self, dotted: &str) -> Vec<&'static str> {
+        let option = dotted.strip_prefix("method.").unwrap_or_default();
+        let has = |method: &&MethodKeys| method.options.iter().any(|field| field.key == option);
+        self.methods.iter().filter(has).map(|method| method.name).collect()
+    }
+
+    /// The value of a field that a file leaves out.
+    pub fn default_of(&self, dotted: &str) -> Option<&Value> {
+        self.defaults.get(dotted)
+    }
+
+    /// What a setting has under a key: what was set, or the default. Names of data sets and networks have none.
+    pub fn value_of<'a>(&'a self, entries: &'a [impl Borrow<Entry>], key: &str) -> Option<Cow<'a, Value>> {
+        if let Some(entry) = find(entries, key) {
+            return Some(Cow::Borrowed(&entry.value));
+        }
+        match key.strip_prefix("method.") {
+            None if key.ends_with(".name") => None,
+            None => self.default_of(key).map(Cow::Borrowed),
+            Some("name") => Some(Cow::Owned(Value::String(self.default_method().into()))),
+            Some(option) => {
+                let name = find(entries, "method.name").and_then(|entry| entry.value.as_str());
+                let method = self.method(name.unwrap_or(self.default_method()))?;
+                method.defaults.get(option).map(Cow::Borrowed)
+            }
+        }
+    }
+}
