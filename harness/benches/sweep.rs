@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use harness::data::Provenance;
 use harness::experiment::{Experiment, Trial};
 use harness::measure::Environment;
-use harness::results::{RunFolder, TrialRecord, collect, frame};
+use harness::results::{FrozenTrial, Measures, NetworkSummary, Outcome, RunFolder, TrialRecord, collect, frame};
 use harness::train::Evaluation;
 
 /// As in the `harness` command.
@@ -38,32 +38,30 @@ fn experiment(dir: &Path, trials: usize) -> Result<PathBuf> {
 
 fn record(trial: Trial, environment: &Environment) -> TrialRecord {
     let evaluation = Evaluation { top1: 0.75, top5: 0.95, loss: 1.1 };
+    let data = Provenance {
+        label: "CIFAR-10".into(),
+        source: "data/cifar10".into(),
+        synthetic: false,
+        fingerprint: "5eed".into(),
+    };
     TrialRecord {
-        key: trial.key("5eed"),
-        aliases: trial.aliases,
-        label: trial.label,
-        epochs: trial.config.recipe.epochs,
-        config: trial.config,
-        data: Provenance {
-            label: "CIFAR-10".into(),
-            source: "data/cifar10".into(),
-            synthetic: false,
-            fingerprint: "5eed".into(),
+        network: NetworkSummary {
+            cost: trial.cost,
+            depth: trial.depth,
+            replaced: trial.replaced.to_string(),
+            remarks: trial.remarks.to_vec(),
         },
-        train_images: 45_000,
-        params: 269_722,
-        macs: trial.cost.macs,
-        activations: trial.cost.activations,
-        depth: trial.depth,
-        replaced: trial.replaced.to_string(),
-        remarks: trial.remarks.to_vec(),
-        validation: evaluation,
-        test: Some(evaluation),
-        train_loss: 0.8,
-        seconds: 100.0,
-        images_per_second: 1000.0,
-        failure: None,
         environment: environment.clone(),
+        outcome: Outcome::Trained(Measures {
+            train_images: 45_000,
+            validation: evaluation,
+            test: Some(evaluation),
+            train_loss: 0.8,
+            epochs: trial.config.recipe.epochs,
+            seconds: 100.0,
+            images_per_second: 1000.0,
+        }),
+        trial: FrozenTrial::new(&trial, data),
     }
 }
 
@@ -78,8 +76,8 @@ fn groups(dir: &Path) -> Result<Vec<Group>> {
         let records: Vec<_> = experiment.trials.into_iter().map(|trial| record(trial, &environment)).collect();
         for record in &records {
             // Not `RunFolder::save`: it waits for the disk every time.
-            fs::create_dir_all(folder.trial_dir(&record.key))?;
-            fs::write(folder.trial_dir(&record.key).join("result.json"), serde_json::to_vec_pretty(record)?)?;
+            fs::create_dir_all(folder.trial_dir(&record.trial.key))?;
+            fs::write(folder.trial_dir(&record.trial.key).join("result.json"), serde_json::to_vec_pretty(record)?)?;
         }
         assert_eq!((records.len(), collect(&folder)?.height()), (size, size));
         let side =

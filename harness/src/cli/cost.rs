@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::Args;
 use conv_core::Depth;
 use toml::Value;
@@ -64,7 +64,7 @@ pub fn run(args: &CostArgs) -> anyhow::Result<String> {
             continue;
         }
         told.push(&trial.label);
-        let price = price(&trial.config).map_err(|error| anyhow!("{}", error.why))?;
+        let price = price(&trial.config)?;
         if args.format == Format::Table {
             let mut own = Table::new(COLUMNS);
             push(&mut own, &price, "");

@@ -31,7 +31,6 @@ use crate::config::{ExperimentError, LayerOverride, TrialConfig};
 use images::{ImageDemand, ImageKeyPlaces};
 use keys::keys;
 use plan::{Plan, Row};
-use price::Price;
 use setting::{Step, TrainableSetting};
 use sweep::{Sweep, combine, filter};
 
@@ -156,22 +155,6 @@ impl Experiment {
 }
 
 impl Trial {
-    /// A trial that stands in no file any more, with its price.
-    pub fn priced(label: String, aliases: Vec<String>, config: TrialConfig, price: &Price, signature: String) -> Self {
-        Self {
-            label,
-            aliases,
-            config,
-            cost: price.total,
-            vanilla: price.vanilla,
-            depth: price.depth(),
-            remarks: price.remarks().into(),
-            replaced: price.replaced.as_str().into(),
-            signature,
-            places: Arc::default(),
-        }
-    }
-
     fn new(row: &Row<'_, TrainableSetting>, layers: &[LayerOverride]) -> Self {
         let Row { setting: trainable, seed, aliases, index, .. } = row;
         let setting = trainable.setting();

@@ -1,6 +1,7 @@
 //! What a trial's network costs, layer by layer, in closed form: nothing is built or loaded.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use baselines::pruning::{Coupling, Pruned};
 use conv_core::{ConvMethod, Cost, Depth};
@@ -82,6 +83,14 @@ pub struct Unpriceable {
     /// Why.
     pub why: String,
 }
+
+impl fmt::Display for Unpriceable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.why)
+    }
+}
+
+impl std::error::Error for Unpriceable {}
 
 /// Size and classes of a data set. `imagenet` is known by its size only, for costs.
 ///

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::results::TrialRecord;
 
-/// Schedules below this many epochs are called short: the literature's run 160 to 400 (paper.md, section 4).
+/// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
 pub const SHORT_SCHEDULE: usize = 100;
 
 /// Mean and spread of a quantity over seeds.
@@ -85,11 +85,12 @@ impl Split {
 
     /// Top-1 of a trial in percent; none where nothing was trained or the split was not read.
     fn top1(self, record: &TrialRecord) -> Option<f64> {
+        let measures = record.measures()?;
         let evaluation = match self {
-            Self::Validation => Some(record.validation),
-            Self::Test => record.test,
+            Self::Validation => Some(measures.validation),
+            Self::Test => measures.test,
         };
-        evaluation.filter(|_| !record.cost_only()).map(|evaluation| 100.0 * evaluation.top1)
+        evaluation.map(|evaluation| 100.0 * evaluation.top1)
     }
 }
 
@@ -110,24 +111,24 @@ impl<'a> Row<'a> {
 
     /// The method's name.
     pub fn method(&self) -> &'a str {
-        &self.first().config.method.name
+        &self.first().trial.config.method.name
     }
 
     /// Whether this network is the uncompressed one, under whatever name it was trained.
     pub fn is_vanilla(&self) -> bool {
         let record = self.first();
-        (record.config.method.name == "vanilla" && record.config.layers.is_empty())
-            || record.aliases.iter().any(|alias| alias == "vanilla")
+        (record.trial.config.method.name == "vanilla" && record.trial.config.layers.is_empty())
+            || record.trial.aliases.iter().any(|alias| alias == "vanilla")
     }
 
     /// Parameters; the rounded mean where a method lets seeds decide the widths.
     pub fn params(&self) -> u64 {
-        self.mean(|record| record.params)
+        self.mean(|record| record.network.cost.params)
     }
 
     /// Multiply-accumulates per image; the rounded mean where a method lets seeds decide the widths.
     pub fn macs(&self) -> u64 {
-        self.mean(|record| record.macs)
+        self.mean(|record| record.network.cost.macs)
     }
 
     /// Top-1 in percent over seeds; none unless every trial has it.
@@ -138,8 +139,13 @@ impl<'a> Row<'a> {
 
     /// Mean training speed in images per second; none where nothing was trained.
     pub fn images_per_second(&self) -> Option<f64> {
-        let speeds: Vec<f64> = self.trials.iter().filter(|r| !r.cost_only()).map(|r| r.images_per_second).collect();
+        let speeds: Vec<f64> = self.trials.iter().filter_map(|r| Some(r.measures()?.images_per_second)).collect();
         Some(Summary::of(&speeds)?.mean)
+    }
+
+    /// Epochs trained, fine-tuning included.
+    pub fn epochs(&self) -> usize {
+        self.first().measures().map_or(0, |measures| measures.epochs)
     }
 
     /// Difference in top-1 to `other` in percentage points, trial by trial over the seeds that both have: seeds share the
@@ -149,7 +155,7 @@ impl<'a> Row<'a> {
             .trials
             .iter()
             .filter_map(|mine| {
-                let theirs = other.trials.iter().find(|record| record.config.seed == mine.config.seed)?;
+                let theirs = other.trials.iter().find(|record| record.trial.config.seed == mine.trial.config.seed)?;
                 Some(split.top1(mine)? - split.top1(theirs)?)
             })
             .collect();
@@ -158,7 +164,7 @@ impl<'a> Row<'a> {
 
     /// Its seeds, ascending.
     pub fn seeds(&self) -> Vec<u64> {
-        self.trials.iter().map(|record| record.config.seed).collect()
+        self.trials.iter().map(|record| record.trial.config.seed).collect()
     }
 
     fn mean(&self, value: impl Fn(&TrialRecord) -> u64) -> u64 {
@@ -193,7 +199,7 @@ impl<'a> Group<'a> {
 
     /// Whether nothing was trained.
     pub fn cost_only(&self) -> bool {
-        self.first().cost_only()
+        self.first().measures().is_none()
     }
 
     /// The split that differences and plots are about: test, if every trial has read it.
@@ -203,7 +209,7 @@ impl<'a> Group<'a> {
 
     /// `resnet20` as `ResNet-20`, with VGG's head where it is not the usual one.
     pub fn backbone(&self) -> String {
-        let config = &self.first().config.backbone;
+        let config = &self.first().trial.config.backbone;
         let name = [("resnet", "ResNet-"), ("vgg", "VGG-"), ("mobilenet", "MobileNet")]
             .iter()
             .find_map(|(prefix, shown)| Some(format!("{shown}{}", config.name.strip_prefix(prefix)?)))
@@ -214,7 +220,7 @@ impl<'a> Group<'a> {
 
     /// The data's label; procedural data says so, whatever its label.
     pub fn data(&self) -> String {
-        let data = &self.first().data;
+        let data = &self.first().trial.data;
         if data.synthetic && !data.label.contains("SYNTHETIC") {
             format!("SYNTHETIC ({})", data.label)
         } else {
@@ -225,8 +231,8 @@ impl<'a> Group<'a> {
     /// Backbone, data, and the schedule where it is short: the title of table and plots.
     pub fn title(&self) -> String {
         let (backbone, data, record) = (self.backbone(), self.data(), self.first());
-        match record.config.recipe.epochs {
-            0 => format!("{backbone} for {}: cost only", record.config.dataset.name),
+        match record.trial.config.recipe.epochs {
+            0 => format!("{backbone} for {}: cost only", record.trial.config.dataset.name),
             1 => format!("{backbone} on {data}: short schedule (1 epoch)"),
             epochs if epochs < SHORT_SCHEDULE => format!("{backbone} on {data}: short schedule ({epochs} epochs)"),
             epochs => format!("{backbone} on {data} ({epochs} epochs)"),
@@ -248,14 +254,14 @@ fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = settings
         .into_values()
         .map(|mut trials| {
-            trials.sort_by_key(|record| record.config.seed);
-            Row { label: trials[0].label.clone(), trials }
+            trials.sort_by_key(|record| record.trial.config.seed);
+            Row { label: trials[0].trial.label.clone(), trials }
         })
         .collect();
     let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
     for row in &mut rows {
         if labels.iter().filter(|label| **label == row.label).count() > 1 {
-            row.label = format!("{} ({})", row.label, row.first().replaced);
+            row.label = format!("{} ({})", row.label, row.first().network.replaced);
         }
     }
     // Paper style: the reference first, the controls, the rivals, the method under study last.
@@ -274,21 +280,22 @@ fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<Row<'_>> {
 
 /// What trials must share to be compared at all.
 fn comparable(record: &TrialRecord) -> String {
-    let config = &record.config;
+    let config = &record.trial.config;
     let mut recipe = config.recipe.clone();
     (recipe.finetune_epochs, recipe.finetune_lr) = (0, 0.0);
-    let network = format!("{}|{}|{:?}", record.data.label, config.backbone.name, config.backbone.head);
-    if record.cost_only() {
-        return format!("{network}|{}|cost", config.dataset.name);
-    }
+    let network = format!("{}|{}|{:?}", record.trial.data.label, config.backbone.name, config.backbone.head);
+    let Some(measures) = record.measures() else { return format!("{network}|{}|cost", config.dataset.name) };
     format!(
         "{network}|{}|{}|{}|{}|{recipe:?}",
-        record.data.fingerprint, config.dataset.augment, config.validation, record.train_images
+        record.trial.data.fingerprint, config.dataset.augment, config.validation, measures.train_images
     )
 }
 
 /// What distinguishes rows: everything that decides a network and its training, but the seed.
 fn setting(record: &TrialRecord) -> String {
-    let config = &record.config;
-    format!("{}|{}|{:?}|{:?}|{:?}", record.label, record.replaced, config.method, config.layers, config.recipe)
+    let config = &record.trial.config;
+    format!(
+        "{}|{}|{:?}|{:?}|{:?}",
+        record.trial.label, record.network.replaced, config.method, config.layers, config.recipe
+    )
 }

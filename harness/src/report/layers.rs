@@ -14,7 +14,7 @@ pub(super) fn table(group: &Group<'_>, costs: impl Fn(&str) -> Result<Option<Str
     let mut stages: Vec<String> = Vec::new();
     let mut rows: Vec<(&str, Vec<(String, u64)>)> = Vec::new();
     for row in &group.rows {
-        let key = &row.first().key;
+        let key = &row.first().trial.key;
         let Some(csv) = costs(key)? else { continue };
         let sums = by_stage(&csv).with_context(|| format!("trials/{key}/costs.csv"))?;
         for (stage, _) in &sums {

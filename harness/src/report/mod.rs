@@ -83,14 +83,14 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
 fn warnings(groups: &[Group<'_>]) -> String {
     let mut text = String::new();
     let trained = || groups.iter().filter(|group| !group.cost_only());
-    if trained().any(|group| group.first().data.synthetic) {
+    if trained().any(|group| group.first().trial.data.synthetic) {
         text += "> **SYNTHETIC data**: procedural images stand in for real ones. The figures show that the machinery works, and \
                  nothing about the methods.\n\n";
     }
-    if trained().any(|group| group.first().config.recipe.epochs < SHORT_SCHEDULE) {
+    if trained().any(|group| group.first().trial.config.recipe.epochs < SHORT_SCHEDULE) {
         text += "> **Short schedule**: a first look, not a benchmark. Compact modules lose more than vanilla by training short.\n\n";
     }
-    let epochs: BTreeSet<usize> = trained().map(|group| group.first().config.recipe.epochs).collect();
+    let epochs: BTreeSet<usize> = trained().map(|group| group.first().trial.config.recipe.epochs).collect();
     if epochs.len() > 1 {
         let list: Vec<String> = epochs.iter().map(ToString::to_string).collect();
         text += &format!(
@@ -125,8 +125,9 @@ fn how(folder: &RunFolder) -> String {
 /// Start of a group's file names, e.g. `resnet20-cifar10`; unique in the folder.
 fn slug(group: &Group<'_>, taken: &mut BTreeSet<String>) -> String {
     let record = group.first();
-    let data = if record.data.synthetic && !group.cost_only() { "synthetic" } else { &record.config.dataset.name };
-    let base = format!("{}-{data}", record.config.backbone.name);
+    let data =
+        if record.trial.data.synthetic && !group.cost_only() { "synthetic" } else { &record.trial.config.dataset.name };
+    let base = format!("{}-{data}", record.trial.config.backbone.name);
     let numbered = (2..).map(|number| format!("{base}-{number}"));
     let slug = std::iter::once(base.clone()).chain(numbered).find(|slug| !taken.contains(slug)).unwrap_or(base);
     taken.insert(slug.clone());

@@ -131,12 +131,12 @@ const RESNET50_IMAGENET: &[Paper] = &[Paper {
 pub fn beside(group: &Group<'_>) -> Option<String> {
     let record = group.first();
     // Costs do not depend on where the images come from; accuracies do.
-    if record.data.synthetic && !group.cost_only() {
+    if record.trial.data.synthetic && !group.cost_only() {
         return None;
     }
-    let dataset = record.config.dataset.name.as_str();
-    let imagenet = dataset.contains("imagenet") || record.data.label.contains("ImageNet");
-    let (papers, data) = match record.config.backbone.name.as_str() {
+    let dataset = record.trial.config.dataset.name.as_str();
+    let imagenet = dataset.contains("imagenet") || record.trial.data.label.contains("ImageNet");
+    let (papers, data) = match record.trial.config.backbone.name.as_str() {
         "vgg16" if dataset == "cifar10" => (VGG16_CIFAR10, "CIFAR-10"),
         "resnet56" if dataset == "cifar10" => (RESNET56_CIFAR10, "CIFAR-10"),
         "resnet50" if imagenet || (group.cost_only() && !dataset.starts_with("cifar")) => {

@@ -26,12 +26,12 @@ pub fn failures(failures: &[TrialRecord]) -> String {
     let mut text = "\n## Trials that failed\n\n| Trial | Seed | What went wrong | Attempts | Log |\n| --- | ---: | --- | ---: | --- |\n"
         .to_owned();
     for record in failures {
-        let Some(failure) = &record.failure else { continue };
+        let Some(failure) = record.failure() else { continue };
         let reason: String = failure.reason.replace('|', "\\|").replace('\n', " ").chars().take(300).collect();
         let _ = writeln!(
             text,
             "| {} | {} | **{}**: {reason} | {} | `trials/{}/log.txt` |",
-            record.label, record.config.seed, failure.kind, failure.attempts, record.key
+            record.trial.label, record.trial.config.seed, failure.kind, failure.attempts, record.trial.key
         );
     }
     text + "\nThey are in no table above; the next run tries them again.\n"
@@ -59,8 +59,8 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     };
     let vanilla = group.vanilla();
     add("Method", Box::new(|row| row.label.clone()));
-    if group.trials().any(|record| record.depth.is_some()) {
-        add("Depth", Box::new(|row| row.first().depth.map_or_else(dash, |depth| depth.to_string())));
+    if group.trials().any(|record| record.network.depth.is_some()) {
+        add("Depth", Box::new(|row| row.first().network.depth.map_or_else(dash, |depth| depth.to_string())));
     }
     add("Params", Box::new(|row| quantity(row.params())));
     add("MACs", Box::new(|row| quantity(row.macs())));
@@ -68,14 +68,14 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     if group.cost_only() {
         let share_of_params = move |row: &Row<'_>| vanilla.map_or_else(dash, |v| share(row.params(), v.params()));
         add("params of vanilla", Box::new(share_of_params));
-        add("Activations", Box::new(|row| quantity(row.first().activations)));
+        add("Activations", Box::new(|row| quantity(row.first().network.cost.activations)));
         return columns;
     }
     if varies(group, |row| row.seeds()) {
         add("Seeds", Box::new(|row| row.trials.len().to_string()));
     }
-    if varies(group, |row| row.first().epochs) {
-        add("Epochs", Box::new(|row| row.first().epochs.to_string()));
+    if varies(group, |row| row.epochs()) {
+        add("Epochs", Box::new(|row| row.epochs().to_string()));
     }
     let accuracy = |row: &Row<'_>, split| row.top1(split).map_or_else(dash, plus_minus);
     add("Validation (%)", Box::new(move |row| accuracy(row, Split::Validation)));
@@ -106,8 +106,8 @@ fn caption(group: &Group<'_>) -> String {
              linear layers; parameters include batch norm's scale and shift."
             .into());
     } else {
-        say(format!("**Data**: {}, from `{}`. {}", group.data(), record.data.source, images(record)));
-        say(format!("**Recipe**: {}", recipe(&record.config.recipe, record.config.dataset.augment)));
+        say(format!("**Data**: {}, from `{}`. {}", group.data(), record.trial.data.source, images(record)));
+        say(format!("**Recipe**: {}", recipe(&record.trial.config.recipe, record.trial.config.dataset.augment)));
         say(seeds(group));
         if group.vanilla().is_none() {
             say("**No vanilla trial** is finished in this group: no difference to it can be given.".into());
@@ -117,21 +117,22 @@ fn caption(group: &Group<'_>) -> String {
         say(format!("**Replaced layers** ({methods}): {replaced}"));
     }
     for row in &group.rows {
-        let recipe = &row.first().config.recipe;
+        let recipe = &row.first().trial.config.recipe;
         if row.method() == "pruned" && !group.cost_only() {
             let after = recipe.finetune_epochs;
             say(format!(
                 "**Cut**: {} trains for {} of its {} epochs, is cut, and trains for the last {after} at a peak rate of {}.",
                 row.label,
-                row.first().epochs.saturating_sub(after),
-                row.first().epochs,
+                row.epochs().saturating_sub(after),
+                row.epochs(),
                 recipe.finetune_lr
             ));
         }
-        if !row.first().aliases.is_empty() {
-            say(format!("**Same network**: {} = {}", row.label, row.first().aliases.join(" = ")));
+        if !row.first().trial.aliases.is_empty() {
+            say(format!("**Same network**: {} = {}", row.label, row.first().trial.aliases.join(" = ")));
         }
-        if row.trials.iter().any(|trial| trial.params != row.first().params || trial.macs != row.first().macs) {
+        let size = |record: &TrialRecord| (record.network.cost.params, record.network.cost.macs);
+        if row.trials.iter().any(|record| size(record) != size(row.first())) {
             say(format!("**Widths differ by seed**: cost of {} is a mean.", row.label));
         }
     }
@@ -142,7 +143,7 @@ fn caption(group: &Group<'_>) -> String {
 /// Vanilla replaces nothing; saying so would only repeat it.
 pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&Row<'_>) -> bool) -> Vec<(String, String)> {
     let mut all = Vec::new();
-    for (replaced, rows) in by(group, |row| row.first().replaced.clone()) {
+    for (replaced, rows) in by(group, |row| row.first().network.replaced.clone()) {
         let rows: Vec<&Row<'_>> = rows.into_iter().filter(|row| !row.is_vanilla() && shown(row)).collect();
         if !rows.is_empty() {
             all.push((names(group, &rows).join(", "), replaced));
@@ -153,16 +154,17 @@ pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&Row<'_>) -> bool) -> V
 
 /// `20,000 training images (a subset)`
 pub fn training_images(record: &TrialRecord) -> String {
-    let subset = if record.config.recipe.subset > 0 { " (a subset)" } else { "" };
-    format!("{} training images{subset}", thousands(record.train_images as u64))
+    let subset = if record.trial.config.recipe.subset > 0 { " (a subset)" } else { "" };
+    let images = record.measures().map_or(0, |measures| measures.train_images);
+    format!("{} training images{subset}", thousands(images as u64))
 }
 
 fn images(record: &TrialRecord) -> String {
-    let test = match record.test {
+    let test = match record.measures().and_then(|measures| measures.test) {
         Some(_) => "test read once, after the last epoch",
         None => "test not read",
     };
-    let validation = match record.config.validation {
+    let validation = match record.trial.config.validation {
         0 => "no validation carved".to_owned(),
         images => format!("{} validation images carved from the training set", thousands(images as u64)),
     };
@@ -267,7 +269,7 @@ fn stamp(record: &TrialRecord) -> String {
 fn remarks(group: &Group<'_>) -> String {
     let mut lines = String::new();
     for row in &group.rows {
-        for remark in &row.first().remarks {
+        for remark in &row.first().network.remarks {
             let folded = match remark.split_once(": ") {
                 Some((layers, text)) => match layers.split_once(", ") {
                     Some((first, others)) => format!("`{first}` and {} more: {text}", others.split(", ").count()),

@@ -8,7 +8,7 @@ use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{Collected, RunFolder, TrialRecord, epoch_frame};
+use super::{Collected, Measures, RunFolder, TrialRecord, epoch_frame};
 use crate::config::MethodConfig;
 use crate::files::write_atomic;
 use crate::methods;
@@ -29,7 +29,7 @@ pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
 /// Those of [`frame`], [`epoch_frame`] and of the file system.
 pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 3]> {
     let Collected { done, failed } = trials;
-    let keys: Vec<&str> = done.iter().map(|record| record.key.as_str()).collect();
+    let keys: Vec<&str> = done.iter().map(|record| record.trial.key.as_str()).collect();
     let mut epochs = epoch_frame(folder, &keys)?.collect().context("epochs as a frame")?;
     let mut frame = frame(&[done.as_slice(), failed].concat())?;
     let [csv, parquet, by_epoch] =
@@ -54,69 +54,68 @@ pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 
 /// Those of polars.
 pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
     let rows = Rows(records);
-    let options: Vec<Table> = records.iter().map(|r| options(&r.config.method)).collect();
+    let options: Vec<Table> = records.iter().map(|r| options(&r.trial.config.method)).collect();
     let mut columns = vec![
-        rows.text("key", |r| Some(r.key.clone())),
-        rows.text("label", |r| Some(r.label.clone())),
-        rows.text("method", |r| Some(r.config.method.name.clone())),
+        rows.text("key", |r| Some(r.trial.key.clone())),
+        rows.text("label", |r| Some(r.trial.label.clone())),
+        rows.text("method", |r| Some(r.trial.config.method.name.clone())),
     ];
     let names: BTreeSet<&String> = options.iter().flat_map(Table::keys).collect();
     columns.extend(names.into_iter().map(|name| option(name, &options)));
     columns.extend([
-        rows.text("layers", |r| (!r.config.layers.is_empty()).then(|| overrides(r))),
-        rows.text("aliases", |r| Some(r.aliases.join("; "))),
-        rows.text("backbone", |r| Some(r.config.backbone.name.clone())),
-        rows.text("head", |r| name(&r.config.backbone.head)),
-        rows.text("replaced", |r| Some(r.replaced.clone())),
-        rows.text("dataset", |r| Some(r.config.dataset.name.clone())),
-        rows.text("data_source", |r| Some(r.data.source.clone())),
-        rows.text("data_label", |r| Some(r.data.label.clone())),
-        rows.flag("synthetic", |r| r.data.synthetic),
-        rows.text("data_fingerprint", |r| Some(r.data.fingerprint.clone())),
-        rows.flag("augment", |r| r.config.dataset.augment),
-        rows.count("seed", |r| Some(r.config.seed)),
-        rows.count("epochs", |r| Some(r.config.recipe.epochs as u64)),
-        rows.count("finetune_epochs", |r| Some(r.config.recipe.finetune_epochs as u64)),
-        rows.count("epochs_trained", |r| Some(r.epochs as u64)),
-        rows.count("batch", |r| Some(r.config.recipe.batch as u64)),
-        rows.real("lr", |r| Some(r.config.recipe.lr)),
-        rows.text("schedule", |r| name(&r.config.recipe.schedule)),
+        rows.text("layers", |r| (!r.trial.config.layers.is_empty()).then(|| overrides(r))),
+        rows.text("aliases", |r| Some(r.trial.aliases.join("; "))),
+        rows.text("backbone", |r| Some(r.trial.config.backbone.name.clone())),
+        rows.text("head", |r| name(&r.trial.config.backbone.head)),
+        rows.text("replaced", |r| Some(r.network.replaced.clone())),
+        rows.text("dataset", |r| Some(r.trial.config.dataset.name.clone())),
+        rows.text("data_source", |r| Some(r.trial.data.source.clone())),
+        rows.text("data_label", |r| Some(r.trial.data.label.clone())),
+        rows.flag("synthetic", |r| r.trial.data.synthetic),
+        rows.text("data_fingerprint", |r| Some(r.trial.data.fingerprint.clone())),
+        rows.flag("augment", |r| r.trial.config.dataset.augment),
+        rows.count("seed", |r| Some(r.trial.config.seed)),
+        rows.count("epochs", |r| Some(r.trial.config.recipe.epochs as u64)),
+        rows.count("finetune_epochs", |r| Some(r.trial.config.recipe.finetune_epochs as u64)),
+        rows.count("epochs_trained", |r| Some(r.measures().map_or(0, |m| m.epochs) as u64)),
+        rows.count("batch", |r| Some(r.trial.config.recipe.batch as u64)),
+        rows.real("lr", |r| Some(r.trial.config.recipe.lr)),
+        rows.text("schedule", |r| name(&r.trial.config.recipe.schedule)),
         rows.text("milestones", |r| {
-            Some(r.config.recipe.milestones.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            Some(r.trial.config.recipe.milestones.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         }),
-        rows.real("gamma", |r| Some(r.config.recipe.gamma)),
-        rows.real("warmup_epochs", |r| Some(r.config.recipe.warmup_epochs)),
-        rows.real("momentum", |r| Some(r.config.recipe.momentum)),
-        rows.flag("nesterov", |r| r.config.recipe.nesterov),
-        rows.real("weight_decay", |r| Some(r.config.recipe.weight_decay)),
-        rows.flag("decay_norm_and_bias", |r| r.config.recipe.decay_norm_and_bias),
-        rows.real("label_smoothing", |r| Some(r.config.recipe.label_smoothing)),
-        rows.real("finetune_lr", |r| Some(r.config.recipe.finetune_lr)),
+        rows.real("gamma", |r| Some(r.trial.config.recipe.gamma)),
+        rows.real("warmup_epochs", |r| Some(r.trial.config.recipe.warmup_epochs)),
+        rows.real("momentum", |r| Some(r.trial.config.recipe.momentum)),
+        rows.flag("nesterov", |r| r.trial.config.recipe.nesterov),
+        rows.real("weight_decay", |r| Some(r.trial.config.recipe.weight_decay)),
+        rows.flag("decay_norm_and_bias", |r| r.trial.config.recipe.decay_norm_and_bias),
+        rows.real("label_smoothing", |r| Some(r.trial.config.recipe.label_smoothing)),
+        rows.real("finetune_lr", |r| Some(r.trial.config.recipe.finetune_lr)),
         rows.text("recipe_kernels", |r| {
-            Some(serde_json::to_value(&r.config.recipe).ok()?["kernels"].as_str()?.to_owned())
+            Some(serde_json::to_value(&r.trial.config.recipe).ok()?["kernels"].as_str()?.to_owned())
         }),
-        rows.flag("test_read", |r| r.config.test),
-        rows.count("subset", |r| Some(r.config.recipe.subset as u64)),
-        rows.count("train_images", |r| Some(r.train_images as u64)),
-        rows.count("validation_images", |r| Some(r.config.validation as u64)),
-        rows.count("params", |r| Some(r.params)),
-        rows.count("macs", |r| Some(r.macs)),
-        rows.count("activations", |r| Some(r.activations)),
-        rows.count("depth", |r| r.depth.map(|depth| depth as u64)),
+        rows.flag("test_read", |r| r.trial.config.test),
+        rows.count("subset", |r| Some(r.trial.config.recipe.subset as u64)),
+        rows.count("train_images", |r| Some(r.measures().map_or(0, |m| m.train_images) as u64)),
+        rows.count("validation_images", |r| Some(r.trial.config.validation as u64)),
+        rows.count("params", |r| Some(r.network.cost.params)),
+        rows.count("macs", |r| Some(r.network.cost.macs)),
+        rows.count("activations", |r| Some(r.network.cost.activations)),
+        rows.count("depth", |r| r.network.depth.map(|depth| depth as u64)),
     ]);
-    type Read = fn(&TrialRecord) -> Option<Evaluation>;
-    let splits: [(&str, Read); 2] = [("validation", |r| Some(r.validation)), ("test", |r| r.test)];
+    type Read = fn(&Measures) -> Option<Evaluation>;
+    let splits: [(&str, Read); 2] = [("validation", |m| Some(m.validation)), ("test", |m| m.test)];
     for (split, evaluation) in splits {
-        let trained = |r: &TrialRecord| if r.measured() { evaluation(r) } else { None };
+        let trained = |r: &TrialRecord| r.measures().and_then(evaluation);
         columns.push(rows.real(&format!("{split}_top1"), |r| Some(trained(r)?.top1)));
         columns.push(rows.real(&format!("{split}_top5"), |r| Some(trained(r)?.top5)));
         columns.push(rows.real(&format!("{split}_loss"), |r| Some(trained(r)?.loss)));
     }
-    let trained = |r: &TrialRecord, value: f64| r.measured().then_some(value);
     columns.extend([
-        rows.real("train_loss", |r| trained(r, r.train_loss)),
-        rows.real("seconds", |r| trained(r, r.seconds)),
-        rows.real("images_per_second", |r| trained(r, r.images_per_second)),
+        rows.real("train_loss", |r| Some(r.measures()?.train_loss)),
+        rows.real("seconds", |r| Some(r.measures()?.seconds)),
+        rows.real("images_per_second", |r| Some(r.measures()?.images_per_second)),
         rows.text("commit", |r| Some(r.environment.commit.clone())),
         rows.flag("dirty", |r| r.environment.dirty),
         rows.text("diff", |r| Some(r.environment.diff.clone())),
@@ -129,8 +128,8 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.text("harness", |r| Some(r.environment.harness.clone())),
         rows.text("candle", |r| Some(r.environment.candle.clone())),
         rows.text("kernels", |r| Some(r.environment.kernels.clone())),
-        rows.text("status", |r| Some(r.failure.as_ref().map_or("done", |_| "FAILED").to_owned())),
-        rows.text("failure", |r| r.failure.as_ref().map(|failure| format!("{}: {}", failure.kind, failure.reason))),
+        rows.text("status", |r| Some(r.failure().map_or("done", |_| "FAILED").to_owned())),
+        rows.text("failure", |r| r.failure().map(|failure| format!("{}: {}", failure.kind, failure.reason))),
     ]);
     DataFrame::new(records.len(), columns).context("results as a frame")
 }
@@ -192,5 +191,5 @@ fn overrides(record: &TrialRecord) -> String {
         let options = layer.method.options.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
         format!("{}: {}{options}", layer.pattern, layer.method.name)
     };
-    record.config.layers.iter().map(one).collect::<Vec<_>>().join("; ")
+    record.trial.config.layers.iter().map(one).collect::<Vec<_>>().join("; ")
 }

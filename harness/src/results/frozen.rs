@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::TrialConfig;
 use crate::data::Provenance;
+use crate::experiment::Trial;
 
 /// `trials/KEY/trial.json`: written once before the trial's process starts, so that later edits of the experiment never
 /// reach it.
@@ -23,6 +24,17 @@ pub struct FrozenTrial {
 }
 
 impl FrozenTrial {
+    /// A trial of an experiment, on data that was read.
+    pub fn new(trial: &Trial, data: Provenance) -> Self {
+        Self {
+            key: trial.key(&data.fingerprint),
+            label: trial.label.clone(),
+            aliases: trial.aliases.clone(),
+            config: trial.config.clone(),
+            data,
+        }
+    }
+
     /// Refuses a program that would not train what was frozen: its methods have changed since.
     ///
     /// # Errors

@@ -176,8 +176,9 @@ impl RunFolder {
     /// # Errors
     /// Those of the file system.
     pub fn save(&self, record: &TrialRecord) -> Result<()> {
-        self.make_trial_dir(&record.key)?;
-        let (dir, bytes) = (self.trial_dir(&record.key), json(record)?);
+        let key = &record.trial.key;
+        self.make_trial_dir(key)?;
+        let (dir, bytes) = (self.trial_dir(key), json(record)?);
         let mut sums = Checksums::default();
         for name in [FROZEN, CONFIG, COSTS, EPOCHS, WEIGHTS] {
             sums.add_file(&dir, name)?;
@@ -193,8 +194,8 @@ impl RunFolder {
     /// # Errors
     /// Those of the file system.
     pub fn save_failure(&self, record: &TrialRecord) -> Result<()> {
-        self.make_trial_dir(&record.key)?;
-        write_atomic(&self.trial_dir(&record.key).join(FAILED), &json(record)?)
+        self.make_trial_dir(&record.trial.key)?;
+        write_atomic(&self.trial_dir(&record.trial.key).join(FAILED), &json(record)?)
     }
 
     /// Moves a damaged trial out of the way, to `trials/KEY.damaged-N`; where to.
@@ -239,26 +240,19 @@ impl RunFolder {
                 State::Failed(record) => (&mut collected.failed, *record),
                 State::Open | State::Damaged(_) => continue,
             };
-            if let Some(names) = names.get(&record.key) {
-                record.label.clone_from(&names.label);
-                record.aliases.clone_from(&names.aliases);
+            if let Some(names) = names.get(&record.trial.key) {
+                record.trial.label.clone_from(&names.label);
+                record.trial.aliases.clone_from(&names.aliases);
             }
             list.push(record);
         }
         for list in [&mut collected.done, &mut collected.failed] {
-            list.sort_by_cached_key(|r| {
-                (r.data.label.clone(), r.config.backbone.name.clone(), natural(&r.label), r.config.seed, r.key.clone())
+            list.sort_by_cached_key(|record| {
+                let FrozenTrial { key, label, config, data, .. } = &record.trial;
+                (data.label.clone(), config.backbone.name.clone(), natural(label), config.seed, key.clone())
             });
         }
         Ok(collected)
-    }
-
-    /// Every finished trial (see [`RunFolder::collected`]).
-    ///
-    /// # Errors
-    /// A result that cannot be read, or is not what was written; names the file.
-    pub fn records(&self) -> Result<Vec<TrialRecord>> {
-        Ok(self.collected()?.done)
     }
 
     /// Keys of the trials that have a folder.
@@ -292,8 +286,8 @@ impl RunFolder {
 fn parse(path: &Path, key: &str, bytes: &[u8]) -> Result<TrialRecord> {
     let record: TrialRecord =
         serde_json::from_slice(bytes).with_context(|| format!("{}: is not a readable result", path.display()))?;
-    if record.key != key {
-        bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.key);
+    if record.trial.key != key {
+        bail!("{}: holds the result of trial {}, not of {key}", path.display(), record.trial.key);
     }
     Ok(record)
 }

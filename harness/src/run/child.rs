@@ -12,13 +12,11 @@ use anyhow::{Context, Result, ensure};
 
 use super::prepare::images;
 use super::screen::Event;
-use super::{TrialOptions, compute_threads, interrupt, limits, run_trial};
+use super::{PricedTrial, TrialOptions, compute_threads, interrupt, limits, run_trial};
 use crate::config::error::explain;
 use crate::data::{self, decoded};
-use crate::experiment::price::price;
-use crate::experiment::{Trial, identity};
 use crate::measure::Environment;
-use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, State, TrialRecord};
+use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, State};
 use crate::train::{Control, Diverged, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog};
 
 /// Least time between two steps that are told.
@@ -89,16 +87,15 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
     if let State::Done(_) = folder.state(key)? {
         return Ok(Ended::Done);
     }
-    let frozen = folder.frozen(key)?;
+    let trial = PricedTrial::new(folder.frozen(key)?)?;
     let pool = compute_threads(options.threads)?;
     let environment = Environment::capture(pool.current_num_threads());
     let fail = {
-        let (folder, frozen, environment, attempts) =
-            (folder.clone(), frozen.clone(), environment.clone(), options.attempt);
+        let (folder, trial, environment, attempts) =
+            (folder.clone(), trial.clone(), environment.clone(), options.attempt);
         move |kind: FailureKind, reason: String| {
             eprintln!("FAILED, {kind}: {reason}");
-            failed_record(&frozen, &environment, Failure { kind, reason, attempts })
-                .and_then(|record| folder.save_failure(&record))
+            folder.save_failure(&trial.failed(&environment, Failure { kind, reason, attempts }))
         }
     };
     let exceeded = fail.clone();
@@ -109,11 +106,10 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
     });
     let trained = caught(|| {
         pool.install(|| {
-            let trial = thaw(&frozen)?;
-            let data = images_of(&folder, &frozen)?;
+            let data = images_of(&folder, trial.frozen())?;
             let mut reporter = Reporter::new(&folder, key, options);
             let resume = TrialOptions { allow_path_change: options.allow_path_change };
-            run_trial(&trial, key, &data, &folder, &environment, &mut reporter, resume)
+            run_trial(&trial, &data, &folder, &environment, &mut reporter, resume)
         })
     });
     match trained {
@@ -129,14 +125,6 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
     }
 }
 
-/// The frozen trial with its price; refused if this program would train something else.
-fn thaw(frozen: &FrozenTrial) -> Result<Trial> {
-    let price = price(&frozen.config).map_err(|error| anyhow::anyhow!("{}: {}", error.key, error.why))?;
-    let signature = identity::signature(&frozen.config, &price.architecture)?;
-    frozen.check_key(&identity::key(&signature, &frozen.data.fingerprint))?;
-    Ok(Trial::priced(frozen.label.clone(), frozen.aliases.clone(), frozen.config.clone(), &price, signature))
-}
-
 /// The images the trial was planned with: as they were left decoded, or from their source.
 fn images_of(folder: &RunFolder, frozen: &FrozenTrial) -> Result<SharedData> {
     let dataset = match decoded::read(&images(folder, &frozen.data), &frozen.data) {
@@ -150,16 +138,6 @@ fn images_of(folder: &RunFolder, frozen: &FrozenTrial) -> Result<SharedData> {
         frozen.data.fingerprint
     );
     Ok(SharedData::from(dataset))
-}
-
-/// What is left of a trial that failed: a row without results that says why.
-///
-/// # Errors
-/// A configuration that no longer has a price.
-pub(super) fn failed_record(frozen: &FrozenTrial, environment: &Environment, failure: Failure) -> Result<TrialRecord> {
-    let mut record = super::trial::without_results(&thaw(frozen)?, &frozen.key, &frozen.data, environment);
-    record.failure = Some(failure);
-    Ok(record)
 }
 
 /// Whether the error came from a disk, or a share of one, that is full.

@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use child::{ChildOptions, run_child};
-pub use trial::{TrialOptions, run_trial};
+pub use trial::{PricedTrial, TrialOptions, run_trial};
 
 use crate::experiment::{Experiment, RunSettings};
 

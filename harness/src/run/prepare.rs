@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::screen::Entry;
-use super::trial::{cost_trial, no_data};
+use super::trial::{no_data, save_price};
 use super::{RunOptions, RunSummary};
 use crate::config::DatasetConfig;
 use crate::data::{self, Dataset, Provenance, decoded};
@@ -49,7 +49,7 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
                 dataset.provenance.clone()
             }
         };
-        planned.add(trial, freeze(trial, data));
+        planned.add(trial, FrozenTrial::new(trial, data));
     }
     let notes = planned.notes();
     let planned = planned.trials;
@@ -71,7 +71,7 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
             sweep.missing.push((frozen, entry));
         } else if let Some(_claim) = sweep.folder.claim(&frozen.key)? {
             let environment = environment.get_or_insert_with(|| Environment::capture(rayon::current_num_threads()));
-            cost_trial(trial, &frozen.key, &sweep.folder, environment)?;
+            save_price(&frozen, &sweep.folder, environment)?;
             sweep.summary.trained += 1;
         }
     }
@@ -167,17 +167,6 @@ pub(super) fn images(folder: &RunFolder, provenance: &Provenance) -> PathBuf {
 /// Removes the decoded data: no trial needs it any more.
 pub(super) fn drop_images(root: &Path) {
     let _ = fs::remove_dir_all(root.join(IMAGES));
-}
-
-/// The trial as its process will read it.
-fn freeze(trial: &Trial, data: Provenance) -> FrozenTrial {
-    FrozenTrial {
-        key: trial.key(&data.fingerprint),
-        label: trial.label.clone(),
-        aliases: trial.aliases.clone(),
-        config: trial.config.clone(),
-        data,
-    }
 }
 
 fn entry(trial: &Trial, frozen: &FrozenTrial, folder: &RunFolder) -> Entry {

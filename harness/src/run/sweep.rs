@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::child::{Ended, failed_record};
+use super::child::Ended;
 use super::prepare::{Sweep, drop_images};
 use super::process::{End, Message, Place, Process};
 use super::screen::{self, Ask, Entry, Event, Outcome, Screen, Update};
-use super::{FailedTrial, RunOptions, RunSummary, interrupt, limits};
+use super::{FailedTrial, PricedTrial, RunOptions, RunSummary, interrupt, limits};
 use crate::experiment::OnFailure;
 use crate::measure::Environment;
 use crate::results::{Failure, FailureKind, FrozenTrial, State};
@@ -304,7 +304,7 @@ impl Runner<'_> {
             }
             End::Said(Ended::Failed | Ended::FailedForGood) => {
                 let (kind, reason) = match self.sweep.folder.state(&frozen.key)? {
-                    State::Failed(record) => record.failure.map(|failure| (failure.kind, failure.reason)),
+                    State::Failed(record) => record.failure().map(|failure| (failure.kind, failure.reason.clone())),
                     _ => None,
                 }
                 .unwrap_or_else(|| (FailureKind::Error, "see its log".to_owned()));
@@ -325,7 +325,8 @@ impl Runner<'_> {
         let environment = Environment::capture(self.threads);
         let failure = Failure { kind: FailureKind::Killed, reason: how.to_owned(), attempts };
         // It is on the screen and in the summary already; a row less is no reason to stop the others.
-        let _ = failed_record(frozen, &environment, failure).and_then(|record| self.sweep.folder.save_failure(&record));
+        let _ = PricedTrial::new(frozen.clone())
+            .and_then(|trial| self.sweep.folder.save_failure(&trial.failed(&environment, failure)));
     }
 
     fn failed(&mut self, index: usize, entry: &Entry, kind: FailureKind, reason: String) {
@@ -361,12 +362,12 @@ impl Runner<'_> {
 }
 
 fn outcome(record: &crate::results::TrialRecord) -> Outcome {
-    let measured = record.measured();
+    let measures = record.measures();
     Outcome {
-        validation: measured.then_some(record.validation.top1),
-        test: record.test.filter(|_| measured).map(|test| test.top1),
-        params: record.params,
-        macs: record.macs,
-        seconds: record.seconds,
+        validation: measures.map(|measures| measures.validation.top1),
+        test: measures.and_then(|measures| measures.test).map(|test| test.top1),
+        params: record.network.cost.params,
+        macs: record.network.cost.macs,
+        seconds: measures.map_or(0.0, |measures| measures.seconds),
     }
 }

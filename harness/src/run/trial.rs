@@ -3,21 +3,20 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use baselines::pruning::Pruned;
 use candle_core::Device;
 use conv_core::{Cost, Network, ParamStore};
 
 use crate::backbones::{self, Backbone, network_cost};
+use crate::config::TrialConfig;
 use crate::data::{Geometry, Provenance};
-use crate::experiment::Trial;
-use crate::experiment::price::{self, price};
+use crate::experiment::identity;
+use crate::experiment::price::{self, Price, price};
 use crate::measure::Environment;
 use crate::methods::Methods;
-use crate::results::{RunFolder, TrialRecord};
-use crate::train::{
-    Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit, workers,
-};
+use crate::results::{Failure, FrozenTrial, Measures, NetworkSummary, Outcome, RunFolder, TrialRecord};
+use crate::train::{Course, EpochLog, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit, workers};
 
 const TRAIN: &str = "train";
 const FINETUNE: &str = "finetune";
@@ -47,148 +46,89 @@ pub struct TrialOptions {
 /// `options` allow it; whatever keeps the trial from an honest result: data and options that do not fit, divergence, a
 /// parameter count that is not the closed form's, a folder that cannot be written.
 pub fn run_trial(
-    trial: &Trial,
-    key: &str,
+    trial: &PricedTrial,
     data: &SharedData,
     folder: &RunFolder,
     environment: &Environment,
     observer: &mut dyn Observer,
     options: TrialOptions,
 ) -> Result<TrialRecord> {
-    let config = &trial.config;
-    let recipe = &config.recipe;
-    let environment = environment.computed_by(recipe.kernels);
+    let FrozenTrial { key, config, .. } = &trial.frozen;
+    let environment = environment.computed_by(config.recipe.kernels);
     let dir = folder.trial_dir(key);
-    let mut course = Course::new(&dir, key, TRAIN, &environment, options.allow_path_change, observer)?;
+    let course = Course::new(&dir, key, TRAIN, &environment, options.allow_path_change, observer)?;
     folder.start(key, config, &course.progress.history)?;
-    save_costs(trial, key, folder)?;
-    let feed = Feed::new(data, config, workers(environment.threads))?;
-    let methods = Methods::new(config)?;
-    let geometry = Geometry { shape: data.train.shape, classes: data.classes };
-    let backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
-    let finetune = match methods.pruning() {
-        Some(_) => recipe.finetune_epochs,
-        None => 0,
-    };
-    ensure!(
-        recipe.epochs > finetune,
-        "recipe.epochs = {} leaves nothing to train before recipe.finetune_epochs = {finetune}; accepted: more than that",
-        recipe.epochs
-    );
-    let (before, steps) = (recipe.epochs - finetune, feed.steps_per_epoch());
-    course.observer.started(recipe.epochs, steps, &course.progress);
-
-    let backbone = match methods.pruning() {
-        // How wide a cut network is follows from the options; which filters it kept, only its weights know.
-        Some(pruned) if course.progress.phase == FINETUNE => price::cut(&*backbone, pruned)?,
-        _ => backbone,
-    };
-    let mut model = Model::new(backbone, &methods, config.seed)?;
-    course.restore(&model.store)?;
-    if course.progress.phase == TRAIN {
-        let rate = LearningRate::of_recipe(recipe, before, steps);
-        let phase = Phase { name: TRAIN, first_epoch: 1, epochs: before, rate };
-        fit(&model.network, &model.store, &feed, recipe, &phase, &mut course)?;
-    }
-    if let Some(pruned) = methods.pruning() {
-        if course.progress.phase == TRAIN {
-            model = model.cut(pruned, &methods, config.seed).context("cutting filters")?;
-            course.turn(FINETUNE);
-        }
-        let rate = LearningRate::cosine(recipe.finetune_lr, finetune * steps);
-        let phase = Phase { name: FINETUNE, first_epoch: before + 1, epochs: finetune, rate };
-        fit(&model.network, &model.store, &feed, recipe, &phase, &mut course)?;
-        if finetune == 0 {
-            let batches = course.evaluating(feed.validation());
-            let validation = evaluate(&model.network, recipe.kernels, batches).context("on the validation images")?;
-            course.progress.validation = validation;
-        }
-    }
-
-    let cost = model.checked_cost(&methods)?;
-    ensure!(cost == trial.cost, "the network costs {cost:?}, the plan said {:?}: a defect of the plan", trial.cost);
-    let test = match config.test {
-        true => {
-            let batches = course.evaluating(feed.test());
-            Some(evaluate(&model.network, recipe.kernels, batches).context("on the test images")?)
-        }
-        false => None,
-    };
-    save_weights(&model.store, &dir.join("weights.safetensors"))?;
-    let mut remarks = trial.remarks.to_vec();
-    let kernels = course.kernels().join(", then ");
-    if course.kernels().len() > 1 {
-        remarks.push(format!("resumed on another kernel path: {kernels}"));
-    }
-    if course.origins().len() > 1 {
-        remarks.push(format!("computed in turn by {}", course.origins().join("; ")));
-    }
-    if methods.pruning().is_some() && finetune == 0 {
-        remarks.push("cut after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)".to_owned());
-    }
-    let record = TrialRecord {
-        key: key.to_owned(),
-        aliases: trial.aliases.clone(),
-        label: trial.label.clone(),
-        config: config.clone(),
-        data: data.provenance.clone(),
-        train_images: feed.train_images(),
-        params: cost.params,
-        macs: cost.macs,
-        activations: cost.activations,
-        depth: trial.depth,
-        replaced: trial.replaced.to_string(),
-        remarks,
-        validation: course.progress.validation,
-        test,
-        train_loss: course.progress.history.last().map_or(0.0, |epoch| epoch.train_loss),
-        epochs: course.progress.history.len(),
-        seconds: course.seconds(),
-        images_per_second: images_per_second(&course.progress.history),
-        environment: Environment { kernels, ..environment },
-        failure: None,
-    };
+    folder.save_costs(key, &trial.price.csv())?;
+    let mut training = Training::new(config, data, environment, course)?;
+    training.train()?;
+    training.cut()?;
+    let measures = training.evaluate(&trial.price.total)?;
+    save_weights(&training.model.store, &dir.join("weights.safetensors"))?;
+    let record = training.record(trial, data, measures);
     folder.save(&record)?;
-    course.finish();
+    training.course.finish();
     Ok(record)
 }
 
-/// The record of a trial that trains nothing: its cost in closed form. No data is read.
+/// A trial as it was frozen, with the price of its network.
+#[derive(Clone, Debug)]
+pub struct PricedTrial {
+    frozen: FrozenTrial,
+    price: Price,
+}
+
+impl PricedTrial {
+    /// Prices a frozen trial.
+    ///
+    /// # Errors
+    /// A configuration that no network can be made of; a program that would train something else than was frozen.
+    pub fn new(frozen: FrozenTrial) -> Result<Self> {
+        let price = price(&frozen.config)?;
+        let signature = identity::signature(&frozen.config, &price.architecture)?;
+        frozen.check_key(&identity::key(&signature, &frozen.data.fingerprint))?;
+        Ok(Self { frozen, price })
+    }
+
+    /// The trial.
+    pub fn frozen(&self) -> &FrozenTrial {
+        &self.frozen
+    }
+
+    /// The record of a trial that has no trained network.
+    fn record(&self, environment: &Environment, outcome: Outcome) -> TrialRecord {
+        TrialRecord {
+            trial: self.frozen.clone(),
+            network: self.network(vec![]),
+            environment: environment.computed_by(self.frozen.config.recipe.kernels),
+            outcome,
+        }
+    }
+
+    /// What is left of a trial that failed.
+    pub(super) fn failed(&self, environment: &Environment, failure: Failure) -> TrialRecord {
+        self.record(environment, Outcome::Failed(failure))
+    }
+
+    /// Its network, with what else there is to remark.
+    fn network(&self, remarks: Vec<String>) -> NetworkSummary {
+        NetworkSummary {
+            cost: self.price.total,
+            depth: self.price.depth(),
+            replaced: self.price.replaced.clone(),
+            remarks: [self.price.remarks(), remarks].concat(),
+        }
+    }
+}
+
+/// Leaves the record of a trial that trains nothing: its cost in closed form. No data is read.
 ///
 /// # Errors
-/// A folder that cannot be written.
-pub fn cost_trial(trial: &Trial, key: &str, folder: &RunFolder, environment: &Environment) -> Result<TrialRecord> {
-    folder.start(key, &trial.config, &[])?;
-    save_costs(trial, key, folder)?;
-    let record = without_results(trial, key, &no_data(&trial.config.dataset.name), environment);
-    folder.save(&record)?;
-    Ok(record)
-}
-
-/// The record of a trial of which only the cost is known.
-pub(super) fn without_results(trial: &Trial, key: &str, data: &Provenance, environment: &Environment) -> TrialRecord {
-    TrialRecord {
-        key: key.to_owned(),
-        aliases: trial.aliases.clone(),
-        label: trial.label.clone(),
-        config: trial.config.clone(),
-        data: data.clone(),
-        train_images: 0,
-        params: trial.cost.params,
-        macs: trial.cost.macs,
-        activations: trial.cost.activations,
-        depth: trial.depth,
-        replaced: trial.replaced.to_string(),
-        remarks: trial.remarks.to_vec(),
-        validation: Evaluation::default(),
-        test: None,
-        train_loss: 0.0,
-        epochs: 0,
-        seconds: 0.0,
-        images_per_second: 0.0,
-        environment: environment.computed_by(trial.config.recipe.kernels),
-        failure: None,
-    }
+/// A configuration that no network can be made of; a folder that cannot be written.
+pub(super) fn save_price(frozen: &FrozenTrial, folder: &RunFolder, environment: &Environment) -> Result<()> {
+    let trial = PricedTrial::new(frozen.clone())?;
+    folder.start(&frozen.key, &frozen.config, &[])?;
+    folder.save_costs(&frozen.key, &trial.price.csv())?;
+    folder.save(&trial.record(environment, Outcome::Priced))
 }
 
 /// What stands for the data where only its geometry was used.
@@ -201,9 +141,124 @@ pub(super) fn no_data(name: &str) -> Provenance {
     }
 }
 
-fn save_costs(trial: &Trial, key: &str, folder: &RunFolder) -> Result<()> {
-    let price = price(&trial.config).map_err(|error| anyhow!("{}: {}", error.key, error.why))?;
-    folder.save_costs(key, &price.csv())
+/// A network on its way from the first epoch to the last.
+struct Training<'t> {
+    config: &'t TrialConfig,
+    methods: Methods,
+    environment: Environment,
+    feed: Feed,
+    course: Course<'t>,
+    model: Model,
+    /// Epochs before the cut, and after it.
+    epochs: (usize, usize),
+}
+
+impl<'t> Training<'t> {
+    /// Where the checkpoint, if there is one, left it.
+    fn new(
+        config: &'t TrialConfig,
+        data: &SharedData,
+        environment: Environment,
+        mut course: Course<'t>,
+    ) -> Result<Self> {
+        let recipe = &config.recipe;
+        let feed = Feed::new(data, config, workers(environment.threads))?;
+        let methods = Methods::new(config)?;
+        let geometry = Geometry { shape: data.train.shape, classes: data.classes };
+        let mut backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
+        let after = if methods.pruning().is_some() { recipe.finetune_epochs } else { 0 };
+        ensure!(
+            recipe.epochs > after,
+            "recipe.epochs = {} leaves nothing to train before recipe.finetune_epochs = {after}; accepted: more than that",
+            recipe.epochs
+        );
+        course.observer.started(recipe.epochs, feed.steps_per_epoch(), &course.progress);
+        if let Some(pruned) = methods.pruning()
+            && course.progress.phase == FINETUNE
+        {
+            // How wide a cut network is follows from the options; which filters it kept, only its weights know.
+            backbone = price::cut(&*backbone, pruned)?;
+        }
+        let model = Model::new(backbone, &methods, config.seed)?;
+        course.restore(&model.store)?;
+        Ok(Self { config, methods, environment, feed, course, model, epochs: (recipe.epochs - after, after) })
+    }
+
+    /// All epochs but those after a cut.
+    fn train(&mut self) -> Result<()> {
+        if self.course.progress.phase != TRAIN {
+            return Ok(());
+        }
+        let (epochs, _) = self.epochs;
+        let rate = LearningRate::of_recipe(&self.config.recipe, epochs, self.feed.steps_per_epoch());
+        self.fit(&Phase { name: TRAIN, first_epoch: 1, epochs, rate })
+    }
+
+    /// For a method that prunes: the cut, and the epochs after it.
+    fn cut(&mut self) -> Result<()> {
+        let Some(pruned) = self.methods.pruning() else { return Ok(()) };
+        if self.course.progress.phase == TRAIN {
+            self.model = self.model.cut(pruned, &self.methods, self.config.seed).context("cutting filters")?;
+            self.course.turn(FINETUNE);
+        }
+        let (before, epochs) = self.epochs;
+        let recipe = &self.config.recipe;
+        let rate = LearningRate::cosine(recipe.finetune_lr, epochs * self.feed.steps_per_epoch());
+        self.fit(&Phase { name: FINETUNE, first_epoch: before + 1, epochs, rate })?;
+        if epochs == 0 {
+            let batches = self.course.evaluating(self.feed.validation());
+            let validation = evaluate(&self.model.network, recipe.kernels, batches);
+            self.course.progress.validation = validation.context("on the validation images")?;
+        }
+        Ok(())
+    }
+
+    fn fit(&mut self, phase: &Phase) -> Result<()> {
+        let Self { config, feed, course, model, .. } = self;
+        fit(&model.network, &model.store, feed, &config.recipe, phase, course)
+    }
+
+    /// Reads the test split, if the protocol says so, once the network is known to be the one that was `planned`.
+    fn evaluate(&mut self, planned: &Cost) -> Result<Measures> {
+        let cost = self.model.checked_cost(&self.methods)?;
+        ensure!(cost == *planned, "the network costs {cost:?}, the plan said {planned:?}: a defect of the plan");
+        let mut test = None;
+        if self.config.test {
+            let batches = self.course.evaluating(self.feed.test());
+            let evaluation = evaluate(&self.model.network, self.config.recipe.kernels, batches);
+            test = Some(evaluation.context("on the test images")?);
+        }
+        let history = &self.course.progress.history;
+        Ok(Measures {
+            train_images: self.feed.train_images(),
+            validation: self.course.progress.validation,
+            test,
+            train_loss: history.last().map_or(0.0, |epoch| epoch.train_loss),
+            epochs: history.len(),
+            seconds: self.course.seconds(),
+            images_per_second: images_per_second(history),
+        })
+    }
+
+    fn record(&self, trial: &PricedTrial, data: &SharedData, measures: Measures) -> TrialRecord {
+        let kernels = self.course.kernels().join(", then ");
+        let mut remarks = Vec::new();
+        if self.course.kernels().len() > 1 {
+            remarks.push(format!("resumed on another kernel path: {kernels}"));
+        }
+        if self.course.origins().len() > 1 {
+            remarks.push(format!("computed in turn by {}", self.course.origins().join("; ")));
+        }
+        if self.methods.pruning().is_some() && self.epochs.1 == 0 {
+            remarks.push("cut after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)".to_owned());
+        }
+        TrialRecord {
+            trial: FrozenTrial { data: data.provenance.clone(), ..trial.frozen.clone() },
+            network: trial.network(remarks),
+            environment: Environment { kernels, ..self.environment.clone() },
+            outcome: Outcome::Trained(measures),
+        }
+    }
 }
 
 /// Writes the weights, and has them on the disk: after this the record may say that the trial is done.
@@ -230,7 +285,7 @@ impl Model {
     }
 
     /// The smaller network that pruning leaves, with the weights that are kept.
-    fn cut(self, pruned: &Pruned, methods: &Methods, seed: u64) -> Result<Self> {
+    fn cut(&self, pruned: &Pruned, methods: &Methods, seed: u64) -> Result<Self> {
         let couplings = self.backbone.prunable();
         let weights = self.store.snapshot()?;
         let selection = pruned.select(&couplings, &weights)?;

@@ -70,10 +70,10 @@ fn limits_are_failures_with_their_reason_and_may_be_tried_again() {
         let run = bench.run(&long);
         assert_eq!(run.status.code(), Some(1), "{}", text(&run));
         assert!(text(&run).contains(part), "{}", text(&run));
-        let failure = bench.failures()[0].failure.clone().unwrap();
+        let failure = bench.failures()[0].failure().unwrap().clone();
         assert_eq!((failure.kind, failure.attempts), (kind, 2), "{failure:?}");
         assert!(failure.reason.contains(part), "{failure:?}");
-        let log = bench.path("out/trials").join(&bench.failures()[0].key).join("log.txt");
+        let log = bench.path("out/trials").join(&bench.failures()[0].trial.key).join("log.txt");
         assert!(fs::read_to_string(log).unwrap().contains(part));
     }
 }
@@ -88,7 +88,7 @@ fn a_failure_is_a_row_and_stops_the_others_if_asked_to() {
     // A divergence would diverge again.
     let run = bench.run(&[&diverging[..], &["--set", "run.on_failure=retry(3)"]].concat());
     assert!(text(&run).contains("1 trained, 0 done before, 1 failed"), "{}", text(&run));
-    assert_eq!(bench.failures()[0].failure.as_ref().map(|failure| failure.attempts), Some(1));
+    assert_eq!(bench.failures()[0].failure().map(|failure| failure.attempts), Some(1));
     let csv = fs::read_to_string(bench.path("out/results.csv")).unwrap();
     assert!(csv.lines().any(|line| line.contains("FAILED") && line.contains("diverged")), "{csv}");
     let page = fs::read_to_string(bench.path("out/README.md")).unwrap();
@@ -130,7 +130,7 @@ fn a_process_that_is_killed_is_a_failure_and_goes_on_when_tried_again() {
     assert!(done.status.success(), "{}", text(&done));
     assert!(text(&done).contains("signal 9"), "{}", text(&done));
     let folder = RunFolder::open(&bench.path("out")).unwrap();
-    let log = fs::read_to_string(folder.log(&folder.records().unwrap()[0].key)).unwrap();
+    let log = fs::read_to_string(folder.log(&folder.collected().unwrap().done[0].trial.key)).unwrap();
     assert!(log.contains("goes on from epoch"), "{log}");
 }
 
@@ -153,8 +153,12 @@ fn another_kernel_path_is_refused_until_it_is_allowed_and_then_marked() {
     assert!(text(&refused).contains("--allow-path-change"), "{}", text(&refused));
     let allowed = on(&[&more[..], &["--allow-path-change"]].concat());
     assert!(allowed.status.success(), "{}", text(&allowed));
-    let record = RunFolder::open(&bench.path("out")).unwrap().records().unwrap().remove(0);
-    assert!(record.remarks.iter().any(|remark| remark.contains("portable, then avx2")), "{:?}", record.remarks);
+    let record = RunFolder::open(&bench.path("out")).unwrap().collected().unwrap().done.remove(0);
+    assert!(
+        record.network.remarks.iter().any(|remark| remark.contains("portable, then avx2")),
+        "{:?}",
+        record.network.remarks
+    );
 }
 
 #[test]
@@ -174,7 +178,7 @@ fn what_is_there_is_not_made_again_here_or_elsewhere() {
     assert!(text(&run).contains("1 trained, 0 done before, 0 failed, 2 taken from elsewhere"), "{}", text(&run));
     let (here, there) =
         (RunFolder::open(&bench.path("reports/other")).unwrap(), RunFolder::open(&bench.path("out")).unwrap());
-    let known: Vec<TrialRecord> = there.records().unwrap();
-    let shared = here.records().unwrap().into_iter().filter(|record| known.contains(record)).count();
+    let known: Vec<TrialRecord> = there.collected().unwrap().done;
+    let shared = here.collected().unwrap().done.into_iter().filter(|record| known.contains(record)).count();
     assert_eq!(shared, 2, "stamp, times and all");
 }

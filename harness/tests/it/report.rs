@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use conv_core::Cost;
 use harness::config::{BackboneConfig, DatasetConfig, Head, MethodConfig, Recipe, Replace, TrialConfig};
 use harness::data::Provenance;
 use harness::measure::Environment;
 use harness::report::aggregate::{Summary, groups};
 use harness::report::{self, published, tables};
-use harness::results::{RunFolder, TrialRecord, collect, write_frames};
+use harness::results::{FrozenTrial, Measures, NetworkSummary, Outcome, RunFolder, TrialRecord, collect, write_frames};
 use harness::train::{EpochLog, Evaluation};
 use polars::prelude::{ParquetReader, SerReader};
 
@@ -31,38 +32,33 @@ fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> TrialReco
     let wobble = [0.0, 0.0061, -0.0037, 0.0029][seed as usize % 4] * if name == "vanilla" { 1.0 } else { 0.8 };
     let accuracy = |top1: f64| Evaluation { top1, top5: 0.95, loss: 1.1 };
     TrialRecord {
-        key: blake3::hash(format!("{label} {seed}").as_bytes()).to_hex()[..16].to_owned(),
-        aliases: Vec::new(),
-        label: label.to_owned(),
-        config: TrialConfig {
-            dataset: DatasetConfig { name: "cifar10".into(), sources: vec!["data/cifar10".into()], augment: true },
-            backbone: BackboneConfig { name: "resnet20".into(), head: Head::Linear, replace: Replace::default() },
-            method: MethodConfig { name, options },
-            layers: Vec::new(),
-            recipe: Recipe { epochs: EPOCHS, subset: 10_000, ..Recipe::default() },
-            validation: 5000,
-            test: true,
-            seed,
+        trial: FrozenTrial {
+            key: blake3::hash(format!("{label} {seed}").as_bytes()).to_hex()[..16].to_owned(),
+            aliases: Vec::new(),
+            label: label.to_owned(),
+            config: TrialConfig {
+                dataset: DatasetConfig { name: "cifar10".into(), sources: vec!["data/cifar10".into()], augment: true },
+                backbone: BackboneConfig { name: "resnet20".into(), head: Head::Linear, replace: Replace::default() },
+                method: MethodConfig { name, options },
+                layers: Vec::new(),
+                recipe: Recipe { epochs: EPOCHS, subset: 10_000, ..Recipe::default() },
+                validation: 5000,
+                test: true,
+                seed,
+            },
+            data: Provenance {
+                label: "CIFAR-10 (JPEG copy)".into(),
+                source: "data/cifar10".into(),
+                synthetic: false,
+                fingerprint: "5eed".into(),
+            },
         },
-        data: Provenance {
-            label: "CIFAR-10 (JPEG copy)".into(),
-            source: "data/cifar10".into(),
-            synthetic: false,
-            fingerprint: "5eed".into(),
+        network: NetworkSummary {
+            cost: Cost { params, macs, activations: 188_426 },
+            depth: depth.map(|depth| depth as usize),
+            replaced: "every convolution but the stem".into(),
+            remarks: Vec::new(),
         },
-        train_images: 10_000,
-        params,
-        macs,
-        activations: 188_426,
-        depth: depth.map(|depth| depth as usize),
-        replaced: "every convolution but the stem".into(),
-        remarks: Vec::new(),
-        validation: accuracy(top1 + wobble + 0.012),
-        test: Some(accuracy(top1 + wobble)),
-        train_loss: 0.8,
-        epochs: EPOCHS,
-        seconds: 100.0,
-        images_per_second: macs as f64 / 35_000.0,
         environment: Environment {
             commit: "0123456789abcdef".into(),
             dirty: false,
@@ -77,7 +73,22 @@ fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> TrialReco
             candle: "0.11.1".into(),
             kernels: "avx512".into(),
         },
-        failure: None,
+        outcome: Outcome::Trained(Measures {
+            train_images: 10_000,
+            validation: accuracy(top1 + wobble + 0.012),
+            test: Some(accuracy(top1 + wobble)),
+            train_loss: 0.8,
+            epochs: EPOCHS,
+            seconds: 100.0,
+            images_per_second: macs as f64 / 35_000.0,
+        }),
+    }
+}
+
+fn measures(record: &mut TrialRecord) -> &mut Measures {
+    match &mut record.outcome {
+        Outcome::Trained(measures) => measures,
+        outcome => panic!("{outcome:?}"),
     }
 }
 
@@ -103,18 +114,18 @@ fn study(seeds: &[u64]) -> Vec<TrialRecord> {
         .flat_map(|seed| settings.map(|(label, macs, params, top1)| trial(label, *seed, macs, params, top1)))
         .collect();
     for record in &mut records {
-        match record.label.as_str() {
-            "compconv depth=1" => record.aliases = vec!["compconv c0=64".into(), "compconv c0=128".into()],
+        match record.trial.label.as_str() {
+            "compconv depth=1" => record.trial.aliases = vec!["compconv c0=64".into(), "compconv c0=128".into()],
             "compconv depth=3" => {
-                record.remarks = vec![
+                record.network.remarks = vec![
                     "layer1.0.conv1, layer1.0.conv2, layer1.1.conv1: depth 3 is not feasible for 16 -> 16: takes 2"
                         .into(),
                     "layer2.0.conv1: costs more than vanilla".into(),
                 ];
             }
             "pruned ratio=0.5" => {
-                record.config.recipe.finetune_epochs = 3;
-                record.replaced = "none replaced; filters removed after training".into();
+                record.trial.config.recipe.finetune_epochs = 3;
+                record.network.replaced = "none replaced; filters removed after training".into();
             }
             _ => {}
         }
@@ -124,31 +135,31 @@ fn study(seeds: &[u64]) -> Vec<TrialRecord> {
 
 fn costs(records: &mut [TrialRecord]) {
     for record in records {
-        record.config.recipe.epochs = 0;
-        record.epochs = 0;
-        (record.validation, record.test) = (Evaluation::default(), None);
+        record.trial.config.recipe.epochs = 0;
+        record.outcome = Outcome::Priced;
     }
 }
 
 fn folder(root: &Path, records: &[TrialRecord]) -> RunFolder {
     let folder = RunFolder::create(root, "study", FROZEN).unwrap();
     for record in records {
-        folder.start(&record.key, &record.config, &[]).unwrap();
-        for epoch in 1..=record.epochs {
-            let share = epoch as f64 / record.epochs as f64;
-            let tuned = record.config.recipe.finetune_epochs;
+        folder.start(&record.trial.key, &record.trial.config, &[]).unwrap();
+        let (epochs, top1) = record.measures().map_or((0, 0.0), |measures| (measures.epochs, measures.validation.top1));
+        for epoch in 1..=epochs {
+            let share = epoch as f64 / epochs as f64;
+            let tuned = record.trial.config.recipe.finetune_epochs;
             let cut = if tuned > 0 && epoch == EPOCHS - tuned + 1 { 0.12 } else { 0.0 };
             let log = EpochLog {
                 epoch,
                 phase: if epoch > EPOCHS - tuned { "finetune" } else { "train" }.into(),
-                validation_accuracy: record.validation.top1 * (1.0 - (-4.0 * share).exp())
+                validation_accuracy: top1 * (1.0 - (-4.0 * share).exp())
                     + 0.03 * (epoch as f64 * 1.7).sin() * (1.0 - share)
                     - cut,
                 ..EpochLog::default()
             };
-            folder.append_epoch(&record.key, &log).unwrap();
+            folder.append_epoch(&record.trial.key, &log).unwrap();
         }
-        folder.save_costs(&record.key, &format!("layer,params,macs,activations\nconv1,432,442368,1\nlayer1.0.conv1,1,{0},1\nlayer1.0.conv2,1,{0},1\nfc,650,640,10\ntotal,9,9,9\n", record.macs / 18)).unwrap();
+        folder.save_costs(&record.trial.key, &format!("layer,params,macs,activations\nconv1,432,442368,1\nlayer1.0.conv1,1,{0},1\nlayer1.0.conv2,1,{0},1\nfc,650,640,10\ntotal,9,9,9\n", record.network.cost.macs / 18)).unwrap();
         folder.save(record).unwrap();
     }
     folder
@@ -248,16 +259,16 @@ fn nothing_mixes_data_or_recipes() {
     let mut records = study(&[0]);
     let plain = records.len();
     let mut synthetic = trial("vanilla", 0, 40_551_040, 269_722, 0.99);
-    synthetic.data = Provenance {
+    synthetic.trial.data = Provenance {
         label: "procedural, 10 classes".into(),
         source: "synthetic".into(),
         synthetic: true,
         fingerprint: "0".into(),
     };
     let mut longer = trial("ghost ratio=2", 0, 21_200_896, 140_154, 0.90);
-    longer.config.recipe.epochs = 200;
+    longer.trial.config.recipe.epochs = 200;
     let mut other_copy = trial("ghost ratio=2", 0, 21_200_896, 140_154, 0.90);
-    other_copy.data.fingerprint = "other".into();
+    other_copy.trial.data.fingerprint = "other".into();
     records.extend([synthetic, longer, other_copy]);
 
     let groups = groups(&records);
@@ -292,14 +303,14 @@ fn differences_are_paired_by_seed() {
         .into_iter()
         .map(|mut record| {
             // Without the helper's wobble, sums are exact enough to be written down.
-            let top1 = match (record.label.as_str(), record.config.seed) {
+            let top1 = match (record.trial.label.as_str(), record.trial.config.seed) {
                 ("vanilla", 0) => 0.70,
                 ("vanilla", 1) => 0.80,
                 ("vanilla", _) => 0.10,
                 (_, 0) => 0.69,
                 _ => 0.78,
             };
-            record.test = Some(Evaluation { top1, top5: 1.0, loss: 1.0 });
+            measures(&mut record).test = Some(Evaluation { top1, top5: 1.0, loss: 1.0 });
             record
         })
         .collect();
@@ -320,9 +331,9 @@ fn differences_are_paired_by_seed() {
 #[test]
 fn vanilla_is_found_under_another_name() {
     let mut records = study(&[0]);
-    records[0].label = "compconv depth=0".into();
-    records[0].config.method.name = "compconv".into();
-    records[0].aliases = vec!["vanilla".into()];
+    records[0].trial.label = "compconv depth=0".into();
+    records[0].trial.config.method.name = "compconv".into();
+    records[0].trial.aliases = vec!["vanilla".into()];
     let groups = groups(&records);
     assert_eq!(groups[0].rows[0].label, "compconv depth=0");
     assert!(groups[0].vanilla().is_some());
@@ -353,23 +364,23 @@ fn summaries() {
 fn published_rows_stand_beside_real_networks_of_that_name_only() {
     let mut record = trial("vanilla", 0, 125_485_696, 853_018, 0.9);
     assert!(published::beside(&groups(&[record.clone()])[0]).is_none(), "nothing is published about ResNet-20 here");
-    record.config.backbone.name = "resnet56".into();
+    record.trial.config.backbone.name = "resnet56".into();
     let text = published::beside(&groups(&[record.clone()])[0]).unwrap();
     assert!(text.contains("| Ghost-ResNet-56 (s = 2) (published) | 0.43M | 63M | 92.7 | -0.30 |"), "{text}");
     assert!(text.contains("Not measured here"));
-    record.config.dataset.name = "cifar100".into();
+    record.trial.config.dataset.name = "cifar100".into();
     assert!(published::beside(&groups(&[record.clone()])[0]).is_none());
-    record.config.dataset.name = "cifar10".into();
-    record.data.synthetic = true;
+    record.trial.config.dataset.name = "cifar10".into();
+    record.trial.data.synthetic = true;
     assert!(published::beside(&groups(&[record])[0]).is_none());
 }
 
 #[test]
 fn published_top5_has_a_column_where_a_paper_prints_it() {
     let mut record = trial("vanilla", 0, 4_089_184_256, 25_557_032, 0.7);
-    (record.config.backbone.name, record.config.dataset.name) = ("resnet56".into(), "cifar10".into());
+    (record.trial.config.backbone.name, record.trial.config.dataset.name) = ("resnet56".into(), "cifar10".into());
     assert!(!published::beside(&groups(&[record.clone()])[0]).unwrap().contains("Top-5"));
-    (record.config.backbone.name, record.config.dataset.name) = ("resnet50".into(), "imagenet".into());
+    (record.trial.config.backbone.name, record.trial.config.dataset.name) = ("resnet50".into(), "imagenet".into());
     let text = published::beside(&groups(&[record])[0]).unwrap();
     for row in [
         "| Method | Params | MACs | Top-1 (%) | Δ to its baseline | Top-5 (%) |",
@@ -386,9 +397,9 @@ fn published_top5_has_a_column_where_a_paper_prints_it() {
 fn frames_hold_one_row_a_trial() {
     let dir = tempfile::tempdir().unwrap();
     let mut records = study(&[0, 1]);
-    records[0].train_loss = f64::NAN;
+    measures(&mut records[0]).train_loss = f64::NAN;
     let folder = folder(&dir.path().join("study"), &records);
-    assert!(folder.record(&records[0].key).unwrap().unwrap().train_loss.is_nan());
+    assert!(folder.record(&records[0].trial.key).unwrap().unwrap().measures().unwrap().train_loss.is_nan());
     let frame = collect(&folder).unwrap();
     assert_eq!(frame.height(), 26);
 
@@ -465,7 +476,7 @@ fn plots_that_no_longer_hold_are_removed() {
     report::write(&run).unwrap();
     let plot = root.join("plots/resnet20-cifar10-compconv-depth.svg");
     assert!(plot.exists());
-    fs::remove_dir_all(run.trial_dir(&depths[1].key)).unwrap();
+    fs::remove_dir_all(run.trial_dir(&depths[1].trial.key)).unwrap();
     report::write(&run).unwrap();
     assert!(!plot.exists());
 }
@@ -475,7 +486,7 @@ fn synthetic_results_say_so_in_every_title() {
     let dir = tempfile::tempdir().unwrap();
     let mut records = study(&[0]);
     for record in &mut records {
-        record.data = Provenance {
+        record.trial.data = Provenance {
             label: "SYNTHETIC (procedural, 10 classes)".into(),
             source: "synthetic".into(),
             synthetic: true,
@@ -536,7 +547,7 @@ fn a_corrupt_result_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let records = [trial("vanilla", 0, 40, 4, 0.7)];
     let folder = folder(&dir.path().join("study"), &records);
-    let path = folder.trial_dir(&records[0].key).join("result.json");
+    let path = folder.trial_dir(&records[0].trial.key).join("result.json");
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     for error in [collect(&folder).unwrap_err(), report::write(&folder).unwrap_err()] {
@@ -545,7 +556,7 @@ fn a_corrupt_result_is_an_error_that_names_it() {
     }
     // A folder without a result is a trial that is not done.
     fs::remove_file(&path).unwrap();
-    assert_eq!(folder.record(&records[0].key).unwrap(), None);
+    assert_eq!(folder.record(&records[0].trial.key).unwrap(), None);
     assert!(format!("{:#}", report::write(&folder).unwrap_err()).contains("no trial is finished"));
 }
 
@@ -554,21 +565,21 @@ fn logs_survive_interruptions() {
     let dir = tempfile::tempdir().unwrap();
     let record = trial("vanilla", 0, 40, 4, 0.7);
     let folder = RunFolder::create(&dir.path().join("study"), "study", "").unwrap();
-    assert_eq!(folder.epochs(&record.key).unwrap(), []);
+    assert_eq!(folder.epochs(&record.trial.key).unwrap(), []);
     let log = |epoch, loss| EpochLog { epoch, train_loss: loss, ..EpochLog::default() };
     for line in [log(1, 2.0), log(2, 1.5), log(2, 1.4)] {
-        folder.append_epoch(&record.key, &line).unwrap();
+        folder.append_epoch(&record.trial.key, &line).unwrap();
     }
-    let path = folder.trial_dir(&record.key).join("epochs.jsonl");
+    let path = folder.trial_dir(&record.trial.key).join("epochs.jsonl");
     let whole = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{whole}{{\"epoch\":3,\"ph")).unwrap();
-    assert_eq!(folder.epochs(&record.key).unwrap(), [log(1, 2.0), log(2, 1.4)]);
+    assert_eq!(folder.epochs(&record.trial.key).unwrap(), [log(1, 2.0), log(2, 1.4)]);
     fs::write(&path, format!("nonsense\n{whole}")).unwrap();
-    assert!(format!("{:#}", folder.epochs(&record.key).unwrap_err()).contains("epochs.jsonl:1"));
+    assert!(format!("{:#}", folder.epochs(&record.trial.key).unwrap_err()).contains("epochs.jsonl:1"));
     // A new attempt starts a new log.
-    folder.start(&record.key, &record.config, &[]).unwrap();
-    assert_eq!(folder.epochs(&record.key).unwrap(), []);
+    folder.start(&record.trial.key, &record.trial.config, &[]).unwrap();
+    assert_eq!(folder.epochs(&record.trial.key).unwrap(), []);
     let config: TrialConfig =
-        toml::from_str(&fs::read_to_string(folder.trial_dir(&record.key).join("config.toml")).unwrap()).unwrap();
-    assert_eq!(config, record.config);
+        toml::from_str(&fs::read_to_string(folder.trial_dir(&record.trial.key).join("config.toml")).unwrap()).unwrap();
+    assert_eq!(config, record.trial.config);
 }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use harness::data::load;
-use harness::experiment::{Experiment, Trial};
+use harness::experiment::Experiment;
 use harness::measure::Environment;
-use harness::results::{RunFolder, TrialRecord};
-use harness::run::{TrialOptions, compute_threads, run_trial};
+use harness::results::{FrozenTrial, Measures, RunFolder, TrialRecord};
+use harness::run::{PricedTrial, TrialOptions, compute_threads, run_trial};
 use harness::train::{
     Checkpoint, Checkpoints, Control, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog,
 };
@@ -60,7 +60,8 @@ impl Workshop {
     fn bench(&self, label: &str, folder: &str) -> Result<Bench<'_>> {
         let trials = &self.experiment.trials;
         let trial = trials.iter().find(|trial| trial.label.starts_with(label)).context("trial")?;
-        let key = trial.key(&self.data.provenance.fingerprint);
+        let trial = PricedTrial::new(FrozenTrial::new(trial, self.data.provenance.clone()))?;
+        let key = trial.frozen().key.clone();
         let folder = RunFolder::create(&self.dir.path().join(folder), "small", &self.experiment.frozen)?;
         Ok(Bench { workshop: self, trial, key, folder })
     }
@@ -69,7 +70,7 @@ impl Workshop {
 /// One trial in a folder.
 struct Bench<'a> {
     workshop: &'a Workshop,
-    trial: &'a Trial,
+    trial: PricedTrial,
     key: String,
     folder: RunFolder,
 }
@@ -89,6 +90,8 @@ enum Fate {
 struct Outcome {
     weights: Vec<u8>,
     epochs: Vec<EpochLog>,
+    measures: Measures,
+    /// Without its measures.
     record: TrialRecord,
 }
 
@@ -117,7 +120,7 @@ impl Watcher<'_> {
 impl Observer for Watcher<'_> {
     fn started(&mut self, epochs: usize, steps_per_epoch: usize, progress: &Progress) {
         let history = &progress.history;
-        assert_eq!((epochs, steps_per_epoch), (self.bench.trial.config.recipe.epochs, 3));
+        assert_eq!((epochs, steps_per_epoch), (self.bench.trial.frozen().config.recipe.epochs, 3));
         self.resumed = history.to_vec();
     }
 
@@ -150,12 +153,10 @@ impl Bench<'_> {
         threads: usize,
         options: TrialOptions,
     ) -> Result<(Result<TrialRecord>, Watcher<'_>)> {
-        let Self { workshop: Workshop { data, environment, .. }, trial, key, folder } = self;
+        let Self { workshop: Workshop { data, environment, .. }, trial, folder, .. } = self;
         let mut watcher = Watcher { bench: self, fate, asked: 0, resumed: vec![], warnings: vec![] };
-        let mut run = || {
-            compute_threads(threads)?
-                .install(|| run_trial(trial, key, data, folder, environment, &mut watcher, options))
-        };
+        let mut run =
+            || compute_threads(threads)?.install(|| run_trial(trial, data, folder, environment, &mut watcher, options));
         let result = match fate {
             Fate::Kill(..) => catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(anyhow::anyhow!("killed"))),
             _ => run(),
@@ -202,9 +203,10 @@ impl Bench<'_> {
         let timeless = |epoch: EpochLog| EpochLog { seconds: 0.0, images_per_second: 0.0, ..epoch };
         let record = self.folder.record(&self.key)?.context("the trial has a record")?;
         let trained: f64 = self.folder.epochs(&self.key)?.iter().map(|epoch| epoch.seconds).sum();
-        ensure!(record.seconds >= trained && trained > 0.0, "{} s hold {trained} s", record.seconds);
+        let measures = record.measures().context("it was trained")?.clone();
+        ensure!(measures.seconds >= trained && trained > 0.0, "{} s hold {trained} s", measures.seconds);
         let text = fs::read_to_string(self.file("epochs.jsonl"))?;
-        ensure!(text.lines().count() == self.trial.config.recipe.epochs, "every epoch has one line:\n{text}");
+        ensure!(text.lines().count() == self.trial.frozen().config.recipe.epochs, "every epoch has one line:\n{text}");
         for left in fs::read_dir(self.folder.trial_dir(&self.key))? {
             let name = left?.file_name().to_string_lossy().into_owned();
             ensure!(!name.contains("checkpoint"), "{name} is left behind");
@@ -212,7 +214,8 @@ impl Bench<'_> {
         Ok(Outcome {
             weights: fs::read(self.file("weights.safetensors"))?,
             epochs: self.folder.epochs(&self.key)?.into_iter().map(timeless).collect(),
-            record: TrialRecord { seconds: 0.0, images_per_second: 0.0, ..record },
+            measures: Measures { seconds: 0.0, images_per_second: 0.0, ..measures },
+            record: TrialRecord { outcome: harness::results::Outcome::Priced, ..record },
         })
     }
 }
@@ -237,7 +240,7 @@ fn stopped_anywhere(label: &str, questions: usize) -> Result<()> {
         assert!(outcome == whole, "{label} stopped at question {at}: {outcome:?}\nand not\n{whole:?}");
         assert!(watcher.warnings.is_empty(), "{:?}", watcher.warnings);
         // Three steps, a batch of validation and the epoch itself are five questions of each epoch.
-        assert_eq!(watcher.resumed.len(), ((at + 1) / 5).min(bench.trial.config.recipe.epochs), "{at}");
+        assert_eq!(watcher.resumed.len(), ((at + 1) / 5).min(bench.trial.frozen().config.recipe.epochs), "{at}");
     }
     Ok(())
 }
@@ -352,7 +355,7 @@ fn another_build_goes_on_and_the_row_says_so() -> Result<()> {
     })?;
     let record = bench.attempt(Fate::Undisturbed, 2)?.0?;
     let said = format!("computed in turn by commit 0123456789ab on an abacus; {here}");
-    assert!(record.remarks.contains(&said), "{:?}", record.remarks);
+    assert!(record.network.remarks.contains(&said), "{:?}", record.network.remarks);
     Ok(())
 }
 
@@ -380,6 +383,10 @@ fn another_kernel_path_is_refused_or_marked() -> Result<()> {
     let record = bench.attempt(Fate::Undisturbed, 2)?.0?;
     let both = format!("abacus, then {here}");
     assert_eq!(record.environment.kernels, both);
-    assert!(record.remarks.contains(&format!("resumed on another kernel path: {both}")), "{:?}", record.remarks);
+    assert!(
+        record.network.remarks.contains(&format!("resumed on another kernel path: {both}")),
+        "{:?}",
+        record.network.remarks
+    );
     Ok(())
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use conv_core::Cost;
 use harness::experiment::{Experiment, RunSettings};
-use harness::results::RunFolder;
+use harness::results::{RunFolder, TrialRecord};
 use harness::run::screen::Kind;
 use harness::run::{RunOptions, RunSummary, run};
 use image::{Rgb, RgbImage};
@@ -90,32 +91,36 @@ fn a_sweep_leaves_honest_results_and_is_not_stopped_by_failing_trials() -> Resul
     }
 
     let folder = RunFolder::open(&output)?;
-    let records = folder.records()?;
+    let records = folder.collected()?.done;
     assert_eq!(records.len(), 3);
     for record in &records {
-        assert_eq!((record.epochs, record.train_images), (EPOCHS, 30), "everyone has the same budget");
-        let weights =
-            candle_core::safetensors::load(folder.trial_dir(&record.key).join("weights.safetensors"), &Device::Cpu)?;
+        let measures = record.measures().context("it was trained")?;
+        let Cost { params, macs, activations } = record.network.cost;
+        assert_eq!((measures.epochs, measures.train_images), (EPOCHS, 30), "everyone has the same budget");
+        let weights = candle_core::safetensors::load(
+            folder.trial_dir(&record.trial.key).join("weights.safetensors"),
+            &Device::Cpu,
+        )?;
         let trained = weights.iter().filter(|(name, _)| !conv_core::is_running_statistic(name));
         let counted: usize = trained.map(|(_, tensor)| tensor.elem_count()).sum();
-        assert_eq!(counted as u64, record.params, "{}", record.label);
-        let costs = folder.costs(&record.key)?.context("cost by layer is written")?;
-        let total = format!("total,{},{},{},,", record.params, record.macs, record.activations);
+        assert_eq!(counted as u64, params, "{}", record.trial.label);
+        let costs = folder.costs(&record.trial.key)?.context("cost by layer is written")?;
+        let total = format!("total,{params},{macs},{activations},,");
         assert_eq!(costs.lines().last(), Some(total.as_str()));
-        let test = record.test.context("test was asked for")?;
+        let test = measures.test.context("test was asked for")?;
         assert!((0.0..=1.0).contains(&test.top1) && test.top5 == 1.0, "three classes: {test:?}");
-        let epochs = folder.epochs(&record.key)?;
+        let epochs = folder.epochs(&record.trial.key)?;
         let phases: Vec<&str> = epochs.iter().map(|epoch| epoch.phase.as_str()).collect();
-        let expected = if record.label.starts_with("pruned") { "finetune" } else { "train" };
-        assert_eq!(phases, ["train", expected], "{}", record.label);
+        let expected = if record.trial.label.starts_with("pruned") { "finetune" } else { "train" };
+        assert_eq!(phases, ["train", expected], "{}", record.trial.label);
         let last = &epochs[EPOCHS - 1];
         assert_eq!(last.epoch, EPOCHS);
-        assert_eq!((last.validation_accuracy, last.train_loss), (record.validation.top1, record.train_loss));
+        assert_eq!((last.validation_accuracy, last.train_loss), (measures.validation.top1, measures.train_loss));
     }
-    let trial = |label: &str| records.iter().find(|record| record.label.starts_with(label)).context("trial");
+    let trial = |label: &str| records.iter().find(|record| record.trial.label.starts_with(label)).context("trial");
     let planned = experiment.trials.iter().find(|trial| trial.label.starts_with("pruned")).context("trial")?;
-    assert_eq!(trial("pruned")?.params, planned.cost.params, "the plan's price is the network's");
-    assert!(trial("pruned")?.params < trial("vanilla")?.params);
+    assert_eq!(trial("pruned")?.network.cost, planned.cost, "the plan's price is the network's");
+    assert!(trial("pruned")?.network.cost.params < trial("vanilla")?.network.cost.params);
     Ok(())
 }
 
@@ -126,8 +131,8 @@ fn a_second_run_trains_only_what_is_missing_and_gets_the_same_bits() -> Result<(
     let output = dir.path().join("out");
     assert_eq!(sweep(&experiment, &output, 1)?.trained, 1);
     let folder = RunFolder::open(&output)?;
-    let record = folder.records()?.remove(0);
-    let file = |name: &str| folder.trial_dir(&record.key).join(name);
+    let record = folder.collected()?.done.remove(0);
+    let file = |name: &str| folder.trial_dir(&record.trial.key).join(name);
     let (weights, result) = (fs::read(file("weights.safetensors"))?, fs::read(file("result.json"))?);
 
     let summary = sweep(&experiment, &output, 1)?;
@@ -138,10 +143,11 @@ fn a_second_run_trains_only_what_is_missing_and_gets_the_same_bits() -> Result<(
     fs::remove_file(file("result.json"))?;
     fs::remove_file(file("weights.safetensors"))?;
     assert_eq!(sweep(&experiment, &output, 3)?.trained, 1);
-    assert_eq!(folder.epochs(&record.key)?.len(), EPOCHS, "the log starts afresh");
+    assert_eq!(folder.epochs(&record.trial.key)?.len(), EPOCHS, "the log starts afresh");
     assert!(fs::read(file("weights.safetensors"))? == weights, "same seed, same bits, whatever the threads");
-    let again = folder.record(&record.key)?.context("trained again")?;
-    assert_eq!((again.validation, again.test, again.train_loss), (record.validation, record.test, record.train_loss));
+    let again = folder.record(&record.trial.key)?.context("trained again")?;
+    let measured = |record: &TrialRecord| record.measures().map(|m| (m.validation, m.test, m.train_loss));
+    assert_eq!(measured(&again), measured(&record));
     Ok(())
 }
 
@@ -155,14 +161,17 @@ fn candle_trains_what_the_own_kernels_train_and_says_so() -> Result<()> {
         let experiment = Experiment::load(&dir.path().join("small.toml"), &set)?;
         assert_eq!(sweep(&experiment.only("compconv")?, &output, 2)?.trained, 1, "the kernels are part of a trial");
     }
-    let records = RunFolder::open(&output)?.records()?;
+    let records = RunFolder::open(&output)?.collected()?.done;
     let stamped = |candle: bool| {
         let found = records.iter().find(|record| (record.environment.kernels == "candle") == candle);
         found.context("one record of each kind")
     };
     let (own, candle) = (stamped(false)?, stamped(true)?);
     assert_eq!(own.environment.kernels, conv_core::kernel_path());
-    assert_eq!((own.params, own.macs, own.epochs), (candle.params, candle.macs, candle.epochs));
+    assert_eq!(own.network, candle.network);
+    let [own, candle] = [own, candle].map(|record| record.measures().context("both were trained"));
+    let (own, candle) = (own?, candle?);
+    assert_eq!(own.epochs, candle.epochs);
     for (what, own, candle) in [
         ("training loss", own.train_loss, candle.train_loss),
         ("validation loss", own.validation.loss, candle.validation.loss),

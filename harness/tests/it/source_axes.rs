@@ -70,7 +70,7 @@ fn run(dir: &Path, more: &[&str]) -> String {
 fn results(dir: &Path) -> Vec<(String, Vec<String>, String)> {
     let folder = harness::results::RunFolder::open(&dir.join("reports/x")).unwrap();
     let records = folder.collected().unwrap().done.into_iter();
-    records.map(|record| (record.label, record.aliases, record.data.fingerprint)).collect()
+    records.map(|record| (record.trial.label, record.trial.aliases, record.trial.data.fingerprint)).collect()
 }
 
 const SHAPES: &str = "vanilla sources=[\"shapes\"]";

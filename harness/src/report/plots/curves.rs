@@ -28,7 +28,7 @@ impl<'g> LearningCurves<'g> {
         for row in &group.rows {
             let mut by_epoch: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
             for trial in &row.trials {
-                for log in epochs(&trial.key)? {
+                for log in epochs(&trial.trial.key)? {
                     by_epoch.entry(log.epoch).or_default().push(100.0 * log.validation_accuracy);
                     finetuned |= log.phase == "finetune";
                 }

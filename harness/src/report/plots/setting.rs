@@ -29,7 +29,7 @@ pub(super) struct Setting<'g> {
 pub(super) fn settings<'g>(group: &'g Group<'g>) -> Vec<Setting<'g>> {
     let mut found: Vec<Setting<'g>> = Vec::new();
     for row in &group.rows {
-        for (option, value) in &row.first().config.method.options {
+        for (option, value) in &row.first().trial.config.method.options {
             let Some(value) = number(value) else { continue };
             let method = row.method();
             let place = found.iter().position(|s| s.method == method && s.option == *option).unwrap_or_else(|| {
@@ -64,7 +64,7 @@ fn number(value: &Value) -> Option<f64> {
 
 /// All that must be equal along a line, in words.
 fn others(row: &Row<'_>, option: &str) -> String {
-    let config = &row.first().config;
+    let config = &row.first().trial.config;
     let mut words: Vec<String> = config
         .method
         .options

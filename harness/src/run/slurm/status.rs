@@ -65,7 +65,7 @@ pub fn status(folder: &RunFolder) -> Result<Vec<Standing>> {
                     TaskState::Queued(task.state.clone(), more)
                 }
                 (State::Failed(record), None) => {
-                    TaskState::Failed(record.failure.map_or_else(String::new, |failure| failure.reason))
+                    TaskState::Failed(record.failure().map_or_else(String::new, |failure| failure.reason.clone()))
                 }
                 (State::Open | State::Damaged(_), None) => TaskState::Gone,
             };
