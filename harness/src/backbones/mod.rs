@@ -3,6 +3,7 @@
 //! A backbone is a list of [`Layer`]s with their exact shapes, and a way to chain them. Costs, building and pruning all
 //! read that one list, so that none of them can disagree with another.
 
+mod registry;
 mod resnet;
 mod resnet_cifar;
 mod resnet_imagenet;
@@ -10,16 +11,13 @@ mod vgg;
 
 use std::collections::BTreeMap;
 
-use anyhow::Context;
 use baselines::pruning::Coupling;
 use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
 use conv_core::layers::{BatchNorm2d, Linear};
 use conv_core::{ConvMethod, Cost, Graph, Network, UnitSpec, Value};
 
-use crate::config::error::nearest;
-use crate::config::{BackboneConfig, Head};
-use crate::data::Geometry;
+pub use registry::{BackboneInfo, all, by_name, find};
 
 /// One layer of a network, in execution order.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,62 +106,6 @@ pub fn layer_cost(layer: &Layer, methods: &dyn Assignment) -> Result<Cost> {
 /// What a method refuses.
 pub fn network_cost(backbone: &dyn Backbone, methods: &dyn Assignment) -> Result<Cost> {
     backbone.layers().iter().map(|layer| layer_cost(layer, methods)).sum()
-}
-
-/// Every backbone's name, with one line about it.
-pub fn names() -> &'static [(&'static str, &'static str)] {
-    &[
-        (
-            "vgg16",
-            "13 convolutions, CIFAR form; head linear (14.72M parameters) or mlp (14.99M); input of 32 x 32 and up",
-        ),
-        ("resnet20", "3 stages of 3 basic blocks (16, 32, 64 channels), option A shortcuts; 0.27M parameters"),
-        ("resnet32", "3 stages of 5 basic blocks (16, 32, 64 channels), option A shortcuts; 0.46M parameters"),
-        ("resnet44", "3 stages of 7 basic blocks (16, 32, 64 channels), option A shortcuts; 0.66M parameters"),
-        ("resnet56", "3 stages of 9 basic blocks (16, 32, 64 channels), option A shortcuts; 0.85M parameters"),
-        ("resnet110", "3 stages of 18 basic blocks (16, 32, 64 channels), option A shortcuts; 1.73M parameters"),
-        ("resnet18", "ImageNet form: 7 x 7 stem, max pooling, 4 stages of basic blocks; 11.69M parameters"),
-        ("resnet34", "ImageNet form: 7 x 7 stem, max pooling, 4 stages of basic blocks; 21.80M parameters"),
-        ("resnet50", "ImageNet form (v1.5): 7 x 7 stem, max pooling, 4 stages of bottlenecks; 25.56M parameters"),
-    ]
-}
-
-/// The architecture an experiment asks for, for images of this geometry.
-///
-/// `width` scales every channel count but the images' and the classes' (hidden features of a head too): rounded to the
-/// nearest, and at least 1.
-///
-/// # Errors
-/// An unknown name, a head the backbone has not, images it cannot take, a width that is not positive.
-pub fn by_name(config: &BackboneConfig, geometry: &Geometry, width: f64) -> anyhow::Result<Box<dyn Backbone>> {
-    let name = config.name.as_str();
-    anyhow::ensure!(width.is_finite() && width > 0.0, "width = {width}: must be a positive number");
-    let (c, h, w) = geometry.shape;
-    anyhow::ensure!(
-        ![c, h, w, geometry.classes].contains(&0),
-        "backbone {name}: images of {c} x {h} x {w} in {} classes: every number must be at least 1",
-        geometry.classes
-    );
-    anyhow::ensure!(
-        name == "vgg16" || config.head == Head::Linear || !names().iter().any(|(known, _)| *known == name),
-        "backbone.head = \"mlp\": {name} has no such head; only vgg16 has. Leave `head` out or write \"linear\""
-    );
-    let context = || format!("backbone {name}, images of {c} x {h} x {w}");
-    if name == "vgg16" {
-        return Ok(Box::new(vgg::vgg16(config.head, geometry, width).with_context(context)?));
-    }
-    let network = match resnet_cifar::by_name(name, geometry, width) {
-        Some(network) => Some(network),
-        None => resnet_imagenet::by_name(name, geometry, width),
-    };
-    match network {
-        Some(network) => Ok(Box::new(network.with_context(context)?)),
-        None => {
-            let known: Vec<&str> = names().iter().map(|(known, _)| *known).collect();
-            let hint = nearest(name, &known).map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default();
-            anyhow::bail!("backbone.name = \"{name}\": no such backbone.{hint} Known: {}", known.join(", "))
-        }
-    }
 }
 
 /// `channels` under a width multiplier.

@@ -4,26 +4,53 @@
 use candle_core::Result;
 use conv_core::ConvSpec;
 
+use super::registry::Make;
 use super::resnet::{BlockConv, ResNet, Widening};
-use super::scaled;
+use super::{Backbone, BackboneInfo, scaled};
+use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
 
-/// The network of this name, if it is one of these.
-pub(super) fn by_name(name: &str, geometry: &Geometry, width: f64) -> Option<Result<ResNet>> {
-    let blocks = match name {
-        "resnet20" => 3,
-        "resnet32" => 5,
-        "resnet44" => 7,
-        "resnet56" => 9,
-        "resnet110" => 18,
-        _ => return None,
-    };
-    Some(build(name, blocks, geometry, width))
+/// One for each depth.
+pub(super) const BACKBONES: &[BackboneInfo] = &[
+    info(
+        "resnet20",
+        "ResNet-20",
+        "3 stages of 3 basic blocks (16, 32, 64 channels), option A shortcuts; 0.27M parameters",
+        |config, geometry, width| build(config, 3, geometry, width),
+    ),
+    info(
+        "resnet32",
+        "ResNet-32",
+        "3 stages of 5 basic blocks (16, 32, 64 channels), option A shortcuts; 0.46M parameters",
+        |config, geometry, width| build(config, 5, geometry, width),
+    ),
+    info(
+        "resnet44",
+        "ResNet-44",
+        "3 stages of 7 basic blocks (16, 32, 64 channels), option A shortcuts; 0.66M parameters",
+        |config, geometry, width| build(config, 7, geometry, width),
+    ),
+    info(
+        "resnet56",
+        "ResNet-56",
+        "3 stages of 9 basic blocks (16, 32, 64 channels), option A shortcuts; 0.85M parameters",
+        |config, geometry, width| build(config, 9, geometry, width),
+    ),
+    info(
+        "resnet110",
+        "ResNet-110",
+        "3 stages of 18 basic blocks (16, 32, 64 channels), option A shortcuts; 1.73M parameters",
+        |config, geometry, width| build(config, 18, geometry, width),
+    ),
+];
+
+const fn info(name: &'static str, title: &'static str, about: &'static str, make: Make) -> BackboneInfo {
+    BackboneInfo { name, title, about, heads: &[Head::Linear], dataset: "cifar10", make }
 }
 
-fn build(name: &str, blocks: usize, geometry: &Geometry, width: f64) -> Result<ResNet> {
+fn build(config: &BackboneConfig, blocks: usize, geometry: &Geometry, width: f64) -> Result<Box<dyn Backbone>> {
     let stem = ConvSpec::same(geometry.shape.0, scaled(16, width), 3, 1);
-    let mut network = ResNet::new(name, geometry, stem, false)?;
+    let mut network = ResNet::new(&config.name, geometry, stem, false)?;
     for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
         for index in 0..blocks {
             let stride = if stage > 0 && index == 0 { 2 } else { 1 };
@@ -31,5 +58,5 @@ fn build(name: &str, blocks: usize, geometry: &Geometry, width: f64) -> Result<R
             network.push_block((stage + 1, index), &[conv(stride), conv(1)], Widening::Pad)?;
         }
     }
-    network.finish(geometry.classes)
+    Ok(Box::new(network.finish(geometry.classes)?))
 }

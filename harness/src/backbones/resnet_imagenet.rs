@@ -4,27 +4,50 @@
 use candle_core::Result;
 use conv_core::ConvSpec;
 
+use super::registry::Make;
 use super::resnet::{BlockConv, ResNet, Widening};
-use super::scaled;
+use super::{Backbone, BackboneInfo, scaled};
+use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
 
 /// A bottleneck's output has this many times its inner channels.
 const EXPANSION: usize = 4;
 
-/// The network of this name, if it is one of these.
-pub(super) fn by_name(name: &str, geometry: &Geometry, width: f64) -> Option<Result<ResNet>> {
-    let (blocks, bottleneck) = match name {
-        "resnet18" => ([2, 2, 2, 2], false),
-        "resnet34" => ([3, 4, 6, 3], false),
-        "resnet50" => ([3, 4, 6, 3], true),
-        _ => return None,
-    };
-    Some(build(name, blocks, bottleneck, geometry, width))
+/// One for each depth.
+pub(super) const BACKBONES: &[BackboneInfo] = &[
+    info(
+        "resnet18",
+        "ResNet-18",
+        "ImageNet form: 7 x 7 stem, max pooling, 4 stages of basic blocks; 11.69M parameters",
+        |config, geometry, width| build(config, [2, 2, 2, 2], false, geometry, width),
+    ),
+    info(
+        "resnet34",
+        "ResNet-34",
+        "ImageNet form: 7 x 7 stem, max pooling, 4 stages of basic blocks; 21.80M parameters",
+        |config, geometry, width| build(config, [3, 4, 6, 3], false, geometry, width),
+    ),
+    info(
+        "resnet50",
+        "ResNet-50",
+        "ImageNet form (v1.5): 7 x 7 stem, max pooling, 4 stages of bottlenecks; 25.56M parameters",
+        |config, geometry, width| build(config, [3, 4, 6, 3], true, geometry, width),
+    ),
+];
+
+const fn info(name: &'static str, title: &'static str, about: &'static str, make: Make) -> BackboneInfo {
+    BackboneInfo { name, title, about, heads: &[Head::Linear], dataset: "imagenet", make }
 }
 
-fn build(name: &str, blocks: [usize; 4], bottleneck: bool, geometry: &Geometry, width: f64) -> Result<ResNet> {
+fn build(
+    config: &BackboneConfig,
+    blocks: [usize; 4],
+    bottleneck: bool,
+    geometry: &Geometry,
+    width: f64,
+) -> Result<Box<dyn Backbone>> {
     let stem = ConvSpec::same(geometry.shape.0, scaled(64, width), 7, 2);
-    let mut network = ResNet::new(name, geometry, stem, true)?;
+    let mut network = ResNet::new(&config.name, geometry, stem, true)?;
     for (stage, (blocks, channels)) in blocks.into_iter().zip([64, 128, 256, 512]).enumerate() {
         for index in 0..blocks {
             let stride = if stage > 0 && index == 0 { 2 } else { 1 };
@@ -35,5 +58,5 @@ fn build(name: &str, blocks: [usize; 4], bottleneck: bool, geometry: &Geometry, 
             network.push_block((stage + 1, index), convs, Widening::Project)?;
         }
     }
-    network.finish(geometry.classes)
+    Ok(Box::new(network.finish(geometry.classes)?))
 }

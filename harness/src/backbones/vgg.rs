@@ -13,9 +13,19 @@ use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
 use conv_core::{ConvSpec, Network, Role, UnitSpec};
 
-use super::{Assignment, Backbone, Builder, Layer, LayerKind, scaled};
+use super::{Assignment, Backbone, BackboneInfo, Builder, Layer, LayerKind, scaled};
 use crate::config::Head;
 use crate::data::Geometry;
+
+/// The one there is.
+pub(super) const BACKBONES: &[BackboneInfo] = &[BackboneInfo {
+    name: "vgg16",
+    title: "VGG-16",
+    about: "13 convolutions, CIFAR form; head linear (14.72M parameters) or mlp (14.99M); input of 32 x 32 and up",
+    heads: &[Head::Linear, Head::Mlp],
+    dataset: "cifar10",
+    make: |config, geometry, width| Ok(Box::new(vgg16(config.head, geometry, width)?)),
+}];
 
 /// Channels of every stage's convolutions; a 2 x 2 max pooling ends each stage.
 const STAGES: [&[usize]; 5] = [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 512, 512], &[512, 512, 512]];
@@ -24,7 +34,7 @@ const STAGES: [&[usize]; 5] = [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 
 const HIDDEN: usize = 512;
 
 #[derive(Clone)]
-pub(super) struct Vgg {
+struct Vgg {
     /// The convolutions, then `hidden` (mlp head only) and `classifier`.
     layers: Vec<Layer>,
     /// Stage of every convolution, counted from 1.
@@ -35,7 +45,7 @@ pub(super) struct Vgg {
 ///
 /// # Errors
 /// Smaller images: nothing would be left of them after five poolings.
-pub(super) fn vgg16(head: Head, geometry: &Geometry, width: f64) -> Result<Vgg> {
+fn vgg16(head: Head, geometry: &Geometry, width: f64) -> Result<Vgg> {
     let (mut channels, mut h, mut w) = geometry.shape;
     if h.min(w) < 32 {
         bail!("five poolings halve the image: it must be at least 32 x 32 pixels; the ResNets take any size");

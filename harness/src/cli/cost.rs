@@ -8,6 +8,7 @@ use conv_core::Depth;
 use toml::Value;
 
 use super::table::{Cell, Format, Table};
+use crate::backbones;
 use crate::config::error::At;
 use crate::experiment::price::{Price, price};
 use crate::experiment::sweep::document::{Document, Entry};
@@ -120,8 +121,8 @@ pub(super) fn document(
     dataset: Option<&str>,
     set: &[String],
 ) -> anyhow::Result<Document> {
-    let imagenet = ["resnet18", "resnet34", "resnet50"].contains(&backbone);
-    let dataset = dataset.unwrap_or(if imagenet { "imagenet" } else { "cifar10" });
+    // An unknown backbone is reported when the document is resolved.
+    let dataset = dataset.unwrap_or(backbones::find(backbone).map_or("cifar10", |info| info.dataset));
     let entry = |key: &str, option: &str, value: &str| Entry {
         key: key.into(),
         value: Value::String(value.into()),

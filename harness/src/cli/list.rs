@@ -45,23 +45,26 @@ pub fn methods(format: Format) -> String {
 
 /// Every backbone, and the keys of `[backbone]`.
 pub fn backbones(format: Format) -> String {
-    let names = backbones::names().iter().map(|(name, summary)| (name.to_string(), summary.to_string()));
+    let names = backbones::all().map(|info| (info.name.to_string(), info.about.to_string()));
     named(&["backbone", "key", "default", "accepted", "meaning"], names.collect(), "backbone.", format)
 }
 
 /// Every data set, and the keys of `[dataset]`.
 pub fn datasets(format: Format) -> String {
-    let describe = |info: data::DatasetInfo| {
+    let describe = |info: &data::DatasetInfo| {
         let size = info.geometry.map_or("any size".into(), |geometry| {
             let ((channels, height, width), classes) = (geometry.shape, geometry.classes);
             format!("{channels} x {height} x {width}, {classes} classes")
         });
-        let images = info.images.map_or(String::new(), |(train, test)| format!("; {train} + {test} images"));
-        let download = if info.remote.is_some() { "; can be downloaded" } else { "" };
-        (info.name.to_string(), format!("{}: {size}{images}; {}{download}", info.title, info.formats))
+        let Some(reader) = info.reader else {
+            let meaning = format!("{}: {size}; for plan and cost only, there is no loader", info.title);
+            return (info.name.to_string(), meaning);
+        };
+        let images = reader.images.map_or(String::new(), |(train, test)| format!("; {train} + {test} images"));
+        let download = if reader.remote.is_some() { "; can be downloaded" } else { "" };
+        (info.name.to_string(), format!("{}: {size}{images}; {}{download}", info.title, reader.formats))
     };
-    let imagenet = "ImageNet: 3 x 224 x 224, 1000 classes; for plan and cost only, there is no loader";
-    let names = data::describe_all().into_iter().map(describe).chain([("imagenet".to_string(), imagenet.to_string())]);
+    let names = data::DATASETS.iter().map(describe);
     let text = named(&["dataset", "key", "default", "accepted", "meaning"], names.collect(), "dataset.", format);
     match format {
         Format::Table => text + "\nHARNESS_DATA names a folder of data sets that is looked at first.\n",

@@ -63,6 +63,16 @@ pub enum Head {
     Mlp,
 }
 
+impl Head {
+    /// As experiments write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Mlp => "mlp",
+        }
+    }
+}
+
 /// `[recipe]`: how a network is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

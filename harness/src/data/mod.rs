@@ -117,10 +117,19 @@ pub struct DatasetInfo {
     pub title: &'static str,
     /// Shape and classes, where the name settles them.
     pub geometry: Option<Geometry>,
+    /// How it is read; none for a data set whose size alone is known, which is enough for costs.
+    pub reader: Option<Reader>,
+}
+
+/// How a data set is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    /// The formats, in words.
+    pub formats: &'static str,
     /// Published number of training and test images.
     pub images: Option<(usize, usize)>,
-    /// The formats it is read from.
-    pub formats: &'static str,
+    /// Whether it is computed, and no file holds it.
+    pub procedural: bool,
     /// The archive that `download` gets.
     pub remote: Option<&'static download::Remote>,
     /// CIFAR's binary release.
@@ -129,65 +138,80 @@ pub struct DatasetInfo {
     label_columns: &'static [&'static str],
 }
 
-const CIFAR_SHAPE: (usize, usize, usize) = (3, 32, 32);
+impl Reader {
+    const fn new(formats: &'static str, images: Option<(usize, usize)>) -> Self {
+        Self { formats, images, procedural: false, remote: None, release: None, label_columns: &[] }
+    }
+}
 
-static DATASETS: [DatasetInfo; 5] = [
+const fn geometry_of(shape: (usize, usize, usize), classes: usize) -> Option<Geometry> {
+    Some(Geometry { shape, classes })
+}
+
+const CIFAR_SHAPE: (usize, usize, usize) = (3, 32, 32);
+const CIFAR: Reader = Reader::new("Parquet, binary (folder or .tar.gz), image folder", Some((50_000, 10_000)));
+
+/// Every data set.
+pub static DATASETS: &[DatasetInfo] = &[
     DatasetInfo {
         name: "cifar10",
         title: "CIFAR-10",
-        geometry: Some(Geometry { shape: CIFAR_SHAPE, classes: 10 }),
-        images: Some((50_000, 10_000)),
-        formats: "Parquet, binary (folder or .tar.gz), image folder",
-        remote: Some(&download::CIFAR10),
-        release: Some(&cifar_binary::CIFAR10),
-        label_columns: &["label"],
+        geometry: geometry_of(CIFAR_SHAPE, 10),
+        reader: Some(Reader {
+            remote: Some(&download::CIFAR10),
+            release: Some(&cifar_binary::CIFAR10),
+            label_columns: &["label"],
+            ..CIFAR
+        }),
     },
     DatasetInfo {
         name: "cifar100",
         title: "CIFAR-100",
-        geometry: Some(Geometry { shape: CIFAR_SHAPE, classes: 100 }),
-        images: Some((50_000, 10_000)),
-        formats: "Parquet, binary (folder or .tar.gz), image folder",
-        remote: Some(&download::CIFAR100),
-        release: Some(&cifar_binary::CIFAR100),
-        label_columns: &["fine_label", "label"],
+        geometry: geometry_of(CIFAR_SHAPE, 100),
+        reader: Some(Reader {
+            remote: Some(&download::CIFAR100),
+            release: Some(&cifar_binary::CIFAR100),
+            label_columns: &["fine_label", "label"],
+            ..CIFAR
+        }),
     },
     DatasetInfo {
         name: "fashion-mnist",
         title: "Fashion-MNIST",
-        geometry: Some(Geometry { shape: (1, 28, 28), classes: 10 }),
-        images: Some((60_000, 10_000)),
-        formats: "IDX (plain or .gz), Parquet, image folder",
-        remote: None,
-        release: None,
-        label_columns: &["label"],
+        geometry: geometry_of((1, 28, 28), 10),
+        reader: Some(Reader {
+            label_columns: &["label"],
+            ..Reader::new("IDX (plain or .gz), Parquet, image folder", Some((60_000, 10_000)))
+        }),
     },
     DatasetInfo {
         name: "images",
         title: "Images",
         geometry: None,
-        images: None,
-        formats: "image folder: train/CLASS/*.png|jpg and test/CLASS or val/CLASS",
-        remote: None,
-        release: None,
-        label_columns: &[],
+        reader: Some(Reader::new("image folder: train/CLASS/*.png|jpg and test/CLASS or val/CLASS", None)),
     },
     DatasetInfo {
         name: "synthetic",
         title: "SYNTHETIC",
-        geometry: Some(Geometry { shape: CIFAR_SHAPE, classes: 10 }),
-        images: Some((10_000, 2_000)),
-        formats: "procedural, no files",
-        remote: None,
-        release: None,
-        label_columns: &[],
+        geometry: geometry_of(CIFAR_SHAPE, 10),
+        reader: Some(Reader { procedural: true, ..Reader::new("procedural, no files", Some((10_000, 2_000))) }),
     },
+    DatasetInfo { name: "imagenet", title: "ImageNet", geometry: geometry_of((3, 224, 224), 1000), reader: None },
 ];
 
-/// Every data set there is.
-#[must_use]
-pub fn describe_all() -> Vec<DatasetInfo> {
-    DATASETS.to_vec()
+impl DatasetInfo {
+    /// How it is read.
+    ///
+    /// # Errors
+    /// A data set whose size alone is known.
+    pub fn reader(&self) -> Result<&Reader> {
+        self.reader.as_ref().with_context(|| {
+            format!(
+                "dataset.name = \"{}\" has a size for costs and no reader; it goes with recipe.epochs = 0, which trains nothing",
+                self.name
+            )
+        })
+    }
 }
 
 /// The data set of `config`, from the first of its sources that is there; prints which one to stderr.
@@ -251,22 +275,23 @@ pub fn fingerprint_at(name: &str, location: &Location) -> Result<String> {
 }
 
 /// The most training images that the data set of `config` can have, where that is known before anything is read: the published
-/// number, or what a synthetic source would make. Which source is there is not looked at.
+/// number, or what a synthetic source would make. Which source is there is not looked at; none for data without a reader.
 ///
 /// # Errors
 /// An unknown name; an entry of `dataset.sources` that cannot be understood.
 pub fn most_training_images(config: &DatasetConfig) -> Result<Option<usize>> {
-    sources::most(config, by_name(&config.name)?)
+    let info = by_name(&config.name)?;
+    info.reader.as_ref().map_or(Ok(None), |reader| sources::most(config, info, reader))
+}
+
+/// The data set of this name.
+pub fn find(name: &str) -> Option<&'static DatasetInfo> {
+    DATASETS.iter().find(|info| info.name == name)
 }
 
 fn by_name(name: &str) -> Result<&'static DatasetInfo> {
-    ensure!(
-        name != "imagenet",
-        "dataset.name = \"imagenet\" has a size for costs and no reader; it goes with recipe.epochs = 0, which trains nothing"
-    );
     let known = || DATASETS.iter().map(|info| info.name).collect::<Vec<_>>().join(", ");
-    let info = DATASETS.iter().find(|info| info.name == name);
-    info.with_context(|| format!("dataset.name = \"{name}\" is unknown; there are: {}", known()))
+    find(name).with_context(|| format!("dataset.name = \"{name}\" is unknown; there are: {}", known()))
 }
 
 impl sources::Found {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::download::{self, Fetched};
 use super::synthetic::Synthetic;
-use super::{DatasetInfo, Geometry, Splits, idx, image_folder, parquet};
+use super::{DatasetInfo, Geometry, Reader, Splits, idx, image_folder, parquet};
 use crate::config::DatasetConfig;
 
 /// Places that no experiment file names.
@@ -78,6 +78,7 @@ pub(super) fn locate(
     places: &Places,
     fetch: impl Fn() -> Result<Option<Fetched>>,
 ) -> Result<Search> {
+    info.reader()?;
     let mut tried = Vec::new();
     for (entry, source) in resolve(config, info, places)? {
         let path = match source {
@@ -117,7 +118,7 @@ pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, places: &Places) 
     };
     match locate(config, info, places, fetch)? {
         Search::Found(entry, location) => read(entry, &location, info),
-        Search::Missing(tried) => bail!("{}", missing(info, &tried)),
+        Search::Missing(tried) => bail!("{}", missing(info, info.reader()?, &tried)),
         Search::Undecided(entry) => bail!("dataset.sources: \"{entry}\" was not fetched"),
     }
 }
@@ -127,7 +128,7 @@ pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> R
     match (location, info.geometry) {
         (Location::Files(path), _) => {
             let (splits, geometry) = read_files(path, info)?;
-            let label = label(info, path, &splits, geometry);
+            let label = label(info, path, &splits, geometry)?;
             Ok(Found { splits, geometry, label, source, synthetic: false })
         }
         (Location::Synthetic { train, test }, Some(geometry)) => {
@@ -143,13 +144,13 @@ pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> R
 /// Where the first source that is there lies, found without reading or downloading anything.
 pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Location> {
     let downloaded = || {
-        let Some(remote) = info.remote else { return fetch(info, places).map(Some) };
+        let Some(remote) = info.reader()?.remote else { return fetch(info, places).map(Some) };
         let archive = places.downloads.join(info.name).join(remote.name);
         Ok(archive.is_file().then_some(Fetched::File(archive)))
     };
     match locate(config, info, places, downloaded)? {
         Search::Found(_, location) => Ok(location),
-        Search::Missing(tried) => bail!("{}", missing(info, &tried)),
+        Search::Missing(tried) => bail!("{}", missing(info, info.reader()?, &tried)),
         Search::Undecided(entry) => bail!("{entry}: not there yet"),
     }
 }
@@ -163,10 +164,10 @@ pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, places: &Places) 
 }
 
 /// The most training images that any source can give; none where only the files tell.
-pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo) -> Result<Option<usize>> {
+pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo, reader: &Reader) -> Result<Option<usize>> {
     let places = Places { home: None, base_url: String::new(), downloads: PathBuf::new() };
     let sources = resolve(config, info, &places)?;
-    let Some((published, _)) = info.images else { return Ok(None) };
+    let Some((published, _)) = reader.images else { return Ok(None) };
     let mut most = 0;
     for (_, source) in sources {
         match source {
@@ -183,7 +184,7 @@ pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Place
     let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];
     let entries = if config.sources.is_empty() { &default[..] } else { &config.sources };
     let mut sources = entries.iter().map(|entry| Ok((entry.clone(), parse(entry)?))).collect::<Result<Vec<_>>>()?;
-    if info.name == "synthetic" {
+    if info.reader()?.procedural {
         // No file holds it; an entry may still set its size.
         sources.retain(|(_, source)| matches!(source, Source::Synthetic { .. }));
         if sources.is_empty() {
@@ -196,7 +197,7 @@ pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Place
     if let (Some(home), Some((_, source))) = (&places.home, real) {
         // An image folder is known by its own name only.
         let name = match source {
-            Source::Path(path) if info.name == "images" => path.file_name().unwrap_or_default().to_string_lossy(),
+            Source::Path(path) if info.geometry.is_none() => path.file_name().unwrap_or_default().to_string_lossy(),
             _ => info.name.into(),
         };
         sources.insert(0, (format!("HARNESS_DATA/{name}"), Source::Path(home.join(&*name))));
@@ -223,7 +224,7 @@ fn parse(entry: &str) -> Result<Source> {
 }
 
 fn fetch(info: &DatasetInfo, places: &Places) -> Result<Fetched> {
-    match info.remote {
+    match info.reader()?.remote {
         Some(remote) => download::fetch(remote, &places.base_url, &places.downloads.join(info.name)),
         None => Ok(Fetched::Unreachable(format!("not offered for {}", info.name))),
     }
@@ -253,12 +254,13 @@ fn contents(folder: &Path) -> Result<Vec<String>> {
 
 /// Reads what is at `path`, in whichever format it is.
 fn read_files(path: &Path, info: &DatasetInfo) -> Result<(Splits, Geometry)> {
+    let reader = info.reader()?;
     if let Some(geometry) = info.geometry {
-        let columns = info.label_columns;
+        let columns = reader.label_columns;
         if let Some(folder) = parquet::find(path).filter(|_| !columns.is_empty()) {
             return Ok((parquet::read(&folder, columns, &geometry)?, geometry));
         }
-        if let Some((release, at)) = info.release.and_then(|release| Some((release, release.find(path)?))) {
+        if let Some((release, at)) = reader.release.and_then(|release| Some((release, release.find(path)?))) {
             return Ok((release.read(&at)?, geometry));
         }
         if let Some(folder) = idx::find(path).filter(|_| geometry.shape.0 == 1) {
@@ -284,22 +286,23 @@ fn read_files(path: &Path, info: &DatasetInfo) -> Result<(Splits, Geometry)> {
     } else {
         "a file".into()
     };
-    bail!("{}: no {} found here ({holds}), expected {}", path.display(), info.title, info.formats)
+    bail!("{}: no {} found here ({holds}), expected {}", path.display(), info.title, reader.formats)
 }
 
 /// How captions name the data: with what is special about this copy, and its size where it is not the published one.
-fn label(info: &DatasetInfo, path: &Path, splits: &Splits, geometry: Geometry) -> String {
+fn label(info: &DatasetInfo, path: &Path, splits: &Splits, geometry: Geometry) -> Result<String> {
     if info.geometry.is_none() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        return format!("{name} ({} classes)", geometry.classes);
+        return Ok(format!("{name} ({} classes)", geometry.classes));
     }
+    let published = info.reader()?.images;
     let sizes = (splits.train.len(), splits.test.len());
-    let odd_size = Some(format!("{} + {} images", sizes.0, sizes.1)).filter(|_| info.images != Some(sizes));
+    let odd_size = Some(format!("{} + {} images", sizes.0, sizes.1)).filter(|_| published != Some(sizes));
     let remarks: Vec<String> = splits.remark.map(String::from).into_iter().chain(odd_size).collect();
-    if remarks.is_empty() { info.title.into() } else { format!("{} ({})", info.title, remarks.join(", ")) }
+    Ok(if remarks.is_empty() { info.title.into() } else { format!("{} ({})", info.title, remarks.join(", ")) })
 }
 
-fn missing(info: &DatasetInfo, tried: &[String]) -> String {
+fn missing(info: &DatasetInfo, reader: &Reader, tried: &[String]) -> String {
     let mut ways = Vec::new();
     if info.geometry.is_none() {
         ways.push("name the folder in dataset.sources".to_string());
@@ -307,7 +310,7 @@ fn missing(info: &DatasetInfo, tried: &[String]) -> String {
         ways.push(format!("put the files into data/{} and name that in dataset.sources", info.name));
     }
     ways.push(format!("set HARNESS_DATA to a folder that has {} in it", info.name));
-    if info.remote.is_some() {
+    if reader.remote.is_some() {
         ways.push("add \"download\" to dataset.sources".into());
     }
     if info.geometry.is_some() {
@@ -318,6 +321,6 @@ fn missing(info: &DatasetInfo, tried: &[String]) -> String {
         "dataset.name = \"{}\": no data found{tried}\nto get it: {}\nread are: {}",
         info.name,
         ways.join("; or "),
-        info.formats
+        reader.formats
     )
 }

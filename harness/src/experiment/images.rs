@@ -41,12 +41,12 @@ pub struct ImageDemand<'a> {
     pub validation: usize,
 }
 
-/// The most training images that the data can have, where that is known before it is read. `imagenet` is never read.
+/// The most training images that the data can have, where that is known before it is read.
 ///
 /// # Errors
 /// Those of [`data::most_training_images`].
 pub fn most(config: &DatasetConfig) -> anyhow::Result<Option<usize>> {
-    if config.name == "imagenet" { Ok(None) } else { data::most_training_images(config) }
+    data::most_training_images(config)
 }
 
 /// Refuses a trial for which `images` training images are too few: all that the data loader or the training would refuse.

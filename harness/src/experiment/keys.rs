@@ -119,10 +119,9 @@ fn default_of(dotted: &str) -> Option<Value> {
 }
 
 fn backbones_by_name() -> Vec<&'static str> {
-    backbones::names().iter().map(|entry| entry.0).collect()
+    backbones::all().map(|info| info.name).collect()
 }
 
-/// `imagenet` has a size but no loader: for costs.
 fn datasets_by_name() -> Vec<&'static str> {
-    data::describe_all().iter().map(|info| info.name).chain(["imagenet"]).collect()
+    data::DATASETS.iter().map(|info| info.name).collect()
 }

@@ -92,15 +92,12 @@ impl fmt::Display for Unpriceable {
 
 impl std::error::Error for Unpriceable {}
 
-/// Size and classes of a data set. `imagenet` is known by its size only, for costs.
+/// Size and classes of a data set.
 ///
 /// # Errors
 /// Those of [`data::geometry`].
 pub fn geometry(config: &DatasetConfig) -> anyhow::Result<Geometry> {
-    match config.name.as_str() {
-        "imagenet" => Ok(Geometry { shape: (3, 224, 224), classes: 1000 }),
-        _ => data::geometry(config),
-    }
+    data::geometry(config)
 }
 
 /// The price of a trial.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::backbones;
 use crate::results::TrialRecord;
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
@@ -207,15 +208,13 @@ impl<'a> Group<'a> {
         if self.rows.iter().all(|row| row.top1(Split::Test).is_some()) { Split::Test } else { Split::Validation }
     }
 
-    /// `resnet20` as `ResNet-20`, with VGG's head where it is not the usual one.
+    /// `resnet20` as `ResNet-20`, with its head where that is not the usual one.
     pub fn backbone(&self) -> String {
         let config = &self.first().trial.config.backbone;
-        let name = [("resnet", "ResNet-"), ("vgg", "VGG-"), ("mobilenet", "MobileNet")]
-            .iter()
-            .find_map(|(prefix, shown)| Some(format!("{shown}{}", config.name.strip_prefix(prefix)?)))
-            .unwrap_or_else(|| config.name.clone());
-        let mlp = config.name.starts_with("vgg") && config.head == crate::config::Head::Mlp;
-        if mlp { format!("{name} (mlp head)") } else { name }
+        // A folder may name a backbone that this program does not have.
+        let Some(info) = backbones::find(&config.name) else { return config.name.clone() };
+        let usual = info.heads.first() == Some(&config.head);
+        if usual { info.title.to_owned() } else { format!("{} ({} head)", info.title, config.head.name()) }
     }
 
     /// The data's label; procedural data says so, whatever its label.

@@ -2,6 +2,8 @@
 
 use super::aggregate::Group;
 use super::tables::markdown;
+use crate::config::TrialConfig;
+use crate::data;
 
 /// The networks of one paper under one recipe; the first is what the others compare with.
 struct Paper {
@@ -126,6 +128,17 @@ const RESNET50_IMAGENET: &[Paper] = &[Paper {
     ],
 }];
 
+/// What is known of networks, by backbone and data set.
+const PUBLISHED: &[(&str, &str, &[Paper])] = &[
+    ("vgg16", "cifar10", VGG16_CIFAR10),
+    ("resnet56", "cifar10", RESNET56_CIFAR10),
+    ("resnet50", "imagenet", RESNET50_IMAGENET),
+];
+
+fn title(dataset: &'static str) -> &'static str {
+    data::find(dataset).map_or(dataset, |info| info.title)
+}
+
 /// The published rows for a group's backbone and data, as Markdown; none where there are none, and never beside
 /// accuracies on procedural data.
 pub fn beside(group: &Group<'_>) -> Option<String> {
@@ -134,23 +147,21 @@ pub fn beside(group: &Group<'_>) -> Option<String> {
     if record.trial.data.synthetic && !group.cost_only() {
         return None;
     }
-    let dataset = record.trial.config.dataset.name.as_str();
-    let imagenet = dataset.contains("imagenet") || record.trial.data.label.contains("ImageNet");
-    let (papers, data) = match record.trial.config.backbone.name.as_str() {
-        "vgg16" if dataset == "cifar10" => (VGG16_CIFAR10, "CIFAR-10"),
-        "resnet56" if dataset == "cifar10" => (RESNET56_CIFAR10, "CIFAR-10"),
-        "resnet50" if imagenet || (group.cost_only() && !dataset.starts_with("cifar")) => {
-            (RESNET50_IMAGENET, "ImageNet")
-        }
-        _ => return None,
-    };
+    let TrialConfig { dataset, backbone, .. } = &record.trial.config;
+    let (_, known, papers) = PUBLISHED.iter().find(|(network, known, _)| {
+        // A folder of images is called by its own name.
+        let is_folder = data::find(&dataset.name).is_some_and(|info| info.geometry.is_none());
+        let is_called_so = is_folder && record.trial.data.label.contains(title(known));
+        *network == backbone.name && (*known == dataset.name || is_called_so)
+    })?;
+    let data = title(known);
     let mut text = format!(
         "**Published** figures for {} on {data}, as printed, from the papers named. Not measured here and not comparable row by \
          row: their schedules are full-length, their data the original files, their baselines differ from paper to paper \
          (compare within one). What they print as FLOPs are MACs.\n",
         group.backbone()
     );
-    for paper in papers {
+    for paper in *papers {
         text += &format!("\n*published:* {}\n\n{}", paper.title, table(paper));
     }
     Some(text)

@@ -6,7 +6,7 @@ use baselines::Vanilla;
 use baselines::pruning::{Pruned, Ratio};
 use candle_core::{Device, Tensor};
 use conv_core::{Cost, ParamStore, Role, meter, normal_stream};
-use harness::backbones::{Backbone, LayerKind, by_name, names, network_cost};
+use harness::backbones::{Backbone, LayerKind, all, by_name, network_cost};
 use harness::config::{BackboneConfig, Head, Replace};
 use harness::data::Geometry;
 
@@ -48,10 +48,9 @@ fn assert_costs(backbone: &dyn Backbone, shape: (usize, usize, usize), classes: 
 
 #[test]
 fn closed_forms_are_what_is_built_and_executed() {
-    for (name, _) in names() {
-        let imagenet = matches!(*name, "resnet18" | "resnet34" | "resnet50");
-        let (shape, classes) = if imagenet { ((3, 112, 112), 100) } else { ((3, 32, 32), 10) };
-        assert_costs(&*backbone(name, Head::Linear, shape, classes, 0.5), shape, classes);
+    for info in all() {
+        let (shape, classes) = if info.dataset == "imagenet" { ((3, 112, 112), 100) } else { ((3, 32, 32), 10) };
+        assert_costs(&*backbone(info.name, Head::Linear, shape, classes, 0.5), shape, classes);
     }
     assert_costs(&*backbone("vgg16", Head::Mlp, (3, 32, 32), 10, 1.0), (3, 32, 32), 10);
 }

@@ -1,0 +1,70 @@
+//! Backbones by name.
+
+use anyhow::{Context, ensure};
+
+use super::{Backbone, resnet_cifar, resnet_imagenet, vgg};
+use crate::config::error::nearest;
+use crate::config::{BackboneConfig, Head};
+use crate::data::Geometry;
+
+/// A backbone that experiments can name.
+#[derive(Clone, Copy, Debug)]
+pub struct BackboneInfo {
+    /// `backbone.name`.
+    pub name: &'static str,
+    /// As reports call it.
+    pub title: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// The heads it has, the usual one first.
+    pub heads: &'static [Head],
+    /// The data set whose costs papers print for it.
+    pub dataset: &'static str,
+    /// Its architecture for images of a geometry, every channel count scaled.
+    pub(super) make: Make,
+}
+
+/// Makes an architecture.
+pub(super) type Make = fn(&BackboneConfig, &Geometry, f64) -> candle_core::Result<Box<dyn Backbone>>;
+
+/// Every backbone, family by family.
+pub fn all() -> impl Iterator<Item = &'static BackboneInfo> {
+    [vgg::BACKBONES, resnet_cifar::BACKBONES, resnet_imagenet::BACKBONES].into_iter().flatten()
+}
+
+/// The backbone of this name.
+pub fn find(name: &str) -> Option<&'static BackboneInfo> {
+    all().find(|info| info.name == name)
+}
+
+/// The architecture an experiment asks for, for images of this geometry.
+///
+/// `width` scales every channel count but the images' and the classes' (hidden features of a head too): rounded to the
+/// nearest, and at least 1.
+///
+/// # Errors
+/// An unknown name, a head the backbone has not, images it cannot take, a width that is not positive.
+pub fn by_name(config: &BackboneConfig, geometry: &Geometry, width: f64) -> anyhow::Result<Box<dyn Backbone>> {
+    let name = config.name.as_str();
+    ensure!(width.is_finite() && width > 0.0, "width = {width}: must be a positive number");
+    let (c, h, w) = geometry.shape;
+    ensure!(
+        ![c, h, w, geometry.classes].contains(&0),
+        "backbone {name}: images of {c} x {h} x {w} in {} classes: every number must be at least 1",
+        geometry.classes
+    );
+    let info = find(name).with_context(|| {
+        let known: Vec<&str> = all().map(|info| info.name).collect();
+        let hint = nearest(name, &known).map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default();
+        format!("backbone.name = \"{name}\": no such backbone.{hint} Known: {}", known.join(", "))
+    })?;
+    if !info.heads.contains(&config.head) {
+        let having: Vec<&str> = all().filter(|info| info.heads.contains(&config.head)).map(|info| info.name).collect();
+        let (head, usual) = (config.head.name(), info.heads[0].name());
+        anyhow::bail!(
+            "backbone.head = \"{head}\": {name} has no such head; only {} has. Leave `head` out or write \"{usual}\"",
+            having.join(", ")
+        );
+    }
+    (info.make)(config, geometry, width).with_context(|| format!("backbone {name}, images of {c} x {h} x {w}"))
+}
