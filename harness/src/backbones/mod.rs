@@ -3,6 +3,7 @@
 //! A backbone is a list of [`Layer`]s with their exact shapes, and a way to chain them. Costs, building and pruning all
 //! read that one list, so that none of them can disagree with another.
 
+mod info;
 mod registry;
 mod resnet;
 mod resnet_cifar;
@@ -17,7 +18,8 @@ use candle_nn::VarBuilder;
 use conv_core::layers::{BatchNorm2d, Linear};
 use conv_core::{ConvMethod, Cost, Graph, Network, UnitSpec, Value};
 
-pub use registry::{BackboneInfo, all, by_name, find};
+pub use info::BackboneInfo;
+pub use registry::{all, by_name, find};
 
 /// One layer of a network, in execution order.
 #[derive(Clone, Debug, PartialEq)]

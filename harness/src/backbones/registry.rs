@@ -2,30 +2,11 @@
 
 use anyhow::{Context, ensure};
 
+use super::info::BackboneInfo;
 use super::{Backbone, resnet_cifar, resnet_imagenet, vgg};
+use crate::config::BackboneConfig;
 use crate::config::error::nearest;
-use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
-
-/// A backbone that experiments can name.
-#[derive(Clone, Copy, Debug)]
-pub struct BackboneInfo {
-    /// `backbone.name`.
-    pub name: &'static str,
-    /// As reports call it.
-    pub title: &'static str,
-    /// One line for people.
-    pub about: &'static str,
-    /// The heads it has, the usual one first.
-    pub heads: &'static [Head],
-    /// The data set whose costs papers print for it.
-    pub dataset: &'static str,
-    /// Its architecture for images of a geometry, every channel count scaled.
-    pub(super) make: Make,
-}
-
-/// Makes an architecture.
-pub(super) type Make = fn(&BackboneConfig, &Geometry, f64) -> candle_core::Result<Box<dyn Backbone>>;
 
 /// Every backbone, family by family.
 pub fn all() -> impl Iterator<Item = &'static BackboneInfo> {

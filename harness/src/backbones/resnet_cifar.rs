@@ -4,9 +4,9 @@
 use candle_core::Result;
 use conv_core::ConvSpec;
 
-use super::registry::Make;
+use super::info::{BackboneInfo, Make};
 use super::resnet::{BlockConv, ResNet, Widening};
-use super::{Backbone, BackboneInfo, scaled};
+use super::{Backbone, scaled};
 use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
 

@@ -13,7 +13,8 @@ use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
 use conv_core::{ConvSpec, Network, Role, UnitSpec};
 
-use super::{Assignment, Backbone, BackboneInfo, Builder, Layer, LayerKind, scaled};
+use super::info::BackboneInfo;
+use super::{Assignment, Backbone, Builder, Layer, LayerKind, scaled};
 use crate::config::Head;
 use crate::data::Geometry;
 

@@ -15,7 +15,8 @@ use super::network::{Network, Networks};
 use super::resolve::{check_recipe, section};
 use super::sweep::combine::{Combination, Combinations, set};
 use super::sweep::document::{Entry, Rule, find, plain};
-use super::sweep::vocabulary::{Key, short};
+use super::sweep::keys::Key;
+use super::sweep::vocabulary::{short, value_of};
 use super::sweep::{ParsedCondition, Sweep};
 use crate::config::{Protocol, Recipe, TrialConfig};
 
@@ -171,7 +172,7 @@ impl<'s, S: Step> Settings<'s, S> {
         let block = combination.block;
         let entries = &combination.into_entries()[..];
         let seeds =
-            || keys.value_of(entries, "protocol.seeds").and_then(|seeds| seeds.as_array().map(Vec::len)).unwrap_or(1);
+            || value_of(keys, entries, "protocol.seeds").and_then(|seeds| seeds.as_array().map(Vec::len)).unwrap_or(1);
         // Before anything else: what a condition drops need not make sense.
         if self.dropped(block, |test| !test.asks_price && !test.asks_seed, &|key| set(keys, entries, key), seeds) {
             return Ok(None);

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::axes::{Axes, overlay};
 use super::document::Entry;
-use super::keys::Keys;
-use super::vocabulary::Key;
+use super::keys::{Key, Keys};
+use super::vocabulary::value_of;
 use super::{BlockAxes, MOST, Sweep};
 use crate::config::error::{At, Complaint, ExperimentError};
 
@@ -131,7 +131,7 @@ pub(in crate::experiment) fn set<'a>(
     key: &Key,
 ) -> Option<Cow<'a, toml::Value>> {
     match key {
-        Key::Set(key) => keys.value_of(entries, key),
+        Key::Set(key) => value_of(keys, entries, key),
         _ => None,
     }
 }

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 
 use toml::Value;
 
-use super::keys::Keys;
-use super::vocabulary::{Key, Name, resolve};
+use super::keys::{Key, Keys, Name};
+use super::vocabulary::resolve;
 use crate::config::error::Complaint;
 
 /// Deeper nesting is a slip, and would cost stack.
@@ -328,6 +328,7 @@ fn opposite(negated: bool, test: Expression) -> Expression {
 mod tests {
     use super::super::document::Entry;
     use super::super::sample;
+    use super::super::vocabulary::value_of;
     use super::*;
     use crate::config::error::At;
 
@@ -341,7 +342,7 @@ mod tests {
             entry("backbone.name", "'vgg16'"),
         ];
         let value = |key: &Key| match key {
-            Key::Set(key) => sample::keys().value_of(&entries, key),
+            Key::Set(key) => value_of(sample::keys(), &entries, key),
             Key::Macs => Some(Cow::Owned(Value::Integer(2_000_000))),
             Key::MacsShare => Some(Cow::Owned(Value::Float(0.25))),
             Key::Params => Some(Cow::Owned(Value::Integer(7))),

@@ -28,7 +28,7 @@ use axes::{Axes, axes, base_options, case_axes, in_step, is_option, names_of, ro
 use condition::Expression;
 use document::plain;
 use document::{Block, BlockKind, Condition, Rule, find};
-use vocabulary::Key;
+use keys::Key;
 
 mod axes;
 pub mod combine;

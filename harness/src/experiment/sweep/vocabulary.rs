@@ -1,72 +1,13 @@
-//! The words of conditions: keys of a file, what is computed of a trial, and the values that each has.
+//! The words of conditions, and what a setting has under each key.
+
+use std::borrow::{Borrow, Cow};
 
 use toml::Value;
 
-use super::keys::{Keys, MethodKeys};
+use super::document::{Entry, find};
+use super::keys::{Keys, Name};
+use crate::config::Complaint;
 use crate::config::error::nearest;
-use crate::config::field::NOT_NEGATIVE;
-use crate::config::{Complaint, Field, Kind};
-
-/// What a condition asks a trial for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// A key of the file, dotted; options of methods as `method.OPTION`.
-    Set(String),
-    /// Parameters of the final network.
-    Params,
-    /// Its multiply-accumulates an image.
-    Macs,
-    /// The same as a share of vanilla's.
-    MacsShare,
-    /// The trial's seed.
-    Seed,
-}
-
-impl Key {
-    /// Whether the network has to be priced before the answer is known.
-    pub fn is_price(&self) -> bool {
-        matches!(self, Self::Params | Self::Macs | Self::MacsShare)
-    }
-
-    /// Whether the answer may differ from seed to seed.
-    pub fn is_seed(&self) -> bool {
-        *self == Self::Seed
-    }
-}
-
-/// A key with the values that it takes.
-#[derive(Clone, Debug)]
-pub struct Name {
-    /// Which it is.
-    pub key: Key,
-    /// One for a key, one per method for an option that several have.
-    kinds: Vec<Kind>,
-}
-
-impl Name {
-    /// Whether its values are more or less than each other.
-    pub fn has_order(&self) -> bool {
-        self.kinds.iter().any(Kind::is_number)
-    }
-
-    /// Whether it can ever have this value, its range aside.
-    ///
-    /// # Errors
-    /// A value of another type; a text that is none of the key's.
-    pub fn check(&self, shown: &str, value: &Value) -> Result<(), Complaint> {
-        let fits = |kind: &Kind| match kind {
-            Kind::Choice(_) => kind.accepts(value),
-            _ if kind.is_number() && value.is_float() => true,
-            _ => kind.has_type(value),
-        };
-        if self.kinds.iter().any(fits) {
-            return Ok(());
-        }
-        let kind = self.kinds.first().copied().unwrap_or(Kind::Text);
-        let complaint = Field { key: "", kind, meaning: "" }.check(shown, value);
-        complaint.and(Err(Complaint::new(format!("`{shown}` never is this"), value.to_string(), kind.to_string())))
-    }
-}
 
 /// The key that a word of a condition names: dotted, or as labels show it.
 ///
@@ -97,21 +38,21 @@ pub fn resolve(keys: &Keys, word: &str) -> Result<Name, Complaint> {
     }
 }
 
-/// Every key that conditions know, under its dotted name.
-pub(super) fn names(fields: &'static [Field], methods: &[MethodKeys]) -> Vec<(String, Name)> {
-    let derived = [("params", Key::Params), ("macs", Key::Macs), ("macs_share", Key::MacsShare), ("seed", Key::Seed)];
-    let derived = derived.map(|(name, key)| (name.to_string(), Name { key, kinds: vec![NOT_NEGATIVE] }));
-    let mut known = Vec::from(derived);
-    let fields = fields.iter().filter(|field| field.key.contains('.') && !field.key.starts_with("run."));
-    let options = methods.iter().flat_map(|method| method.options);
-    let options = options.map(|option| (format!("method.{}", option.key), option));
-    for (dotted, field) in fields.map(|field| (field.key.to_string(), field)).chain(options) {
-        match known.iter_mut().find(|(name, _)| *name == dotted) {
-            Some((_, name)) => name.kinds.push(field.kind),
-            None => known.push((dotted.clone(), Name { key: Key::Set(dotted), kinds: vec![field.kind] })),
+/// What a setting has under a key: what was set, or the default. Names of data sets and networks have none.
+pub fn value_of<'a>(keys: &'a Keys, entries: &'a [impl Borrow<Entry>], key: &str) -> Option<Cow<'a, Value>> {
+    if let Some(entry) = find(entries, key) {
+        return Some(Cow::Borrowed(&entry.value));
+    }
+    match key.strip_prefix("method.") {
+        None if key.ends_with(".name") => None,
+        None => keys.default_of(key).map(Cow::Borrowed),
+        Some("name") => Some(Cow::Owned(Value::String(keys.default_method().into()))),
+        Some(option) => {
+            let name = find(entries, "method.name").and_then(|entry| entry.value.as_str());
+            let method = keys.method(name.unwrap_or(keys.default_method()))?;
+            method.defaults.get(option).map(Cow::Borrowed)
         }
     }
-    known
 }
 
 /// A key as labels show it: `recipe.lr` as `lr`, `backbone.name` as `backbone`.
