@@ -47,7 +47,7 @@ pub fn remove(path: &Path) -> Result<()> {
 /// in the same folder, flushed to disk, then renamed.
 ///
 /// # Errors
-/// Those of the file system; names the file.
+/// A file that cannot be written; names it.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,

@@ -22,7 +22,6 @@ impl Augmentation {
     pub const NONE: Self = Self { top: PADDING, left: PADDING, flip: false };
 
     /// That of image `index` in `epoch`, whichever worker asks.
-    #[must_use]
     pub fn draw(seed: u64, epoch: usize, index: usize) -> Self {
         let mut rng = stream(Purpose::Augment, seed, epoch as u64, index as u64);
         let top = below(&mut rng, 2 * PADDING + 1);

@@ -19,7 +19,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<((usize, usize, usize), ImageForma
 /// Writes an image of exactly `shape` to `out` as `[c, h, w]`; a grey image fills all three planes of an RGB shape.
 ///
 /// # Errors
-/// As [`inspect`], another size, colour where grey is expected, damaged or missing data.
+/// What [`inspect`] refuses; another size; colour where grey is expected; damaged or missing data.
 pub(super) fn decode(bytes: &[u8], shape: (usize, usize, usize), out: &mut [u8]) -> Result<ImageFormat> {
     let (found, format) = inspect(bytes)?;
     ensure!(

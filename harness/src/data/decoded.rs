@@ -22,7 +22,7 @@ struct Head {
 /// Writes the data set to a file.
 ///
 /// # Errors
-/// Those of the file system.
+/// A file that cannot be written; names it.
 pub fn write(path: &Path, classes: usize, splits: [&Images; 2]) -> Result<()> {
     let head = Head { classes, splits: splits.map(|images| (images.len(), images.shape)) };
     let mut bytes = serde_json::to_vec(&head)?;

@@ -51,7 +51,6 @@ impl Loader {
     /// is what would follow them.
     ///
     /// The batches are the same for any number of `workers`.
-    #[must_use]
     #[expect(clippy::too_many_arguments, reason = "what decides a batch, each said by the caller")]
     pub fn train(
         images: Arc<Images>,
@@ -72,7 +71,6 @@ impl Loader {
     }
 
     /// The images at `indices`, in that order, as they are; the last batch may be smaller.
-    #[must_use]
     pub fn eval(images: Arc<Images>, indices: Vec<usize>, norm: Normalization, batch: usize, workers: usize) -> Self {
         let batches = indices.len().div_ceil(batch.max(1));
         let job = Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment: None };
@@ -80,7 +78,6 @@ impl Loader {
     }
 
     /// Number of batches in the pass, those included that were left out at its start.
-    #[must_use]
     pub fn batches(&self) -> usize {
         self.batches
     }

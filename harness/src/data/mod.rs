@@ -15,6 +15,7 @@ mod loader;
 mod normalize;
 pub mod parquet;
 mod random;
+mod registry;
 mod sources;
 mod split;
 pub mod synthetic;
@@ -27,6 +28,8 @@ use crate::config::DatasetConfig;
 pub use loader::{Batch, Loader};
 pub use normalize::Normalization;
 pub use parquet::hush_caught_panics;
+use registry::by_name;
+pub use registry::{DATASETS, DatasetInfo, Reader, find};
 pub use sources::{Location, Places};
 pub use split::{Split, split};
 
@@ -43,19 +46,16 @@ pub struct Images {
 
 impl Images {
     /// Number of images.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
     /// Pixels of one image, `[c, h, w]`.
-    #[must_use]
     pub fn image(&self, index: usize) -> &[u8] {
         let size = self.shape.0 * self.shape.1 * self.shape.2;
         &self.pixels[index * size..][..size]
@@ -108,112 +108,6 @@ pub struct Splits {
     pub remark: Option<&'static str>,
 }
 
-/// A data set that experiments can name; a row of the `datasets` command.
-#[derive(Clone, Copy, Debug)]
-pub struct DatasetInfo {
-    /// `dataset.name`.
-    pub name: &'static str,
-    /// How captions name it.
-    pub title: &'static str,
-    /// Shape and classes, where the name settles them.
-    pub geometry: Option<Geometry>,
-    /// How it is read; none for a data set whose size alone is known, which is enough for costs.
-    pub reader: Option<Reader>,
-}
-
-/// How a data set is read.
-#[derive(Clone, Copy, Debug)]
-pub struct Reader {
-    /// The formats, in words.
-    pub formats: &'static str,
-    /// Published number of training and test images.
-    pub images: Option<(usize, usize)>,
-    /// Whether it is computed, and no file holds it.
-    pub procedural: bool,
-    /// The archive that `download` gets.
-    pub remote: Option<&'static download::Remote>,
-    /// CIFAR's binary release.
-    release: Option<&'static cifar_binary::Release>,
-    /// Names of the label column in Parquet files; none if there is no such release.
-    label_columns: &'static [&'static str],
-}
-
-impl Reader {
-    const fn new(formats: &'static str, images: Option<(usize, usize)>) -> Self {
-        Self { formats, images, procedural: false, remote: None, release: None, label_columns: &[] }
-    }
-}
-
-const fn geometry_of(shape: (usize, usize, usize), classes: usize) -> Option<Geometry> {
-    Some(Geometry { shape, classes })
-}
-
-const CIFAR_SHAPE: (usize, usize, usize) = (3, 32, 32);
-const CIFAR: Reader = Reader::new("Parquet, binary (folder or .tar.gz), image folder", Some((50_000, 10_000)));
-
-/// Every data set.
-pub static DATASETS: &[DatasetInfo] = &[
-    DatasetInfo {
-        name: "cifar10",
-        title: "CIFAR-10",
-        geometry: geometry_of(CIFAR_SHAPE, 10),
-        reader: Some(Reader {
-            remote: Some(&download::CIFAR10),
-            release: Some(&cifar_binary::CIFAR10),
-            label_columns: &["label"],
-            ..CIFAR
-        }),
-    },
-    DatasetInfo {
-        name: "cifar100",
-        title: "CIFAR-100",
-        geometry: geometry_of(CIFAR_SHAPE, 100),
-        reader: Some(Reader {
-            remote: Some(&download::CIFAR100),
-            release: Some(&cifar_binary::CIFAR100),
-            label_columns: &["fine_label", "label"],
-            ..CIFAR
-        }),
-    },
-    DatasetInfo {
-        name: "fashion-mnist",
-        title: "Fashion-MNIST",
-        geometry: geometry_of((1, 28, 28), 10),
-        reader: Some(Reader {
-            label_columns: &["label"],
-            ..Reader::new("IDX (plain or .gz), Parquet, image folder", Some((60_000, 10_000)))
-        }),
-    },
-    DatasetInfo {
-        name: "images",
-        title: "Images",
-        geometry: None,
-        reader: Some(Reader::new("image folder: train/CLASS/*.png|jpg and test/CLASS or val/CLASS", None)),
-    },
-    DatasetInfo {
-        name: "synthetic",
-        title: "SYNTHETIC",
-        geometry: geometry_of(CIFAR_SHAPE, 10),
-        reader: Some(Reader { procedural: true, ..Reader::new("procedural, no files", Some((10_000, 2_000))) }),
-    },
-    DatasetInfo { name: "imagenet", title: "ImageNet", geometry: geometry_of((3, 224, 224), 1000), reader: None },
-];
-
-impl DatasetInfo {
-    /// How it is read.
-    ///
-    /// # Errors
-    /// A data set whose size alone is known.
-    pub fn reader(&self) -> Result<&Reader> {
-        self.reader.as_ref().with_context(|| {
-            format!(
-                "dataset.name = \"{}\" has a size for costs and no reader; it goes with recipe.epochs = 0, which trains nothing",
-                self.name
-            )
-        })
-    }
-}
-
 /// The data set of `config`, from the first of its sources that is there; prints which one to stderr.
 ///
 /// The environment variable `HARNESS_DATA` names a folder of data sets that is looked at before the sources.
@@ -228,7 +122,7 @@ pub fn load(config: &DatasetConfig) -> Result<Dataset> {
 /// [`load`], with the places outside the configuration given.
 ///
 /// # Errors
-/// As [`load`].
+/// What [`load`] refuses.
 pub fn load_from(config: &DatasetConfig, places: &Places) -> Result<Dataset> {
     let info = by_name(&config.name)?;
     let found = sources::find(config, info, places)?;
@@ -282,16 +176,6 @@ pub fn fingerprint_at(name: &str, location: &Location) -> Result<String> {
 pub fn most_training_images(config: &DatasetConfig) -> Result<Option<usize>> {
     let info = by_name(&config.name)?;
     info.reader.as_ref().map_or(Ok(None), |reader| sources::most(config, info, reader))
-}
-
-/// The data set of this name.
-pub fn find(name: &str) -> Option<&'static DatasetInfo> {
-    DATASETS.iter().find(|info| info.name == name)
-}
-
-fn by_name(name: &str) -> Result<&'static DatasetInfo> {
-    let known = || DATASETS.iter().map(|info| info.name).collect::<Vec<_>>().join(", ");
-    find(name).with_context(|| format!("dataset.name = \"{name}\" is unknown; there are: {}", known()))
 }
 
 impl sources::Found {
@@ -350,11 +234,5 @@ mod tests {
         let distinct: std::collections::HashSet<_> = variants.iter().collect();
         assert_eq!(distinct.len(), variants.len());
         assert_eq!(fingerprint(&[&a, &a]), variants[0]);
-    }
-
-    #[test]
-    fn an_unknown_name_lists_the_known_ones() {
-        let text = by_name("cifar").unwrap_err().to_string();
-        assert!(text.contains("\"cifar\"") && text.contains("cifar10, cifar100, fashion-mnist"), "{text}");
     }
 }

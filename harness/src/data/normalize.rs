@@ -15,7 +15,6 @@ impl Normalization {
     /// That of the images at `indices`: pass those trained on, so that nothing of validation or test leaks in.
     ///
     /// Counts values in integers and divides once: exact, and the same in any order.
-    #[must_use]
     pub fn of(images: &Images, indices: &[usize]) -> Self {
         let (channels, h, w) = images.shape;
         let mut counts = vec![[0u64; 256]; channels];
@@ -39,7 +38,6 @@ impl Normalization {
     }
 
     /// The normalised value of every pixel value, per channel: conversion and normalisation in one look-up.
-    #[must_use]
     pub fn table(&self) -> Vec<[f32; 256]> {
         let row = |(&mean, &std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
         self.mean.iter().zip(&self.std).map(row).collect()

@@ -23,7 +23,6 @@ pub struct Places {
 
 impl Places {
     /// `HARNESS_DATA`, the publisher's server, and `data/` in the working directory.
-    #[must_use]
     pub fn from_environment() -> Self {
         let home = std::env::var_os("HARNESS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
         Self { home, base_url: download::BASE_URL.into(), downloads: "data".into() }

@@ -45,13 +45,11 @@ pub struct Synthetic {
 
 impl Synthetic {
     /// The default sizes, 10,000 and 2,000 images.
-    #[must_use]
     pub fn new(geometry: Geometry) -> Self {
         Self { geometry, train: 10_000, test: 2_000, seed: 0 }
     }
 
     /// Both splits; classes are balanced. The same bits on every machine that has IEEE arithmetic.
-    #[must_use]
     pub fn generate(&self) -> Splits {
         Splits { train: self.split(0, self.train), test: self.split(1, self.test), remark: None }
     }

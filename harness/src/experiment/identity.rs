@@ -16,7 +16,7 @@ use crate::methods::Methods;
 /// What counts of a network and its data, as text: the beginning of a trial's identity.
 ///
 /// # Errors
-/// None for values that a file can hold.
+/// Numbers that JSON cannot hold; a file cannot hold them either.
 pub fn head(backbone: &BackboneConfig, architecture: &str, dataset: &DatasetConfig) -> serde_json::Result<String> {
     let (network, data) = ((&backbone.name, architecture), (&dataset.name, dataset.augment));
     Ok(format!("[{},{},", serde_json::to_string(&network)?, serde_json::to_string(&data)?))
@@ -31,7 +31,7 @@ impl Identity {
     /// [`key`]s it has to be the whole.
     ///
     /// # Errors
-    /// None for values that a file can hold.
+    /// Numbers that JSON cannot hold; a file cannot hold them either.
     pub fn new(
         head: &[u8],
         recipe: &Recipe,

@@ -1,4 +1,5 @@
-//! Whether the images that a trial asks for are there: before the data is read where its size is known, and once it is.
+//! Checks that a data set has as many images as a trial asks for: before the data is read where its size is known, and again
+//! once it is read.
 
 use std::borrow::Borrow;
 
@@ -18,7 +19,7 @@ const NAME: &str = "dataset.name";
 pub struct ImageKeyPlaces(Box<[(&'static str, At)]>);
 
 impl ImageKeyPlaces {
-    /// Those of the keys that are among `entries`.
+    /// The places of those keys that are among `entries`.
     pub fn of<E: Borrow<Entry>>(entries: &[E]) -> Self {
         let at = |key: &'static str| find(entries, key).map(|entry| (key, entry.at.clone()));
         Self([BATCH, SUBSET, VALIDATION, SOURCES, NAME].into_iter().filter_map(at).collect())
@@ -30,7 +31,7 @@ impl ImageKeyPlaces {
     }
 }
 
-/// What a trial asks of its images.
+/// What a trial demands of its data set.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageDemand<'a> {
     /// The data set's name.
@@ -44,7 +45,7 @@ pub struct ImageDemand<'a> {
 /// The most training images that the data can have, where that is known before it is read.
 ///
 /// # Errors
-/// Those of [`data::most_training_images`].
+/// A data set that does not exist; an entry of `dataset.sources` that cannot be understood.
 pub fn most(config: &DatasetConfig) -> anyhow::Result<Option<usize>> {
     data::most_training_images(config)
 }

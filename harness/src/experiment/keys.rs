@@ -90,7 +90,7 @@ pub const LAYER_KEYS: &[Field] = &[
     key("method.name", Choice(methods::names), "The method there, whatever backbone.replace says."),
 ];
 
-/// All of them, as the language of sweeps takes them.
+/// The keys in the form in which the language of sweeps takes them.
 pub fn keys() -> &'static Keys {
     static WHOLE: LazyLock<Keys> = LazyLock::new(|| {
         let method = |info: &methods::MethodInfo| MethodKeys {

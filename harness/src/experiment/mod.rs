@@ -110,7 +110,7 @@ impl Experiment {
     /// Resolves a document that overrides were applied to.
     ///
     /// # Errors
-    /// As [`Experiment::load`].
+    /// An [`ExperimentError`]: what is wrong, where, and what would be accepted.
     pub fn from_document(document: &Document) -> anyhow::Result<Self> {
         let plan = Plan::to_train(document)?;
         if plan.trials > MOST_TRIALS {

@@ -310,11 +310,11 @@ struct FirstTrial {
 }
 
 /// Enough of a hash that no two trials share it.
-type Short = [u32; 4];
+type Short = [u32; 3];
 
 fn short(hash: &blake3::Hash) -> Short {
     let bytes = hash.as_bytes();
-    [0, 4, 8, 12].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default()))
+    [0, 4, 8].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default()))
 }
 
 /// What stands for a signature that was there before, on other images.

@@ -66,7 +66,7 @@ impl Checksums {
     /// Writes them into the folder.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that cannot be written; names it.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let lines: String = self.0.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect();
         write_atomic(&dir.join(CHECKSUMS), lines.as_bytes())
@@ -75,7 +75,7 @@ impl Checksums {
     /// Removes a folder's checksums, for files that are about to change.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that is there and cannot be removed; names it.
     pub fn remove(dir: &Path) -> Result<()> {
         files::remove(&dir.join(CHECKSUMS))
     }

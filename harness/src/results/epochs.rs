@@ -18,7 +18,7 @@ impl RunFolder {
     /// Adds a line to the trial's `epochs.jsonl`.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that cannot be written; names it.
     pub fn append_epoch(&self, key: &str, epoch: &EpochLog) -> Result<()> {
         self.make_trial_dir(key)?;
         let path = self.trial_dir(key).join(EPOCHS);
@@ -31,7 +31,7 @@ impl RunFolder {
     /// Makes `epochs.jsonl` hold exactly these epochs, as when a trial goes on from a checkpoint; no epochs, no file.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that cannot be written or removed; names it.
     pub(super) fn write_epochs(&self, key: &str, epochs: &[EpochLog]) -> Result<()> {
         let path = self.trial_dir(key).join(EPOCHS);
         if epochs.is_empty() {

@@ -142,7 +142,7 @@ impl RunFolder {
     /// Names of trials, by key; those of the latest run that had the trial.
     ///
     /// # Errors
-    /// Those of the file system. A file that is damaged counts as none: the next run writes it anew.
+    /// A file that is there and cannot be read. One that is damaged counts as none: the next run writes it anew.
     pub fn names(&self) -> Result<BTreeMap<String, Names>> {
         let path = self.root.join(NAMES);
         Ok(read(&path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
@@ -151,7 +151,7 @@ impl RunFolder {
     /// Adds names, or replaces those that the trials had.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Files that cannot be read, locked or written.
     pub fn add_names(&self, names: impl IntoIterator<Item = (String, Names)>) -> Result<()> {
         let _lock = self.lock()?;
         let known = self.names()?;

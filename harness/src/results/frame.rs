@@ -26,7 +26,7 @@ pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
 /// Writes `results.csv`, `results.parquet` (as [`collect`] has them) and `epochs.parquet` into the folder; the paths.
 ///
 /// # Errors
-/// Those of [`frame`], [`epoch_frame`] and of the file system.
+/// A log that cannot be read, a file that cannot be written; names it.
 pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 3]> {
     let Collected { done, failed } = trials;
     let keys: Vec<&str> = done.iter().map(|record| record.trial.key.as_str()).collect();
@@ -51,7 +51,7 @@ pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 
 /// losses and times are null where nothing was trained, or the test split not read.
 ///
 /// # Errors
-/// Those of polars.
+/// Columns that polars cannot put beside each other: a defect.
 pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
     let rows = Rows(records);
     let options: Vec<Table> = records.iter().map(|r| options(&r.trial.config.method)).collect();

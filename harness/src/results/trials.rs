@@ -89,7 +89,7 @@ impl RunFolder {
     /// Writes what the trial's process will read, unless it is there already and can be read.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that cannot be written; names it.
     pub fn freeze(&self, trial: &FrozenTrial) -> Result<()> {
         if self.frozen(&trial.key).is_ok_and(|there| there == *trial) {
             return Ok(());
@@ -112,7 +112,7 @@ impl RunFolder {
     /// have finished. What else an interruption left of the log is half a line, or an epoch that is about to be trained again.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Files that cannot be written; names the first.
     pub fn start(&self, key: &str, config: &TrialConfig, epochs: &[EpochLog]) -> Result<()> {
         self.make_trial_dir(key)?;
         self.write_epochs(key, epochs)?;
@@ -174,7 +174,7 @@ impl RunFolder {
     /// summed with it. A trial that is done is never written again.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Files that cannot be summed or written; names the first.
     pub fn save(&self, record: &TrialRecord) -> Result<()> {
         let key = &record.trial.key;
         self.make_trial_dir(key)?;
@@ -192,7 +192,7 @@ impl RunFolder {
     /// Writes that and why the trial failed; the next run tries it again.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that cannot be written; names it.
     pub fn save_failure(&self, record: &TrialRecord) -> Result<()> {
         self.make_trial_dir(&record.trial.key)?;
         write_atomic(&self.trial_dir(&record.trial.key).join(FAILED), &json(record)?)
@@ -201,7 +201,7 @@ impl RunFolder {
     /// Moves a damaged trial out of the way, to `trials/KEY.damaged-N`; where to.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A folder that cannot be moved.
     pub fn set_aside(&self, key: &str) -> Result<PathBuf> {
         let free = (1..).map(|n| self.root().join("trials").join(format!("{key}.damaged-{n}")));
         let Some(to) = free.into_iter().find(|path| !path.exists()) else { bail!("no free name for {key}") };
@@ -212,7 +212,7 @@ impl RunFolder {
     /// Writes a trial's cost by layer, as `harness cost --format csv` prints it.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that cannot be written; names it.
     pub fn save_costs(&self, key: &str, csv: &str) -> Result<()> {
         self.make_trial_dir(key)?;
         write_atomic(&self.trial_dir(key).join(COSTS), csv.as_bytes())
@@ -221,7 +221,7 @@ impl RunFolder {
     /// A trial's cost by layer as CSV, or none if it was not written.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// A file that is there and cannot be read; names it.
     pub fn costs(&self, key: &str) -> Result<Option<String>> {
         read_text(&self.trial_dir(key).join(COSTS))
     }

@@ -6,6 +6,7 @@ mod child;
 mod interrupt;
 mod limits;
 mod prepare;
+mod priced;
 mod process;
 pub mod screen;
 pub mod slurm;
@@ -19,7 +20,8 @@ use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use child::{ChildOptions, run_child};
-pub use trial::{PricedTrial, TrialOptions, run_trial};
+pub use priced::PricedTrial;
+pub use trial::{TrialOptions, run_trial};
 
 use crate::experiment::{Experiment, RunSettings};
 

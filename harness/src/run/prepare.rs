@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::priced::{no_data, save_price};
 use super::screen::Entry;
-use super::trial::{no_data, save_price};
 use super::{RunOptions, RunSummary};
 use crate::config::DatasetConfig;
 use crate::data::{self, Dataset, Provenance, decoded};

@@ -8,14 +8,14 @@ use baselines::pruning::Pruned;
 use candle_core::Device;
 use conv_core::{Cost, Network, ParamStore};
 
+use super::PricedTrial;
 use crate::backbones::{self, Backbone, network_cost};
 use crate::config::TrialConfig;
-use crate::data::{Geometry, Provenance};
-use crate::experiment::identity;
-use crate::experiment::price::{self, Price, price};
+use crate::data::Geometry;
+use crate::experiment::price;
 use crate::measure::Environment;
 use crate::methods::Methods;
-use crate::results::{Failure, FrozenTrial, Measures, NetworkSummary, Outcome, RunFolder, TrialRecord};
+use crate::results::{FrozenTrial, Measures, Outcome, RunFolder, TrialRecord};
 use crate::train::{Course, EpochLog, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit, workers};
 
 const TRAIN: &str = "train";
@@ -68,77 +68,6 @@ pub fn run_trial(
     folder.save(&record)?;
     training.course.finish();
     Ok(record)
-}
-
-/// A trial as it was frozen, with the price of its network.
-#[derive(Clone, Debug)]
-pub struct PricedTrial {
-    frozen: FrozenTrial,
-    price: Price,
-}
-
-impl PricedTrial {
-    /// Prices a frozen trial.
-    ///
-    /// # Errors
-    /// A configuration that no network can be made of; a program that would train something else than was frozen.
-    pub fn new(frozen: FrozenTrial) -> Result<Self> {
-        let price = price(&frozen.config)?;
-        let signature = identity::signature(&frozen.config, &price.architecture)?;
-        frozen.check_key(&identity::key(&signature, &frozen.data.fingerprint))?;
-        Ok(Self { frozen, price })
-    }
-
-    /// The trial.
-    pub fn frozen(&self) -> &FrozenTrial {
-        &self.frozen
-    }
-
-    /// The record of a trial that has no trained network.
-    fn record(&self, environment: &Environment, outcome: Outcome) -> TrialRecord {
-        TrialRecord {
-            trial: self.frozen.clone(),
-            network: self.network(vec![]),
-            environment: environment.computed_by(self.frozen.config.recipe.kernels),
-            outcome,
-        }
-    }
-
-    /// What is left of a trial that failed.
-    pub(super) fn failed(&self, environment: &Environment, failure: Failure) -> TrialRecord {
-        self.record(environment, Outcome::Failed(failure))
-    }
-
-    /// Its network, with what else there is to remark.
-    fn network(&self, remarks: Vec<String>) -> NetworkSummary {
-        NetworkSummary {
-            cost: self.price.total,
-            depth: self.price.depth(),
-            replaced: self.price.replaced.clone(),
-            remarks: [self.price.remarks(), remarks].concat(),
-        }
-    }
-}
-
-/// Leaves the record of a trial that trains nothing: its cost in closed form. No data is read.
-///
-/// # Errors
-/// A configuration that no network can be made of; a folder that cannot be written.
-pub(super) fn save_price(frozen: &FrozenTrial, folder: &RunFolder, environment: &Environment) -> Result<()> {
-    let trial = PricedTrial::new(frozen.clone())?;
-    folder.start(&frozen.key, &frozen.config, &[])?;
-    folder.save_costs(&frozen.key, &trial.price.csv())?;
-    folder.save(&trial.record(environment, Outcome::Priced))
-}
-
-/// What stands for the data where only its geometry was used.
-pub(super) fn no_data(name: &str) -> Provenance {
-    Provenance {
-        label: format!("no data read, geometry of {name}"),
-        source: "none".into(),
-        synthetic: false,
-        fingerprint: "none".into(),
-    }
 }
 
 /// A network on its way from the first epoch to the last.

@@ -20,7 +20,7 @@ use crate::config::error::Complaint;
 /// Deeper nesting is a slip, and would cost stack.
 const DEEPEST: usize = 64;
 
-/// A condition, understood.
+/// A condition as a tree.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expression {
     /// Every one holds.

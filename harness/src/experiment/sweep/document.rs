@@ -138,7 +138,7 @@ pub struct Source {
 /// An experiment file, taken apart but not yet resolved.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// What it may set.
+    /// The keys that it may set.
     pub keys: &'static Keys,
     /// As the user named it.
     pub file: String,

@@ -1,5 +1,5 @@
-//! What a file may set. The language is given its keys and knows none by itself, but for two habits: `method.name` names a
-//! method, and `method.OPTION` is an option of the methods that have it.
+//! The keys that a file may set. The language is given them and knows only two things of their meaning: `method.name` names
+//! a method, and `method.OPTION` is an option of the methods that have it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -73,7 +73,7 @@ impl Keys {
     /// The field behind a key of a `[[layer]]` block.
     ///
     /// # Errors
-    /// As [`Keys::lookup`].
+    /// A key that no `[[layer]]` block has, with those that it has.
     pub fn lookup_layer(&self, key: &str, methods: &[&str]) -> Result<&'static Field, Complaint> {
         self.lookup_in(self.layer_fields, key, methods)
     }

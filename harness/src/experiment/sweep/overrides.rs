@@ -30,7 +30,7 @@ pub fn apply(document: &mut Document, assignment: &str) -> Result<(), Experiment
 /// [`apply`] for what was written elsewhere on the command line: messages name that place.
 ///
 /// # Errors
-/// As [`apply`].
+/// No `=`; a key that does not exist or that no method of the experiment has; a block.
 pub fn apply_at(document: &mut Document, assignment: &str, at: At) -> Result<(), ExperimentError> {
     let fail = |document: &Document, complaint| Err(document.error(&at, complaint));
     let Some((key, text)) = assignment.split_once('=') else {
@@ -242,7 +242,7 @@ fn set_key(document: &mut Document, field: &Field, entry: Entry) {
 
 fn set_method(document: &mut Document, entry: Entry) {
     let of_method = |there: &Entry| there.key.starts_with("method.");
-    // What an earlier `--set` asked for stays.
+    // Options that an earlier `--set` set are kept.
     let keep = |there: &Entry| !of_method(there) || (matches!(there.at, At::Option(_)) && there.key != "method.name");
     let several = entry.value.is_array();
     if several && document.blocks.is_empty() {

@@ -1,0 +1,80 @@
+//! A trial with what its network costs: all there is to know of it before it is trained.
+
+use anyhow::Result;
+
+use crate::data::Provenance;
+use crate::experiment::identity;
+use crate::experiment::price::{Price, price};
+use crate::measure::Environment;
+use crate::results::{Failure, FrozenTrial, NetworkSummary, Outcome, RunFolder, TrialRecord};
+
+/// A trial as it was frozen, with the price of its network.
+#[derive(Clone, Debug)]
+pub struct PricedTrial {
+    pub(super) frozen: FrozenTrial,
+    pub(super) price: Price,
+}
+
+impl PricedTrial {
+    /// Prices a frozen trial.
+    ///
+    /// # Errors
+    /// A configuration that no network can be made of; a program that would train something else than was frozen.
+    pub fn new(frozen: FrozenTrial) -> Result<Self> {
+        let price = price(&frozen.config)?;
+        let signature = identity::signature(&frozen.config, &price.architecture)?;
+        frozen.check_key(&identity::key(&signature, &frozen.data.fingerprint))?;
+        Ok(Self { frozen, price })
+    }
+
+    /// The trial.
+    pub fn frozen(&self) -> &FrozenTrial {
+        &self.frozen
+    }
+
+    /// The record of a trial that has no trained network.
+    fn record(&self, environment: &Environment, outcome: Outcome) -> TrialRecord {
+        TrialRecord {
+            trial: self.frozen.clone(),
+            network: self.network(vec![]),
+            environment: environment.computed_by(self.frozen.config.recipe.kernels),
+            outcome,
+        }
+    }
+
+    /// What is left of a trial that failed.
+    pub(super) fn failed(&self, environment: &Environment, failure: Failure) -> TrialRecord {
+        self.record(environment, Outcome::Failed(failure))
+    }
+
+    /// Its network, with what else there is to remark.
+    pub(super) fn network(&self, remarks: Vec<String>) -> NetworkSummary {
+        NetworkSummary {
+            cost: self.price.total,
+            depth: self.price.depth(),
+            replaced: self.price.replaced.clone(),
+            remarks: [self.price.remarks(), remarks].concat(),
+        }
+    }
+}
+
+/// Leaves the record of a trial that trains nothing: its cost in closed form. No data is read.
+///
+/// # Errors
+/// A configuration that no network can be made of; a folder that cannot be written.
+pub(super) fn save_price(frozen: &FrozenTrial, folder: &RunFolder, environment: &Environment) -> Result<()> {
+    let trial = PricedTrial::new(frozen.clone())?;
+    folder.start(&frozen.key, &frozen.config, &[])?;
+    folder.save_costs(&frozen.key, &trial.price.csv())?;
+    folder.save(&trial.record(environment, Outcome::Priced))
+}
+
+/// What stands for the data where only its geometry was used.
+pub(super) fn no_data(name: &str) -> Provenance {
+    Provenance {
+        label: format!("no data read, geometry of {name}"),
+        source: "none".into(),
+        synthetic: false,
+        fingerprint: "none".into(),
+    }
+}
