@@ -20,7 +20,7 @@ use super::sweep::vocabulary::{short, value_of};
 use super::sweep::{ParsedCondition, Sweep};
 use crate::config::{Protocol, Recipe, TrialConfig};
 
-/// So many combinations are settled at a time: enough to keep threads busy, few enough that the first come at once.
+/// Combinations that are settled at a time: enough to keep all threads busy, few enough that the first come at once.
 const BATCH: usize = 2048;
 
 /// Everything that a trial is but its seed.
@@ -36,7 +36,7 @@ pub struct Setting {
     pub validation: usize,
     /// Whether the test split is read at the end.
     pub test: bool,
-    /// One trial each, those that conditions left.
+    /// The seeds that conditions left; each makes one trial.
     pub seeds: Vec<u64>,
 }
 
@@ -64,7 +64,7 @@ impl Setting {
     }
 }
 
-/// What became of each condition.
+/// What each condition did, over the whole sweep.
 #[derive(Debug)]
 pub(super) struct Tally {
     /// Whether it ever held.
@@ -165,7 +165,13 @@ impl<'s, S: Step> Settings<'s, S> {
         Self { sweep, networks, combinations, ready, tally }
     }
 
-    /// None: a condition dropped it.
+    /// How many combinations have been looked at.
+    #[cfg(test)]
+    pub fn looked_at(&self) -> u64 {
+        self.combinations.seen()
+    }
+
+    /// Makes a setting of a combination; none if a condition drops it.
     fn settle(&self, combination: Combination<'_>) -> anyhow::Result<Option<S>> {
         let document = self.sweep.document;
         let keys = document.keys;
@@ -173,7 +179,7 @@ impl<'s, S: Step> Settings<'s, S> {
         let entries = &combination.into_entries()[..];
         let seeds =
             || value_of(keys, entries, "protocol.seeds").and_then(|seeds| seeds.as_array().map(Vec::len)).unwrap_or(1);
-        // Before anything else: what a condition drops need not make sense.
+        // Conditions come first: values that a condition drops need not make sense together.
         if self.dropped(block, |test| !test.asks_price && !test.asks_seed, &|key| set(keys, entries, key), seeds) {
             return Ok(None);
         }
@@ -211,7 +217,7 @@ impl<'s, S: Step> Settings<'s, S> {
         S::of(Setting { label, network, recipe, validation, test, seeds }, entries).map(Some)
     }
 
-    /// Whether a condition drops it; `trials`: how many go with it.
+    /// Whether one of the conditions that are `such` drops a setting of the block; `trials` gives how many trials it has.
     fn dropped<'a>(
         &self,
         block: usize,

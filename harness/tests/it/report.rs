@@ -432,12 +432,12 @@ fn frames_of_costs_hold_no_accuracy() {
 }
 
 #[test]
-fn collecting_ten_thousand_trials_is_quick() {
-    let records: Vec<_> = (0..10_000).map(|seed| trial("compconv depth=2", seed, 1_000, 100, 0.5)).collect();
-    let start = std::time::Instant::now();
+fn a_frame_of_ten_thousand_trials_has_their_values_in_their_order() {
+    let records: Vec<_> = (0..10_000).map(|seed| trial("compconv depth=2", seed, 1_000 + seed, 100, 0.5)).collect();
     let frame = harness::results::frame(&records).unwrap();
     assert_eq!(frame.height(), 10_000);
-    assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
+    let macs = frame.column("macs").unwrap().u64().unwrap();
+    assert!(macs.into_no_null_iter().eq(1_000..11_000));
 }
 
 #[test]

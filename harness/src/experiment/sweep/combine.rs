@@ -58,6 +58,12 @@ impl<'s> Combinations<'s> {
         Self { sweep, block: 0, index: 0, cases: vec![], values: vec![], seen: 0, held }
     }
 
+    /// How many there have been.
+    #[cfg(test)]
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// Which conditions, all of them those of cases, have held so far.
     pub fn held(&self) -> &[bool] {
         &self.held
@@ -110,7 +116,7 @@ impl<'s> Combinations<'s> {
         Some(Ok(Combination { sweep: self.sweep, block: self.block, index, entries }))
     }
 
-    /// An error once there are too many: how often cases hold is known only now.
+    /// Counts a combination, and refuses one too many: how often cases hold is known only here.
     fn count(&mut self) -> Option<Result<Combination<'s>, ExperimentError>> {
         self.seen += 1;
         if self.seen <= MOST {
