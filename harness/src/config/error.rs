@@ -1,4 +1,4 @@
-//! What a user is told about a file that cannot be used: where, what was found, what would be accepted.
+//! Errors in an experiment file: where they are, what was found there and what would be accepted.
 
 use std::fmt;
 

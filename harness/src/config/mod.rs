@@ -1,5 +1,5 @@
-//! The ground floor: what can be asked of a trial, as data ([`schema`]), which values each key takes ([`field`]), and what is
-//! said of values that cannot be used ([`error`]). Knows no file format, no method and no data set.
+//! The ground floor: the configuration of a trial as data ([`schema`]), the values that each key takes ([`field`]), and errors
+//! about values that cannot be used ([`error`]). It knows no file format, no method and no data set.
 
 pub mod error;
 pub mod field;

@@ -18,7 +18,7 @@ use crate::config::TrialConfig;
 use crate::config::error::{At, Complaint, explain};
 use crate::methods;
 
-/// As many are remembered; beyond that memory counts for more than time.
+/// At most this many networks are remembered: beyond that, memory counts for more than time.
 const MOST_REMEMBERED: usize = 1 << 17;
 
 /// A network on its data, before anyone trained it.
@@ -50,7 +50,7 @@ pub struct Network {
     pub(super) matched: Vec<bool>,
 }
 
-/// What a sweep's settings have in common, and the networks known so far.
+/// The networks of a sweep, each made when a setting first asks for it.
 #[derive(Debug)]
 pub(super) struct Networks<'d> {
     document: &'d Document,
@@ -139,7 +139,7 @@ impl<'d> Networks<'d> {
     }
 }
 
-/// A value such that no two different ones look the same.
+/// Hashes a value so that no two different values give the hasher the same bytes.
 fn hash(hasher: &mut Hasher, value: &Value) {
     match value {
         Value::Integer(number) => hasher.update(b"i").update(&number.to_le_bytes()),
@@ -150,7 +150,7 @@ fn hash(hasher: &mut Hasher, value: &Value) {
             list.iter().for_each(|element| hash(hasher, element));
             hasher.update(b"a").update(&(list.len() as u64).to_le_bytes())
         }
-        // No key takes these.
+        // No key takes values of these types.
         Value::Datetime(_) | Value::Table(_) => hasher.update(b"o").update(value.to_string().as_bytes()),
     };
 }

@@ -127,7 +127,7 @@ pub(super) fn is_axis(kind: &Kind, value: &Value) -> bool {
     }
 }
 
-/// The methods that these values name, or else `base`.
+/// The methods that these values name; where they name none, `base`.
 pub(super) fn names_of(entries: &[Entry], base: &str) -> Vec<String> {
     match find(entries, "method.name").map(|entry| &entry.value) {
         Some(Value::Array(names)) => names.iter().filter_map(|name| name.as_str().map(String::from)).collect(),
@@ -148,7 +148,8 @@ pub(super) fn all_names(block: &Block, base: &str) -> Vec<String> {
     names
 }
 
-/// Values of `over` in place of those of `entries`; options of another method than `over` names go.
+/// Puts the values of `over` in the place of those of `entries`. If `over` names another method, the options of the one before
+/// are removed.
 pub(super) fn overlay<E: Borrow<Entry>>(entries: &mut Vec<E>, over: Vec<E>) {
     let name = |entries: &[E]| find(entries, "method.name").map(|entry| entry.value.clone());
     let other = name(&over).is_some_and(|new| name(entries).as_ref() != Some(&new));

@@ -35,7 +35,7 @@ fn dotted(key: &str) -> String {
     }
 }
 
-/// So many labels are shown to someone whose filter fits none.
+/// Labels that are shown where a filter fits no trial.
 pub const SHOWN: usize = 12;
 
 /// The complaint where no trial of these labels fits.

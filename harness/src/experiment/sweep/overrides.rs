@@ -131,7 +131,7 @@ fn set_conditions(document: &mut Document, key: &str, value: &Value, at: &At) ->
     Ok(())
 }
 
-/// Something to draw from, in every draw whose methods have the key.
+/// Sets a range to draw from, in every draw whose methods have the key.
 fn set_range(document: &mut Document, entry: &Entry) -> Result<(), ExperimentError> {
     let (keys, base) = (document.keys, document.method().to_owned());
     let mut any = false;
@@ -169,7 +169,7 @@ fn clear(block: &mut Block, key: &str, kept: bool) {
     block.cases.retain(|case| !case.entries.is_empty());
 }
 
-/// A factor of every setting of the block, or of those of some methods.
+/// Adds a case with one key: for every setting of the block, or for those of some methods.
 fn add_case(block: &mut Block, methods: Option<Vec<String>>, entry: &Entry) {
     if block.entries.is_empty() && block.rows.iter().all(|row| row.entries.is_empty()) {
         // Nothing is left that the block could be of any kind for.
@@ -198,7 +198,7 @@ fn put_axis(block: &mut Block, entry: &Entry) {
     if in_place { put(&mut block.entries, entry.clone()) } else { add_case(block, None, entry) }
 }
 
-/// What a single value takes the place of, where that is more than one value.
+/// Notes it where a single value takes the place of several.
 fn note(document: &mut Document, index: usize, field: &Field, entry: &Entry) {
     let block = &document.blocks[index];
     let there = find(&block.entries, &entry.key).map(|there| &there.value);
