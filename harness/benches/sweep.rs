@@ -46,10 +46,10 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
     };
     TrialRecord {
         network: NetworkSummary {
-            cost: trial.cost,
-            depth: trial.depth,
-            replaced: trial.replaced.to_string(),
-            remarks: trial.remarks.to_vec(),
+            cost: trial.network.cost,
+            depth: trial.network.depth,
+            replaced: trial.network.replaced.to_string(),
+            remarks: trial.network.remarks.to_vec(),
         },
         environment: environment.clone(),
         outcome: Outcome::Trained(Measures {

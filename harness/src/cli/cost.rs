@@ -76,7 +76,7 @@ pub fn run(args: &CostArgs) -> anyhow::Result<String> {
                 config.backbone.name,
                 config.dataset.name,
                 trial.label,
-                trial.replaced
+                trial.network.replaced
             );
             text += &own.render(args.format);
         } else {

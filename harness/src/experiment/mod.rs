@@ -9,8 +9,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use conv_core::Cost;
-
 mod data_sets;
 pub mod identity;
 pub mod images;
@@ -30,6 +28,7 @@ use crate::config::error::{At, Complaint};
 use crate::config::{ExperimentError, LayerOverride, TrialConfig};
 use images::{ImageDemand, ImageKeyPlaces};
 use keys::keys;
+use network::Network;
 use plan::{Plan, Row};
 use setting::{Step, TrainableSetting};
 use sweep::{Sweep, combine, filter};
@@ -57,7 +56,7 @@ pub struct Experiment {
 }
 
 /// One training.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Trial {
     /// The method and what was set of its options; beside it the keys that vary over the experiment.
     pub label: String,
@@ -65,16 +64,8 @@ pub struct Trial {
     pub aliases: Vec<String>,
     /// Everything that was asked for.
     pub config: TrialConfig,
-    /// Price of the final network, closed form.
-    pub cost: Cost,
-    /// Price of the same backbone, vanilla.
-    pub vanilla: Cost,
-    /// Deepest effective recursion of any layer.
-    pub depth: Option<usize>,
-    /// What the method remarks about layers, with their names.
-    pub remarks: Arc<[String]>,
-    /// Which layers the method made, in words.
-    pub replaced: Arc<str>,
+    /// Its network and what that costs.
+    pub network: Arc<Network>,
     /// Everything that decides the result but the data's content, hashed.
     pub signature: String,
     /// Where its numbers of images were asked for.
@@ -158,16 +149,11 @@ impl Trial {
     fn new(row: &Row<'_, TrainableSetting>, layers: &[LayerOverride]) -> Self {
         let Row { setting: trainable, seed, aliases, index, .. } = row;
         let setting = trainable.setting();
-        let network = &setting.network;
         Self {
             label: setting.label.to_string(),
             aliases: aliases.iter().flat_map(|aliases| &aliases.labels).map(ToString::to_string).collect(),
             config: setting.config(layers, *seed),
-            cost: network.cost,
-            vanilla: network.vanilla,
-            depth: network.depth,
-            remarks: network.remarks.clone(),
-            replaced: network.replaced.clone(),
+            network: setting.network.clone(),
             signature: trainable.signatures[*index].to_hex().to_string(),
             places: trainable.places.clone(),
         }

@@ -119,7 +119,7 @@ fn a_sweep_leaves_honest_results_and_is_not_stopped_by_failing_trials() -> Resul
     }
     let trial = |label: &str| records.iter().find(|record| record.trial.label.starts_with(label)).context("trial");
     let planned = experiment.trials.iter().find(|trial| trial.label.starts_with("pruned")).context("trial")?;
-    assert_eq!(trial("pruned")?.network.cost, planned.cost, "the plan's price is the network's");
+    assert_eq!(trial("pruned")?.network.cost, planned.network.cost, "the plan's price is the network's");
     assert!(trial("pruned")?.network.cost.params < trial("vanilla")?.network.cost.params);
     Ok(())
 }
