@@ -2,7 +2,6 @@
 //! a method, and `method.OPTION` is an option of the methods that have it.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use toml::{Table, Value};
 
@@ -24,6 +23,7 @@ pub struct MethodKeys {
 }
 
 /// Every key that a file may set.
+#[derive(Debug)]
 pub struct Keys {
     /// Keys outside of the methods' options, dotted, section by section.
     pub fields: &'static [Field],
@@ -34,12 +34,6 @@ pub struct Keys {
     methods: Vec<MethodKeys>,
     defaults: HashMap<&'static str, Value>,
     pub(super) names: Vec<(String, Name)>,
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").finish_non_exhaustive()
-    }
 }
 
 impl Keys {
@@ -91,10 +85,12 @@ impl Keys {
         let section = dotted.split_once('.').map_or("", |(section, _)| section);
         let same: Vec<&str> =
             all.iter().filter(|key| key.split_once('.').is_some_and(|(s, _)| s == section)).copied().collect();
-        let near = match () {
-            () if !same.is_empty() => same,
-            () if fields.len() == self.layer_fields.len() => all,
-            () => all.iter().filter(|key| !key.contains('.')).chain(&self.sections).copied().collect(),
+        let near = if !same.is_empty() {
+            same
+        } else if std::ptr::eq(fields, self.layer_fields) {
+            all
+        } else {
+            all.into_iter().filter(|key| !key.contains('.')).chain(self.sections.iter().copied()).collect()
         };
         Err(Complaint { accepted: near.join(", "), ..complaint })
     }
