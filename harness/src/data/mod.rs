@@ -30,7 +30,7 @@ pub use normalize::Normalization;
 pub use parquet::hush_caught_panics;
 use registry::by_name;
 pub use registry::{DATASETS, DatasetInfo, Reader, find};
-pub use sources::{Location, Places};
+pub use sources::{DataRoots, Location};
 pub use split::{Split, split};
 
 /// Images of one split, as bytes.
@@ -116,16 +116,16 @@ pub struct Splits {
 /// An unknown name; no source that is there (says what was tried and how to get the data); one that is there but
 /// damaged, incomplete or another data set (it is never passed over for the next).
 pub fn load(config: &DatasetConfig) -> Result<Dataset> {
-    load_from(config, &Places::from_environment())
+    load_from(config, &DataRoots::from_environment())
 }
 
-/// [`load`], with the places outside the configuration given.
+/// [`load`], with the roots given, whatever the environment says.
 ///
 /// # Errors
 /// What [`load`] refuses.
-pub fn load_from(config: &DatasetConfig, places: &Places) -> Result<Dataset> {
+pub fn load_from(config: &DatasetConfig, roots: &DataRoots) -> Result<Dataset> {
     let info = by_name(&config.name)?;
-    let found = sources::find(config, info, places)?;
+    let found = sources::find(config, info, roots)?;
     let (geometry, fingerprint) = (found.geometry, found.checked_fingerprint(info)?);
     let sources::Found { splits: Splits { train, test, .. }, label, source, synthetic, .. } = found;
     eprintln!("data: {label}, {} training and {} test images, from {source}", train.len(), test.len());
@@ -139,7 +139,7 @@ pub fn load_from(config: &DatasetConfig, places: &Places) -> Result<Dataset> {
 /// An unknown name; for `images`, no folder that is there or no image in it.
 pub fn geometry(config: &DatasetConfig) -> Result<Geometry> {
     let info = by_name(&config.name)?;
-    info.geometry.map_or_else(|| sources::peek(config, info, &Places::from_environment()), Ok)
+    info.geometry.map_or_else(|| sources::peek(config, info, &DataRoots::from_environment()), Ok)
 }
 
 /// The entries of `dataset.sources` that are tried for `config`, defaults filled in.
@@ -147,7 +147,7 @@ pub fn geometry(config: &DatasetConfig) -> Result<Geometry> {
 /// # Errors
 /// An unknown name; an entry that cannot be understood.
 pub fn sources(config: &DatasetConfig) -> Result<Vec<String>> {
-    let resolved = sources::resolve(config, by_name(&config.name)?, &Places::from_environment())?;
+    let resolved = sources::resolve(config, by_name(&config.name)?, &DataRoots::from_environment())?;
     Ok(resolved.into_iter().map(|(entry, _)| entry).collect())
 }
 
@@ -156,7 +156,7 @@ pub fn sources(config: &DatasetConfig) -> Result<Vec<String>> {
 /// # Errors
 /// An unknown name; no source that is there; a source that only a download could find.
 pub fn locate(config: &DatasetConfig) -> Result<Location> {
-    sources::locate_offline(config, by_name(&config.name)?, &Places::from_environment())
+    sources::locate_offline(config, by_name(&config.name)?, &DataRoots::from_environment())
 }
 
 /// Content hash of the data set `name` at a location, as [`Provenance::fingerprint`] holds it.

@@ -10,9 +10,9 @@ use super::synthetic::Synthetic;
 use super::{DatasetInfo, Geometry, Reader, Splits, idx, image_folder, parquet};
 use crate::config::DatasetConfig;
 
-/// Places that no experiment file names.
+/// Where data sets are kept and got from, apart from what an experiment names.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct DataRoots {
     /// A folder of data sets, looked at first: `cifar10/` and so on.
     pub home: Option<PathBuf>,
     /// Where downloads come from.
@@ -21,7 +21,7 @@ pub struct Places {
     pub downloads: PathBuf,
 }
 
-impl Places {
+impl DataRoots {
     /// `HARNESS_DATA`, the publisher's server, and `data/` in the working directory.
     pub fn from_environment() -> Self {
         let home = std::env::var_os("HARNESS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -74,12 +74,12 @@ pub(super) enum Search {
 pub(super) fn locate(
     config: &DatasetConfig,
     info: &DatasetInfo,
-    places: &Places,
+    roots: &DataRoots,
     fetch: impl Fn() -> Result<Option<Fetched>>,
 ) -> Result<Search> {
     info.reader()?;
     let mut tried = Vec::new();
-    for (entry, source) in resolve(config, info, places)? {
+    for (entry, source) in resolve(config, info, roots)? {
         let path = match source {
             Source::Path(path) => path,
             Source::Download => match fetch()? {
@@ -107,15 +107,15 @@ pub(super) fn locate(
 }
 
 /// Reads the first source that is there.
-pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Found> {
+pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Found> {
     let fetch = || {
-        let fetched = fetch(info, places)?;
+        let fetched = fetch(info, roots)?;
         if let Fetched::Unreachable(reason) = &fetched {
             eprintln!("data: download of {} skipped: {reason}", info.name);
         }
         Ok(Some(fetched))
     };
-    match locate(config, info, places, fetch)? {
+    match locate(config, info, roots, fetch)? {
         Search::Found(entry, location) => read(entry, &location, info),
         Search::Missing(tried) => bail!("{}", missing(info, info.reader()?, &tried)),
         Search::Undecided(entry) => bail!("dataset.sources: \"{entry}\" was not fetched"),
@@ -141,13 +141,13 @@ pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> R
 }
 
 /// Where the first source that is there lies, found without reading or downloading anything.
-pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Location> {
+pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Location> {
     let downloaded = || {
-        let Some(remote) = info.reader()?.remote else { return fetch(info, places).map(Some) };
-        let archive = places.downloads.join(info.name).join(remote.name);
+        let Some(remote) = info.reader()?.remote else { return fetch(info, roots).map(Some) };
+        let archive = roots.downloads.join(info.name).join(remote.name);
         Ok(archive.is_file().then_some(Fetched::File(archive)))
     };
-    match locate(config, info, places, downloaded)? {
+    match locate(config, info, roots, downloaded)? {
         Search::Found(_, location) => Ok(location),
         Search::Missing(tried) => bail!("{}", missing(info, info.reader()?, &tried)),
         Search::Undecided(entry) => bail!("{entry}: not there yet"),
@@ -155,8 +155,8 @@ pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, places:
 }
 
 /// Geometry of the first image folder that is there.
-pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Geometry> {
-    match locate_offline(config, info, places)? {
+pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Geometry> {
+    match locate_offline(config, info, roots)? {
         Location::Files(path) => image_folder::geometry(&path),
         Location::Synthetic { .. } => bail!("the size of `{}` is only known from its files", info.name),
     }
@@ -164,8 +164,8 @@ pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, places: &Places) 
 
 /// The most training images that any source can give; none where only the files tell.
 pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo, reader: &Reader) -> Result<Option<usize>> {
-    let places = Places { home: None, base_url: String::new(), downloads: PathBuf::new() };
-    let sources = resolve(config, info, &places)?;
+    let roots = DataRoots { home: None, base_url: String::new(), downloads: PathBuf::new() };
+    let sources = resolve(config, info, &roots)?;
     let Some((published, _)) = reader.images else { return Ok(None) };
     let mut most = 0;
     for (_, source) in sources {
@@ -179,7 +179,7 @@ pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo, reader: &Reader) 
 }
 
 /// The sources in the order they are tried, each with its name.
-pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Places) -> Result<Vec<(String, Source)>> {
+pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Vec<(String, Source)>> {
     let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];
     let entries = if config.sources.is_empty() { &default[..] } else { &config.sources };
     let mut sources = entries.iter().map(|entry| Ok((entry.clone(), parse(entry)?))).collect::<Result<Vec<_>>>()?;
@@ -193,7 +193,7 @@ pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, places: &Place
     }
     // Who asks for synthetic data only gets that, whatever HARNESS_DATA holds.
     let real = sources.iter().find(|(_, source)| !matches!(source, Source::Synthetic { .. }));
-    if let (Some(home), Some((_, source))) = (&places.home, real) {
+    if let (Some(home), Some((_, source))) = (&roots.home, real) {
         // An image folder is known by its own name only.
         let name = match source {
             Source::Path(path) if info.geometry.is_none() => path.file_name().unwrap_or_default().to_string_lossy(),
@@ -222,9 +222,9 @@ fn parse(entry: &str) -> Result<Source> {
     }
 }
 
-fn fetch(info: &DatasetInfo, places: &Places) -> Result<Fetched> {
+fn fetch(info: &DatasetInfo, roots: &DataRoots) -> Result<Fetched> {
     match info.reader()?.remote {
-        Some(remote) => download::fetch(remote, &places.base_url, &places.downloads.join(info.name)),
+        Some(remote) => download::fetch(remote, &roots.base_url, &roots.downloads.join(info.name)),
         None => Ok(Fetched::Unreachable(format!("not offered for {}", info.name))),
     }
 }

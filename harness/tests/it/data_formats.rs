@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
 use harness::config::DatasetConfig;
-use harness::data::{Dataset, Images, Places, cifar_binary, load_from};
+use harness::data::{DataRoots, Dataset, Images, cifar_binary, load_from};
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use polars::prelude::{Column, DataFrame, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
 
@@ -32,8 +32,8 @@ fn config(name: &str, source: &Path) -> DatasetConfig {
 }
 
 /// Nothing but what the test names: no folder of data sets, no server.
-fn nowhere() -> Places {
-    Places { home: None, base_url: "http://127.0.0.1:1".into(), downloads: "/nonexistent".into() }
+fn nowhere() -> DataRoots {
+    DataRoots { home: None, base_url: "http://127.0.0.1:1".into(), downloads: "/nonexistent".into() }
 }
 
 fn load(name: &str, source: &Path) -> Result<Dataset> {

@@ -5,17 +5,17 @@ use std::path::Path;
 
 use anyhow::Result;
 use harness::config::DatasetConfig;
-use harness::data::{self, Dataset, Places, load_from};
+use harness::data::{self, DataRoots, Dataset, load_from};
 use image::{ImageFormat, RgbImage};
 
 fn config(name: &str, sources: &[&str]) -> DatasetConfig {
     DatasetConfig { name: name.into(), sources: sources.iter().map(|s| s.to_string()).collect(), augment: true }
 }
 
-fn places(home: Option<&Path>, downloads: &Path) -> Places {
+fn roots(home: Option<&Path>, downloads: &Path) -> DataRoots {
     // Port 1 of this machine: refused at once.
     let base_url = "http://127.0.0.1:1".into();
-    Places { home: home.map(Into::into), base_url, downloads: downloads.into() }
+    DataRoots { home: home.map(Into::into), base_url, downloads: downloads.into() }
 }
 
 /// `train` and `test` with one image in each of ten classes.
@@ -42,7 +42,7 @@ fn sources_are_tried_in_order_and_harness_data_first() -> Result<()> {
     let (a_name, b_name) = (a.display().to_string(), b.display().to_string());
     write_folder(&b, 20)?;
     let tried = config("cifar10", &[&a_name, "download", &b_name, "synthetic"]);
-    let here = places(Some(&home), dir.path());
+    let here = roots(Some(&home), dir.path());
     assert_eq!(used(&load_from(&tried, &here)?), (b_name.as_str(), 20));
     // An empty folder, or one with the rest of a broken download, is as good as none.
     fs::create_dir(&a)?;
@@ -64,7 +64,7 @@ fn sources_are_tried_in_order_and_harness_data_first() -> Result<()> {
 fn an_image_folder_is_looked_up_by_its_own_name() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_folder(&dir.path().join("home/pets"), 5)?;
-    let here = places(Some(&dir.path().join("home")), dir.path());
+    let here = roots(Some(&dir.path().join("home")), dir.path());
     let data = load_from(&config("images", &["data/pets"]), &here)?;
     assert_eq!(used(&data), ("HARNESS_DATA/pets", 5));
     assert_eq!(data.provenance.label, "pets (10 classes)");
@@ -76,7 +76,7 @@ fn a_source_that_is_no_data_set_is_an_error_and_never_passed_over() -> Result<()
     let dir = tempfile::tempdir()?;
     fs::write(dir.path().join("notes.txt"), "hello")?;
     let name = dir.path().display().to_string();
-    let here = places(None, dir.path());
+    let here = roots(None, dir.path());
     let text = |path: &str| match load_from(&config("cifar10", &[path, "synthetic"]), &here) {
         Ok(data) => panic!("{:?}", data.provenance),
         Err(error) => format!("{error:#}"),
@@ -91,7 +91,7 @@ fn a_source_that_is_no_data_set_is_an_error_and_never_passed_over() -> Result<()
 #[test]
 fn nothing_found_says_what_was_tried_and_how_to_get_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let here = places(Some(dir.path()), dir.path());
+    let here = roots(Some(dir.path()), dir.path());
     let text = load_from(&config("cifar10", &["data/none", "download"]), &here).map(|_| ()).unwrap_err().to_string();
     for part in ["HARNESS_DATA/cifar10", "data/none", "download: ", "data/cifar10", "\"synthetic\""] {
         assert!(text.contains(part), "`{part}` is not in: {text}");
@@ -107,7 +107,7 @@ fn nothing_found_says_what_was_tried_and_how_to_get_it() -> Result<()> {
 
 #[test]
 fn synthetic_data_has_the_geometry_of_the_set_it_stands_in_for() -> Result<()> {
-    let here = places(None, Path::new("/nonexistent"));
+    let here = roots(None, Path::new("/nonexistent"));
     for (name, shape, classes) in
         [("cifar10", (3, 32, 32), 10), ("cifar100", (3, 32, 32), 100), ("fashion-mnist", (1, 28, 28), 10)]
     {
