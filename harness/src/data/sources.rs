@@ -59,39 +59,27 @@ pub enum Location {
     },
 }
 
-/// What the search for the first source that is there came to.
-pub(super) enum Search {
-    /// The entry of `dataset.sources` and what it stands for.
-    Found(String, Location),
-    /// No source is there; what was tried, a line each.
-    Missing(Vec<String>),
-    /// Only a download could tell whether this entry is there.
-    Undecided(String),
-}
-
-/// Looks for the first source that is there. `fetch` gets the archive that the entry `download` stands for, or returns `None`
-/// where it leaves that open.
-pub(super) fn locate(
+/// The first source that is there: the entry of `dataset.sources` and what it stands for. `fetch` gets the archive that the
+/// entry `download` stands for.
+fn locate(
     config: &DatasetConfig,
     info: &DatasetInfo,
     roots: &DataRoots,
-    fetch: impl Fn() -> Result<Option<Fetched>>,
-) -> Result<Search> {
-    info.reader()?;
+    fetch: impl Fn() -> Result<Fetched>,
+) -> Result<(String, Location)> {
     let mut tried = Vec::new();
     for (entry, source) in resolve(config, info, roots)? {
         let path = match source {
             Source::Path(path) => path,
             Source::Download => match fetch()? {
-                Some(Fetched::File(path)) => path,
-                Some(Fetched::Unreachable(reason)) => {
+                Fetched::File(path) => path,
+                Fetched::Unreachable(reason) => {
                     tried.push(format!("{entry}: {reason}"));
                     continue;
                 }
-                None => return Ok(Search::Undecided(entry)),
             },
             Source::Synthetic { train, test } if info.geometry.is_some() => {
-                return Ok(Search::Found(entry, Location::Synthetic { train, test }));
+                return Ok((entry, Location::Synthetic { train, test }));
             }
             Source::Synthetic { .. } => {
                 tried.push(format!("{entry}: the size of `{}` is only known from its files", info.name));
@@ -99,11 +87,11 @@ pub(super) fn locate(
             }
         };
         if !vacant(&path)? {
-            return Ok(Search::Found(entry, Location::Files(path)));
+            return Ok((entry, Location::Files(path)));
         }
         tried.push(format!("{entry}: nothing at {}", path.display()));
     }
-    Ok(Search::Missing(tried))
+    bail!("{}", missing(info, info.reader()?, &tried))
 }
 
 /// Reads the first source that is there.
@@ -113,13 +101,22 @@ pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots
         if let Fetched::Unreachable(reason) = &fetched {
             eprintln!("data: download of {} skipped: {reason}", info.name);
         }
-        Ok(Some(fetched))
+        Ok(fetched)
     };
-    match locate(config, info, roots, fetch)? {
-        Search::Found(entry, location) => read(entry, &location, info),
-        Search::Missing(tried) => bail!("{}", missing(info, info.reader()?, &tried)),
-        Search::Undecided(entry) => bail!("dataset.sources: \"{entry}\" was not fetched"),
-    }
+    let (entry, location) = locate(config, info, roots, fetch)?;
+    read(entry, &location, info)
+}
+
+/// Where the first source that is there lies, found without reading or downloading anything; an error where only a download
+/// could tell.
+pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Location> {
+    let downloaded = || {
+        let Some(remote) = info.reader()?.remote else { return fetch(info, roots) };
+        let archive = roots.downloads.join(info.name).join(remote.name);
+        ensure!(archive.is_file(), "download: {} is not there yet", archive.display());
+        Ok(Fetched::File(archive))
+    };
+    locate(config, info, roots, downloaded).map(|(_, location)| location)
 }
 
 /// Reads what lies at `location`, which the entry `source` of `dataset.sources` stands for.
@@ -137,20 +134,6 @@ pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> R
         (Location::Synthetic { .. }, None) => {
             bail!("{source}: the size of `{}` is only known from its files", info.name)
         }
-    }
-}
-
-/// Where the first source that is there lies, found without reading or downloading anything.
-pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Location> {
-    let downloaded = || {
-        let Some(remote) = info.reader()?.remote else { return fetch(info, roots).map(Some) };
-        let archive = roots.downloads.join(info.name).join(remote.name);
-        Ok(archive.is_file().then_some(Fetched::File(archive)))
-    };
-    match locate(config, info, roots, downloaded)? {
-        Search::Found(_, location) => Ok(location),
-        Search::Missing(tried) => bail!("{}", missing(info, info.reader()?, &tried)),
-        Search::Undecided(entry) => bail!("{entry}: not there yet"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The meaning of an experiment file: document -> settings -> trials, each once.
 //!
-//! [`sweep`] is the language: it turns a file into combinations of values, given the [`keys`] there are. Here [`setting`] types
+//! [`sweep`] is the language: it turns a file into combinations of values, given the [`mod@keys`] there are. Here [`setting`] types
 //! each combination, drops what a condition excludes and labels the rest; [`plan`] sees to it that every trial comes once, and
-//! [`data_sets`] tells whether two of them are trained on the same images. [`network`] remembers what networks cost ([`price`]),
+//! `data_sets` tells whether two of them are trained on the same images. [`network`] remembers what networks cost ([`price`]),
 //! [`images`] checks whether the data is large enough, [`identity`] says which trials are the same, [`run_options`] how they
 //! are executed.
 

@@ -1,7 +1,7 @@
 //! A sweep's trials, each once: duplicates and what conditions drop are found in a first pass, in which everything is
 //! checked; rows come in a second one. Of a trial no more is held than a hash.
 //!
-//! Two trials are the same if their signatures are and their images are: [`data_sets`](super::data_sets) tells the latter.
+//! Two trials are the same if their signatures are and their images are: `data_sets` tells the latter.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};

@@ -1,7 +1,7 @@
 //! The language of sweeps: TOML -> combinations of values, whatever the keys mean.
 //!
 //! It is given its [`Keys`], and knows no method, data set or network. [`parse`] takes a text apart into a [`document`],
-//! [`include`] adds the files it builds on, [`overrides`] applies `--set`. A [`Sweep`] is a document whose blocks were checked;
+//! [`mod@include`] adds the files it builds on, [`overrides`] applies `--set`. A [`Sweep`] is a document whose blocks were checked;
 //! [`combine`] goes through the combinations of its [`axes`] one after the other, and a [`condition`] tells those apart that it
 //! holds for.
 //!
