@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
 use common::{Group, Side};
 use conv_core::layers::{BatchNorm2d, Conv2d};
-use conv_core::{ConvSpec, Graph, Kernels, Network, Value, ops};
+use conv_core::{Backend, ConvSpec, Graph, Network, Value, ops};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const BATCH: usize = 64;
@@ -94,12 +94,12 @@ fn group(layer: &Layer, train: bool) -> Result<Group> {
     let others = [side("ops", &layer.ops), side("candle", &layer.candle)];
     let images = x.as_tensor().detach();
     let engine = if train {
-        let training = RefCell::new(layer.engine.training(Kernels::Own));
+        let training = RefCell::new(layer.engine.training(Backend::default()));
         let labels = Tensor::zeros(BATCH, DType::U32, &Device::Cpu)?;
         let run = move || training.borrow_mut().step(&images, &labels, 0.0);
         Side::new("engine", BATCH, move || drop(run().expect("a layer of a sound shape")))
     } else {
-        let mut inference = layer.engine.inference(Kernels::Own);
+        let mut inference = layer.engine.inference(Backend::default());
         let gap = largest((inference.forward(&images)? - ops::global_avg_pool(&candle)?)?)?;
         assert!(gap < 1e-3, "{}: the engine and candle differ by {gap}", layer.name);
         let inference = RefCell::new(inference);

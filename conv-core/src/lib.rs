@@ -16,15 +16,18 @@ mod kernels;
 pub mod layers;
 pub mod meter;
 mod method;
+mod network;
 pub mod ops;
 mod spec;
 mod store;
 
 pub use cost::Cost;
-pub use graph::{Gradients, Graph, Inference, Kernels, Network, Step, Training, Value};
+pub use engine::{Backend, EngineLayer, OffEngine, Pass, PassWork, SMALLEST_BATCH};
+pub use graph::{Graph, Value};
 pub use kernels::Path;
 pub use kernels::peak::{copy_gbytes, peak_gflops};
 pub use method::{ConvMethod, ConvUnit, Depth, Layout};
+pub use network::{Gradients, Inference, Network, Step, Training};
 pub use spec::{Activation, ConvSpec, Role, UnitSpec};
 pub use store::{ParamStore, is_running_statistic, normal_stream};
 

@@ -87,15 +87,6 @@ impl ParamStore {
         candle_core::safetensors::save(&tensors, path)
     }
 
-    /// Overwrites every variable from a safetensors file.
-    ///
-    /// # Errors
-    /// An unreadable file, or what [`ParamStore::assign`] refuses.
-    pub fn load(&self, path: &Path) -> Result<()> {
-        let tensors = candle_core::safetensors::load(path, &self.device)?;
-        self.assign(&tensors.into_iter().collect())
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Var>> {
         self.vars.lock().unwrap_or_else(PoisonError::into_inner)
     }

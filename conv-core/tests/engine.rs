@@ -2,21 +2,23 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 use common::{Builder, close, tensor};
-use conv_core::{ConvSpec, Kernels, Network, ParamStore};
+use conv_core::{Backend, ConvSpec, EngineLayer, Network, OffEngine, ParamStore};
 
 /// One training step and inference after it, both ways, from the same parameters.
 fn check(label: &str, network: &Network, store: &ParamStore, images: &[usize]) -> Result<()> {
     let x = tensor(images, 99);
     let labels = Tensor::from_iter((0..images[0]).map(|i| (i % 3) as u32), &Device::Cpu)?;
     let before = store.snapshot()?;
-    let want = network.training(Kernels::Candle).step(&x, &labels, 0.1)?;
+    let want = network.training(Backend::Candle).step(&x, &labels, 0.1)?;
     let after = store.snapshot()?;
-    for kernels in [Kernels::Direct, Kernels::Own] {
-        let label = format!("{label}, {kernels:?}");
+    for backend in [Backend::Engine { winograd: false }, Backend::default()] {
+        let label = format!("{label}, {backend:?}");
         store.assign(&before)?;
-        let got = network.training(kernels).step(&x, &labels, 0.1)?;
+        let got = network.training(backend).step(&x, &labels, 0.1)?;
         close(&format!("{label}: logits"), &got.logits, &want.logits, 1e-4);
         assert!((got.loss - want.loss).abs() < 1e-5 * want.loss.abs().max(1.0), "{label}: {} {}", got.loss, want.loss);
         for (name, var) in store.trainable() {
@@ -28,11 +30,11 @@ fn check(label: &str, network: &Network, store: &ParamStore, images: &[usize]) -
         for (name, var) in store.named() {
             close(&format!("{label}: {name} afterwards"), &var, &after[&name], 1e-5);
         }
-        let got = network.inference(kernels).forward(&x)?;
-        close(&format!("{label}: inference"), &got, &network.inference(Kernels::Candle).forward(&x)?, 1e-4);
+        let got = network.inference(backend).forward(&x)?;
+        close(&format!("{label}: inference"), &got, &network.inference(Backend::Candle).forward(&x)?, 1e-4);
     }
     let few = x.narrow(0, 0, 3)?;
-    let got = network.inference(Kernels::Own).forward(&few)?;
+    let got = network.inference(Backend::default()).forward(&few)?;
     close(&format!("{label}: inference of few"), &got, &network.forward_t(&few, false)?, 1e-4);
     Ok(())
 }
@@ -120,16 +122,16 @@ fn whose_operations_run_is_the_choice_of_each_session() -> Result<()> {
     let (network, store) = b.network(output);
     let (x, labels) = (tensor(&[4, 3, 8, 8], 1), Tensor::new(&[0u32, 1, 2, 0], &Device::Cpu)?);
     let before = store.snapshot()?;
-    let run = |kernels: Kernels| -> Result<[Tensor; 2]> {
+    let run = |backend: Backend| -> Result<[Tensor; 2]> {
         store.assign(&before)?;
-        let trained = network.training(kernels).step(&x, &labels, 0.0)?.logits;
-        Ok([trained, network.inference(kernels).forward(&x)?])
+        let trained = network.training(backend).step(&x, &labels, 0.0)?.logits;
+        Ok([trained, network.inference(backend).forward(&x)?])
     };
     let bits = |outputs: &[Tensor; 2]| -> Result<Vec<u32>> {
         let values = Tensor::cat(outputs, 0)?.flatten_all()?.to_vec1::<f32>()?;
         Ok(values.into_iter().map(f32::to_bits).collect())
     };
-    let (own, candle, again) = (run(Kernels::Own)?, run(Kernels::Candle)?, run(Kernels::Own)?);
+    let (own, candle, again) = (run(Backend::default())?, run(Backend::Candle)?, run(Backend::default())?);
     for (what, own, candle) in [("training", &own[0], &candle[0]), ("inference", &own[1], &candle[1])] {
         close(what, own, candle, 1e-4);
     }
@@ -170,7 +172,7 @@ fn bits_do_not_depend_on_threads() -> Result<()> {
     let run = |threads: usize| -> Result<Vec<Vec<f32>>> {
         store.assign(&before)?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let step = pool.install(|| network.training(Kernels::Own).step(&x, &labels, 0.0))?;
+        let step = pool.install(|| network.training(Backend::default()).step(&x, &labels, 0.0))?;
         let gradients = store.trainable().into_iter().map(|(_, var)| step.gradients.get(&var).unwrap().clone());
         let all =
             gradients.chain([step.logits]).chain(store.named().into_iter().map(|(_, var)| var.as_tensor().clone()));
@@ -179,5 +181,108 @@ fn bits_do_not_depend_on_threads() -> Result<()> {
     let one = run(1)?;
     assert_eq!(one, run(2)?);
     assert_eq!(one, run(5)?);
+    Ok(())
+}
+
+#[test]
+fn what_keeps_a_network_off_the_engine_is_said() -> Result<()> {
+    let network = |custom: bool| -> Result<Network> {
+        let mut b = Builder::new();
+        let x = b.graph.input(3);
+        let x = b.conv(x, ConvSpec::same(3, 8, 3, 1));
+        let x = b.finish(x, None, true);
+        let x = match custom {
+            true => b.graph.custom(&[x], &[], 8, Arc::new(|inputs: &[Tensor], _| &inputs[0] * 2.0)),
+            false => x,
+        };
+        let pooled = b.graph.global_avg_pool(x);
+        let output = b.linear(pooled, 3);
+        Ok(b.network(output).0)
+    };
+    let (plain, custom) = (network(false)?, network(true)?);
+    let off = |network: &Network, backend: Backend, images: usize, train: bool| -> Result<Option<OffEngine>> {
+        Ok(network.engine_layers(backend, [images, 3, 6, 6], train)?.err())
+    };
+    let engine = Backend::default();
+    for (images, train, why) in [
+        (8, true, None),
+        (7, true, Some(OffEngine::FewImages { images: 7 })),
+        (7, false, None),
+        (1, false, None),
+        (128, false, None),
+    ] {
+        assert_eq!(off(&plain, engine, images, train)?, why, "{images} images, training: {train}");
+        let expected = why.or(Some(OffEngine::Custom));
+        assert_eq!(off(&custom, engine, images, train)?, expected, "custom: {images} images, training: {train}");
+        assert_eq!(off(&plain, Backend::Candle, images, train)?, Some(OffEngine::CandleAsked));
+    }
+    // A session says the same: it has layers where it ran on the engine.
+    let (x, labels) = (tensor(&[8, 3, 6, 6], 1), Tensor::from_iter((0..8).map(|i| i % 3), &Device::Cpu)?);
+    for (network, on_engine) in [(&plain, true), (&custom, false)] {
+        let (mut training, mut inference) = (network.training(engine), network.inference(engine));
+        training.step(&x, &labels, 0.0)?;
+        inference.forward(&x)?;
+        assert_eq!((training.layers().is_some(), inference.layers().is_some()), (on_engine, on_engine));
+        inference.forward(&x.narrow(0, 0, 2)?)?;
+        assert_eq!(inference.image_layers().is_some(), on_engine);
+    }
+    Ok(())
+}
+
+/// Layers are timed where that is asked for, every pass that is done of each, and nothing else changes by it.
+#[test]
+fn layers_are_timed_where_that_is_asked_for() -> Result<()> {
+    let mut b = Builder::new();
+    let x = b.graph.input(3);
+    let x = b.conv(x, ConvSpec::same(3, 24, 3, 1));
+    let x = b.finish(x, None, true);
+    let y = b.conv(x, ConvSpec::same(24, 24, 3, 1));
+    let y = b.finish(y, Some(x), true);
+    let y = b.graph.max_pool(y, 2, 2, 0);
+    let pooled = b.graph.global_avg_pool(y);
+    let output = b.linear(pooled, 3);
+    let (network, store) = b.network(output);
+    let (x, labels) = (tensor(&[20, 3, 12, 12], 1), Tensor::from_iter((0..20).map(|i| i % 3), &Device::Cpu)?);
+    let before = store.snapshot()?;
+    let mut training = network.training(Backend::default());
+    let plain = training.step(&x, &labels, 0.0)?.logits.to_vec2::<f32>()?;
+    store.assign(&before)?;
+    training.time_layers();
+    let timed = training.step(&x, &labels, 0.0)?.logits.to_vec2::<f32>()?;
+    assert_eq!(plain, timed, "bits do not depend on a clock");
+    let passes = |layers: &[EngineLayer]| -> Vec<String> {
+        let names =
+            |layer: &EngineLayer| layer.passes.iter().map(|work| work.pass.name()).collect::<Vec<_>>().join(", ");
+        layers.iter().map(|layer| format!("{}: {}", layer.kind, names(layer))).collect()
+    };
+    let layers = training.layers().unwrap();
+    assert_eq!(
+        passes(&layers),
+        [
+            "conv 3x3: forward, weight gradient",
+            "norm + relu: forward, input gradient",
+            "conv 3x3: forward, input gradient, weight gradient",
+            "norm + residual + relu: forward, input gradient",
+            "max pool 2x2 / 2: forward, input gradient",
+            "global average pool: forward, input gradient",
+            "linear: forward, input gradient, weight gradient",
+        ]
+    );
+    let times = layers.iter().flat_map(|layer| &layer.passes).map(|work| work.time.unwrap());
+    assert!(times.clone().all(|time| !time.is_zero()), "{:?}", times.collect::<Vec<_>>());
+    assert_eq!(layers[2].passes[0].macs, 24 * 24 * 9 * 144);
+
+    let mut inference = network.inference(Backend::default());
+    inference.time_layers();
+    inference.forward(&x)?;
+    inference.forward(&x.narrow(0, 0, 1)?)?;
+    for layers in [inference.layers().unwrap(), inference.image_layers().unwrap()] {
+        assert!(layers[1].passes.is_empty() && layers[3].passes.is_empty(), "norms are done on the way");
+        assert_eq!(layers.iter().map(|layer| layer.passes.len()).sum::<usize>(), 5);
+        assert!(
+            layers.iter().flat_map(|layer| &layer.passes).all(|work| work.time.is_some_and(|time| !time.is_zero()))
+        );
+    }
+    assert!(network.inference(Backend::default()).layers().is_none(), "nothing was computed yet");
     Ok(())
 }

@@ -1,63 +1,120 @@
 //! For inference: what follows a convolution is done where the convolution stores its outputs. The norm's scale goes into the
 //! weights, its shift becomes a bias, residual and ReLU come on the way.
 
-use super::plan::{Channel, Layer};
+use std::collections::HashMap;
 
-/// Marks every convolution whose outputs are read once each, by one finish whose residual is there before the convolution.
-pub(super) fn fuse(layers: &mut [Layer], buffers: usize, output: &[Channel]) {
-    let mut readers = vec![Vec::new(); buffers];
-    let mut made_by = vec![None; buffers];
+use super::layers::{Channel, ConvId, Destination, FinishId, LayerId, Layers};
+
+/// Who reads a plane of a buffer: the layer at a place in the order, and as which of its channels.
+#[derive(Clone, Copy)]
+struct Reader {
+    layer: LayerId,
+    /// 0: as its input, 1: as its residual.
+    table: usize,
+    channel: usize,
+    plane: usize,
+}
+
+/// Lets every convolution finish its outputs that are read once each, by one finish whose residual is there before the
+/// convolution.
+pub(super) fn fuse(layers: &mut Layers, order: &[LayerId], output: &[Channel]) {
+    // By buffer. What the output reads has to stay as it is: it gets a reader that is no finish.
+    let mut readers: HashMap<usize, Vec<Option<Reader>>> = HashMap::new();
+    let mut made: HashMap<usize, usize> = HashMap::new();
     for channel in output {
-        if let Channel::Plane { buffer, .. } = *channel {
-            readers[buffer].push(None);
-        }
+        channel.buffer().into_iter().for_each(|buffer| readers.entry(buffer).or_default().push(None));
     }
-    for (index, layer) in layers.iter().enumerate() {
-        let (tables, y) = match layer {
-            Layer::Conv(conv) => (vec![&conv.x], conv.y),
-            Layer::Pool(pool) => (vec![&pool.x], pool.y),
-            Layer::Finish(finish) => (std::iter::once(&finish.x).chain(&finish.residual).collect(), finish.y),
-        };
-        made_by[y] = Some(index);
-        for (number, table) in tables.into_iter().enumerate() {
-            for (at, channel) in table.iter().enumerate() {
-                if let Channel::Plane { buffer, plane } = *channel {
-                    readers[buffer].push(Some((index, number, at, plane)));
+    for (at, &layer) in order.iter().enumerate() {
+        made.insert(layers.y(layer), at);
+        for (table, channels) in layers.reads(layer).into_iter().enumerate() {
+            for (channel, read) in channels.iter().enumerate() {
+                if let Channel::Plane { buffer, plane } = *read {
+                    readers.entry(buffer).or_default().push(Some(Reader { layer, table, channel, plane }));
                 }
             }
         }
     }
-    for index in 0..layers.len() {
-        let Layer::Conv(conv) = &layers[index] else { continue };
-        let mut channels = vec![None; conv.shape.out_channels];
-        let mut finishes = Vec::new();
-        for reader in &readers[conv.y] {
-            if let Some((finish, 0, at, plane)) = *reader {
-                // A plane that is read twice is not only the finish's.
-                let twice = channels[plane].replace(at).is_some();
-                finishes.push(if twice { usize::MAX } else { finish });
-            } else {
-                finishes.push(usize::MAX);
-            }
+    for (at, &layer) in order.iter().enumerate() {
+        let LayerId::Conv(conv) = layer else { continue };
+        let readers = readers.get(&layers[conv].y).map(Vec::as_slice).unwrap_or_default();
+        let Some((finish, channels)) = sole_finish(readers, layers[conv].shape.out_channels) else { continue };
+        let residual = layers[finish].residual.iter().flatten();
+        // Buffer 0, the images, is made by nothing.
+        if residual.filter_map(|channel| made.get(&channel.buffer()?)).all(|&made| made < at) {
+            merge(layers, conv, finish, channels);
         }
-        let (Some(&finish), Some(channels)) = (finishes.first(), channels.into_iter().collect::<Option<Vec<_>>>())
-        else {
-            continue;
-        };
-        let Some(Layer::Finish(target)) = layers.get(finish) else { continue };
-        let early = target.residual.iter().flatten().all(|channel| match *channel {
-            Channel::Zero => true,
-            // Buffer 0, the images, is made by nothing.
-            Channel::Plane { buffer, .. } => made_by[buffer].is_none_or(|made| made < index),
-        });
-        if !early || finishes.iter().any(|&other| other != finish) {
-            continue;
+    }
+}
+
+/// The finish that reads all of these outputs once each and nobody else does, with the channel of it that each output is.
+fn sole_finish(readers: &[Option<Reader>], outputs: usize) -> Option<(FinishId, Vec<usize>)> {
+    let mut channels = vec![None; outputs];
+    let mut finish = None;
+    for reader in readers {
+        let Reader { layer: LayerId::Finish(id), table: 0, channel, plane } = (*reader)? else { return None };
+        if *finish.get_or_insert(id) != id || channels[plane].replace(channel).is_some() {
+            return None;
         }
-        if let Layer::Finish(target) = &mut layers[finish] {
-            channels.iter().for_each(|&at| target.done[at] = true);
-        }
-        if let Layer::Conv(conv) = &mut layers[index] {
-            conv.fused = Some((finish, channels));
-        }
+    }
+    Some((finish?, channels.into_iter().collect::<Option<_>>()?))
+}
+
+fn merge(layers: &mut Layers, conv: ConvId, finish: FinishId, channels: Vec<usize>) {
+    let target = &mut layers[finish];
+    target.left.retain(|channel| !channels.contains(channel));
+    let to = Destination {
+        channels: channels.iter().map(|&plane| Channel::Plane { buffer: target.y, plane }).collect(),
+        residual: target
+            .residual
+            .iter()
+            .flat_map(|residual| channels.iter().map(|&channel| residual[channel]))
+            .collect(),
+        relu: target.relu,
+    };
+    layers[conv].to = to;
+    layers[conv].fused = Some((finish, channels));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{conv, finish, plan, planes};
+    use super::*;
+
+    #[test]
+    fn two_convolutions_are_one_finish_and_nothing_is_left_of_it() {
+        // Two convolutions of 3 and 2 channels, joined and finished.
+        let joined = [planes(1, 0..3), planes(2, 0..2)].concat();
+        let (mut layers, order, _) = plan(
+            &[3, 3, 2, 5],
+            vec![conv(0..3, 0, 1, 3, false), conv(0..3, 0, 2, 2, false)],
+            vec![finish(joined, 3, None, true)],
+            "ccf",
+        );
+        fuse(&mut layers, &order, &planes(3, 0..5));
+        assert!(layers.finishes[0].left.is_empty());
+        assert_eq!(layers.convs[1].fused, Some((FinishId(0), vec![3, 4])));
+        assert_eq!(layers.convs[1].to.channels, planes(3, 3..5));
+        assert!(layers.convs.iter().all(|conv| conv.to.relu && conv.to.residual.is_empty()));
+    }
+
+    #[test]
+    fn a_residual_that_comes_later_or_a_second_reader_keeps_the_finish() {
+        // The first convolution's finish adds what the second one makes.
+        let (mut layers, order, _) = plan(
+            &[3, 4, 4, 4],
+            vec![conv(0..3, 0, 1, 4, false), conv(0..3, 0, 2, 4, false)],
+            vec![finish(planes(1, 0..4), 3, Some(planes(2, 0..4)), false)],
+            "ccf",
+        );
+        fuse(&mut layers, &order, &planes(3, 0..4));
+        assert!(layers.convs[0].fused.is_none(), "its residual is not there yet");
+        assert!(layers.convs[1].fused.is_none(), "it is the residual");
+        assert_eq!(layers.finishes[0].left, [0, 1, 2, 3]);
+
+        // The output reads the convolution, too.
+        let (mut layers, order, _) =
+            plan(&[3, 2, 2], vec![conv(0..3, 0, 1, 2, false)], vec![finish(planes(1, 0..2), 2, None, true)], "cf");
+        fuse(&mut layers, &order, &[planes(2, 0..2), planes(1, 0..1)].concat());
+        assert!(layers.convs[0].fused.is_none());
     }
 }

@@ -1,31 +1,161 @@
 //! Writes a graph's operations down as layers over buffers.
 
-use candle_core::{Result, Tensor};
+use std::collections::HashSet;
 
+use candle_core::{Result, Tensor, bail};
+
+use super::choice::{self, OffEngine};
 use super::fuse::fuse;
-use super::phases::{backward_phases, forward_phases};
-use super::plan::{Buffer, Channel, Conv, Finish, Layer, Mode, Norm, Pool, Program};
-use crate::graph::{Op, Value};
+use super::layers::{
+    Buffer, Channel, Conv, ConvId, DataGradient, Destination, Finish, FinishId, LayerId, Layers, Norm, Pool, PoolId,
+};
+use super::program::{Mode, Program};
+use super::schedule::{self, Backward};
+use crate::graph::{Graph, Op, Value};
 use crate::kernels::conv::Shape;
 use crate::kernels::lanes::geometry::Geometry;
 use crate::kernels::pool::Windows;
+use crate::layers::{BatchNorm2d, Conv2d, Linear};
+
+/// Why there is no program for a graph.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It can only run operation by operation.
+    OffEngine(OffEngine),
+    /// It cannot run at all.
+    Failed(candle_core::Error),
+}
+
+impl From<OffEngine> for Refusal {
+    fn from(why: OffEngine) -> Self {
+        Self::OffEngine(why)
+    }
+}
+
+impl From<candle_core::Error> for Refusal {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The layers and the program of `output`, for images of `[channels, h, w]`.
+///
+/// # Errors
+/// What the graph has that these layers do not know; shapes that do not fit.
+pub(super) fn lower(
+    graph: &Graph,
+    output: Value,
+    image: (usize, usize, usize),
+    mode: Mode,
+    winograd: bool,
+) -> std::result::Result<(Layers, Program), Refusal> {
+    let mut lowering = Lowering::new(mode, winograd);
+    for (index, op) in graph.ops().iter().enumerate() {
+        let plane = lowering.lower(op, graph.channels(Value::from_index(index)), image)?;
+        lowering.values.push(plane);
+    }
+    lowering.program(output)
+}
+
+/// A value: where its channels lie, and their size.
+#[derive(Clone)]
+struct Map {
+    channels: Vec<Channel>,
+    size: (usize, usize),
+}
 
 /// The graph so far.
-pub(super) struct Lowering {
+struct Lowering {
     mode: Mode,
-    layers: Vec<Layer>,
+    winograd: bool,
+    layers: Layers,
+    order: Vec<LayerId>,
     buffers: Vec<Buffer>,
     parameters: Vec<Tensor>,
-    /// By value: its channels, and its size.
-    values: Vec<(Vec<Channel>, (usize, usize))>,
+    /// By value of the graph.
+    values: Vec<Map>,
     macs: u64,
     activations: u64,
 }
 
 impl Lowering {
-    pub(super) fn new(mode: Mode) -> Self {
-        let (layers, buffers, parameters, values) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { mode, layers, buffers, parameters, values, macs: 0, activations: 0 }
+    fn new(mode: Mode, winograd: bool) -> Self {
+        Self {
+            mode,
+            winograd,
+            layers: Layers::default(),
+            order: Vec::new(),
+            buffers: Vec::new(),
+            parameters: Vec::new(),
+            values: Vec::new(),
+            macs: 0,
+            activations: 0,
+        }
+    }
+
+    /// The value of an operation with so many channels.
+    fn lower(
+        &mut self,
+        op: &Op,
+        channels: usize,
+        (image_channels, h, w): (usize, usize, usize),
+    ) -> std::result::Result<Map, Refusal> {
+        Ok(match op {
+            Op::Input if self.values.is_empty() && channels == image_channels => {
+                let buffer = self.buffer(channels, (h, w));
+                self.whole(buffer)
+            }
+            Op::Input => return Err(OffEngine::Inputs.into()),
+            Op::Conv { x, conv } => self.conv(self.value(*x), conv)?,
+            Op::Linear { x, linear } => self.linear(self.value(*x), linear)?,
+            Op::Bias { x, bias } => {
+                let bias = self.parameter(bias);
+                self.finish(self.value(*x), None, Some(bias), None, false)
+            }
+            Op::Finish { x, norm, residual, relu } => {
+                let (x, residual) = (self.value(*x), residual.map(|residual| self.value(residual)));
+                if let Some(other) = residual.as_ref().filter(|other| other.size != x.size) {
+                    return Err(different(x.size, other.size, "added").into());
+                }
+                let norm = norm.as_ref().map(|norm| self.norm(norm));
+                self.finish(x, norm, None, residual.map(|residual| residual.channels), *relu)
+            }
+            Op::MaxPool { x, kernel, stride, padding } => {
+                let x = self.value(*x);
+                self.pool(Windows::new(x.size, *kernel, *stride, *padding, false)?, true, x)
+            }
+            Op::AvgPool { x, kernel, stride, ceil_mode } => {
+                let x = self.value(*x);
+                self.pool(Windows::new(x.size, *kernel, *stride, 0, *ceil_mode)?, false, x)
+            }
+            Op::GlobalAvgPool { x } => {
+                let x = self.value(*x);
+                // One window, cut to the image by its edges.
+                let side = x.size.0.max(x.size.1);
+                let windows = Windows { input: x.size, output: (1, 1), kernel: side, stride: side, padding: 0 };
+                self.pool(windows, false, x)
+            }
+            Op::Slice { x, channels } => {
+                let x = &self.values[x.index()];
+                Map { channels: x.channels[channels.clone()].to_vec(), size: x.size }
+            }
+            Op::Concat { parts } => self.concat(parts)?,
+            Op::Shuffle { x, groups } => {
+                let Map { channels: x, size } = &self.values[x.index()];
+                let rows = x.len() / groups;
+                Map { channels: (0..x.len()).map(|at| x[at % groups * rows + at / groups]).collect(), size: *size }
+            }
+            Op::Pad { x, before, after } => {
+                let Map { channels: x, size } = &self.values[x.index()];
+                let zeros = |count: &usize| vec![Channel::Zero; *count];
+                Map { channels: [zeros(before), x.clone(), zeros(after)].concat(), size: *size }
+            }
+            Op::Custom { .. } => return Err(OffEngine::Custom.into()),
+        })
+    }
+
+    fn value(&self, value: Value) -> Map {
+        self.values[value.index()].clone()
     }
 
     fn buffer(&mut self, planes: usize, size: (usize, usize)) -> usize {
@@ -33,10 +163,9 @@ impl Lowering {
         self.buffers.len() - 1
     }
 
-    /// The channels of a whole buffer are the value.
-    fn fill(&mut self, buffer: usize, size: (usize, usize)) {
-        let planes = (0..self.buffers[buffer].planes).map(|plane| Channel::Plane { buffer, plane });
-        self.values.push((planes.collect(), size));
+    /// The value that a whole buffer is.
+    fn whole(&self, buffer: usize) -> Map {
+        Map { channels: self.buffers[buffer].channels(buffer), size: self.buffers[buffer].size }
     }
 
     fn parameter(&mut self, tensor: &Tensor) -> usize {
@@ -49,195 +178,145 @@ impl Lowering {
         }
     }
 
-    /// Adds an operation; false if there is no step for it.
-    pub(super) fn push(
-        &mut self,
-        op: &Op,
-        channels: usize,
-        (image_channels, h, w): (usize, usize, usize),
-    ) -> Result<bool> {
-        let value = |value: &Value| &self.values[value.index()];
-        match op {
-            Op::Input => {
-                // One input, the images.
-                if !self.values.is_empty() || channels != image_channels {
-                    return Ok(false);
-                }
-                let buffer = self.buffer(channels, (h, w));
-                self.fill(buffer, (h, w));
-            }
-            Op::Conv { x, conv } => {
-                let ((x, size), spec) = (value(x).clone(), conv.spec());
-                let dims = [1, spec.in_channels, size.0, size.1];
-                let shape = Shape::new(&dims, &spec.weight_shape(), spec.stride, spec.padding, spec.groups)?;
-                self.convolution(shape, &conv.weight, conv.bias.as_ref(), x);
-            }
-            Op::Linear { x, linear } => {
-                let (x, size) = value(x).clone();
-                let (inputs, outputs) = linear.features();
-                if size != (1, 1) {
-                    return Ok(false);
-                }
-                let shape = Shape::new(&[1, inputs, 1, 1], &[outputs, inputs, 1, 1], 1, 0, 1)?;
-                self.convolution(shape, &linear.weight, Some(&linear.bias), x);
-            }
-            Op::Finish { x, norm, residual, relu } => {
-                let (x, size) = value(x).clone();
-                let residual = match residual.as_ref().map(value) {
-                    Some((_, other)) if *other != size => candle_core::bail!("graph: {size:?} and {other:?} are added"),
-                    other => other.map(|(channels, _)| channels.clone()),
-                };
-                let norm = norm.as_ref().map(|layer| Norm {
-                    layer: layer.clone(),
-                    weight: self.parameter(&layer.weight),
-                    bias: self.parameter(&layer.bias),
-                });
-                let y = self.buffer(channels, size);
-                self.layers.push(Layer::Finish(Finish {
-                    norm,
-                    bias: None,
-                    relu: *relu,
-                    done: vec![false; channels],
-                    x,
-                    residual,
-                    y,
-                }));
-                self.fill(y, size);
-            }
-            Op::Slice { x, channels } => {
-                let (x, size) = value(x);
-                let sliced = (x[channels.clone()].to_vec(), *size);
-                self.values.push(sliced);
-            }
-            Op::Concat { parts } => {
-                let size = value(&parts[0]).1;
-                if parts.iter().any(|part| value(part).1 != size) {
-                    candle_core::bail!("graph: values of different sizes are concatenated");
-                }
-                let joined = parts.iter().flat_map(|part| value(part).0.iter().copied()).collect();
-                self.values.push((joined, size));
-            }
-            Op::Shuffle { x, groups } => {
-                let (x, size) = value(x);
-                let rows = x.len() / groups;
-                let shuffled = (0..x.len()).map(|at| x[at % groups * rows + at / groups]).collect();
-                let size = *size;
-                self.values.push((shuffled, size));
-            }
-            Op::Pad { x, before, after } => {
-                let (x, size) = value(x);
-                let zeros = |count: &usize| vec![Channel::Zero; *count];
-                let padded = ([zeros(before), x.clone(), zeros(after)].concat(), *size);
-                self.values.push(padded);
-            }
-            Op::MaxPool { x, kernel, stride, padding } => {
-                let (x, size) = value(x).clone();
-                self.pool(Windows::new(size, *kernel, *stride, *padding, false)?, true, x);
-            }
-            Op::AvgPool { x, kernel, stride, ceil_mode } => {
-                let (x, size) = value(x).clone();
-                self.pool(Windows::new(size, *kernel, *stride, 0, *ceil_mode)?, false, x);
-            }
-            Op::GlobalAvgPool { x } => {
-                let (x, size) = value(x).clone();
-                // One window, cut to the image by its edges.
-                let side = size.0.max(size.1);
-                let windows = Windows { input: size, output: (1, 1), kernel: side, stride: side, padding: 0 };
-                self.pool(windows, false, x);
-            }
-            Op::Bias { x, bias } => {
-                let (x, size) = value(x).clone();
-                let bias = Some(self.parameter(bias));
-                let y = self.buffer(channels, size);
-                self.layers.push(Layer::Finish(Finish {
-                    norm: None,
-                    bias,
-                    relu: false,
-                    done: vec![false; channels],
-                    x,
-                    residual: None,
-                    y,
-                }));
-                self.fill(y, size);
-            }
-            Op::Custom { .. } => return Ok(false),
-        }
-        Ok(true)
+    fn norm(&mut self, layer: &BatchNorm2d) -> Norm {
+        let (weight, bias) = (self.parameter(&layer.weight), self.parameter(&layer.bias));
+        Norm { layer: layer.clone(), weight, bias }
     }
 
-    fn convolution(&mut self, shape: Shape, weight: &Tensor, bias: Option<&Tensor>, x: Vec<Channel>) {
+    fn conv(&mut self, x: Map, conv: &Conv2d) -> Result<Map> {
+        let spec = conv.spec();
+        let dims = [1, spec.in_channels, x.size.0, x.size.1];
+        let shape = Shape::new(&dims, &spec.weight_shape(), spec.stride, spec.padding, spec.groups)?;
+        Ok(self.convolution(shape, &conv.weight, conv.bias.as_ref(), x))
+    }
+
+    /// A linear layer is a 1 x 1 convolution of maps of one pixel.
+    fn linear(&mut self, x: Map, linear: &Linear) -> std::result::Result<Map, Refusal> {
+        if x.size != (1, 1) {
+            return Err(OffEngine::LinearOfMaps.into());
+        }
+        let (inputs, outputs) = linear.features();
+        let shape = Shape::new(&[1, inputs, 1, 1], &[outputs, inputs, 1, 1], 1, 0, 1)?;
+        Ok(self.convolution(shape, &linear.weight, Some(&linear.bias), x))
+    }
+
+    fn convolution(&mut self, shape: Shape, weight: &Tensor, bias: Option<&Tensor>, x: Map) -> Map {
         let (weight, bias) = (self.parameter(weight), bias.map(|bias| self.parameter(bias)));
         self.macs += (shape.y_len() * shape.w_len() / shape.out_channels) as u64;
         self.activations += shape.y_len() as u64;
         let y = self.buffer(shape.out_channels, shape.output);
-        let (forward, backward) = (Geometry::forward(&shape), Geometry::backward(&shape));
         // Buffer 0 are the images.
         let first = if self.mode.images() { 0 } else { 1 };
-        let data_gradient =
-            x.iter().any(|channel| matches!(channel, Channel::Plane { buffer, .. } if *buffer >= first));
-        let pixels = shape.output.0 * shape.output.1;
-        let across = shape.groups == 1 && (shape.w_len() > 1 << 18 || pixels < 64);
-        self.layers.push(Layer::Conv(Conv {
+        let wanted = x.channels.iter().any(|channel| channel.buffer().is_some_and(|buffer| buffer >= first));
+        let data_gradient = (wanted && self.mode.trains()).then(|| DataGradient {
+            kernel: choice::data_gradient(&shape, self.winograd),
+            geometry: Geometry::backward(&shape),
+            adds: Vec::new(),
+        });
+        self.order.push(LayerId::Conv(ConvId(self.layers.convs.len())));
+        self.layers.convs.push(Conv {
+            forward: choice::forward(&shape, self.winograd),
+            forward_geometry: Geometry::forward(&shape),
+            data_gradient,
+            weight_gradient: choice::weight_gradient(&shape),
             shape,
             weight,
             bias,
-            x,
+            x: x.channels,
             y,
+            to: Destination { channels: self.buffers[y].channels(y), residual: Vec::new(), relu: false },
             fused: None,
-            forward,
-            backward,
-            data_gradient,
-            across,
-        }));
-        self.fill(y, shape.output);
-    }
-
-    fn pool(&mut self, windows: Windows, max: bool, x: Vec<Channel>) {
-        let y = self.buffer(x.len(), windows.output);
-        self.layers.push(Layer::Pool(Pool { windows, max, x, y }));
-        self.fill(y, windows.output);
-    }
-
-    pub(super) fn finish(mut self, output: Value) -> Option<Program> {
-        let mode = self.mode;
-        let (output, size) = self.values.swap_remove(output.index());
-        let whole = |channels: &[Channel]| {
-            let mut seen = std::collections::HashSet::new();
-            channels.iter().all(|channel| *channel == Channel::Zero || seen.insert(*channel))
-        };
-        let tables = self.layers.iter().flat_map(|layer| match layer {
-            Layer::Conv(conv) => vec![&conv.x],
-            Layer::Finish(finish) => std::iter::once(&finish.x).chain(&finish.residual).collect(),
-            Layer::Pool(pool) => vec![&pool.x],
         });
-        // A gradient goes to each plane once.
-        if !whole(&output) || !tables.into_iter().all(|table| whole(table)) {
-            return None;
+        self.whole(y)
+    }
+
+    fn finish(
+        &mut self,
+        x: Map,
+        norm: Option<Norm>,
+        bias: Option<usize>,
+        residual: Option<Vec<Channel>>,
+        relu: bool,
+    ) -> Map {
+        let y = self.buffer(x.channels.len(), x.size);
+        self.order.push(LayerId::Finish(FinishId(self.layers.finishes.len())));
+        self.layers.finishes.push(Finish {
+            norm,
+            bias,
+            relu,
+            left: (0..x.channels.len()).collect(),
+            x: x.channels,
+            residual,
+            y,
+            adds: Vec::new(),
+            residual_adds: Vec::new(),
+        });
+        self.whole(y)
+    }
+
+    fn pool(&mut self, windows: Windows, max: bool, x: Map) -> Map {
+        let y = self.buffer(x.channels.len(), windows.output);
+        self.order.push(LayerId::Pool(PoolId(self.layers.pools.len())));
+        self.layers.pools.push(Pool { windows, max, x: x.channels, y, adds: Vec::new() });
+        self.whole(y)
+    }
+
+    fn concat(&self, parts: &[Value]) -> Result<Map> {
+        let parts = parts.iter().map(|part| &self.values[part.index()]);
+        let mut sizes = parts.clone().map(|part| part.size);
+        let Some(size) = sizes.next() else { bail!("graph: nothing is concatenated") };
+        match sizes.find(|&other| other != size) {
+            Some(other) => Err(different(size, other, "concatenated")),
+            None => Ok(Map { channels: parts.flat_map(|part| part.channels.iter().copied()).collect(), size }),
         }
-        if mode == Mode::Infer {
-            fuse(&mut self.layers, self.buffers.len(), &output);
+    }
+
+    /// All operations are there: the order of their steps, and what is fused.
+    fn program(mut self, output: Value) -> std::result::Result<(Layers, Program), Refusal> {
+        let Map { channels: output, size } = self.value(output);
+        let tables = self.order.iter().flat_map(|&layer| self.layers.reads(layer));
+        if !tables.chain([&*output]).all(names_each_once) {
+            return Err(OffEngine::RepeatedChannel.into());
         }
-        let forward = forward_phases(&self.layers, mode);
-        let (backward, adds, image_gradients) = match mode {
-            Mode::Train { .. } => backward_phases(&self.layers, &self.buffers, &output),
-            Mode::Infer => (Vec::new(), Vec::new(), Vec::new()),
+        if self.mode == Mode::Infer {
+            fuse(&mut self.layers, &self.order, &output);
+        }
+        let forward = schedule::forward(&self.layers, &self.order, self.mode);
+        let Backward { phases: backward, unread, mut image_gradients } = if self.mode.trains() {
+            schedule::backward(&mut self.layers, &self.order, &self.buffers, &output)
+        } else {
+            Backward::default()
         };
-        let image_gradients = if mode.images() { image_gradients } else { Vec::new() };
-        let (macs, activations, input) = (self.macs, self.activations, *self.buffers.first()?);
-        let Self { layers, buffers, parameters, .. } = self;
-        Some(Program {
-            layers,
+        if !self.mode.images() {
+            image_gradients = Vec::new();
+        }
+        let Self { layers, order, buffers, parameters, macs, activations, .. } = self;
+        if buffers.is_empty() {
+            return Err(OffEngine::Inputs.into());
+        }
+        let program = Program {
+            order,
             buffers,
             parameters,
-            input,
             output,
             size,
             forward,
             backward,
-            adds,
+            unread,
             image_gradients,
             macs,
             activations,
-        })
+        };
+        Ok((layers, program))
     }
+}
+
+/// Whether no channel is there twice: a gradient goes to each plane once.
+fn names_each_once(channels: &[Channel]) -> bool {
+    let mut seen = HashSet::new();
+    channels.iter().all(|channel| *channel == Channel::Zero || seen.insert(*channel))
+}
+
+fn different(one: (usize, usize), other: (usize, usize), what: &str) -> candle_core::Error {
+    candle_core::Error::Msg(format!("graph: values of {one:?} and {other:?} pixels are {what}")).bt()
 }

@@ -1,76 +1,55 @@
 //! Which buffers share memory: those that are never alive at the same time.
 
-use super::plan::{Channel, Layer, Program, Step, Sync};
+use super::layers::{Channel, Layers};
+use super::program::{ConvStep, FinishStep, Phase, PoolStep, Program, Reduction, Step};
 
-/// A buffer or the gradient of one.
+/// What memory holds: the values of a buffer, or their gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Memory {
+pub(super) enum Content {
     Value(usize),
     Gradient(usize),
 }
 
-impl Memory {
-    pub(super) fn index(self, buffers: usize) -> usize {
+impl Content {
+    fn index(self, buffers: usize) -> usize {
         match self {
-            Memory::Value(buffer) => buffer,
-            Memory::Gradient(buffer) => buffers + buffer,
+            Content::Value(buffer) => buffer,
+            Content::Gradient(buffer) => buffers + buffer,
         }
     }
 }
 
-/// The slot of every buffer and gradient (by [`Memory::index`]), and every slot's length.
+/// Pieces of memory, and which of them every buffer and gradient is in.
 pub(super) struct Slots {
-    pub(super) of: Vec<Option<usize>>,
+    /// By [`Content::index`]; none for what no step touches.
+    of: Vec<Option<usize>>,
+    /// Every slot's length.
     pub(super) lens: Vec<usize>,
+}
+
+/// The first and the last step that touch something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lifetime {
+    first: usize,
+    last: usize,
 }
 
 impl Slots {
     /// `of(buffer)` is the length of a buffer, and what it is like: only those that are alike share a slot.
-    pub(super) fn new<K: PartialEq>(program: &Program, of: impl Fn(usize) -> (usize, K)) -> Self {
-        let buffers = program.buffers.len();
-        let steps: Vec<Step> = (program.forward.iter().chain(&program.backward))
-            .flat_map(|phase| {
-                let last = match phase.sync {
-                    Sync::Weights(index) => Some(Step::WeightGradient(index)),
-                    Sync::Moments(_) | Sync::Sums(_) | Sync::Nothing => None,
-                };
-                phase.steps.iter().copied().chain(last)
-            })
-            .collect();
-        // Alive from the first step that touches it to the last; the images and logits from before and until after all.
-        let mut alive: Vec<Option<(usize, usize)>> = vec![None; 2 * buffers];
-        let mut touch = |memory: Memory, at: usize| {
-            let entry = alive[memory.index(buffers)].get_or_insert((at, at));
-            *entry = (entry.0.min(at), entry.1.max(at));
-        };
-        let forward: usize = program.forward.iter().map(|phase| phase.steps.len()).sum();
-        touch(Memory::Value(0), 0);
-        for (at, step) in steps.iter().enumerate() {
-            for memory in touched(program, *step) {
-                touch(memory, at + 1);
-            }
-        }
-        for channel in &program.output {
-            if let Channel::Plane { buffer, .. } = *channel {
-                touch(Memory::Value(buffer), forward + 1);
-                if !program.backward.is_empty() {
-                    touch(Memory::Gradient(buffer), forward + 1);
-                }
-            }
-        }
-        // Read after all.
-        if program.image_gradients.contains(&true) {
-            touch(Memory::Gradient(0), steps.len() + 1);
-        }
-        let mut born: Vec<(usize, usize, usize)> = (alive.iter().enumerate())
-            .filter_map(|(memory, alive)| alive.map(|(first, last)| (first, last, memory)))
+    pub(super) fn new<K: PartialEq>(layers: &Layers, program: &Program, of: impl Fn(usize) -> (usize, K)) -> Self {
+        Self::share(&lifetimes(layers, program), |content| of(content % program.buffers.len()))
+    }
+
+    fn share<K: PartialEq>(lifetimes: &[Option<Lifetime>], of: impl Fn(usize) -> (usize, K)) -> Self {
+        let mut born: Vec<(usize, usize, usize)> = (lifetimes.iter().enumerate())
+            .filter_map(|(content, alive)| alive.map(|Lifetime { first, last }| (first, last, content)))
             .collect();
         born.sort_unstable();
-        let (mut slots, mut lens) = (vec![None; 2 * buffers], Vec::<usize>::new());
+        let (mut slots, mut lens) = (vec![None; lifetimes.len()], Vec::<usize>::new());
         // The last step that uses a slot, and what is in it.
         let mut taken: Vec<(usize, K)> = Vec::new();
-        for (first, last, memory) in born {
-            let (len, kind) = of(memory % buffers);
+        for (first, last, content) in born {
+            let (len, kind) = of(content);
             // The smallest free slot that is large enough, else the largest free one, grown; else a new one.
             let free = (0..lens.len()).filter(|&slot| taken[slot].0 < first && taken[slot].1 == kind);
             let slot = match free.clone().filter(|&slot| lens[slot] >= len).min_by_key(|&slot| lens[slot]) {
@@ -85,60 +64,139 @@ impl Slots {
                 Some(taken) => taken.0 = last,
                 None => taken.push((last, kind)),
             }
-            slots[memory] = Some(slot);
+            slots[content] = Some(slot);
         }
         Self { of: slots, lens }
     }
+
+    /// The slot that something is in.
+    ///
+    /// # Panics
+    /// For what no step touches: [`touched`] leaves something out, a defect.
+    pub(super) fn slot(&self, content: Content) -> usize {
+        match self.of[content.index(self.of.len() / 2)] {
+            Some(slot) => slot,
+            None => panic!("engine: {content:?} is used by a step that was not known to touch it"),
+        }
+    }
 }
 
-fn touched(program: &Program, step: Step) -> Vec<Memory> {
-    let buffers = |channels: &[Channel]| {
-        let mut buffers: Vec<usize> = channels
-            .iter()
-            .filter_map(|channel| match channel {
-                Channel::Plane { buffer, .. } => Some(*buffer),
-                Channel::Zero => None,
-            })
-            .collect();
-        buffers.dedup();
-        buffers
+/// When each buffer's values and gradients are alive, by [`Content::index`]: from the first step that touches them to the
+/// last. The images are there before all steps, the output is read between the passes, the images' gradient after all.
+fn lifetimes(layers: &Layers, program: &Program) -> Vec<Option<Lifetime>> {
+    let buffers = program.buffers.len();
+    let mut alive: Vec<Option<Lifetime>> = vec![None; 2 * buffers];
+    let mut touch = |content: Content, at: usize| {
+        let Lifetime { first, last } = alive[content.index(buffers)].get_or_insert(Lifetime { first: at, last: at });
+        (*first, *last) = ((*first).min(at), (*last).max(at));
     };
-    let values = |channels: &[Channel]| buffers(channels).into_iter().map(Memory::Value).collect::<Vec<_>>();
-    let gradients = |channels: &[Channel]| buffers(channels).into_iter().map(Memory::Gradient).collect::<Vec<_>>();
-    match (step.layer(program), step) {
-        (layer, Step::Blank(_)) => vec![Memory::Gradient(layer.y())],
-        (Layer::Conv(conv), Step::Conv(_)) => {
-            let to = program.destination(conv);
-            [values(&conv.x), values(&to.residual), values(&to.channels)].concat()
+    let steps: Vec<Step> = program.forward.iter().chain(&program.backward).flat_map(steps).collect();
+    let forward: usize = program.forward.iter().map(|phase| phase.steps.len()).sum();
+    touch(Content::Value(0), 0);
+    for (at, step) in steps.iter().enumerate() {
+        for content in touched(layers, program, *step) {
+            touch(content, at + 1);
         }
-        (Layer::Conv(conv), Step::DataGradient(_)) => [gradients(&conv.x), vec![Memory::Gradient(conv.y)]].concat(),
-        (Layer::Conv(conv), _) => [values(&conv.x), vec![Memory::Gradient(conv.y)]].concat(),
-        (Layer::Finish(finish), Step::Measure(_)) => values(&finish.x),
-        (Layer::Finish(finish), Step::Apply(_)) => [
-            values(&finish.left()),
-            finish.residual.as_deref().map(values).unwrap_or_default(),
-            vec![Memory::Value(finish.y)],
-        ]
-        .concat(),
-        (Layer::Finish(finish), _) => {
-            let residual = finish.residual.as_deref().filter(|_| matches!(step, Step::Sums(_)));
-            let mut touched = [values(&finish.x), residual.map(gradients).unwrap_or_default()].concat();
-            if matches!(step, Step::ApplyGradient(_)) {
-                touched.extend(gradients(&finish.x));
-            }
-            touched.push(Memory::Gradient(finish.y));
-            if finish.masked_by_output() {
-                touched.push(Memory::Value(finish.y));
-            }
-            touched
+    }
+    for buffer in program.output.iter().filter_map(|channel| channel.buffer()) {
+        touch(Content::Value(buffer), forward + 1);
+        if !program.backward.is_empty() {
+            touch(Content::Gradient(buffer), forward + 1);
         }
-        (Layer::Pool(pool), Step::Pool(_)) => [values(&pool.x), vec![Memory::Value(pool.y)]].concat(),
-        (Layer::Pool(pool), _) => {
-            let mut touched = [gradients(&pool.x), vec![Memory::Gradient(pool.y)]].concat();
-            if pool.max {
-                touched.extend([values(&pool.x), vec![Memory::Value(pool.y)]].concat());
+    }
+    if program.image_gradients.contains(&true) {
+        touch(Content::Gradient(0), steps.len() + 1);
+    }
+    alive
+}
+
+/// A phase's steps, and the one that its reduction does for all blocks.
+fn steps(phase: &Phase) -> impl Iterator<Item = Step> {
+    let last = match phase.reduction {
+        Reduction::Weights(id) => Some(Step::Conv(id, ConvStep::WeightGradient)),
+        Reduction::Moments(_) | Reduction::Sums(_) | Reduction::Nothing => None,
+    };
+    phase.steps.iter().copied().chain(last)
+}
+
+/// What a step reads and writes.
+fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
+    let of = |channels: &[Channel], content: fn(usize) -> Content| -> Vec<Content> {
+        let mut buffers: Vec<usize> = channels.iter().filter_map(|channel| channel.buffer()).collect();
+        buffers.dedup();
+        buffers.into_iter().map(content).collect()
+    };
+    let values = |channels: &[Channel]| of(channels, Content::Value);
+    let gradients = |channels: &[Channel]| of(channels, Content::Gradient);
+    match step {
+        Step::Clear { buffer } => gradients(&program.unread[buffer]),
+        Step::Conv(id, step) => {
+            let conv = &layers[id];
+            let gradient = vec![Content::Gradient(conv.y)];
+            match step {
+                ConvStep::Forward => [values(&conv.x), values(&conv.to.residual), values(&conv.to.channels)].concat(),
+                ConvStep::DataGradient => [gradients(&conv.x), gradient].concat(),
+                ConvStep::WeightGradient => [values(&conv.x), gradient].concat(),
             }
-            touched
         }
+        Step::Finish(id, step) => {
+            let finish = &layers[id];
+            let residual = finish.residual.as_deref().unwrap_or_default();
+            let (value, gradient) = (vec![Content::Value(finish.y)], vec![Content::Gradient(finish.y)]);
+            let mask = if finish.masked_by_output() { value.clone() } else { Vec::new() };
+            match step {
+                FinishStep::Measure => values(&finish.x),
+                FinishStep::Apply => {
+                    let left: Vec<Channel> = finish.left.iter().map(|&channel| finish.x[channel]).collect();
+                    [values(&left), values(residual), value].concat()
+                }
+                FinishStep::Sums => [values(&finish.x), gradients(residual), gradient, mask].concat(),
+                FinishStep::InputGradient => [values(&finish.x), gradients(&finish.x), gradient, mask].concat(),
+            }
+        }
+        Step::Pool(id, step) => {
+            let pool = &layers[id];
+            let forward = [values(&pool.x), vec![Content::Value(pool.y)]].concat();
+            match step {
+                PoolStep::Forward => forward,
+                PoolStep::Gradient => {
+                    let kept = if pool.max { forward } else { Vec::new() };
+                    [gradients(&pool.x), vec![Content::Gradient(pool.y)], kept].concat()
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(lifetimes: &[(usize, usize)], lens: &[usize]) -> Slots {
+        let lifetimes: Vec<_> = lifetimes.iter().map(|&(first, last)| Some(Lifetime { first, last })).collect();
+        Slots::share(&lifetimes, |content| (lens[content], ()))
+    }
+
+    #[test]
+    fn what_is_alive_together_is_apart_and_what_is_not_shares() {
+        let slots = share(&[(0, 1), (1, 2), (2, 3), (3, 4)], &[10, 10, 10, 10]);
+        assert_eq!(slots.of, [Some(0), Some(1), Some(0), Some(1)]);
+        assert_eq!(slots.lens, [10, 10]);
+    }
+
+    #[test]
+    fn the_smallest_slot_that_is_large_enough_is_taken_and_the_largest_grows() {
+        // Two slots of 5 and 20; what needs 4 takes the small one, what needs 30 lets the large one grow.
+        let slots = share(&[(0, 1), (0, 1), (2, 3), (2, 3)], &[5, 20, 4, 30]);
+        assert_eq!(slots.of, [Some(0), Some(1), Some(0), Some(1)]);
+        assert_eq!(slots.lens, [5, 30]);
+    }
+
+    #[test]
+    fn only_those_that_are_alike_share() {
+        let lifetimes = [Some(Lifetime { first: 0, last: 1 }), None, Some(Lifetime { first: 2, last: 3 }), None];
+        let slots = Slots::share(&lifetimes, |content| (1, content));
+        assert_eq!((&slots.of[..], &slots.lens[..]), (&[Some(0), None, Some(1), None][..], &[1, 1][..]));
+        assert_eq!((slots.slot(Content::Value(0)), slots.slot(Content::Gradient(0))), (0, 1));
     }
 }

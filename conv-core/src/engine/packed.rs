@@ -1,7 +1,10 @@
-//! A convolution's weights as its kernels read them, and the choice between the kernels.
+//! A convolution with its weights in the order in which its kernels read them.
 
-use super::plan::{Conv, Mode};
-use super::state::NormState;
+use candle_core::{Result, bail};
+
+use super::choice::BatchKernel;
+use super::layers::{Conv, DataGradient};
+use super::norm::FinishLayer;
 use crate::kernels::Path;
 use crate::kernels::conv::Shape;
 use crate::kernels::lanes::conv::{self, Output};
@@ -9,85 +12,84 @@ use crate::kernels::lanes::geometry::Geometry;
 use crate::kernels::lanes::{Line, winograd};
 
 /// Weights of one direction of a convolution.
-enum Kernel {
-    Direct(conv::Weights),
+enum Weights {
+    Direct { weights: conv::Weights, gathered: bool },
     Winograd(winograd::Weights),
 }
 
-impl Kernel {
-    /// For `rows` destination and `channels` source channels a group.
-    fn new(path: Path, s: &Shape, rows: usize, channels: usize, winograd: bool) -> Self {
-        match winograd && gains(s) {
-            true => Self::Winograd(winograd::Weights::new(path, rows, channels)),
-            false => Self::Direct(conv::Weights::new(path, s.groups, rows, channels, s.kernel * s.kernel)),
+impl Weights {
+    /// None yet, for `rows` destination and `channels` source channels a group.
+    fn new(path: Path, kernel: BatchKernel, s: &Shape, rows: usize, channels: usize) -> Self {
+        let direct = |gathered| {
+            let weights = conv::Weights::new(path, s.groups, rows, channels, s.kernel * s.kernel);
+            Self::Direct { weights, gathered }
+        };
+        match kernel {
+            BatchKernel::Winograd => Self::Winograd(winograd::Weights::new(path, rows, channels)),
+            BatchKernel::Gathered => direct(true),
+            BatchKernel::Direct => direct(false),
         }
     }
 
     fn memory(&mut self) -> &mut Vec<f32> {
         match self {
-            Self::Direct(weights) => weights.memory(),
+            Self::Direct { weights, .. } => weights.memory(),
             Self::Winograd(weights) => weights.memory(),
         }
     }
 
-    fn run(&self, path: Path, geometry: &Geometry, s: &Shape, from: &[&[Line]], to: &mut [Output<'_>]) {
+    fn convolve(&self, path: Path, geometry: &Geometry, s: &Shape, from: &[&[Line]], to: &mut [Output<'_>]) {
         match self {
-            Self::Direct(weights) => conv::convolve(path, geometry, weights, from, to),
+            Self::Direct { weights, gathered } => conv::convolve(path, geometry, weights, *gathered, from, to),
             Self::Winograd(weights) => winograd::convolve(path, s.input, weights, from, to),
         }
     }
 }
 
-/// Whether Winograd's form is the faster one: its transforms cost as much for few channels as for many, and on 2 x 2 maps the
-/// padding leaves the direct sum as little to do.
-fn gains(s: &Shape) -> bool {
-    (s.kernel, s.stride, s.padding, s.groups) == (3, 1, 1, 1)
-        && s.in_channels.min(s.out_channels) >= 16
-        && s.input.0.min(s.input.1) >= 3
-}
-
-/// The directions in which a convolution is run.
+/// The directions in which a convolution is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Forward,
     Backward,
 }
 
-/// A convolution's kernels. Only one direction's weights are there at a time: transformed ones take much memory.
-pub(super) struct PackedConv {
-    forward: Kernel,
+/// A convolution as the batch engine holds it. Only one direction's weights are there at a time: transformed ones take much
+/// memory.
+pub(super) struct ConvLayer {
+    pub(super) plan: Conv,
+    forward: Weights,
     /// None where nothing before wants a gradient.
-    backward: Option<Kernel>,
+    data_gradient: Option<Weights>,
     /// Added to each output.
     pub(super) biases: Vec<f32>,
 }
 
-impl PackedConv {
-    /// Without weights; [`PackedConv::pack`] fills them in. `winograd`: where it gains.
-    pub(super) fn new(path: Path, conv: &Conv, mode: Mode, winograd: bool) -> Self {
-        let s = &conv.shape;
+impl AsRef<Conv> for ConvLayer {
+    fn as_ref(&self) -> &Conv {
+        &self.plan
+    }
+}
+
+impl ConvLayer {
+    /// Without weights; [`ConvLayer::pack`] fills them in.
+    pub(super) fn new(path: Path, plan: Conv) -> Self {
+        let s = &plan.shape;
         let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
-        let wanted = mode.trains() && conv.data_gradient;
+        let backward = |gradient: &DataGradient| Weights::new(path, gradient.kernel, s, inputs, outputs);
         Self {
-            forward: Kernel::new(path, s, outputs, inputs, winograd),
-            backward: wanted.then(|| Kernel::new(path, s, inputs, outputs, winograd)),
+            forward: Weights::new(path, plan.forward, s, outputs, inputs),
+            data_gradient: plan.data_gradient.as_ref().map(backward),
             biases: vec![0.0; s.out_channels],
+            plan,
         }
     }
 
     /// From `w[o][c / groups][tap]`, with the norm of a fused finish; `parameters`: see [`super::parameters`].
-    pub(super) fn pack(
-        &mut self,
-        direction: Direction,
-        conv: &Conv,
-        w: &[f32],
-        norms: &[NormState],
-        parameters: &[Vec<f32>],
-    ) {
-        let s = &conv.shape;
+    pub(super) fn pack(&mut self, direction: Direction, w: &[f32], finishes: &[FinishLayer], parameters: &[Vec<f32>]) {
+        let s = &self.plan.shape;
         let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
         let of = |group: usize, output: usize, input: usize| &w[((group * outputs + output) * inputs + input) * taps..];
-        if let Some(backward) = &mut self.backward {
+        if let Some(backward) = &mut self.data_gradient {
             let (now, before) = match direction {
                 Direction::Forward => (&mut self.forward, backward),
                 Direction::Backward => (backward, &mut self.forward),
@@ -96,46 +98,54 @@ impl PackedConv {
                 std::mem::swap(now.memory(), before.memory());
             }
         }
-        match (direction, &mut self.forward, &mut self.backward) {
-            (Direction::Forward, forward, _) => {
-                let (scale, biases) = scale_and_bias(conv, norms, parameters);
+        match direction {
+            Direction::Forward => {
+                let (scale, biases) = scale_and_bias(&self.plan, finishes, parameters);
                 self.biases = biases;
-                match forward {
-                    Kernel::Direct(weights) => weights.pack(of, |group, output| scale[group * outputs + output]),
-                    Kernel::Winograd(weights) => weights.pack(|o, i| of(0, o, i), |o| scale[o], false),
+                match &mut self.forward {
+                    Weights::Direct { weights, .. } => {
+                        weights.pack(of, |group, output| scale[group * outputs + output]);
+                    }
+                    Weights::Winograd(weights) => weights.pack(|o, i| of(0, o, i), |o| scale[o], false),
                 }
             }
-            (_, _, Some(Kernel::Direct(weights))) => {
-                weights.pack(|group, input, output| of(group, output, input), |_, _| 1.0);
-            }
-            (_, _, Some(Kernel::Winograd(weights))) => {
-                weights.pack(|input, output| of(0, output, input), |_| 1.0, true);
-            }
-            (_, _, None) => {}
+            Direction::Backward => match &mut self.data_gradient {
+                Some(Weights::Direct { weights, .. }) => {
+                    weights.pack(|group, input, output| of(group, output, input), |_, _| 1.0);
+                }
+                Some(Weights::Winograd(weights)) => {
+                    weights.pack(|input, output| of(0, output, input), |_| 1.0, true);
+                }
+                None => {}
+            },
         }
     }
 
-    pub(super) fn forward(&self, path: Path, conv: &Conv, from: &[&[Line]], to: &mut [Output<'_>]) {
-        self.forward.run(path, &conv.forward, &conv.shape, from, to);
+    pub(super) fn forward(&self, path: Path, from: &[&[Line]], to: &mut [Output<'_>]) {
+        self.forward.convolve(path, &self.plan.forward_geometry, &self.plan.shape, from, to);
     }
 
-    pub(super) fn backward(&self, path: Path, conv: &Conv, from: &[&[Line]], to: &mut [Output<'_>]) {
-        if let Some(kernel) = &self.backward {
-            kernel.run(path, &conv.backward, &conv.shape, from, to);
-        }
+    /// # Errors
+    /// A convolution before which nothing wants a gradient.
+    pub(super) fn data_gradient(&self, path: Path, from: &[&[Line]], to: &mut [Output<'_>]) -> Result<()> {
+        let (Some(weights), Some(plan)) = (&self.data_gradient, &self.plan.data_gradient) else {
+            bail!("engine: a data gradient that nothing asks for");
+        };
+        weights.convolve(path, &plan.geometry, &self.plan.shape, from, to);
+        Ok(())
     }
 }
 
 /// What each output is multiplied with and what is added: the convolution's bias, and the norm of a fused finish.
-pub(super) fn scale_and_bias(conv: &Conv, norms: &[NormState], parameters: &[Vec<f32>]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn scale_and_bias(conv: &Conv, finishes: &[FinishLayer], parameters: &[Vec<f32>]) -> (Vec<f32>, Vec<f32>) {
     let outputs = conv.shape.out_channels;
     let mut bias = conv.bias.map_or_else(|| vec![0.0; outputs], |bias| parameters[bias].clone());
     let mut scale = vec![1.0; outputs];
     if let Some((finish, channels)) = &conv.fused {
-        let norm = &norms[*finish];
+        let finish = &finishes[finish.0];
         for ((scale, bias), &c) in scale.iter_mut().zip(&mut bias).zip(channels) {
-            *scale = norm.scale[c];
-            *bias = norm.shift[c] + norm.scale[c] * *bias;
+            *scale = finish.scale[c];
+            *bias = finish.shift[c] + finish.scale[c] * *bias;
         }
     }
     (scale, bias)

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Runs step after step, each with so many tasks: `work(step, task)`. The calling thread works from the first task on; the
+/// Does step after step, each of so many tasks: `work(step, task)`. The calling thread works from the first task on; the
 /// other threads of the current rayon pool, those that have nothing else to do, from the last one back, so that a thread
 /// mostly meets the same part of every step. Nobody waits for a task that has not begun: threads that are busy elsewhere
 /// make this slower, but cannot stop it.
 ///
 /// # Panics
 /// If a task does; if a step has more than 65535 tasks.
-pub(super) fn run(tasks: &[usize], work: impl Fn(usize, usize) + Sync) {
+pub(super) fn dispatch(tasks: &[usize], work: impl Fn(usize, usize) + Sync) {
     assert!(tasks.iter().all(|&count| count <= usize::from(u16::MAX)), "a step of too many tasks");
     let helpers = rayon::current_num_threads() - 1;
     if helpers == 0 || tasks.iter().all(|&count| count < 2) {
@@ -18,7 +18,7 @@ pub(super) fn run(tasks: &[usize], work: impl Fn(usize, usize) + Sync) {
         }
         return;
     }
-    let team = Team { tasks, state: Apart(AtomicU64::new(0)), done: Apart(AtomicUsize::new(0)) };
+    let team = Team { tasks, state: CachePadded(AtomicU64::new(0)), done: CachePadded(AtomicUsize::new(0)) };
     rayon::scope(|scope| {
         for _ in 0..helpers.min(MOST) {
             scope.spawn(|_| team.help(&work));
@@ -37,14 +37,14 @@ struct Team<'a> {
     tasks: &'a [usize],
     /// The step that is open (counted from 1; 0: none yet; [`CLOSED`]: none any more), and how many of its tasks are
     /// claimed from the front and from the back: 32, 16 and 16 bits.
-    state: Apart<AtomicU64>,
+    state: CachePadded<AtomicU64>,
     /// Tasks of the open step that have ended.
-    done: Apart<AtomicUsize>,
+    done: CachePadded<AtomicUsize>,
 }
 
 /// In cache lines of its own: one is looked at all the time, the other one written.
 #[repr(align(128))]
-struct Apart<T>(T);
+struct CachePadded<T>(T);
 
 const CLOSED: u64 = u64::MAX;
 const FRONT: u64 = 1 << 16;
@@ -117,9 +117,10 @@ impl Team<'_> {
 
 fn pause(looks: &mut usize) {
     *looks += 1;
-    match looks.is_multiple_of(PATIENCE) {
-        true => std::thread::yield_now(),
-        false => std::hint::spin_loop(),
+    if looks.is_multiple_of(PATIENCE) {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
     }
 }
 
@@ -147,7 +148,7 @@ mod tests {
         let tasks: Vec<usize> = (0..200).map(|step| step * 7 % 9).collect();
         for threads in [1, 2, 5] {
             let log = Mutex::new(Vec::new());
-            in_pool(threads, || run(&tasks, |step, task| log.lock().unwrap().push((step, task))));
+            in_pool(threads, || dispatch(&tasks, |step, task| log.lock().unwrap().push((step, task))));
             let log = log.into_inner().unwrap();
             assert!(log.is_sorted_by_key(|&(step, _)| step), "{threads} threads");
             let mut sorted = log;
@@ -164,7 +165,7 @@ mod tests {
             rayon::scope(|scope| {
                 for _ in 0..40 {
                     scope.spawn(|_| {
-                        run(&[5; 20], |_, _| {
+                        dispatch(&[5; 20], |_, _| {
                             total.fetch_add(1, Ordering::Relaxed);
                         })
                     });
@@ -178,7 +179,7 @@ mod tests {
     fn a_panic_in_any_task_is_handed_on() {
         for bad in [0, 3, 7] {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                in_pool(2, || run(&[8; 50], |step, task| assert!((step, task) != (25, bad))));
+                in_pool(2, || dispatch(&[8; 50], |step, task| assert!((step, task) != (25, bad))));
             }));
             assert!(outcome.is_err(), "task {bad}");
         }

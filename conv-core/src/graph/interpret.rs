@@ -20,14 +20,14 @@ impl Graph {
             bail!("graph: no such output");
         }
         let last_read = self.last_reads(output);
-        let mut given = inputs.iter();
+        let mut given = 0;
         let mut values: Vec<Option<Tensor>> = Vec::with_capacity(self.ops.len());
         for (index, op) in self.ops.iter().enumerate() {
             let value = match op {
-                Op::Input => match given.next() {
-                    Some(input) => (*input).clone(),
-                    None => bail!("graph: {} inputs are too few", inputs.len()),
-                },
+                Op::Input => {
+                    given += 1;
+                    inputs[given - 1].clone()
+                }
                 op => execute(op, &values, train)?,
             };
             // Inputs and custom functions come from outside, and may not be what they were said to be.

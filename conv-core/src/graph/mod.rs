@@ -3,11 +3,9 @@
 //! A method does not run convolutions itself: it says which there are, over which channels, and what follows them
 //! ([`Graph::conv`], [`Graph::finish`], [`Graph::slice`], ...). Whoever runs the graph can then see across the borders of
 //! layers, where a compact convolution loses its time: which channels have to be copied at all, which passes over memory
-//! are one pass, what is read again by whom. [`Network`] runs it.
+//! are one pass, what is read again by whom. [`Network`](crate::Network) runs it.
 
 mod interpret;
-mod network;
-mod operation;
 
 use std::fmt;
 use std::ops::Range;
@@ -16,8 +14,6 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
-
-pub use network::{Gradients, Inference, Kernels, Network, Step, Training};
 
 /// A value of a graph: `[n, channels, h, w]`, after [`Graph::global_avg_pool`] `[n, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -41,9 +41,14 @@ pub fn composed<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Whether this thread is inside of [`composed`].
+pub(crate) fn is_composed() -> bool {
+    COMPOSED.get()
+}
+
 /// Whether the kernels take this tensor.
 pub(crate) fn on_kernels(x: &Tensor) -> bool {
-    is_cpu_f32(x) && !COMPOSED.get()
+    is_cpu_f32(x) && !is_composed()
 }
 
 /// Whether the kernels could take this tensor.

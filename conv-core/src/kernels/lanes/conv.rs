@@ -24,15 +24,18 @@ impl<'a> Output<'a> {
 }
 
 /// From the planes of all groups' source channels in order to those of all destination channels.
-pub(crate) fn convolve(path: Path, geometry: &Geometry, weights: &Weights, from: &[&[Line]], to: &mut [Output<'_>]) {
-    let gathered = weights.taps == 1 && weights.rows >= GATHERED;
+/// `gathered`: the sources of some pixels are copied together first, for a convolution of one tap.
+pub(crate) fn convolve(
+    path: Path,
+    geometry: &Geometry,
+    weights: &Weights,
+    gathered: bool,
+    from: &[&[Line]],
+    to: &mut [Output<'_>],
+) {
     let panel = if gathered { weights.together() * panel_stride(weights.channels) } else { 0 };
     scratch::with_lines(panel, 0, |panel, _| path.run(Convolve { geometry, weights, from, to, panel }));
 }
-
-/// From so many rows on, copying a 1 x 1 convolution's sources together costs less than reading them where they lie: every
-/// channel of a pixel is in another plane, too far away for the processor to guess.
-const GATHERED: usize = 16;
 
 /// Lines from a pixel to the next in a panel: odd, as the caches keep few lines that are a round number apart.
 fn panel_stride(channels: usize) -> usize {

@@ -9,6 +9,7 @@ mod channels;
 mod passes;
 mod pixels;
 mod spread;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub(crate) use channels::Channels;
 pub(crate) use passes::{Apply, Pool};
 pub(crate) use pixels::Pixels;
 pub(crate) use spread::Spread;
+pub(crate) use step::ImageStep;
 
 use super::conv::Shape;
 

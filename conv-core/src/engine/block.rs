@@ -1,0 +1,132 @@
+//! What belongs to a block of 16 images: its memory, and what it contributes to norms and gradients.
+
+use std::time::Duration;
+
+use super::layers::{Buffer, Channel};
+use super::memory::{Content, Slots};
+use crate::kernels::lanes::Line;
+use crate::kernels::lanes::norm::Moments;
+
+/// Where everything lies in every block's memory.
+#[derive(Clone, Copy)]
+pub(super) struct Map<'a> {
+    pub(super) buffers: &'a [Buffer],
+    pub(super) slots: &'a Slots,
+}
+
+/// The memory of one block of images.
+pub(super) struct Slab {
+    /// By slot. A step takes what it writes out, and puts it back.
+    slots: Vec<Vec<Line>>,
+    /// As long as the longest plane.
+    zeros: Vec<Line>,
+}
+
+impl Slab {
+    fn new(map: Map<'_>) -> Self {
+        let longest = map.buffers.iter().map(|buffer| buffer.pixels).max().unwrap_or(0);
+        let slots = map.slots.lens.iter().map(|&len| vec![Line::ZERO; len]).collect();
+        Self { slots, zeros: vec![Line::ZERO; longest] }
+    }
+
+    /// The planes of these channels, of values or of gradients as `content` says.
+    pub(super) fn planes(
+        &self,
+        map: Map<'_>,
+        channels: &[Channel],
+        content: impl Fn(usize) -> Content,
+    ) -> Vec<&[Line]> {
+        let pixels = channels.iter().find_map(|channel| channel.buffer()).map(|buffer| map.buffers[buffer].pixels);
+        let pixels = pixels.unwrap_or(self.zeros.len());
+        let plane = |channel: &Channel| match *channel {
+            Channel::Zero => &self.zeros[..pixels],
+            Channel::Plane { buffer, plane } => {
+                let slot = map.slots.slot(content(buffer));
+                &self.slots[slot][plane * map.buffers[buffer].stride..][..pixels]
+            }
+        };
+        channels.iter().map(plane).collect()
+    }
+
+    /// Calls `work` with the planes of these channels to be written (none for zeros) and with everything else to be read.
+    pub(super) fn write<R>(
+        &mut self,
+        map: Map<'_>,
+        channels: &[Channel],
+        content: impl Fn(usize) -> Content,
+        work: impl FnOnce(&Self, Vec<Option<&mut [Line]>>) -> R,
+    ) -> R {
+        // Each buffer's slot is taken out once; then planes are dealt out of it.
+        let mut taken: Vec<(usize, usize, Vec<Line>)> = Vec::new();
+        for buffer in channels.iter().filter_map(|channel| channel.buffer()) {
+            if !taken.iter().any(|&(known, ..)| known == buffer) {
+                let slot = map.slots.slot(content(buffer));
+                taken.push((buffer, slot, std::mem::take(&mut self.slots[slot])));
+            }
+        }
+        let result = {
+            let mut dealt: Vec<(usize, Vec<Option<&mut [Line]>>)> = (taken.iter_mut())
+                .map(|(buffer, _, lines)| {
+                    let Buffer { pixels, stride, .. } = map.buffers[*buffer];
+                    (*buffer, lines.chunks_exact_mut(stride.max(1)).map(|plane| Some(&mut plane[..pixels])).collect())
+                })
+                .collect();
+            let planes = channels.iter().map(|channel| match *channel {
+                Channel::Zero => None,
+                Channel::Plane { buffer, plane } => {
+                    dealt.iter_mut().find(|(known, _)| *known == buffer).and_then(|(_, planes)| planes[plane].take())
+                }
+            });
+            let planes = planes.collect();
+            work(self, planes)
+        };
+        for (_, slot, lines) in taken {
+            self.slots[slot] = lines;
+        }
+        result
+    }
+}
+
+/// The memory of 16 images, and what they contribute to norms.
+pub(super) struct Block {
+    pub(super) slab: Slab,
+    /// By finish.
+    pub(super) norms: Vec<BlockNorm>,
+    /// Images that are there; the other lanes hold zeros at first and are never counted.
+    pub(super) images: usize,
+}
+
+/// What a block contributes to a norm, by channel.
+#[derive(Default)]
+pub(super) struct BlockNorm {
+    pub(super) moments: Vec<Moments>,
+    /// Sums of the gradient, and of the gradient times the distance from the mean.
+    pub(super) sums: Vec<(f64, f64)>,
+}
+
+impl Block {
+    /// For a network of so many finishes.
+    pub(super) fn new(map: Map<'_>, finishes: usize) -> Self {
+        Self { slab: Slab::new(map), norms: (0..finishes).map(|_| BlockNorm::default()).collect(), images: 0 }
+    }
+}
+
+/// What consecutive blocks add to in order.
+#[derive(Default)]
+pub(super) struct Chain {
+    /// Gradients, by parameter.
+    pub(super) gradients: Vec<Vec<f32>>,
+    /// How long each step of the phase took, where that is asked for.
+    pub(super) times: Vec<Duration>,
+}
+
+impl Chain {
+    /// Zeros, as many as each parameter has.
+    pub(super) fn clear(&mut self, lens: &[usize]) {
+        self.gradients.resize_with(lens.len(), Vec::new);
+        for (gradient, &len) in self.gradients.iter_mut().zip(lens) {
+            gradient.clear();
+            gradient.resize(len, 0.0);
+        }
+    }
+}

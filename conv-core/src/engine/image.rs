@@ -1,0 +1,199 @@
+//! The engine of few images, for inference, one after the other: each layer is shared out over the threads instead of the
+//! images.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use candle_core::{Error, Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::arena::{ArenaMap, Placed};
+use super::choice::OffEngine;
+use super::layers::{Conv, LayerId, Layers};
+use super::lowering::{Refusal, lower};
+use super::norm::FinishLayer;
+use super::packed::scale_and_bias;
+use super::program::{ConvStep, FinishStep, Mode, PoolStep, Program, Step};
+use super::survey::{self, EngineLayer, Pass, Times};
+use super::{parameters, team};
+use crate::graph::{Graph, Value};
+use crate::kernels::Path;
+use crate::kernels::single::{Arena, ImageStep, Layout, Spans};
+use crate::meter;
+use crate::ops::with_values;
+
+/// A network for single images, its weights packed and its norms folded into them.
+pub(crate) struct ImageEngine {
+    path: Path,
+    arena: Arena,
+    /// Each with the layer that it belongs to.
+    steps: Vec<(LayerId, ImageStep)>,
+    /// Tasks of each step.
+    tasks: Vec<usize>,
+    input: Layout,
+    /// The first pixel of each of the image's channels.
+    images: Vec<usize>,
+    /// Where each logit is.
+    logits: Vec<usize>,
+    macs: u64,
+    activations: u64,
+    /// What each layer does, and its name.
+    survey: Vec<EngineLayer>,
+    order: Vec<LayerId>,
+    /// How long layers took, where that is asked for.
+    times: Option<Times>,
+}
+
+/// The layers and the program of a network for single images.
+///
+/// # Errors
+/// A graph that only operations can run, or with another output than one value a channel; shapes that do not fit.
+fn lower_flat(
+    graph: &Graph,
+    output: Value,
+    image: (usize, usize, usize),
+) -> std::result::Result<(Layers, Program), Refusal> {
+    let lowered = lower(graph, output, image, Mode::Infer, false)?;
+    if graph.is_flat(output) { Ok(lowered) } else { Err(OffEngine::FewImagesOfMaps.into()) }
+}
+
+/// What each layer of such a network does.
+///
+/// # Errors
+/// Those of [`ImageEngine::new`].
+pub(super) fn survey_images(
+    graph: &Graph,
+    output: Value,
+    image: (usize, usize, usize),
+) -> std::result::Result<Vec<EngineLayer>, Refusal> {
+    let (layers, program) = lower_flat(graph, output, image)?;
+    Ok(survey::of_image(&layers, &program, &ArenaMap::new(&layers, &program)))
+}
+
+impl ImageEngine {
+    /// For images of `[channels, h, w]`.
+    ///
+    /// # Errors
+    /// A graph that only operations can run, or with another output than one value a channel; shapes that do not fit;
+    /// parameters that are not f32 on the CPU.
+    pub(crate) fn new(
+        graph: &Graph,
+        output: Value,
+        image: (usize, usize, usize),
+    ) -> std::result::Result<Self, Refusal> {
+        let (layers, program) = lower_flat(graph, output, image)?;
+        let values = parameters(&program.parameters, layers.convs.iter())?;
+        let mut map = ArenaMap::new(&layers, &program);
+        let survey = survey::of_image(&layers, &program, &map);
+        let Layers { convs, finishes, pools } = layers;
+        let mut finishes: Vec<FinishLayer> = finishes.into_iter().map(FinishLayer::new).collect();
+        finishes.iter_mut().try_for_each(|finish| finish.load(&values, Mode::Infer))?;
+        // First the memory of everything, one after the other; then the packing, at the same time.
+        let placed: Vec<Placed> = convs.iter().map(|conv| map.place(conv)).collect();
+        let path = Path::best();
+        let pack = |(conv, placed): (&Conv, Placed)| {
+            let (scale, biases) = scale_and_bias(conv, &finishes, &values);
+            with_values(&program.parameters[conv.weight], |weight| {
+                Ok(map.conv(path, conv, placed, weight, &scale, &biases))
+            })
+        };
+        let mut packed = convs.par_iter().zip(placed).map(pack).collect::<Result<Vec<_>>>()?;
+        let mut steps = Vec::new();
+        for step in program.forward.iter().flat_map(|phase| &phase.steps) {
+            let (layer, of_layer) = match *step {
+                Step::Conv(id, ConvStep::Forward) => (LayerId::Conv(id), std::mem::take(&mut packed[id.0])),
+                Step::Finish(id, FinishStep::Apply) => (LayerId::Finish(id), vec![map.finish(&finishes[id.0])]),
+                Step::Pool(id, PoolStep::Forward) => (LayerId::Pool(id), vec![map.pool(&pools[id.0])]),
+                Step::Clear { .. } | Step::Conv(..) | Step::Finish(..) | Step::Pool(..) => {
+                    return Err(Error::Msg(format!("engine: {step:?} is a step of training")).into());
+                }
+            };
+            steps.extend(of_layer.into_iter().map(|step| (layer, step)));
+        }
+        for (_, step) in &steps {
+            let (reads, writes) = step.spans();
+            Spans::check_apart(&writes, &reads);
+            assert!(reads.end().max(writes.end()) <= map.end, "single image: a place outside of the arena");
+        }
+        Ok(Self {
+            path,
+            arena: Arena::new(map.end),
+            tasks: steps.iter().map(|(_, step)| step.tasks()).collect(),
+            steps,
+            input: map.layouts[&program.input().size],
+            images: map.all(0),
+            logits: program.output.iter().map(|channel| map.first_pixel(channel, (1, 1))).collect(),
+            macs: program.macs,
+            activations: program.activations,
+            survey,
+            order: program.order,
+            times: None,
+        })
+    }
+
+    /// Measures from now on how long each layer takes, or no longer.
+    pub(crate) fn time_layers(&mut self, wanted: bool) {
+        self.times = wanted.then(Times::default);
+    }
+
+    /// What each layer does, with the times since [`ImageEngine::time_layers`].
+    pub(crate) fn survey(&self) -> Vec<EngineLayer> {
+        let mut survey = self.survey.clone();
+        self.times.iter().for_each(|times| times.fill(&mut survey, &self.order));
+        survey
+    }
+
+    /// `[n, c, h, w]` to `[n, classes]`.
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub(crate) fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
+        let (images, (height, width)) = (x.dim(0)?, self.input.size);
+        let values = self.images.len() * height * width;
+        if x.elem_count() != images * values {
+            bail!("engine: images {:?} do not have the {values} values it was made for", x.dims());
+        }
+        meter::record(self.macs * images as u64, self.activations * images as u64);
+        let mut logits = Vec::with_capacity(images * self.logits.len());
+        let memory = self.arena.shared();
+        with_values(x, |all| {
+            for image in all.chunks_exact(values) {
+                for (&place, plane) in self.images.iter().zip(image.chunks_exact(height * width)) {
+                    for (row, values) in plane.chunks_exact(width).enumerate() {
+                        // SAFETY: nothing else runs now.
+                        unsafe { memory.write(place + self.input.at(row, 0), width) }.copy_from_slice(values);
+                    }
+                }
+                // SAFETY: steps run one after the other, and no step's tasks write where another of its tasks reads or
+                // writes: `check_apart` looked at whole steps, and their tasks share out what they write.
+                let work = |step: usize, task| unsafe { self.steps[step].1.execute(self.path, memory, task) };
+                match &mut self.times {
+                    None => team::dispatch(&self.tasks, work),
+                    Some(times) => {
+                        for ((layer, _), time) in self.steps.iter().zip(timed(&self.tasks, work)) {
+                            times.add(*layer, Pass::Forward, time);
+                        }
+                    }
+                }
+                // SAFETY: nothing else runs any more.
+                logits.extend(self.logits.iter().map(|&place| unsafe { memory.read(place, 1) }[0]));
+            }
+            Ok(())
+        })?;
+        Tensor::from_vec(logits, (images, self.logits.len()), x.device())
+    }
+}
+
+/// Does the steps; of each the time from the beginning of its first task to the end of its last.
+fn timed(tasks: &[usize], work: impl Fn(usize, usize) + Sync) -> Vec<Duration> {
+    let begun = Instant::now();
+    let now = || begun.elapsed().as_nanos() as u64;
+    let spans: Vec<_> = tasks.iter().map(|_| (AtomicU64::new(u64::MAX), AtomicU64::new(0))).collect();
+    team::dispatch(tasks, |step, task| {
+        spans[step].0.fetch_min(now(), Ordering::Relaxed);
+        work(step, task);
+        spans[step].1.fetch_max(now(), Ordering::Relaxed);
+    });
+    let nanoseconds = |(from, to): (AtomicU64, AtomicU64)| to.into_inner().saturating_sub(from.into_inner());
+    spans.into_iter().map(|span| Duration::from_nanos(nanoseconds(span))).collect()
+}

@@ -1,0 +1,234 @@
+//! The layers of a network as the engine sees them, and where their planes lie.
+//!
+//! A channel of a value is a [`Channel`]: a plane of a buffer, wherever that lies. Slices, concatenations and shuffles are
+//! therefore no work: they only say where to read. Convolutions, finishes (norm, residual, ReLU) and poolings fill buffers.
+
+use std::ops::{Index, IndexMut};
+
+use super::choice::{BatchKernel, WeightKernel};
+use crate::kernels::conv::Shape;
+use crate::kernels::lanes::geometry::Geometry;
+use crate::kernels::pool::Windows;
+use crate::layers::BatchNorm2d;
+
+/// Where a channel of a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Channel {
+    /// A channel of zeros, which lies nowhere.
+    Zero,
+    /// A plane of a buffer.
+    Plane { buffer: usize, plane: usize },
+}
+
+impl Channel {
+    pub(super) fn buffer(self) -> Option<usize> {
+        match self {
+            Self::Zero => None,
+            Self::Plane { buffer, .. } => Some(buffer),
+        }
+    }
+}
+
+/// Planes of one size that are allocated together. Buffer 0 holds the images; every other one is filled by one layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buffer {
+    pub(super) planes: usize,
+    pub(super) size: (usize, usize),
+    /// Pixels of a plane.
+    pub(super) pixels: usize,
+    /// Lines from one plane to the next.
+    pub(super) stride: usize,
+}
+
+impl Buffer {
+    pub(super) fn new(planes: usize, size: (usize, usize)) -> Self {
+        let pixels = size.0 * size.1;
+        // Planes of a round size would all begin in the same few sets of the caches: a convolution that reads a pixel of
+        // every channel would then find none of them again.
+        let stride = if pixels.is_multiple_of(32) { pixels + 5 } else { pixels };
+        Self { planes, size, pixels, stride }
+    }
+
+    /// The lines of all its planes.
+    pub(super) fn lines(&self) -> usize {
+        self.planes * self.stride
+    }
+
+    /// The channels of all its planes; `buffer` is its own index.
+    pub(super) fn channels(&self, buffer: usize) -> Vec<Channel> {
+        (0..self.planes).map(|plane| Channel::Plane { buffer, plane }).collect()
+    }
+}
+
+/// Names a convolution or linear layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ConvId(pub(super) usize);
+
+/// Names a finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FinishId(pub(super) usize);
+
+/// Names a pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PoolId(pub(super) usize);
+
+/// Names a layer of any kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum LayerId {
+    Conv(ConvId),
+    Finish(FinishId),
+    Pool(PoolId),
+}
+
+/// A convolution or linear layer.
+pub(super) struct Conv {
+    pub(super) shape: Shape,
+    /// Indices of the parameters.
+    pub(super) weight: usize,
+    pub(super) bias: Option<usize>,
+    pub(super) x: Vec<Channel>,
+    /// The buffer of its own outputs, and of their gradients.
+    pub(super) y: usize,
+    pub(super) to: Destination,
+    /// The finish that is done while the outputs are still in registers, and the channel of it that each output is.
+    pub(super) fused: Option<(FinishId, Vec<usize>)>,
+    pub(super) forward: BatchKernel,
+    pub(super) forward_geometry: Geometry,
+    /// None where nothing before it wants a gradient.
+    pub(super) data_gradient: Option<DataGradient>,
+    pub(super) weight_gradient: WeightKernel,
+}
+
+/// How a convolution's outputs' gradient becomes its inputs'.
+pub(super) struct DataGradient {
+    pub(super) kernel: BatchKernel,
+    pub(super) geometry: Geometry,
+    /// By input channel: whether its gradient adds to what is there.
+    pub(super) adds: Vec<bool>,
+}
+
+/// Where a convolution's outputs go: into its own buffer, or, finished on the way, into that of the finish.
+pub(super) struct Destination {
+    pub(super) channels: Vec<Channel>,
+    /// What is added, by output; empty where nothing is.
+    pub(super) residual: Vec<Channel>,
+    pub(super) relu: bool,
+}
+
+/// `y = relu?(norm?(x) + bias? + residual?)`.
+pub(super) struct Finish {
+    pub(super) norm: Option<Norm>,
+    /// Index of the parameter that is added instead of a norm's shift.
+    pub(super) bias: Option<usize>,
+    pub(super) relu: bool,
+    pub(super) x: Vec<Channel>,
+    /// As many channels as `x`, where there is a residual.
+    pub(super) residual: Option<Vec<Channel>>,
+    pub(super) y: usize,
+    /// The channels that no convolution finishes on its way ([`Conv::fused`]), in order.
+    pub(super) left: Vec<usize>,
+    /// By channel of `x` and of the residual: whether the gradient adds to what is there.
+    pub(super) adds: Vec<bool>,
+    pub(super) residual_adds: Vec<bool>,
+}
+
+impl Finish {
+    /// Whether the gradient looks at the output to know where the ReLU was open. Without a residual the input tells as well,
+    /// which is read anyway.
+    pub(super) fn masked_by_output(&self) -> bool {
+        self.relu && (self.residual.is_some() || self.norm.is_none())
+    }
+}
+
+/// A finish's norm: the layer, and the indices of its parameters.
+pub(super) struct Norm {
+    pub(super) layer: BatchNorm2d,
+    pub(super) weight: usize,
+    pub(super) bias: usize,
+}
+
+/// A pooling, over its maximum or its mean.
+pub(super) struct Pool {
+    pub(super) windows: Windows,
+    pub(super) max: bool,
+    pub(super) x: Vec<Channel>,
+    pub(super) y: usize,
+    /// By channel of `x`: whether the gradient adds to what is there.
+    pub(super) adds: Vec<bool>,
+}
+
+/// All layers, by kind: as they are planned, or with what an engine holds for each of them. A name made for one kind finds
+/// nothing else.
+pub(super) struct Layers<C = Conv, F = Finish> {
+    pub(super) convs: Vec<C>,
+    pub(super) finishes: Vec<F>,
+    pub(super) pools: Vec<Pool>,
+}
+
+impl<C, F> Default for Layers<C, F> {
+    fn default() -> Self {
+        Self { convs: Vec::new(), finishes: Vec::new(), pools: Vec::new() }
+    }
+}
+
+impl<C, F> Index<ConvId> for Layers<C, F> {
+    type Output = C;
+
+    fn index(&self, id: ConvId) -> &C {
+        &self.convs[id.0]
+    }
+}
+
+impl<C, F> IndexMut<ConvId> for Layers<C, F> {
+    fn index_mut(&mut self, id: ConvId) -> &mut C {
+        &mut self.convs[id.0]
+    }
+}
+
+impl<C, F> Index<FinishId> for Layers<C, F> {
+    type Output = F;
+
+    fn index(&self, id: FinishId) -> &F {
+        &self.finishes[id.0]
+    }
+}
+
+impl<C, F> IndexMut<FinishId> for Layers<C, F> {
+    fn index_mut(&mut self, id: FinishId) -> &mut F {
+        &mut self.finishes[id.0]
+    }
+}
+
+impl<C, F> Index<PoolId> for Layers<C, F> {
+    type Output = Pool;
+
+    fn index(&self, id: PoolId) -> &Pool {
+        &self.pools[id.0]
+    }
+}
+
+impl<C, F> IndexMut<PoolId> for Layers<C, F> {
+    fn index_mut(&mut self, id: PoolId) -> &mut Pool {
+        &mut self.pools[id.0]
+    }
+}
+
+impl Layers {
+    /// What a layer reads: its `x`, then its residual.
+    pub(super) fn reads(&self, layer: LayerId) -> Vec<&[Channel]> {
+        match layer {
+            LayerId::Conv(id) => vec![&self[id].x],
+            LayerId::Finish(id) => std::iter::once(&*self[id].x).chain(self[id].residual.as_deref()).collect(),
+            LayerId::Pool(id) => vec![&self[id].x],
+        }
+    }
+
+    /// The buffer that a layer fills.
+    pub(super) fn y(&self, layer: LayerId) -> usize {
+        match layer {
+            LayerId::Conv(id) => self[id].y,
+            LayerId::Finish(id) => self[id].y,
+            LayerId::Pool(id) => self[id].y,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What an engine does with its layers: steps in an order, over buffers.
+//!
+//! Steps form [`Phase`]s. Within a phase every block of images goes through all steps by itself; a phase ends with a
+//! [`Reduction`], where something is made of all blocks together. In inference there is a single phase.
+
+use candle_core::Tensor;
+
+use super::layers::{Buffer, Channel, ConvId, FinishId, LayerId, PoolId};
+
+/// What one block of images does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Zeros for the gradients of those planes of a buffer that nothing reads.
+    Clear {
+        buffer: usize,
+    },
+    Conv(ConvId, ConvStep),
+    Finish(FinishId, FinishStep),
+    Pool(PoolId, PoolStep),
+}
+
+/// What a convolution does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConvStep {
+    Forward,
+    DataGradient,
+    WeightGradient,
+}
+
+/// What a finish does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FinishStep {
+    /// Moments of what the norm is about to normalise.
+    Measure,
+    Apply,
+    /// Sums that the norm's gradient needs; the residual's gradient.
+    Sums,
+    InputGradient,
+}
+
+/// What a pooling does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PoolStep {
+    Forward,
+    Gradient,
+}
+
+/// What ends a phase: something that is made of all blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reduction {
+    /// Batch statistics of this finish's norm, from its blocks' moments.
+    Moments(FinishId),
+    /// Gradients of this finish's norm, from its blocks' sums.
+    Sums(FinishId),
+    /// This convolution's weight gradient, from its blocks' planes.
+    Weights(ConvId),
+    Nothing,
+}
+
+/// Steps that every block goes through by itself, and what is made of all blocks after them.
+pub(super) struct Phase {
+    pub(super) steps: Vec<Step>,
+    pub(super) reduction: Reduction,
+}
+
+/// A network for images of one size, beside its layers.
+pub(super) struct Program {
+    /// The layers in the order in which the graph has them.
+    pub(super) order: Vec<LayerId>,
+    pub(super) buffers: Vec<Buffer>,
+    pub(super) parameters: Vec<Tensor>,
+    /// The channels of the output, and their size.
+    pub(super) output: Vec<Channel>,
+    pub(super) size: (usize, usize),
+    pub(super) forward: Vec<Phase>,
+    /// Empty in inference.
+    pub(super) backward: Vec<Phase>,
+    /// By buffer: the planes that nothing reads, of which the gradient is zero.
+    pub(super) unread: Vec<Vec<Channel>>,
+    /// By channel of the images whether it has a gradient that is wanted.
+    pub(super) image_gradients: Vec<bool>,
+    /// Multiply-accumulates and activations of an image.
+    pub(super) macs: u64,
+    pub(super) activations: u64,
+}
+
+/// Whether a network is to be trained or only used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// `images`: whether their gradient is wanted as well as that of the parameters.
+    Train {
+        images: bool,
+    },
+    Infer,
+}
+
+impl Mode {
+    /// Whether the images' gradient is wanted.
+    pub(crate) fn images(self) -> bool {
+        self == Self::Train { images: true }
+    }
+
+    pub(crate) fn trains(self) -> bool {
+        self != Self::Infer
+    }
+}
+
+impl Program {
+    /// The images' buffer.
+    pub(super) fn input(&self) -> Buffer {
+        self.buffers[0]
+    }
+
+    /// All planes of a buffer.
+    pub(super) fn all(&self, buffer: usize) -> Vec<Channel> {
+        self.buffers[buffer].channels(buffer)
+    }
+}

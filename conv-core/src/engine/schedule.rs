@@ -1,0 +1,199 @@
+//! The order of steps: forward, and backward with where each gradient is stored first and added later.
+
+use super::choice::WeightKernel;
+use super::layers::{Buffer, Channel, LayerId, Layers};
+use super::program::{ConvStep, FinishStep, Mode, Phase, PoolStep, Reduction, Step};
+
+/// Phases under construction.
+#[derive(Default)]
+struct Phases {
+    ended: Vec<Phase>,
+    steps: Vec<Step>,
+}
+
+impl Phases {
+    fn push(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    fn end(&mut self, reduction: Reduction) {
+        self.ended.push(Phase { steps: std::mem::take(&mut self.steps), reduction });
+    }
+
+    fn all(mut self) -> Vec<Phase> {
+        self.end(Reduction::Nothing);
+        self.ended
+    }
+}
+
+/// The layers in order, cut where batch statistics are needed.
+pub(super) fn forward(layers: &Layers, order: &[LayerId], mode: Mode) -> Vec<Phase> {
+    let mut phases = Phases::default();
+    for &layer in order {
+        match layer {
+            LayerId::Conv(id) => phases.push(Step::Conv(id, ConvStep::Forward)),
+            LayerId::Pool(id) => phases.push(Step::Pool(id, PoolStep::Forward)),
+            LayerId::Finish(id) => {
+                if layers[id].norm.is_some() && mode.trains() {
+                    phases.push(Step::Finish(id, FinishStep::Measure));
+                    phases.end(Reduction::Moments(id));
+                }
+                if !layers[id].left.is_empty() {
+                    phases.push(Step::Finish(id, FinishStep::Apply));
+                }
+            }
+        }
+    }
+    phases.all()
+}
+
+/// The backward pass.
+#[derive(Default)]
+pub(super) struct Backward {
+    pub(super) phases: Vec<Phase>,
+    /// By buffer: the planes that nothing reads.
+    pub(super) unread: Vec<Vec<Channel>>,
+    /// By channel of the images: whether anything reads it, so that it has a gradient.
+    pub(super) image_gradients: Vec<bool>,
+}
+
+/// Which planes have a gradient already.
+struct Written(Vec<Vec<bool>>);
+
+impl Written {
+    /// Writes to these channels' gradients; says of each whether something is there to be added to.
+    fn write(&mut self, channels: &[Channel]) -> Vec<bool> {
+        let mut visit = |channel: &Channel| match *channel {
+            Channel::Zero => false,
+            Channel::Plane { buffer, plane } => std::mem::replace(&mut self.0[buffer][plane], true),
+        };
+        channels.iter().map(&mut visit).collect()
+    }
+}
+
+/// The layers in reverse. Tells them where their gradients add to what is there.
+pub(super) fn backward(layers: &mut Layers, order: &[LayerId], buffers: &[Buffer], output: &[Channel]) -> Backward {
+    let mut written = Written(buffers.iter().map(|buffer| vec![false; buffer.planes]).collect());
+    written.write(output);
+    let mut unread = vec![Vec::new(); buffers.len()];
+    let mut phases = Phases::default();
+    for &layer in order.iter().rev() {
+        // Planes that nobody read, a convolution whose channels were cut for instance, have a gradient of zero.
+        let buffer = layers.y(layer);
+        let planes = (0..buffers[buffer].planes).filter(|&plane| !written.0[buffer][plane]);
+        unread[buffer] = planes.map(|plane| Channel::Plane { buffer, plane }).collect();
+        if !unread[buffer].is_empty() {
+            phases.push(Step::Clear { buffer });
+        }
+        match layer {
+            LayerId::Conv(id) => {
+                let conv = &mut layers[id];
+                match conv.weight_gradient {
+                    WeightKernel::AllBlocks => phases.end(Reduction::Weights(id)),
+                    WeightKernel::EachBlock | WeightKernel::Depthwise => {
+                        phases.push(Step::Conv(id, ConvStep::WeightGradient));
+                    }
+                }
+                if let Some(gradient) = &mut conv.data_gradient {
+                    gradient.adds = written.write(&conv.x);
+                    phases.push(Step::Conv(id, ConvStep::DataGradient));
+                }
+            }
+            LayerId::Pool(id) => {
+                layers[id].adds = written.write(&layers[id].x);
+                phases.push(Step::Pool(id, PoolStep::Gradient));
+            }
+            LayerId::Finish(id) => {
+                let finish = &mut layers[id];
+                finish.residual_adds = written.write(finish.residual.as_deref().unwrap_or_default());
+                phases.push(Step::Finish(id, FinishStep::Sums));
+                if finish.norm.is_some() {
+                    phases.end(Reduction::Sums(id));
+                }
+                finish.adds = written.write(&finish.x);
+                phases.push(Step::Finish(id, FinishStep::InputGradient));
+            }
+        }
+    }
+    Backward { phases: phases.all(), unread, image_gradients: written.0.swap_remove(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{conv, finish, plan, planes};
+    use super::*;
+
+    fn steps(phases: &[Phase]) -> Vec<(Vec<Step>, Reduction)> {
+        phases.iter().map(|phase| (phase.steps.clone(), phase.reduction)).collect()
+    }
+
+    /// Images, a convolution with norm, and a second one whose output meets the first's again as a residual.
+    fn residual_network(train: bool) -> (Layers, Vec<LayerId>, Vec<Buffer>) {
+        plan(
+            &[3, 4, 4, 4, 4],
+            vec![conv(0..3, 0, 1, 4, train), conv(0..4, 2, 3, 4, train)],
+            vec![finish(planes(1, 0..4), 2, None, true), finish(planes(3, 0..4), 4, Some(planes(2, 0..4)), true)],
+            "cfcf",
+        )
+    }
+
+    #[test]
+    fn a_phase_ends_where_a_norm_needs_all_blocks() {
+        let (layers, order, _) = residual_network(true);
+        let [LayerId::Conv(c0), LayerId::Finish(f0), LayerId::Conv(c1), LayerId::Finish(f1)] = order[..] else {
+            panic!()
+        };
+        let train = forward(&layers, &order, Mode::Train { images: false });
+        assert_eq!(
+            steps(&train),
+            [
+                (
+                    vec![Step::Conv(c0, ConvStep::Forward), Step::Finish(f0, FinishStep::Measure)],
+                    Reduction::Moments(f0)
+                ),
+                (
+                    vec![
+                        Step::Finish(f0, FinishStep::Apply),
+                        Step::Conv(c1, ConvStep::Forward),
+                        Step::Finish(f1, FinishStep::Measure)
+                    ],
+                    Reduction::Moments(f1)
+                ),
+                (vec![Step::Finish(f1, FinishStep::Apply)], Reduction::Nothing),
+            ]
+        );
+        assert_eq!(steps(&forward(&layers, &order, Mode::Infer)).len(), 1, "running statistics need no other block");
+    }
+
+    #[test]
+    fn a_gradient_is_stored_first_and_added_to_later_and_what_nobody_read_is_cleared() {
+        let (mut layers, order, buffers) = residual_network(true);
+        // The output has three of the last finish's four channels.
+        let Backward { phases, unread, image_gradients } = backward(&mut layers, &order, &buffers, &planes(4, 0..3));
+        assert_eq!(unread[4], planes(4, 3..4));
+        assert!(unread[..4].iter().all(Vec::is_empty));
+        assert_eq!(phases[0].steps[0], Step::Clear { buffer: 4 });
+        // The residual's gradient comes first; the second convolution, which reads the same value, adds to it.
+        assert_eq!(layers.finishes[1].residual_adds, [false; 4]);
+        assert_eq!(layers.convs[1].data_gradient.as_ref().map(|gradient| gradient.adds.clone()), Some(vec![true; 4]));
+        assert_eq!(layers.finishes[0].adds, [false; 4]);
+        // The first convolution reads images, which want no gradient.
+        assert!(layers.convs[0].data_gradient.is_none());
+        assert_eq!(image_gradients, [false; 3]);
+        // Small maps: the weights' gradients are made of all blocks.
+        let reductions: Vec<Reduction> = phases.iter().map(|phase| phase.reduction).collect();
+        let [LayerId::Conv(c0), LayerId::Finish(f0), LayerId::Conv(c1), LayerId::Finish(f1)] = order[..] else {
+            panic!()
+        };
+        assert_eq!(
+            reductions,
+            [
+                Reduction::Sums(f1),
+                Reduction::Weights(c1),
+                Reduction::Sums(f0),
+                Reduction::Weights(c0),
+                Reduction::Nothing
+            ]
+        );
+    }
+}

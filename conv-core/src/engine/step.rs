@@ -1,0 +1,73 @@
+//! The steps of a block of images: which function does which, in one place.
+
+use candle_core::Result;
+
+use super::block::{Block, Chain, Map, Slab};
+use super::layers::{Channel, Layers};
+use super::memory::Content;
+use super::norm::FinishLayer;
+use super::packed::ConvLayer;
+use super::program::{ConvStep, FinishStep, PoolStep, Program, Step};
+use crate::kernels::Path;
+use crate::kernels::lanes::Line;
+
+/// What steps read and never change.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) layers: &'a Layers<ConvLayer, FinishLayer>,
+    pub(super) program: &'a Program,
+    pub(super) map: Map<'a>,
+    pub(super) path: Path,
+}
+
+impl Context<'_> {
+    /// One step of one block; gradients of parameters are added to the chain's.
+    ///
+    /// # Errors
+    /// A step that its layer does not have.
+    pub(super) fn execute(&self, step: Step, block: &mut Block, chain: &mut Chain) -> Result<()> {
+        match step {
+            Step::Clear { buffer } => self.clear(buffer, block),
+            Step::Conv(id, step) => {
+                let conv = &self.layers[id];
+                match step {
+                    ConvStep::Forward => self.conv(conv, block),
+                    ConvStep::DataGradient => return self.data_gradient(conv, block),
+                    ConvStep::WeightGradient => return self.weight_gradient(&conv.plan, block, chain),
+                }
+            }
+            Step::Finish(id, step) => {
+                let finish = &self.layers[id];
+                match step {
+                    FinishStep::Measure => block.norms[id.0].moments = self.measure(finish, block),
+                    FinishStep::Apply => self.apply(finish, block),
+                    FinishStep::Sums => block.norms[id.0].sums = self.sums(finish, block, chain),
+                    FinishStep::InputGradient => self.input_gradient(finish, block),
+                }
+            }
+            Step::Pool(id, step) => {
+                let pool = &self.layers[id];
+                match step {
+                    PoolStep::Forward => self.pool(pool, block),
+                    PoolStep::Gradient => self.pool_gradient(pool, block),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of these channels.
+    pub(super) fn values<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
+        slab.planes(self.map, channels, Content::Value)
+    }
+
+    /// Their gradients.
+    pub(super) fn gradients<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
+        slab.planes(self.map, channels, Content::Gradient)
+    }
+
+    /// All planes of a buffer.
+    pub(super) fn all(&self, buffer: usize) -> Vec<Channel> {
+        self.program.all(buffer)
+    }
+}

@@ -1,0 +1,332 @@
+//! What each layer of an engine does: with which kernel, how much of it, and, where that is asked for, how long it takes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use candle_core::Tensor;
+
+use super::arena::ArenaMap;
+use super::choice::{BatchKernel, ImageKernel, WeightKernel};
+use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Pool};
+use super::program::{ConvStep, FinishStep, Phase, PoolStep, Program, Reduction, Step};
+use crate::ConvSpec;
+
+/// What a layer does at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// Outputs from inputs.
+    Forward,
+    /// The inputs' gradient from the outputs'.
+    InputGradient,
+    /// The weights' gradient.
+    WeightGradient,
+}
+
+impl Pass {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::InputGradient => "input gradient",
+            Self::WeightGradient => "weight gradient",
+        }
+    }
+}
+
+/// A layer as an engine runs it. Slices, concatenations, shuffles and padding are none: they move nothing.
+#[derive(Clone, Debug)]
+pub struct EngineLayer {
+    /// The parameter by whose name the layer is known: a convolution's weight, a norm's scale. None for what has none.
+    pub parameter: Option<Tensor>,
+    /// The convolution, where it is one; a linear layer is a 1 x 1 convolution of maps of one pixel.
+    pub conv: Option<ConvSpec>,
+    /// What it is, in words: `conv 3x3`, `norm + relu`, `max pool 2x2`.
+    pub kind: String,
+    /// `(channels, height, width)` that it reads.
+    pub input: (usize, usize, usize),
+    /// `(channels, height, width)` that it writes.
+    pub output: (usize, usize, usize),
+    /// What it does. Empty for a norm in inference that a convolution does on its way.
+    pub passes: Vec<PassWork>,
+}
+
+/// One pass of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassWork {
+    /// Which.
+    pub pass: Pass,
+    /// The kernel that does it.
+    pub kernel: &'static str,
+    /// Multiply-accumulates for an image by the direct sum, padding counted; 0 for what is no convolution.
+    pub macs: u64,
+    /// Multiplications of the kernel's own form for one of [`PassWork::macs`]: 1, and 4/9 for Winograd's form.
+    pub multiplications: f64,
+    /// Values that are read and written for an image, each once a step.
+    pub values: u64,
+    /// Weights that are read or written, once for all images.
+    pub weights: u64,
+    /// How long it took: of all threads together, divided by their number; work on few images from the first task to the
+    /// last. None where it was not asked for.
+    pub time: Option<Duration>,
+}
+
+/// How long passes of layers took.
+#[derive(Debug, Default)]
+pub(super) struct Times(HashMap<(LayerId, Pass), Duration>);
+
+impl Times {
+    pub(super) fn add(&mut self, layer: LayerId, pass: Pass, time: Duration) {
+        *self.0.entry((layer, pass)).or_default() += time;
+    }
+
+    /// A phase: what each chain spent on each step, and how long all of them together took for the reduction.
+    pub(super) fn add_phase<'a>(
+        &mut self,
+        phase: &Phase,
+        chains: impl Iterator<Item = &'a [Duration]>,
+        reduction: Duration,
+    ) {
+        let threads = rayon::current_num_threads() as u32;
+        for times in chains {
+            for (step, &time) in phase.steps.iter().zip(times) {
+                if let Some((layer, pass)) = of_step(*step) {
+                    self.add(layer, pass, time / threads);
+                }
+            }
+        }
+        if let Some((layer, pass)) = of_reduction(phase.reduction) {
+            self.add(layer, pass, reduction);
+        }
+    }
+
+    /// Tells the layers of these names.
+    pub(super) fn fill(&self, layers: &mut [EngineLayer], order: &[LayerId]) {
+        for (row, &layer) in layers.iter_mut().zip(order) {
+            row.passes.iter_mut().for_each(|work| {
+                work.time = Some(self.0.get(&(layer, work.pass)).copied().unwrap_or_default());
+            });
+        }
+    }
+}
+
+/// Whose step it is, and in which pass; clearing gradients that nothing reads is nobody's.
+fn of_step(step: Step) -> Option<(LayerId, Pass)> {
+    Some(match step {
+        Step::Clear { .. } => return None,
+        Step::Conv(id, step) => (
+            LayerId::Conv(id),
+            match step {
+                ConvStep::Forward => Pass::Forward,
+                ConvStep::DataGradient => Pass::InputGradient,
+                ConvStep::WeightGradient => Pass::WeightGradient,
+            },
+        ),
+        Step::Finish(id, step) => (
+            LayerId::Finish(id),
+            match step {
+                FinishStep::Measure | FinishStep::Apply => Pass::Forward,
+                FinishStep::Sums | FinishStep::InputGradient => Pass::InputGradient,
+            },
+        ),
+        Step::Pool(id, step) => (
+            LayerId::Pool(id),
+            match step {
+                PoolStep::Forward => Pass::Forward,
+                PoolStep::Gradient => Pass::InputGradient,
+            },
+        ),
+    })
+}
+
+fn of_reduction(reduction: Reduction) -> Option<(LayerId, Pass)> {
+    match reduction {
+        Reduction::Moments(id) => Some((LayerId::Finish(id), Pass::Forward)),
+        Reduction::Sums(id) => Some((LayerId::Finish(id), Pass::InputGradient)),
+        Reduction::Weights(id) => Some((LayerId::Conv(id), Pass::WeightGradient)),
+        Reduction::Nothing => None,
+    }
+}
+
+/// The layers of a batch engine, or of the plan of one.
+pub(super) fn of_batch<C: AsRef<Conv>, F: AsRef<Finish>>(layers: &Layers<C, F>, program: &Program) -> Vec<EngineLayer> {
+    let kernel = |id: ConvId, pass| {
+        let conv: &Conv = layers[id].as_ref();
+        let of_batch = |kernel: BatchKernel| match kernel {
+            BatchKernel::Winograd => "winograd",
+            BatchKernel::Gathered => "gathered",
+            BatchKernel::Direct => "direct",
+        };
+        match pass {
+            Pass::Forward => of_batch(conv.forward),
+            Pass::InputGradient => conv.data_gradient.as_ref().map_or("none", |gradient| of_batch(gradient.kernel)),
+            Pass::WeightGradient => match conv.weight_gradient {
+                WeightKernel::Depthwise => "depthwise",
+                WeightKernel::EachBlock => "each block",
+                WeightKernel::AllBlocks => "all blocks",
+            },
+        }
+    };
+    survey(layers, program, kernel)
+}
+
+/// The layers of an engine of single images.
+pub(super) fn of_image(layers: &Layers, program: &Program, map: &ArenaMap<'_>) -> Vec<EngineLayer> {
+    let kernel = |id: ConvId, _| match map.kernel(&layers[id]) {
+        ImageKernel::Pixels => "pixels",
+        ImageKernel::SpreadPixels => "spread pixels",
+        ImageKernel::Channels => "channels",
+    };
+    survey(layers, program, kernel)
+}
+
+fn survey<C: AsRef<Conv>, F: AsRef<Finish>>(
+    layers: &Layers<C, F>,
+    program: &Program,
+    kernel: impl Fn(ConvId, Pass) -> &'static str,
+) -> Vec<EngineLayer> {
+    let mut passes: HashMap<LayerId, Vec<Pass>> = HashMap::new();
+    for phase in program.forward.iter().chain(&program.backward) {
+        let steps = phase.steps.iter().filter_map(|step| of_step(*step));
+        for (layer, pass) in steps.chain(of_reduction(phase.reduction)) {
+            let passes = passes.entry(layer).or_default();
+            if !passes.contains(&pass) {
+                passes.push(pass);
+            }
+        }
+    }
+    let trains = !program.backward.is_empty();
+    let of = |&layer: &LayerId| {
+        let mut row = match layer {
+            LayerId::Conv(id) => conv(layers[id].as_ref(), program, |pass| kernel(id, pass)),
+            LayerId::Finish(id) => finish(layers[id].as_ref(), program, trains),
+            LayerId::Pool(id) => pool(&layers[id]),
+        };
+        let done = passes.get(&layer).map(Vec::as_slice).unwrap_or_default();
+        row.passes.retain(|work| done.contains(&work.pass));
+        row
+    };
+    program.order.iter().map(of).collect()
+}
+
+fn conv(conv: &Conv, program: &Program, kernel: impl Fn(Pass) -> &'static str) -> EngineLayer {
+    let s = &conv.shape;
+    let (inputs, outputs) = (s.x_len() as u64, s.y_len() as u64);
+    let residual = if conv.to.residual.is_empty() { 0 } else { outputs };
+    let work = |pass| {
+        let kernel = kernel(pass);
+        PassWork {
+            pass,
+            kernel,
+            macs: (s.y_len() * s.w_len() / s.out_channels) as u64,
+            multiplications: if kernel == "winograd" { 4.0 / 9.0 } else { 1.0 },
+            values: inputs + outputs + if pass == Pass::Forward { residual } else { 0 },
+            weights: s.w_len() as u64,
+            time: None,
+        }
+    };
+    let linear = s.input == (1, 1) && s.kernel == 1;
+    let kind = match (s.groups, linear) {
+        (_, true) => "linear".to_owned(),
+        (1, _) => format!("conv {k}x{k}", k = s.kernel),
+        (groups, _) if groups == s.in_channels => format!("depthwise {k}x{k}", k = s.kernel),
+        (groups, _) => format!("conv {k}x{k} in {groups} groups", k = s.kernel),
+    };
+    let kind = if s.stride == 1 { kind } else { format!("{kind} / {}", s.stride) };
+    EngineLayer {
+        parameter: Some(program.parameters[conv.weight].clone()),
+        conv: Some(ConvSpec {
+            in_channels: s.in_channels,
+            out_channels: s.out_channels,
+            kernel: s.kernel,
+            stride: s.stride,
+            padding: s.padding,
+            groups: s.groups,
+            bias: conv.bias.is_some(),
+        }),
+        kind,
+        input: (s.in_channels, s.input.0, s.input.1),
+        output: (s.out_channels, s.output.0, s.output.1),
+        passes: [Pass::Forward, Pass::InputGradient, Pass::WeightGradient].map(work).to_vec(),
+    }
+}
+
+fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
+    let size = program.buffers[finish.y].size;
+    let shape = (finish.x.len(), size.0, size.1);
+    let values = (shape.0 * shape.1 * shape.2) as u64;
+    let parts = [
+        (finish.norm.is_some(), "norm"),
+        (finish.bias.is_some(), "bias"),
+        (finish.residual.is_some(), "residual"),
+        (finish.relu, "relu"),
+    ];
+    let named: Vec<&str> = parts.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect();
+    let (norm, residual) = (u64::from(finish.norm.is_some()), u64::from(finish.residual.is_some()));
+    let work = |pass, kernel, planes: u64| PassWork {
+        pass,
+        kernel,
+        macs: 0,
+        multiplications: 1.0,
+        values: planes * values,
+        weights: 0,
+        time: None,
+    };
+    let forward = if trains && norm == 1 { "moments, apply" } else { "apply" };
+    // In training the input is read for its moments first. The gradient's sums read input and output gradient, and store the
+    // residual's; then both are read again, and the input's is stored.
+    let measured = if trains { norm } else { 0 };
+    EngineLayer {
+        parameter: match (&finish.norm, finish.bias) {
+            (Some(norm), _) => Some(program.parameters[norm.weight].clone()),
+            (None, bias) => bias.map(|bias| program.parameters[bias].clone()),
+        },
+        conv: None,
+        kind: named.join(" + "),
+        input: shape,
+        output: shape,
+        passes: vec![
+            work(Pass::Forward, forward, 2 + measured + residual),
+            work(Pass::InputGradient, "sums, apply", 3 + 2 * norm + residual),
+        ],
+    }
+}
+
+fn pool(pool: &Pool) -> EngineLayer {
+    let (windows, channels) = (&pool.windows, pool.x.len());
+    let values = (channels * (windows.input.0 * windows.input.1 + windows.output.0 * windows.output.1)) as u64;
+    let name = if pool.max { "max" } else { "average" };
+    let work = |pass, kernel, times: u64| PassWork {
+        pass,
+        kernel,
+        macs: 0,
+        multiplications: 1.0,
+        values: times * values,
+        weights: 0,
+        time: None,
+    };
+    EngineLayer {
+        parameter: None,
+        conv: None,
+        kind: if windows.output == (1, 1) {
+            format!("global {name} pool")
+        } else {
+            format!("{name} pool {k}x{k} / {}", windows.stride, k = windows.kernel)
+        },
+        input: (channels, windows.input.0, windows.input.1),
+        output: (channels, windows.output.0, windows.output.1),
+        // The gradient of a maximum looks at input and output once more.
+        passes: vec![work(Pass::Forward, name, 1), work(Pass::InputGradient, name, if pool.max { 2 } else { 1 })],
+    }
+}
+
+impl AsRef<Conv> for Conv {
+    fn as_ref(&self) -> &Conv {
+        self
+    }
+}
+
+impl AsRef<Finish> for Finish {
+    fn as_ref(&self) -> &Finish {
+        self
+    }
+}

@@ -1,0 +1,98 @@
+//! A graph with one input and one output, and the ways to run it: as an operation on candle tensors, and in sessions of
+//! training or inference. Both run on the engine where it can, and operation by operation where it cannot.
+
+mod autograd;
+mod gradients;
+mod session;
+
+use std::fmt;
+
+use candle_core::{Result, Tensor};
+
+use crate::engine::choice::regime_of;
+use crate::engine::{self, Backend, EngineLayer, Mode, OffEngine, Refusal};
+use crate::graph::{Graph, Value};
+
+use autograd::EnginePool;
+pub use gradients::Gradients;
+pub use session::{Inference, Step, Training};
+
+/// A network with parameters: `[n, c, h, w]` to `[n, classes]` logits, or to images.
+#[derive(Clone)]
+pub struct Network {
+    graph: Graph,
+    output: Value,
+    /// For [`Network::forward_t`].
+    engines: EnginePool,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Network of {:?}", self.graph)
+    }
+}
+
+impl Network {
+    /// The network that ends in `output`.
+    pub fn new(graph: Graph, output: Value) -> Self {
+        Self { graph, output, engines: EnginePool::default() }
+    }
+
+    /// The network that `write` writes down, for an input of so many channels.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn build(channels: usize, write: impl FnOnce(&mut Graph, Value) -> Result<Value>) -> Result<Self> {
+        let mut graph = Graph::new();
+        let input = graph.input(channels);
+        let output = write(&mut graph, input)?;
+        Ok(Self::new(graph, output))
+    }
+
+    /// The output as a candle tensor that carries gradients to the parameters and to `x`, for networks that are a layer of
+    /// another. Where [`Backend::Engine`] would train on the engine this does, and candle's autograd sees a single operation;
+    /// the engine's memory is kept for the next call.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        match autograd::operate(&self.graph, self.output, &self.engines, x, train)? {
+            Ok(y) => Ok(y),
+            Err(_) => self.graph.run(&[x], self.output, train),
+        }
+    }
+
+    /// For training steps.
+    pub fn training(&self, backend: Backend) -> Training<'_> {
+        Training::new(&self.graph, self.output, backend)
+    }
+
+    /// For inference with the parameters as they are now.
+    pub fn inference(&self, backend: Backend) -> Inference<'_> {
+        Inference::new(&self.graph, self.output, backend)
+    }
+
+    /// What each layer does where `backend` computes `images: [n, c, h, w]` of f32 on the CPU, which kernels do it, and how
+    /// much it is for an image; or why that does not run on the engine. Nothing is computed.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn engine_layers(
+        &self,
+        backend: Backend,
+        [n, c, h, w]: [usize; 4],
+        train: bool,
+    ) -> Result<std::result::Result<Vec<EngineLayer>, OffEngine>> {
+        let Backend::Engine { winograd } = backend else { return Ok(Err(OffEngine::CandleAsked)) };
+        let regime = match regime_of(winograd, n, train) {
+            Ok(regime) => regime,
+            Err(why) => return Ok(Err(why)),
+        };
+        let mode = if train { Mode::Train { images: false } } else { Mode::Infer };
+        match engine::survey(&self.graph, self.output, (c, h, w), mode, regime) {
+            Ok(layers) => Ok(Ok(layers)),
+            Err(Refusal::OffEngine(why)) => Ok(Err(why)),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Training steps and inference, one call after the other: an engine is made for the first images and kept for the next.
+
+use candle_core::{DType, Result, Tensor, Var};
+
+use super::Gradients;
+use crate::engine::choice::{Regime, regime};
+use crate::engine::{Backend, BatchEngine, EngineLayer, ImageEngine, Mode, OffEngine, Refusal};
+use crate::graph::{Graph, Value};
+use crate::ops;
+
+/// Channels, height and width of an image.
+type Size = (usize, usize, usize);
+
+/// An engine that is kept from call to call, with the images it is for; or why there is none.
+struct Kept<E>(Option<(Size, std::result::Result<E, OffEngine>)>);
+
+impl<E> Kept<E> {
+    /// The engine for images of this size.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn get(
+        &mut self,
+        size: Size,
+        make: impl FnOnce() -> std::result::Result<E, Refusal>,
+    ) -> Result<std::result::Result<&mut E, OffEngine>> {
+        if self.0.as_ref().is_none_or(|(known, _)| *known != size) {
+            let engine = match make() {
+                Ok(engine) => Ok(engine),
+                Err(Refusal::OffEngine(why)) => Err(why),
+                Err(Refusal::Failed(error)) => return Err(error),
+            };
+            self.0 = Some((size, engine));
+        }
+        match &mut self.0 {
+            Some((_, Ok(engine))) => Ok(Ok(engine)),
+            Some((_, Err(why))) => Ok(Err(*why)),
+            None => candle_core::bail!("network: its engine is gone"),
+        }
+    }
+
+    fn engine(&self) -> Option<&E> {
+        self.0.as_ref()?.1.as_ref().ok()
+    }
+
+    fn engine_mut(&mut self) -> Option<&mut E> {
+        self.0.as_mut()?.1.as_mut().ok()
+    }
+}
+
+/// What training and inference share.
+struct Session<'a> {
+    graph: &'a Graph,
+    output: Value,
+    backend: Backend,
+    mode: Mode,
+    batch: Kept<BatchEngine>,
+    /// Whether layers are timed.
+    timed: bool,
+}
+
+impl<'a> Session<'a> {
+    fn new(graph: &'a Graph, output: Value, backend: Backend, mode: Mode) -> Self {
+        Self { graph, output, backend, mode, batch: Kept(None), timed: false }
+    }
+
+    /// The engine of batches for images of this size, if one can run the graph.
+    fn batch(&mut self, size: Size, winograd: bool) -> Result<std::result::Result<&mut BatchEngine, OffEngine>> {
+        let Self { graph, output, mode, batch, timed, .. } = self;
+        batch.get(size, || {
+            let mut engine = BatchEngine::new(graph, *output, size, *mode, winograd)?;
+            engine.time_layers(*timed);
+            Ok(engine)
+        })
+    }
+
+    fn time_layers(&mut self) {
+        self.timed = true;
+        self.batch.engine_mut().into_iter().for_each(|engine| engine.time_layers(true));
+    }
+
+    /// The output as a candle tensor, operation by operation.
+    fn interpret(&self, x: &Tensor) -> Result<Tensor> {
+        let forward = || self.graph.run(&[x], self.output, self.mode.trains());
+        match self.backend {
+            Backend::Engine { .. } => forward(),
+            Backend::Candle => ops::composed(forward),
+        }
+    }
+}
+
+/// A network that is being trained; see [`Network::training`](super::Network::training).
+pub struct Training<'a> {
+    session: Session<'a>,
+}
+
+/// What one training step computes; nothing but running statistics was changed by it.
+pub struct Step {
+    /// Mean cross-entropy of the batch, with label smoothing.
+    pub loss: f64,
+    /// `[n, classes]`, without gradients.
+    pub logits: Tensor,
+    /// Of the loss.
+    pub gradients: Gradients,
+}
+
+impl<'a> Training<'a> {
+    pub(super) fn new(graph: &'a Graph, output: Value, backend: Backend) -> Self {
+        Self { session: Session::new(graph, output, backend, Mode::Train { images: false }) }
+    }
+
+    /// Forward in training mode and backward: `images: [n, c, h, w]`, `labels: [n]` of u32.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, labels that are no class.
+    pub fn step(&mut self, images: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Step> {
+        let (_, c, h, w) = images.dims4()?;
+        if let Ok(Regime::Batch { winograd }) = regime(self.session.backend, images, true)
+            && let Ok(engine) = self.session.batch((c, h, w), winograd)?
+        {
+            return Self::step_on(engine, images, labels, smoothing);
+        }
+        let logits = self.session.interpret(images)?;
+        let loss = ops::cross_entropy(&logits, labels, smoothing)?;
+        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let store = loss.backward()?;
+        let parameters = self.session.graph.parameters().into_iter();
+        let gradients = parameters.filter_map(|of| Some((of.clone(), store.get(&of)?.clone()))).collect();
+        Ok(Step { loss: value, logits: logits.detach(), gradients })
+    }
+
+    fn step_on(engine: &mut BatchEngine, images: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Step> {
+        engine.load()?;
+        let logits = Var::from_tensor(&engine.forward(images, true)?)?;
+        let loss = ops::cross_entropy(logits.as_tensor(), labels, smoothing)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        let gradients = match loss.backward()?.get(&logits) {
+            Some(gradient) => engine.backward(gradient)?.into_iter().collect(),
+            None => Gradients::default(),
+        };
+        Ok(Step { loss: value, logits: logits.as_tensor().detach(), gradients })
+    }
+
+    /// Measures how long each layer takes in all steps from the next one on; times so far are forgotten. Nobody who does not
+    /// ask pays for a clock.
+    pub fn time_layers(&mut self) {
+        self.session.time_layers();
+    }
+
+    /// What each layer does in a step on images of the last step's size, with the time of all steps since they are timed;
+    /// none where no step ran on the engine.
+    pub fn layers(&self) -> Option<Vec<EngineLayer>> {
+        self.session.batch.engine().map(BatchEngine::survey)
+    }
+}
+
+/// A network that is only used; see [`Network::inference`](super::Network::inference).
+pub struct Inference<'a> {
+    session: Session<'a>,
+    /// For batches that do not fill the other engine's vectors.
+    image: Kept<ImageEngine>,
+}
+
+impl<'a> Inference<'a> {
+    pub(super) fn new(graph: &'a Graph, output: Value, backend: Backend) -> Self {
+        Self { session: Session::new(graph, output, backend, Mode::Infer), image: Kept(None) }
+    }
+
+    /// `[n, c, h, w]` to `[n, classes]`, normalised by the running statistics.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
+        let (_, c, h, w) = x.dims4()?;
+        let size = (c, h, w);
+        match regime(self.session.backend, x, false) {
+            Ok(Regime::Batch { winograd }) => {
+                if let Ok(engine) = self.session.batch(size, winograd)? {
+                    return engine.forward(x, false);
+                }
+            }
+            Ok(Regime::Image) => {
+                let Session { graph, output, timed, .. } = self.session;
+                let engine = self.image.get(size, || {
+                    let mut engine = ImageEngine::new(graph, output, size)?;
+                    engine.time_layers(timed);
+                    Ok(engine)
+                })?;
+                if let Ok(engine) = engine {
+                    return engine.forward(x);
+                }
+            }
+            Err(_) => {}
+        }
+        self.session.interpret(x)
+    }
+
+    /// Measures how long each layer takes in all calls from the next one on; times so far are forgotten.
+    pub fn time_layers(&mut self) {
+        self.session.time_layers();
+        self.image.engine_mut().into_iter().for_each(|engine| engine.time_layers(true));
+    }
+
+    /// What each layer does in a batch, with the time of all batches since they are timed; none where no batch ran on the
+    /// engine.
+    pub fn layers(&self) -> Option<Vec<EngineLayer>> {
+        self.session.batch.engine().map(BatchEngine::survey)
+    }
+
+    /// The same for images that came a few at a time.
+    pub fn image_layers(&self) -> Option<Vec<EngineLayer>> {
+        self.image.engine().map(ImageEngine::survey)
+    }
+}
