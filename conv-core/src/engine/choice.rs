@@ -280,3 +280,85 @@ fn taps_met(s: &Shape) -> usize {
     };
     along(s.input.0, s.output.0) * along(s.input.1, s.output.1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(
+        [inputs, outputs]: [usize; 2],
+        side: (usize, usize),
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Shape {
+        let weight = [outputs, inputs / groups, kernel, kernel];
+        Shape::new(&[1, inputs, side.0, side.1], &weight, stride, kernel / 2, groups).unwrap()
+    }
+
+    #[test]
+    fn regimes_by_the_number_of_images() {
+        let batch = Ok(Regime::Batch { winograd: true });
+        for (images, train, infer) in [
+            (1, Err(OffEngine::FewImages { images: 1 }), Ok(Regime::Image)),
+            (7, Err(OffEngine::FewImages { images: 7 }), Ok(Regime::Image)),
+            (8, batch, batch),
+            (500, batch, batch),
+        ] {
+            assert_eq!((regime_of(true, images, true), regime_of(true, images, false)), (train, infer), "{images}");
+        }
+    }
+
+    #[test]
+    fn kernels_of_batches_change_where_the_thresholds_say() {
+        use BatchKernel::{Direct, Gathered, Winograd};
+        for (s, kernels) in [
+            (shape([16, 16], (3, 3), 3, 1, 1), [Winograd, Winograd]),
+            (shape([15, 16], (3, 3), 3, 1, 1), [Direct, Direct]),
+            (shape([16, 15], (3, 3), 3, 1, 1), [Direct, Direct]),
+            (shape([16, 16], (9, 2), 3, 1, 1), [Direct, Direct]),
+            (shape([16, 16], (9, 9), 3, 2, 1), [Direct, Direct]),
+            (shape([32, 32], (9, 9), 3, 1, 2), [Direct, Direct]),
+            (shape([16, 16], (9, 9), 1, 1, 1), [Gathered, Gathered]),
+            (shape([16, 15], (9, 9), 1, 1, 1), [Direct, Gathered]),
+            (shape([15, 16], (9, 9), 1, 2, 1), [Gathered, Direct]),
+            (shape([32, 30], (9, 9), 1, 1, 2), [Direct, Gathered]),
+        ] {
+            assert_eq!([forward(&s, true), data_gradient(&s, true)], kernels, "{s:?}");
+            let direct = kernels.map(|kernel| if kernel == Winograd { Direct } else { kernel });
+            assert_eq!([forward(&s, false), data_gradient(&s, false)], direct, "{s:?} without Winograd");
+        }
+    }
+
+    #[test]
+    fn kernels_of_weight_gradients_change_where_the_thresholds_say() {
+        for (s, kernel) in [
+            (shape([16, 16], (8, 8), 3, 1, 1), WeightKernel::EachBlock),
+            (shape([16, 16], (7, 9), 3, 1, 1), WeightKernel::AllBlocks),
+            (shape([512, 512], (8, 8), 1, 1, 1), WeightKernel::EachBlock),
+            (shape([512, 513], (8, 8), 1, 1, 1), WeightKernel::AllBlocks),
+            (shape([16, 16], (7, 7), 3, 1, 2), WeightKernel::EachBlock),
+            (shape([16, 16], (7, 7), 3, 1, 16), WeightKernel::Depthwise),
+            (shape([16, 32], (9, 9), 3, 1, 16), WeightKernel::Depthwise),
+            (shape([1, 16], (9, 9), 3, 1, 1), WeightKernel::EachBlock),
+        ] {
+            assert_eq!(weight_gradient(&s), kernel, "{s:?}");
+        }
+    }
+
+    #[test]
+    fn a_single_image_takes_pixels_on_large_maps_and_channels_on_small_ones_or_without_padding() {
+        let layout = |s: &Shape, pad| (Layout::new(s.input, pad), Layout::new(s.output, pad));
+        for (s, pad, kernel) in [
+            (shape([16, 16], (32, 32), 3, 1, 1), 1, ImageKernel::Pixels),
+            (shape([16, 16], (32, 32), 3, 1, 1), 0, ImageKernel::Channels),
+            (shape([64, 64], (2, 2), 3, 1, 1), 1, ImageKernel::Channels),
+            (shape([16, 32], (32, 32), 3, 2, 1), 1, ImageKernel::SpreadPixels),
+            (shape([16, 32], (32, 32), 3, 2, 1), 0, ImageKernel::Channels),
+            (shape([64, 64], (4, 4), 3, 2, 1), 1, ImageKernel::Channels),
+        ] {
+            let (from, to) = layout(&s, pad);
+            assert_eq!(image(&s, &from, &to), kernel, "{s:?} with padding {pad}");
+        }
+    }
+}

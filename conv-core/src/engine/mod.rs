@@ -5,13 +5,14 @@
 //! says which buffers share a piece of memory. Then there are two engines:
 //!
 //! - [`BatchEngine`] computes 16 images a vector. Every block of 16 has its own memory ([`block`]), so blocks are worked on
-//!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. Its
-//!   steps are listed in [`step`] and written in [`forward`] and [`backward`]; it holds a layer as a [`packed::ConvLayer`] or
+//!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. [`passes`]
+//!   go through its steps, which are listed in [`step`] and written in [`forward`] and [`backward`]; it holds a layer as a [`packed::ConvLayer`] or
 //!   a [`norm::FinishLayer`].
 //! - [`ImageEngine`] infers few images, for which vectors of 16 would be mostly empty, one after the other, each shared out
 //!   over a [`team`] of threads. [`arena`] lays its memory out.
 //!
-//! The result has the same bits for any number of threads. [`survey`] tells what each layer does, and how long it took.
+//! The result has the same bits for any number of threads. [`survey`] tells what each layer does, [`times`] how
+//! long it took.
 
 mod arena;
 mod backward;
@@ -26,6 +27,7 @@ mod lowering;
 mod memory;
 mod norm;
 mod packed;
+mod passes;
 mod program;
 mod schedule;
 mod step;
@@ -33,6 +35,7 @@ mod survey;
 mod team;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use candle_core::{Result, Tensor};
 
@@ -44,7 +47,8 @@ pub use choice::{Backend, OffEngine, SMALLEST_BATCH};
 pub(crate) use image::ImageEngine;
 pub(crate) use lowering::Refusal;
 pub(crate) use program::Mode;
-pub use survey::{EngineLayer, Pass, PassWork};
+pub use program::Pass;
+pub use survey::{EngineLayer, PassWork};
 
 use choice::Regime;
 use layers::Conv;

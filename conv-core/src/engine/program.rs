@@ -19,6 +19,37 @@ pub(super) enum Step {
     Pool(PoolId, PoolStep),
 }
 
+impl Step {
+    /// Whose step it is, and in which pass; clearing gradients that nothing reads is nobody's.
+    pub(super) fn pass(self) -> Option<(LayerId, Pass)> {
+        Some(match self {
+            Self::Clear { .. } => return None,
+            Self::Conv(id, step) => (
+                LayerId::Conv(id),
+                match step {
+                    ConvStep::Forward => Pass::Forward,
+                    ConvStep::DataGradient => Pass::InputGradient,
+                    ConvStep::WeightGradient => Pass::WeightGradient,
+                },
+            ),
+            Self::Finish(id, step) => (
+                LayerId::Finish(id),
+                match step {
+                    FinishStep::Measure | FinishStep::Apply => Pass::Forward,
+                    FinishStep::Sums | FinishStep::InputGradient => Pass::InputGradient,
+                },
+            ),
+            Self::Pool(id, step) => (
+                LayerId::Pool(id),
+                match step {
+                    PoolStep::Forward => Pass::Forward,
+                    PoolStep::Gradient => Pass::InputGradient,
+                },
+            ),
+        })
+    }
+}
+
 /// What a convolution does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConvStep {
@@ -55,6 +86,40 @@ pub(super) enum Reduction {
     /// This convolution's weight gradient, from its blocks' planes.
     Weights(ConvId),
     Nothing,
+}
+
+impl Reduction {
+    /// Whose reduction it is.
+    pub(super) fn pass(self) -> Option<(LayerId, Pass)> {
+        match self {
+            Self::Moments(id) => Some((LayerId::Finish(id), Pass::Forward)),
+            Self::Sums(id) => Some((LayerId::Finish(id), Pass::InputGradient)),
+            Self::Weights(id) => Some((LayerId::Conv(id), Pass::WeightGradient)),
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// What a layer does at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// Outputs from inputs.
+    Forward,
+    /// The inputs' gradient from the outputs'.
+    InputGradient,
+    /// The weights' gradient.
+    WeightGradient,
+}
+
+impl Pass {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::InputGradient => "input gradient",
+            Self::WeightGradient => "weight gradient",
+        }
+    }
 }
 
 /// Steps that every block goes through by itself, and what is made of all blocks after them.

@@ -8,30 +8,8 @@ use candle_core::Tensor;
 use super::arena::ArenaMap;
 use super::choice::{BatchKernel, ImageKernel, WeightKernel};
 use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Pool};
-use super::program::{ConvStep, FinishStep, Phase, PoolStep, Program, Reduction, Step};
+use super::program::{Pass, Program};
 use crate::ConvSpec;
-
-/// What a layer does at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pass {
-    /// Outputs from inputs.
-    Forward,
-    /// The inputs' gradient from the outputs'.
-    InputGradient,
-    /// The weights' gradient.
-    WeightGradient,
-}
-
-impl Pass {
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forward => "forward",
-            Self::InputGradient => "input gradient",
-            Self::WeightGradient => "weight gradient",
-        }
-    }
-}
 
 /// A layer as an engine runs it. Slices, concatenations, shuffles and padding are none: they move nothing.
 #[derive(Clone, Debug)]
@@ -68,83 +46,6 @@ pub struct PassWork {
     /// How long it took: of all threads together, divided by their number; work on few images from the first task to the
     /// last. None where it was not asked for.
     pub time: Option<Duration>,
-}
-
-/// How long passes of layers took.
-#[derive(Debug, Default)]
-pub(super) struct Times(HashMap<(LayerId, Pass), Duration>);
-
-impl Times {
-    pub(super) fn add(&mut self, layer: LayerId, pass: Pass, time: Duration) {
-        *self.0.entry((layer, pass)).or_default() += time;
-    }
-
-    /// A phase: what each chain spent on each step, and how long all of them together took for the reduction.
-    pub(super) fn add_phase<'a>(
-        &mut self,
-        phase: &Phase,
-        chains: impl Iterator<Item = &'a [Duration]>,
-        reduction: Duration,
-    ) {
-        let threads = rayon::current_num_threads() as u32;
-        for times in chains {
-            for (step, &time) in phase.steps.iter().zip(times) {
-                if let Some((layer, pass)) = of_step(*step) {
-                    self.add(layer, pass, time / threads);
-                }
-            }
-        }
-        if let Some((layer, pass)) = of_reduction(phase.reduction) {
-            self.add(layer, pass, reduction);
-        }
-    }
-
-    /// Tells the layers of these names.
-    pub(super) fn fill(&self, layers: &mut [EngineLayer], order: &[LayerId]) {
-        for (row, &layer) in layers.iter_mut().zip(order) {
-            row.passes.iter_mut().for_each(|work| {
-                work.time = Some(self.0.get(&(layer, work.pass)).copied().unwrap_or_default());
-            });
-        }
-    }
-}
-
-/// Whose step it is, and in which pass; clearing gradients that nothing reads is nobody's.
-fn of_step(step: Step) -> Option<(LayerId, Pass)> {
-    Some(match step {
-        Step::Clear { .. } => return None,
-        Step::Conv(id, step) => (
-            LayerId::Conv(id),
-            match step {
-                ConvStep::Forward => Pass::Forward,
-                ConvStep::DataGradient => Pass::InputGradient,
-                ConvStep::WeightGradient => Pass::WeightGradient,
-            },
-        ),
-        Step::Finish(id, step) => (
-            LayerId::Finish(id),
-            match step {
-                FinishStep::Measure | FinishStep::Apply => Pass::Forward,
-                FinishStep::Sums | FinishStep::InputGradient => Pass::InputGradient,
-            },
-        ),
-        Step::Pool(id, step) => (
-            LayerId::Pool(id),
-            match step {
-                PoolStep::Forward => Pass::Forward,
-                PoolStep::Gradient => Pass::InputGradient,
-            },
-        ),
-    })
-}
-
-fn of_reduction(reduction: Reduction) -> Option<(LayerId, Pass)> {
-    match reduction {
-        Reduction::Moments(id) => Some((LayerId::Finish(id), Pass::Forward)),
-        Reduction::Sums(id) => Some((LayerId::Finish(id), Pass::InputGradient)),
-        Reduction::Weights(id) => Some((LayerId::Conv(id), Pass::WeightGradient)),
-        Reduction::Nothing => None,
-    }
 }
 
 /// The layers of a batch engine, or of the plan of one.
@@ -186,8 +87,8 @@ fn survey<C: AsRef<Conv>, F: AsRef<Finish>>(
 ) -> Vec<EngineLayer> {
     let mut passes: HashMap<LayerId, Vec<Pass>> = HashMap::new();
     for phase in program.forward.iter().chain(&program.backward) {
-        let steps = phase.steps.iter().filter_map(|step| of_step(*step));
-        for (layer, pass) in steps.chain(of_reduction(phase.reduction)) {
+        let steps = phase.steps.iter().filter_map(|step| step.pass());
+        for (layer, pass) in steps.chain(phase.reduction.pass()) {
             let passes = passes.entry(layer).or_default();
             if !passes.contains(&pass) {
                 passes.push(pass);
