@@ -10,7 +10,7 @@ use baselines::{Depthwise, Ghost, Vanilla};
 use candle_core::{DType, Device, Result, Tensor};
 use common::{Group, Side};
 use compconv::{CompConv, CompConvOptions};
-use conv_core::{ConvMethod, ConvSpec, ConvUnit, Graph, Kernels, Network, ParamStore, Role, UnitSpec, Value, ops};
+use conv_core::{Backend, ConvMethod, ConvSpec, ConvUnit, Graph, Network, ParamStore, Role, UnitSpec, Value, ops};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// As in the `harness` command.
@@ -53,8 +53,8 @@ fn as_network(method: &dyn ConvMethod, x: Tensor, train: bool) -> Result<Work> {
     // Sides run until the process ends.
     let network: &'static Network = Box::leak(Box::new(Network::build(x.dim(1)?, write)?));
     let labels = Tensor::zeros(x.dim(0)?, DType::U32, &Device::Cpu)?;
-    let training = RefCell::new(network.training(Kernels::Own));
-    let inference = RefCell::new(network.inference(Kernels::Own));
+    let training = RefCell::new(network.training(Backend::default()));
+    let inference = RefCell::new(network.inference(Backend::default()));
     Ok(match train {
         true => Box::new(move || training.borrow_mut().step(&x, &labels, 0.0).map(drop)),
         false => Box::new(move || inference.borrow_mut().forward(&x).map(drop)),

@@ -30,10 +30,14 @@ impl Context<'_> {
         let plan = &finish.plan;
         // Looked at only where it is kept.
         let y = if plan.masked_by_output() { self.values(slab, &self.all(plan.y)) } else { Vec::new() };
-        let mask = |c: usize| match plan.relu {
-            false => Mask::Open,
-            true if plan.masked_by_output() => Mask::Output(y[c]),
-            true => Mask::Affine { x: x[c], scale: finish.scale[c], shift: finish.shift[c] },
+        let mask = |c: usize| {
+            if !plan.relu {
+                Mask::Open
+            } else if plan.masked_by_output() {
+                Mask::Output(y[c])
+            } else {
+                Mask::Affine { x: x[c], scale: finish.scale[c], shift: finish.shift[c] }
+            }
         };
         (0..plan.x.len()).map(mask).collect()
     }

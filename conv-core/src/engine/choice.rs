@@ -254,10 +254,12 @@ pub(crate) fn image(s: &Shape, from: &Layout, to: &Layout) -> ImageKernel {
     let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
     let pixels = s.out_channels * inputs * taps * to.lines * LANES / 8;
     let channels = s.in_channels * outputs.div_ceil(8) * taps_met(s) * 3 / 2 + 2 * s.y_len();
-    match keeps_size(s) {
-        true if from.pad >= s.padding && pixels <= channels => ImageKernel::Pixels,
-        false if to.pad >= Spread::room(s) && pixels + s.x_len() / 2 <= channels => ImageKernel::SpreadPixels,
-        _ => ImageKernel::Channels,
+    if keeps_size(s) && from.pad >= s.padding && pixels <= channels {
+        ImageKernel::Pixels
+    } else if !keeps_size(s) && to.pad >= Spread::room(s) && pixels + s.x_len() / 2 <= channels {
+        ImageKernel::SpreadPixels
+    } else {
+        ImageKernel::Channels
     }
 }
 

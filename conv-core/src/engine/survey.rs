@@ -172,7 +172,7 @@ fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
         weights: 0,
         time: None,
     };
-    let forward = if trains && norm == 1 { "moments, apply" } else { "apply" };
+    let forward = if trains && norm == 1 { "moments + apply" } else { "apply" };
     // In training the input is read for its moments first. The gradient's sums read input and output gradient, and store the
     // residual's; then both are read again, and the input's is stored.
     let measured = if trains { norm } else { 0 };
@@ -187,7 +187,7 @@ fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
         output: shape,
         passes: vec![
             work(Pass::Forward, forward, 2 + measured + residual),
-            work(Pass::InputGradient, "sums, apply", 3 + 2 * norm + residual),
+            work(Pass::InputGradient, "sums + apply", 3 + 2 * norm + residual),
         ],
     }
 }

@@ -1,12 +1,14 @@
 //! `harness bench`: measured training and inference times beside vanilla's, from one run.
 
+use std::collections::HashSet;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
-use super::cost;
 use super::table::{Cell, Format, Table};
+use super::{cost, layers};
+use crate::config::schema::off_engine_remark;
 use crate::config::TrialConfig;
 use crate::config::error::At;
 use crate::experiment::Experiment;
@@ -14,6 +16,7 @@ use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, geometry, price};
 use crate::experiment::sweep::overrides;
 use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race};
+use crate::measure::layers::{Use, planned};
 use crate::methods;
 use crate::run::compute_threads;
 
@@ -44,6 +47,10 @@ pub struct NetworkArgs {
     /// Leaves out the peak memory, for which each network trains in a process of its own.
     #[arg(long)]
     no_memory: bool,
+    /// Measures every pass of every layer by itself instead of the whole network: which kernel does it, how long it takes of
+    /// all threads together, how fast that is, and whether computing or memory bounds it.
+    #[arg(long)]
+    layers: bool,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -87,10 +94,20 @@ fn measure(args: &NetworkArgs) -> Result<String> {
         let (there, closed_form) = (entrant.params(), price.total.params);
         ensure!(there == closed_form, "{spec}: {there} parameters where the closed form says {closed_form}: a defect");
     }
-    let times = race(&entrants, args.batch, Rounds { measured: args.rounds, warm_up: 2 })?;
+    let rounds = Rounds { measured: args.rounds, warm_up: 2 };
+    if args.layers {
+        let labels: Vec<String> = configs.iter().map(|config| methods::label(&config.method)).collect();
+        return layers::table(&entrants, &labels, args.batch, rounds, args.format);
+    }
+    let times = race(&entrants, args.batch, rounds)?;
     let mut table = Table::new(columns(args.batch));
-    for (((config, spec), price), measured) in configs.iter().zip(&specs).zip(&prices).zip(&times) {
-        table.push(row(args, config, price, measured, &times[0], memory(args, spec)));
+    for (((config, spec), price), (entrant, measured)) in
+        configs.iter().zip(&specs).zip(&prices).zip(entrants.iter().zip(&times))
+    {
+        let mut cells = row(args, config, price, measured, &times[0], memory(args, spec));
+        let off_engine = planned(entrant, args.batch, Use::Train)?.err();
+        cells.push(off_engine.map_or(Cell::Empty, |why| Cell::Text(off_engine_remark(why))));
+        table.push(cells);
     }
     Ok(table.render(args.format))
 }
@@ -145,10 +162,11 @@ fn memory(args: &NetworkArgs, spec: &str) -> Option<f64> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// The names carry the batch size; a bench's table is made once per process.
+/// The names carry the batch size; a bench's table is made once per process. In batches of one image, inference of a batch
+/// is that of one image.
 fn columns(batch: usize) -> &'static [&'static str] {
     let infer = |suffix: &str| format!("infer_b{batch}_ms{suffix}");
-    let names = [
+    let mut names = vec![
         "backbone".into(),
         "method".into(),
         "params".into(),
@@ -169,8 +187,11 @@ fn columns(batch: usize) -> &'static [&'static str] {
         "train_speedup".into(),
         "infer_b1_speedup".into(),
         format!("infer_b{batch}_speedup"),
+        "remark".into(),
     ];
-    names.map(|name: String| &*name.leak()).to_vec().leak()
+    let mut known = HashSet::new();
+    names.retain(|name: &String| known.insert(name.clone()));
+    names.into_iter().map(|name| &*name.leak()).collect::<Vec<_>>().leak()
 }
 
 fn row(
@@ -192,16 +213,21 @@ fn row(
         Cell::Count(price.total.params),
         Cell::Count(price.total.macs),
     ];
+    let one = args.batch == 1;
     row.extend(three(&times.train_step));
     row.extend(three(&times.infer_one));
-    row.extend(three(&times.infer_batch));
+    if !one {
+        row.extend(three(&times.infer_batch));
+    }
     row.push(memory.map_or(Cell::Empty, Cell::Real));
     row.push(rate(3.0, &times.train_step));
-    row.push(rate(1.0, &times.infer_batch));
+    row.push(rate(1.0, if one { &times.infer_one } else { &times.infer_batch }));
     row.push(Cell::Real(price.vanilla.macs as f64 / price.total.macs as f64));
     row.push(ratio(|times| &times.train_step));
     row.push(ratio(|times| &times.infer_one));
-    row.push(ratio(|times| &times.infer_batch));
+    if !one {
+        row.push(ratio(|times| &times.infer_batch));
+    }
     row
 }
 

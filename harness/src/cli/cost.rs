@@ -7,13 +7,15 @@ use clap::Args;
 use conv_core::Depth;
 use toml::Value;
 
+use super::kernels;
 use super::table::{Cell, Format, Table};
 use crate::backbones;
 use crate::config::error::At;
 use crate::experiment::price::{Price, price};
+use crate::config::schema::off_engine_remark;
 use crate::experiment::sweep::document::{Document, Entry};
 use crate::experiment::sweep::overrides;
-use crate::experiment::{Experiment, parse, read};
+use crate::experiment::{Experiment, Trial, parse, read};
 
 const COLUMNS: &[&str] =
     &["layer", "params", "macs", "activations", "depth_requested", "depth", "vanilla_share", "remark", "trial"];
@@ -37,6 +39,10 @@ pub struct CostArgs {
     /// Sets any key, e.g. --set method.c0=32 --set backbone.head=mlp.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Shows the layers that the engine runs, and which kernel does each pass of them: in training steps and inference of
+    /// recipe.batch images, and in inference of a single one.
+    #[arg(long)]
+    layers: bool,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -56,15 +62,12 @@ pub fn run(args: &CostArgs) -> anyhow::Result<String> {
         }
     };
     let experiment = Experiment::from_document(&document)?;
+    if args.layers {
+        return kernels::table(&distinct(&experiment), args.format);
+    }
     let mut table = Table::new(COLUMNS);
     let mut text = String::new();
-    let mut told = Vec::new();
-    for trial in &experiment.trials {
-        // The seed changes no cost.
-        if told.contains(&&trial.label) {
-            continue;
-        }
-        told.push(&trial.label);
+    for trial in distinct(&experiment) {
         let price = price(&trial.config)?;
         if args.format == Format::Table {
             let mut own = Table::new(COLUMNS);
@@ -79,11 +82,25 @@ pub fn run(args: &CostArgs) -> anyhow::Result<String> {
                 trial.network.replaced
             );
             text += &own.render(args.format);
+            if let Some(why) = config.recipe.off_engine().filter(|_| config.recipe.epochs > 0) {
+                text += &format!("\nIt {}.\n", off_engine_remark(why));
+            }
         } else {
             push(&mut table, &price, &trial.label);
         }
     }
     Ok(if args.format == Format::Table { text } else { table.render(args.format) })
+}
+
+/// The trials of an experiment, of those that differ in nothing but the seed, which changes no cost, the first.
+fn distinct(experiment: &Experiment) -> Vec<&Trial> {
+    let mut distinct: Vec<&Trial> = Vec::new();
+    for trial in &experiment.trials {
+        if !distinct.iter().any(|known| known.label == trial.label) {
+            distinct.push(trial);
+        }
+    }
+    distinct
 }
 
 fn push(table: &mut Table, price: &Price, label: &str) {

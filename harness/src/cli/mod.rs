@@ -10,6 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 mod bench;
 mod cost;
 mod init;
+mod kernels;
+mod layers;
 mod list;
 mod peak;
 mod plan;

@@ -5,10 +5,8 @@ use conv_core::{Path, copy_gbytes, peak_gflops};
 
 use super::table::{Cell, Format, Table};
 use crate::experiment::keys::MOST_THREADS;
+use crate::measure::COPIED;
 use crate::run::compute_threads;
-
-/// Bytes that are copied: several times the last cache of most processors.
-const COPIED: usize = 256 << 20;
 
 #[derive(Args, Debug)]
 pub struct PeakArgs {

@@ -102,7 +102,7 @@ fn cells(row: &Row<'_>, speed: Option<&Speed>, remarks_apart: bool) -> Vec<Cell>
         macs.map_or(Cell::Empty, Cell::Large),
         minutes.map_or(Cell::Empty, Cell::Real),
         row.aliases.map_or(Cell::Empty, |aliases| Cell::text(aliases.to_string())),
-        if remarks_apart { Cell::Empty } else { Cell::text(network.remarks.join(" | ")) },
+        if remarks_apart { Cell::Empty } else { Cell::text(row.setting.remarks().join(" | ")) },
     ]
 }
 
@@ -202,17 +202,17 @@ struct Remarks {
 impl Remarks {
     fn add(&mut self, setting: &Arc<Setting>) {
         let again = self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, setting));
-        let remarks = &setting.network.remarks;
+        let remarks = setting.remarks();
         if again || remarks.is_empty() {
             return;
         }
         self.last = Some(setting.clone());
-        match self.known.get(remarks) {
+        match self.known.get(&remarks) {
             Some(&index) => self.told[index].2 += u64::from(self.told[index].1 != setting.label),
             None if self.told.len() == MOST_REMARKS => self.untold += 1,
             None => {
                 self.known.insert(remarks.clone(), self.told.len());
-                self.told.push((remarks.clone(), setting.label.clone(), 0));
+                self.told.push((remarks, setting.label.clone(), 0));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The sections of an experiment file, as data. Every default is written here once.
 
-use conv_core::Kernels;
+use std::fmt::Display;
+
+use conv_core::{Backend, OffEngine};
 use serde::{Deserialize, Serialize};
 
 /// `[dataset]`
@@ -111,8 +113,8 @@ pub struct Recipe {
     pub finetune_lr: f64,
     /// What computes: `own` (this workspace's kernels), `direct` (those without Winograd's convolutions) or `candle`
     /// (candle's own operations: much slower); the same to rounding.
-    #[serde(with = "KernelsName")]
-    pub kernels: Kernels,
+    #[serde(with = "kernels_name")]
+    pub kernels: Backend,
 }
 
 impl Default for Recipe {
@@ -133,7 +135,7 @@ impl Default for Recipe {
             subset: 0,
             finetune_epochs: 0,
             finetune_lr: 0.01,
-            kernels: Kernels::Own,
+            kernels: Backend::default(),
         }
     }
 }
@@ -150,13 +152,47 @@ pub enum Schedule {
     Constant,
 }
 
-/// How files write [`Kernels`].
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Kernels", rename_all = "lowercase")]
-enum KernelsName {
-    Own,
-    Direct,
-    Candle,
+impl Recipe {
+    /// Why training steps of this recipe run operation by operation, whatever the network; none where that is up to it.
+    pub fn off_engine(&self) -> Option<OffEngine> {
+        self.kernels.off_engine(self.batch, true)
+    }
+}
+
+/// What is remarked of a trial whose network does not train on the engine.
+pub fn off_engine_remark(why: impl Display) -> String {
+    format!("trains operation by operation, not on the engine: {why}; its images/s do not compare")
+}
+
+/// How files write a [`Backend`].
+mod kernels_name {
+    use conv_core::Backend;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Name {
+        Own,
+        Direct,
+        Candle,
+    }
+
+    pub fn serialize<S: Serializer>(backend: &Backend, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = match backend {
+            Backend::Engine { winograd: true } => Name::Own,
+            Backend::Engine { winograd: false } => Name::Direct,
+            Backend::Candle => Name::Candle,
+        };
+        name.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Backend, D::Error> {
+        Ok(match Name::deserialize(deserializer)? {
+            Name::Own => Backend::Engine { winograd: true },
+            Name::Direct => Backend::Engine { winograd: false },
+            Name::Candle => Backend::Candle,
+        })
+    }
 }
 
 /// `[protocol]`: what makes the comparison fair.

@@ -18,6 +18,7 @@ use super::sweep::document::{Entry, Rule, find, plain};
 use super::sweep::keys::Key;
 use super::sweep::vocabulary::{short, value_of};
 use super::sweep::{ParsedCondition, Sweep};
+use crate::config::schema::off_engine_remark;
 use crate::config::{Protocol, Recipe, TrialConfig};
 
 /// Combinations that are settled at a time: enough to keep all threads busy, few enough that the first come at once.
@@ -41,6 +42,14 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// What is remarked of its network, and of how it trains.
+    pub fn remarks(&self) -> Arc<[String]> {
+        match self.recipe.off_engine().filter(|_| self.recipe.epochs > 0) {
+            Some(why) => self.network.remarks.iter().cloned().chain([off_engine_remark(why)]).collect(),
+            None => self.network.remarks.clone(),
+        }
+    }
+
     /// The configuration of one of its trials; `layers` are the document's.
     pub fn config(&self, layers: &[crate::config::LayerOverride], seed: u64) -> TrialConfig {
         let parts = &self.network.parts;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use conv_core::{Network, ParamStore, normal_stream};
+use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training, normal_stream};
 
 use crate::backbones;
 use crate::config::TrialConfig;
@@ -29,7 +29,7 @@ pub struct Times {
     pub train_step: Vec<f64>,
     /// Inference of one image.
     pub infer_one: Vec<f64>,
-    /// Inference of a batch.
+    /// Inference of a batch; none in batches of one image, which [`Times::infer_one`] has.
     pub infer_batch: Vec<f64>,
 }
 
@@ -66,7 +66,32 @@ impl Entrant {
         self.store.params()
     }
 
-    fn batch(&self, images: usize) -> Result<Batch> {
+    pub(super) fn store(&self) -> &ParamStore {
+        &self.store
+    }
+
+    /// What its layers do with so many images; or why that does not run on the engine.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub(super) fn engine_layers(&self, images: usize, train: bool) -> Result<Result<Vec<EngineLayer>, OffEngine>> {
+        let (c, h, w) = self.geometry.shape;
+        Ok(self.network.engine_layers(self.config.recipe.kernels, [images, c, h, w], train)?)
+    }
+
+    pub(super) fn optimizer(&self) -> Sgd {
+        Sgd::new(self.store.trainable(), &self.config.recipe)
+    }
+
+    pub(super) fn training(&self) -> Training<'_> {
+        self.network.training(self.config.recipe.kernels)
+    }
+
+    pub(super) fn inference(&self) -> Inference<'_> {
+        self.network.inference(self.config.recipe.kernels)
+    }
+
+    pub(super) fn batch(&self, images: usize) -> Result<Batch> {
         let (c, h, w) = self.geometry.shape;
         let values = normal_stream(1, "images", images * c * h * w).into_iter().map(|value| value as f32).collect();
         let labels = (0..images).map(|image| (image % self.geometry.classes) as u32);
@@ -81,8 +106,7 @@ impl Entrant {
     /// # Errors
     /// Those of the step.
     pub fn train_once(&self, batch: usize) -> Result<()> {
-        let mut optimizer = Sgd::new(self.store.trainable(), &self.config.recipe);
-        let mut training = self.network.training(self.config.recipe.kernels);
+        let (mut optimizer, mut training) = (self.optimizer(), self.training());
         for _ in 0..2 {
             step(&mut training, &mut optimizer, &self.batch(batch)?, 1e-3, 0.0)?;
         }
@@ -90,7 +114,7 @@ impl Entrant {
     }
 }
 
-/// Times of all entrants, in their order, at this batch size.
+/// Times of all entrants, in their order, at this batch size. In batches of one image there is one inference, not two.
 ///
 /// # Errors
 /// Those of training and inference.
@@ -98,12 +122,7 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
     let mut times = vec![Times::default(); entrants.len()];
     let mut running = Vec::new();
     for entrant in entrants {
-        running.push((
-            Sgd::new(entrant.store.trainable(), &entrant.config.recipe),
-            entrant.network.training(entrant.config.recipe.kernels),
-            entrant.batch(batch)?,
-            entrant.batch(1)?,
-        ));
+        running.push((entrant.optimizer(), entrant.training(), entrant.batch(batch)?, entrant.batch(1)?));
     }
     for round in 0..rounds.warm_up + rounds.measured {
         let keep = round >= rounds.warm_up;
@@ -119,14 +138,16 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
             measure(&mut times.train_step, &mut || {
                 step(training, optimizer, many, 1e-3, 0.0).map(drop).context("in a training step")
             })?;
-            let mut inference = entrant.network.inference(entrant.config.recipe.kernels);
+            let mut inference = entrant.inference();
             // The first call lays out memory and packs the weights, once per model.
             inference.forward(&many.images)?;
-            measure(&mut times.infer_batch, &mut || {
-                inference.forward(&many.images)?;
-                Ok(())
-            })?;
-            let mut inference = entrant.network.inference(entrant.config.recipe.kernels);
+            if batch > 1 {
+                measure(&mut times.infer_batch, &mut || {
+                    inference.forward(&many.images)?;
+                    Ok(())
+                })?;
+            }
+            let mut inference = entrant.inference();
             inference.forward(&one.images)?;
             for _ in 0..SINGLES {
                 measure(&mut times.infer_one, &mut || {

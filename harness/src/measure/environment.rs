@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
-use conv_core::Kernels;
+use conv_core::Backend;
 use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
 use super::Environment;
@@ -36,6 +36,7 @@ impl Environment {
             harness: env!("CARGO_PKG_VERSION").to_owned(),
             candle: env!("HARNESS_CANDLE").to_owned(),
             kernels: conv_core::kernel_path().to_owned(),
+            off_engine: String::new(),
         }
     }
 
@@ -54,12 +55,12 @@ impl Environment {
         format!("{} on {}", self.build(), self.cpu)
     }
 
-    /// The stamp of results that `kernels` compute.
-    pub fn computed_by(&self, kernels: Kernels) -> Self {
-        let name = match kernels {
-            Kernels::Own => conv_core::kernel_path().to_owned(),
-            Kernels::Direct => format!("{} direct", conv_core::kernel_path()),
-            Kernels::Candle => "candle".to_owned(),
+    /// The stamp of results that `backend` computes.
+    pub fn computed_by(&self, backend: Backend) -> Self {
+        let name = match backend {
+            Backend::Engine { winograd: true } => conv_core::kernel_path().to_owned(),
+            Backend::Engine { winograd: false } => format!("{} direct", conv_core::kernel_path()),
+            Backend::Candle => "candle".to_owned(),
         };
         Self { kernels: name, ..self.clone() }
     }

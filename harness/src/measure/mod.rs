@@ -2,8 +2,12 @@
 
 pub mod bench;
 mod environment;
+pub mod layers;
 
 use serde::{Deserialize, Serialize};
+
+/// Bytes that are copied to measure the memory's speed: several times the last cache of most processors.
+pub const COPIED: usize = 256 << 20;
 
 /// Where and with what a result was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,4 +39,8 @@ pub struct Environment {
     pub candle: String,
     /// Kernel path, e.g. `avx512`; `candle` where candle's own operations computed.
     pub kernels: String,
+    /// Why training ran operation by operation and not on the engine, many times slower; empty where it ran on the engine,
+    /// and in results that were made before this was written down.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub off_engine: String,
 }

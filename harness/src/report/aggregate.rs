@@ -149,6 +149,11 @@ impl<'a> Row<'a> {
         self.first().measures().map_or(0, |measures| measures.epochs)
     }
 
+    /// Why its trials, or some of them, trained operation by operation; none where all trained on the engine, or none at all.
+    pub fn off_engine(&self) -> Option<String> {
+        self.trials.iter().find_map(|record| record.off_engine())
+    }
+
     /// Difference in top-1 to `other` in percentage points, trial by trial over the seeds that both have: seeds share the
     /// order of the data, so that pairs vary less than their members. None without a common seed.
     pub fn difference(&self, other: &Row<'_>, split: Split) -> Option<Summary> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use conv_core::Kernels;
+use conv_core::Backend;
 
 use super::aggregate::{Group, Row, SHORT_SCHEDULE, Split, Summary};
 use crate::config::{Recipe, Schedule};
@@ -90,7 +90,10 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
             _ => dash(),
         }),
     );
-    add("Images/s", Box::new(|row| row.images_per_second().map_or_else(dash, |speed| format!("{speed:.0}"))));
+    let mark = |row: &Row<'_>| if row.off_engine().is_some() { " †" } else { "" };
+    let speed =
+        move |row: &Row<'_>| row.images_per_second().map_or_else(dash, |speed| format!("{speed:.0}{}", mark(row)));
+    add("Images/s", Box::new(speed));
     columns
 }
 
@@ -126,6 +129,12 @@ fn caption(group: &Group<'_>) -> String {
                 row.epochs().saturating_sub(after),
                 row.epochs(),
                 recipe.finetune_lr
+            ));
+        }
+        if let Some(why) = row.off_engine() {
+            say(format!(
+                "**† Not on the engine**: {} trained operation by operation ({why}). Its images/s do not compare.",
+                row.label
             ));
         }
         if !row.first().trial.aliases.is_empty() {
@@ -201,9 +210,9 @@ fn recipe(recipe: &Recipe, augment: bool) -> String {
         let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
     }
     text += match recipe.kernels {
-        Kernels::Own => "",
-        Kernels::Direct => ", computed without Winograd's convolutions",
-        Kernels::Candle => ", computed by candle's own operations",
+        Backend::Engine { winograd: true } => "",
+        Backend::Engine { winograd: false } => ", computed without Winograd's convolutions",
+        Backend::Candle => ", computed by candle's own operations",
     };
     text + if augment { ", crops and flips." } else { ", no augmentation." }
 }
@@ -235,7 +244,7 @@ fn stamps(group: &Group<'_>) -> String {
         text += "- **Mixed stamps**: the trials were not all made with the same code and machine";
         let machine = |record: &TrialRecord| {
             let environment = &record.environment;
-            (environment.cpu.clone(), environment.threads, environment.kernels.clone())
+            (environment.cpu.clone(), environment.threads, environment.kernels.clone(), record.off_engine().is_some())
         };
         let differ = group.trials().any(|record| machine(record) != machine(group.first()));
         text += if differ && !group.cost_only() { "; their speeds do not compare.\n" } else { ".\n" };
@@ -250,8 +259,9 @@ fn stamp(record: &TrialRecord) -> String {
     let environment = &record.environment;
     let lock = if environment.lock.is_empty() { String::new() } else { format!(", Cargo.lock {}", environment.lock) };
     let features = if environment.features.is_empty() { "" } else { ", features " };
+    let off_engine = if record.off_engine().is_some() { " operation by operation" } else { "" };
     format!(
-        "{}{lock}{features}{}, {}, {} thread{}, {} kernels, harness {}, candle {}, {}, {}",
+        "{}{lock}{features}{}, {}, {} thread{}, {} kernels{off_engine}, harness {}, candle {}, {}, {}",
         environment.build(),
         environment.features,
         environment.cpu,

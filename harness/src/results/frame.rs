@@ -128,6 +128,7 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.text("harness", |r| Some(r.environment.harness.clone())),
         rows.text("candle", |r| Some(r.environment.candle.clone())),
         rows.text("kernels", |r| Some(r.environment.kernels.clone())),
+        rows.text("off_engine", TrialRecord::off_engine),
         rows.text("status", |r| Some(r.failure().map_or("done", |_| "FAILED").to_owned())),
         rows.text("failure", |r| r.failure().map(|failure| format!("{}: {}", failure.kind, failure.reason))),
     ]);

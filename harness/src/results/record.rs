@@ -76,6 +76,14 @@ impl TrialRecord {
         }
     }
 
+    /// Why training ran operation by operation and not on the engine: as it was stamped, or as its recipe tells of a result
+    /// that was made before stamps said so. None where it ran on the engine, and where nothing was measured.
+    pub fn off_engine(&self) -> Option<String> {
+        self.measures()?;
+        let stamped = Some(self.environment.off_engine.clone()).filter(|why| !why.is_empty());
+        stamped.or_else(|| self.trial.config.recipe.off_engine().map(|why| why.to_string()))
+    }
+
     /// Why it has no result, if it failed.
     pub fn failure(&self) -> Option<&Failure> {
         match &self.outcome {

@@ -11,6 +11,7 @@ use conv_core::{Cost, Network, ParamStore};
 use super::PricedTrial;
 use crate::backbones::{self, Backbone, network_cost};
 use crate::config::TrialConfig;
+use crate::config::schema::off_engine_remark;
 use crate::data::Geometry;
 use crate::experiment::price;
 use crate::measure::Environment;
@@ -87,7 +88,7 @@ impl<'t> Training<'t> {
     fn new(
         config: &'t TrialConfig,
         data: &SharedData,
-        environment: Environment,
+        mut environment: Environment,
         mut course: Course<'t>,
     ) -> Result<Self> {
         let recipe = &config.recipe;
@@ -109,6 +110,9 @@ impl<'t> Training<'t> {
             backbone = price::cut(&*backbone, pruned)?;
         }
         let model = Model::new(backbone, &methods, config.seed)?;
+        let (c, h, w) = geometry.shape;
+        let off_engine = model.network.engine_layers(recipe.kernels, [recipe.batch, c, h, w], true)?.err();
+        environment.off_engine = off_engine.map(|why| why.to_string()).unwrap_or_default();
         course.restore(&model.store)?;
         Ok(Self { config, methods, environment, feed, course, model, epochs: (recipe.epochs - after, after) })
     }
@@ -172,6 +176,9 @@ impl<'t> Training<'t> {
     fn record(&self, trial: &PricedTrial, data: &SharedData, measures: Measures) -> TrialRecord {
         let kernels = self.course.kernels().join(", then ");
         let mut remarks = Vec::new();
+        if !self.environment.off_engine.is_empty() {
+            remarks.push(off_engine_remark(&self.environment.off_engine));
+        }
         if self.course.kernels().len() > 1 {
             remarks.push(format!("resumed on another kernel path: {kernels}"));
         }

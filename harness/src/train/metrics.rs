@@ -1,12 +1,12 @@
 //! Loss and accuracy over whole splits.
 
 use anyhow::{Result, ensure};
-use conv_core::{Kernels, Network};
+use conv_core::{Backend, Network};
 
 use super::Evaluation;
 use crate::data::Batch;
 
-/// Loss and accuracy of `network`, not training, over `batches`, computed by `kernels`.
+/// Loss and accuracy of `network`, not training, over `batches`, computed by `backend`.
 ///
 /// Each image counts once, whatever the batches' sizes. With fewer than five classes `top5` means top-`classes`, that is 1.
 ///
@@ -14,10 +14,10 @@ use crate::data::Batch;
 /// No images; a batch that cannot be read; a label that the network has no class for.
 pub fn evaluate(
     network: &Network,
-    kernels: Kernels,
+    backend: Backend,
     batches: impl IntoIterator<Item = Result<Batch>>,
 ) -> Result<Evaluation> {
-    let (mut tally, mut inference) = (Tally::default(), network.inference(kernels));
+    let (mut tally, mut inference) = (Tally::default(), network.inference(backend));
     for batch in batches {
         let batch = batch?;
         let logits = inference.forward(&batch.images)?.to_vec2()?;

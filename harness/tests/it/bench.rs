@@ -1,5 +1,6 @@
 //! `harness bench`, as a user types it, on networks and batches that take a moment. No time is judged.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use assert_cmd::Command;
@@ -7,7 +8,7 @@ use tempfile::TempDir;
 
 const HEADER: &str = "backbone,method,params,macs,train_step_ms,train_step_ms_p10,train_step_ms_p90,\
     infer_b1_ms,infer_b1_ms_p10,infer_b1_ms_p90,infer_b8_ms,infer_b8_ms_p10,infer_b8_ms_p90,\
-    peak_mib,train_gflops,infer_gflops,theoretical_speedup,train_speedup,infer_b1_speedup,infer_b8_speedup";
+    peak_mib,train_gflops,infer_gflops,theoretical_speedup,train_speedup,infer_b1_speedup,infer_b8_speedup,remark";
 
 const SMALL: [&str; 7] = ["bench", "--backbone", "resnet20", "--batch", "8", "--rounds", "1"];
 
@@ -74,6 +75,47 @@ fn vanilla_is_measured_once_and_rows_have_every_format() {
     assert!(rows[0]["train_step_ms"].is_number() && rows[0]["peak_mib"].is_null(), "{out}");
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "measuring leaves nothing behind");
+}
+
+/// Inference of a batch of one image is inference of one image: one set of columns, and no key twice.
+#[test]
+fn a_batch_of_one_image_has_one_inference_and_says_that_it_trains_off_the_engine() {
+    let arguments =
+        ["bench", "--backbone", "resnet20", "--batch", "1", "--rounds", "1", "--method", "ghost", "--no-memory"];
+    let (header, rows) = csv(&arguments);
+    let columns: BTreeSet<&String> = header.iter().collect();
+    assert_eq!((columns.len(), header.len()), (17, 17), "{header:?}");
+    for row in rows {
+        let remark = row[16..].join(",");
+        assert!(remark.contains("operation by operation") && remark.contains("1 image at a time"), "{row:?}");
+    }
+}
+
+#[test]
+fn layers_have_a_row_for_every_pass_with_its_kernel_time_and_bound() {
+    let arguments = ["--method", "vanilla", "--layers", "--threads", "1"];
+    let (header, rows) = csv(&[&SMALL[..], &arguments].concat());
+    let columns = "method,use,layer,kind,pass,kernel,ms,share,gflops,peak_share,gbytes,bound,remark";
+    assert_eq!(header.join(","), columns);
+    let of = |purpose: &str, layer: &str| -> Vec<&Vec<String>> {
+        rows.iter().filter(|row| row[1] == purpose && row[2] == layer).collect()
+    };
+    let kernels = |rows: &[&Vec<String>]| rows.iter().map(|row| row[5].clone()).collect::<Vec<_>>();
+    assert_eq!(kernels(&of("train", "layer1.0.conv1")), ["winograd", "winograd", "each block"]);
+    assert_eq!(kernels(&of("train", "conv1")), ["direct", "each block"], "images want no gradient");
+    assert_eq!(of("train", "layer1.0.conv1.bn").len(), 2);
+    assert!(of("infer", "layer1.0.conv1.bn").is_empty(), "it is done on the way");
+    assert_eq!(of("infer_b1", "layer3.2.conv2").len(), 1);
+    for purpose in ["train", "infer", "infer_b1"] {
+        let rest = of(purpose, "everything else");
+        assert_eq!(rest.len(), 1);
+        let all: f64 = rows.iter().filter(|row| row[1] == purpose).map(|row| row[7].parse::<f64>().unwrap()).sum();
+        assert!((all - 1.0).abs() < 0.01 || rest[0][6] == "0.0000", "{purpose}: shares come to {all}");
+    }
+    for row in rows.iter().filter(|row| row[2] != "everything else") {
+        assert!(row[6].parse::<f64>().unwrap() > 0.0 && row[10].parse::<f64>().unwrap() > 0.0, "{row:?}");
+        assert!(["compute", "memory"].contains(&row[11].as_str()), "{row:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod data_download;
 mod data_formats;
 mod data_sources;
 mod isolation;
+mod kernels;
 mod published_costs;
 mod report;
 mod resume;

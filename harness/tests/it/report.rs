@@ -72,6 +72,7 @@ fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> TrialReco
             harness: "0.1.0".into(),
             candle: "0.11.1".into(),
             kernels: "avx512".into(),
+            off_engine: String::new(),
         },
         outcome: Outcome::Trained(Measures {
             train_images: 10_000,

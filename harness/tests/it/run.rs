@@ -180,3 +180,37 @@ fn candle_trains_what_the_own_kernels_train_and_says_so() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_trains_operation_by_operation_says_so_and_what_trains_on_the_engine_says_nothing() -> Result<()> {
+    let (dir, _) = workshop()?;
+    let output = dir.path().join("out");
+    for set in ["recipe.batch=8", "recipe.batch=4", "recipe.kernels=candle"] {
+        let set = [set.to_owned(), "recipe.lr=0.001".to_owned()];
+        let experiment = Experiment::load(&dir.path().join("small.toml"), &set)?;
+        sweep(&experiment.only("compconv")?, &output, 2)?;
+    }
+    let folder = RunFolder::open(&output)?;
+    let records = folder.records()?;
+    let find = |batch: usize, kernels: &str| {
+        let fits = |record: &&TrialRecord| {
+            record.config.recipe.batch == batch && (record.environment.kernels == "candle") == (kernels == "candle")
+        };
+        records.iter().find(fits).context("a record of each kind")
+    };
+    let (engine, few, candle) = (find(8, "own")?, find(4, "own")?, find(8, "candle")?);
+    let remarked = |record: &TrialRecord| record.remarks.iter().any(|remark| remark.contains("operation by operation"));
+    assert!(!remarked(engine) && engine.environment.off_engine.is_empty() && engine.off_engine().is_none());
+    let json = fs::read_to_string(folder.trial_dir(&engine.key).join("result.json"))?;
+    assert!(!json.contains("off_engine"), "a stamp of the engine is as it always was");
+    for (record, why) in [(few, "4 images at a time"), (candle, "candle's own operations were asked for")] {
+        assert!(remarked(record) && record.environment.off_engine.contains(why), "{:?}", record.environment);
+    }
+    // What was made before stamps said so is told by its recipe.
+    let mut before = few.clone();
+    before.environment.off_engine.clear();
+    assert!(before.off_engine().is_some_and(|why| why.contains("4 images at a time")));
+    // Another stamp is no other kernel path: a checkpoint of the same kernels goes on.
+    assert_eq!(few.environment.kernels, engine.environment.kernels);
+    Ok(())
+}

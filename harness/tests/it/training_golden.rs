@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use conv_core::{Kernels, ParamStore, is_running_statistic};
+use conv_core::{Backend, ParamStore, is_running_statistic};
 use harness::backbones;
 use harness::config::{Recipe, Schedule, TrialConfig};
 use harness::data::{Batch, Geometry};
@@ -110,7 +110,7 @@ fn compare(name: &str, method: &str, recipe: &Recipe) -> Result<(f64, f64)> {
 
     let mut optimizer = Sgd::new(store.trainable(), recipe);
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, STEPS);
-    let (mut losses, mut training) = (Vec::new(), network.training(Kernels::Own));
+    let (mut losses, mut training) = (Vec::new(), network.training(Backend::default()));
     for t in 0..STEPS {
         losses.push(step(&mut training, &mut optimizer, &batch(t)?, rate.at(t), recipe.label_smoothing)?.loss);
     }
