@@ -351,6 +351,30 @@ fn mixed_stamps_are_said() {
 }
 
 #[test]
+fn the_speed_of_what_left_the_engine_is_marked_beside_an_engines() {
+    let mut records = study(&[0]);
+    let speeds = |records: &[TrialRecord]| -> Vec<String> {
+        let text = tables::comparison(&groups(records)[0]);
+        let rows = text.lines().take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default().to_owned()).collect()
+    };
+    assert!(speeds(&records).iter().all(|cell| !cell.contains('†')));
+    for record in records.iter_mut().filter(|record| record.label == "ghost ratio=2") {
+        record.environment.off_engine = "a custom operation is part of it".into();
+    }
+    assert_eq!(speeds(&records).iter().filter(|cell| cell.ends_with(" †")).count(), 1);
+    let text = tables::comparison(&groups(&records)[0]);
+    for said in [
+        "- **† Not on the engine**: ghost ratio=2 trained operation by operation (a custom operation is part of it). ",
+        "**Mixed stamps**",
+        "; their speeds do not compare.",
+        "avx512 kernels operation by operation,",
+    ] {
+        assert!(text.contains(said), "{said:?} is not in\n{text}");
+    }
+}
+
+#[test]
 fn summaries() {
     let summary = Summary::of(&[1.0, 2.0, 3.0, 4.0]).unwrap();
     assert_eq!((summary.n, summary.mean), (4, 2.5));
