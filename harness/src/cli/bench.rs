@@ -8,9 +8,9 @@ use clap::Args;
 
 use super::table::{Cell, Format, Table};
 use super::{cost, layers};
-use crate::config::schema::off_engine_remark;
 use crate::config::TrialConfig;
 use crate::config::error::At;
+use crate::config::schema::off_engine_remark;
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, geometry, price};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use conv_core::{EngineLayer, Pass};
 use harness::experiment::price::geometry;
-use harness::experiment::{Document, Experiment};
+use harness::experiment::{Experiment, parse};
 use harness::measure::bench::Entrant;
 use harness::measure::layers::{Use, planned};
 
@@ -14,7 +14,7 @@ fn choices(backbone: &str, dataset: &str) -> String {
         "name = 'x'\n[dataset]\nname = '{dataset}'\n[backbone]\nname = '{backbone}'\n[method]\nname = 'vanilla'\n\
          [recipe]\nepochs = 0\n"
     );
-    let experiment = Experiment::from_document(&Document::parse("x.toml", &text).unwrap()).unwrap();
+    let experiment = Experiment::from_document(&parse("x.toml", &text).unwrap()).unwrap();
     let config = &experiment.trials[0].config;
     let entrant = Entrant::new(config, &geometry(&config.dataset).unwrap()).unwrap();
     let [train, infer, one] = Use::ALL.map(|purpose| planned(&entrant, 128, purpose).unwrap().unwrap());

@@ -359,7 +359,7 @@ fn the_speed_of_what_left_the_engine_is_marked_beside_an_engines() {
         rows.map(|row| row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default().to_owned()).collect()
     };
     assert!(speeds(&records).iter().all(|cell| !cell.contains('†')));
-    for record in records.iter_mut().filter(|record| record.label == "ghost ratio=2") {
+    for record in records.iter_mut().filter(|record| record.trial.label == "ghost ratio=2") {
         record.environment.off_engine = "a custom operation is part of it".into();
     }
     assert_eq!(speeds(&records).iter().filter(|cell| cell.ends_with(" †")).count(), 1);

@@ -194,14 +194,16 @@ fn what_trains_operation_by_operation_says_so_and_what_trains_on_the_engine_says
     let records = folder.records()?;
     let find = |batch: usize, kernels: &str| {
         let fits = |record: &&TrialRecord| {
-            record.config.recipe.batch == batch && (record.environment.kernels == "candle") == (kernels == "candle")
+            record.trial.config.recipe.batch == batch
+                && (record.environment.kernels == "candle") == (kernels == "candle")
         };
         records.iter().find(fits).context("a record of each kind")
     };
     let (engine, few, candle) = (find(8, "own")?, find(4, "own")?, find(8, "candle")?);
-    let remarked = |record: &TrialRecord| record.remarks.iter().any(|remark| remark.contains("operation by operation"));
+    let remarked =
+        |record: &TrialRecord| record.network.remarks.iter().any(|remark| remark.contains("operation by operation"));
     assert!(!remarked(engine) && engine.environment.off_engine.is_empty() && engine.off_engine().is_none());
-    let json = fs::read_to_string(folder.trial_dir(&engine.key).join("result.json"))?;
+    let json = fs::read_to_string(folder.trial_dir(&engine.trial.key).join("result.json"))?;
     assert!(!json.contains("off_engine"), "a stamp of the engine is as it always was");
     for (record, why) in [(few, "4 images at a time"), (candle, "candle's own operations were asked for")] {
         assert!(remarked(record) && record.environment.off_engine.contains(why), "{:?}", record.environment);
