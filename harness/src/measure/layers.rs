@@ -67,7 +67,7 @@ impl Names {
 /// # Errors
 /// Shapes that do not fit.
 pub fn planned(entrant: &Entrant, batch: usize, purpose: Use) -> Result<Result<Vec<EngineLayer>, OffEngine>> {
-    Ok(entrant.engine_layers(purpose.images(batch), purpose == Use::Train)?)
+    entrant.engine_layers(purpose.images(batch), purpose == Use::Train)
 }
 
 /// What the machine can do at most, on the threads that compute.

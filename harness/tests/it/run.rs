@@ -191,7 +191,7 @@ fn what_trains_operation_by_operation_says_so_and_what_trains_on_the_engine_says
         sweep(&experiment.only("compconv")?, &output, 2)?;
     }
     let folder = RunFolder::open(&output)?;
-    let records = folder.records()?;
+    let records = folder.collected()?.done;
     let find = |batch: usize, kernels: &str| {
         let fits = |record: &&TrialRecord| {
             record.trial.config.recipe.batch == batch
