@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::block::{Block, Chain, Map};
 use super::choice::WeightKernel;
 use super::layers::{Conv, Layers};
-use super::lowering::{Refusal, lower};
+use super::lowering::{Lowered, lower};
 use super::memory::Slots;
 use super::norm::FinishLayer;
 use super::packed::{ConvLayer, Direction};
@@ -62,7 +62,7 @@ pub(super) fn survey_batches(
     image: (usize, usize, usize),
     mode: Mode,
     winograd: bool,
-) -> std::result::Result<Vec<EngineLayer>, Refusal> {
+) -> Lowered<Vec<EngineLayer>> {
     let (layers, program) = lower(graph, output, image, mode, winograd)?;
     Ok(survey::of_batch(&layers, &program))
 }
@@ -78,7 +78,7 @@ impl BatchEngine {
         image: (usize, usize, usize),
         mode: Mode,
         winograd: bool,
-    ) -> std::result::Result<Self, Refusal> {
+    ) -> Lowered<Self> {
         let (layers, program) = lower(graph, output, image, mode, winograd)?;
         // Any buffers may share a slot.
         let slots = Slots::new(&layers, &program, |buffer| (program.buffers[buffer].lines(), ()));

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::arena::{ArenaMap, Placed};
 use super::choice::OffEngine;
 use super::layers::{Conv, LayerId, Layers};
-use super::lowering::{Refusal, lower};
+use super::lowering::{Lowered, lower};
 use super::norm::FinishLayer;
 use super::packed::scale_and_bias;
 use super::program::{ConvStep, FinishStep, Mode, Pass, PoolStep, Program, Step};
@@ -49,11 +49,7 @@ pub(crate) struct ImageEngine {
 ///
 /// # Errors
 /// A graph that only operations can run, or with another output than one value a channel; shapes that do not fit.
-fn lower_flat(
-    graph: &Graph,
-    output: Value,
-    image: (usize, usize, usize),
-) -> std::result::Result<(Layers, Program), Refusal> {
+fn lower_flat(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<(Layers, Program)> {
     let lowered = lower(graph, output, image, Mode::Infer, false)?;
     if graph.is_flat(output) { Ok(lowered) } else { Err(OffEngine::FewImagesOfMaps.into()) }
 }
@@ -62,11 +58,7 @@ fn lower_flat(
 ///
 /// # Errors
 /// Those of [`ImageEngine::new`].
-pub(super) fn survey_images(
-    graph: &Graph,
-    output: Value,
-    image: (usize, usize, usize),
-) -> std::result::Result<Vec<EngineLayer>, Refusal> {
+pub(super) fn survey_images(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<Vec<EngineLayer>> {
     let (layers, program) = lower_flat(graph, output, image)?;
     Ok(survey::of_image(&layers, &program, &ArenaMap::new(&layers, &program)))
 }
@@ -77,11 +69,7 @@ impl ImageEngine {
     /// # Errors
     /// A graph that only operations can run, or with another output than one value a channel; shapes that do not fit;
     /// parameters that are not f32 on the CPU.
-    pub(crate) fn new(
-        graph: &Graph,
-        output: Value,
-        image: (usize, usize, usize),
-    ) -> std::result::Result<Self, Refusal> {
+    pub(crate) fn new(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<Self> {
         let (layers, program) = lower_flat(graph, output, image)?;
         let values = parameters(&program.parameters, layers.convs.iter())?;
         let mut map = ArenaMap::new(&layers, &program);

@@ -171,46 +171,29 @@ impl<C, F> Default for Layers<C, F> {
     }
 }
 
-impl<C, F> Index<ConvId> for Layers<C, F> {
-    type Output = C;
+/// A layer is found by its name, whose kind says in which list.
+macro_rules! found_by_name {
+    ($($id:ident: $list:ident of $layer:ident,)*) => {$(
+        impl<C, F> Index<$id> for Layers<C, F> {
+            type Output = $layer;
 
-    fn index(&self, id: ConvId) -> &C {
-        &self.convs[id.0]
-    }
+            fn index(&self, id: $id) -> &$layer {
+                &self.$list[id.0]
+            }
+        }
+
+        impl<C, F> IndexMut<$id> for Layers<C, F> {
+            fn index_mut(&mut self, id: $id) -> &mut $layer {
+                &mut self.$list[id.0]
+            }
+        }
+    )*};
 }
 
-impl<C, F> IndexMut<ConvId> for Layers<C, F> {
-    fn index_mut(&mut self, id: ConvId) -> &mut C {
-        &mut self.convs[id.0]
-    }
-}
-
-impl<C, F> Index<FinishId> for Layers<C, F> {
-    type Output = F;
-
-    fn index(&self, id: FinishId) -> &F {
-        &self.finishes[id.0]
-    }
-}
-
-impl<C, F> IndexMut<FinishId> for Layers<C, F> {
-    fn index_mut(&mut self, id: FinishId) -> &mut F {
-        &mut self.finishes[id.0]
-    }
-}
-
-impl<C, F> Index<PoolId> for Layers<C, F> {
-    type Output = Pool;
-
-    fn index(&self, id: PoolId) -> &Pool {
-        &self.pools[id.0]
-    }
-}
-
-impl<C, F> IndexMut<PoolId> for Layers<C, F> {
-    fn index_mut(&mut self, id: PoolId) -> &mut Pool {
-        &mut self.pools[id.0]
-    }
+found_by_name! {
+    ConvId: convs of C,
+    FinishId: finishes of F,
+    PoolId: pools of Pool,
 }
 
 impl Layers {

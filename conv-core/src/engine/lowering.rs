@@ -38,6 +38,9 @@ impl From<candle_core::Error> for Refusal {
     }
 }
 
+/// What came of it, unless it was refused.
+pub(crate) type Lowered<T> = std::result::Result<T, Refusal>;
+
 /// The layers and the program of `output`, for images of `[channels, h, w]`.
 ///
 /// # Errors
@@ -48,7 +51,7 @@ pub(super) fn lower(
     image: (usize, usize, usize),
     mode: Mode,
     winograd: bool,
-) -> std::result::Result<(Layers, Program), Refusal> {
+) -> Lowered<(Layers, Program)> {
     let mut lowering = Lowering::new(mode, winograd);
     for (index, op) in graph.ops().iter().enumerate() {
         let plane = lowering.lower(op, graph.channels(Value::from_index(index)), image)?;
@@ -94,12 +97,7 @@ impl Lowering {
     }
 
     /// The value of an operation with so many channels.
-    fn lower(
-        &mut self,
-        op: &Op,
-        channels: usize,
-        (image_channels, h, w): (usize, usize, usize),
-    ) -> std::result::Result<Map, Refusal> {
+    fn lower(&mut self, op: &Op, channels: usize, (image_channels, h, w): (usize, usize, usize)) -> Lowered<Map> {
         Ok(match op {
             Op::Input if self.values.is_empty() && channels == image_channels => {
                 let buffer = self.buffer(channels, (h, w));
@@ -191,7 +189,7 @@ impl Lowering {
     }
 
     /// A linear layer is a 1 x 1 convolution of maps of one pixel.
-    fn linear(&mut self, x: Map, linear: &Linear) -> std::result::Result<Map, Refusal> {
+    fn linear(&mut self, x: Map, linear: &Linear) -> Lowered<Map> {
         if x.size != (1, 1) {
             return Err(OffEngine::LinearOfMaps.into());
         }
@@ -272,7 +270,7 @@ impl Lowering {
     }
 
     /// All operations are there: the order of their steps, and what is fused.
-    fn program(mut self, output: Value) -> std::result::Result<(Layers, Program), Refusal> {
+    fn program(mut self, output: Value) -> Lowered<(Layers, Program)> {
         let Map { channels: output, size } = self.value(output);
         let tables = self.order.iter().flat_map(|&layer| self.layers.reads(layer));
         if !tables.chain([&*output]).all(names_each_once) {

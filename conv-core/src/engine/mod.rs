@@ -45,7 +45,7 @@ use crate::ops::with_values;
 pub(crate) use batch::BatchEngine;
 pub use choice::{Backend, OffEngine, SMALLEST_BATCH};
 pub(crate) use image::ImageEngine;
-pub(crate) use lowering::Refusal;
+pub(crate) use lowering::{Lowered, Refusal};
 pub(crate) use program::Mode;
 pub use program::Pass;
 pub use survey::{EngineLayer, PassWork};
@@ -63,7 +63,7 @@ pub(crate) fn survey(
     image: (usize, usize, usize),
     mode: Mode,
     regime: Regime,
-) -> std::result::Result<Vec<EngineLayer>, Refusal> {
+) -> Lowered<Vec<EngineLayer>> {
     match regime {
         Regime::Batch { winograd } => batch::survey_batches(graph, output, image, mode, winograd),
         Regime::Image => image::survey_images(graph, output, image),

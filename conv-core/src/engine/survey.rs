@@ -151,6 +151,11 @@ fn conv(conv: &Conv, program: &Program, kernel: impl Fn(Pass) -> &'static str) -
     }
 }
 
+/// A pass that multiplies no weights: it goes over so many values of an image.
+fn without_products(pass: Pass, kernel: &'static str, values: u64) -> PassWork {
+    PassWork { pass, kernel, macs: 0, multiplications: 1.0, values, weights: 0, time: None }
+}
+
 fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
     let size = program.buffers[finish.y].size;
     let shape = (finish.x.len(), size.0, size.1);
@@ -163,15 +168,7 @@ fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
     ];
     let named: Vec<&str> = parts.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect();
     let (norm, residual) = (u64::from(finish.norm.is_some()), u64::from(finish.residual.is_some()));
-    let work = |pass, kernel, planes: u64| PassWork {
-        pass,
-        kernel,
-        macs: 0,
-        multiplications: 1.0,
-        values: planes * values,
-        weights: 0,
-        time: None,
-    };
+    let work = |pass, kernel, planes: u64| without_products(pass, kernel, planes * values);
     let forward = if trains && norm == 1 { "moments + apply" } else { "apply" };
     // In training the input is read for its moments first. The gradient's sums read input and output gradient, and store the
     // residual's; then both are read again, and the input's is stored.
@@ -196,15 +193,7 @@ fn pool(pool: &Pool) -> EngineLayer {
     let (windows, channels) = (&pool.windows, pool.x.len());
     let values = (channels * (windows.input.0 * windows.input.1 + windows.output.0 * windows.output.1)) as u64;
     let name = if pool.max { "max" } else { "average" };
-    let work = |pass, kernel, times: u64| PassWork {
-        pass,
-        kernel,
-        macs: 0,
-        multiplications: 1.0,
-        values: times * values,
-        weights: 0,
-        time: None,
-    };
+    let work = |pass, kernel, times: u64| without_products(pass, kernel, times * values);
     EngineLayer {
         parameter: None,
         conv: None,

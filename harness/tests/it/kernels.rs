@@ -1,12 +1,14 @@
 //! Which kernel computes which layer of the networks that everyone compares: the engine's choice, as a user sees it.
 
 use std::fmt::Write;
+use std::process::Command;
 
 use conv_core::{EngineLayer, Pass};
 use harness::experiment::price::geometry;
 use harness::experiment::{Experiment, parse};
 use harness::measure::bench::Entrant;
 use harness::measure::layers::{Use, planned};
+use serde_json::Value;
 
 /// Convolutions and linear layers of a backbone at batch 128, each kind once with how often it comes.
 fn choices(backbone: &str, dataset: &str) -> String {
@@ -67,4 +69,35 @@ fn vgg16() {
 #[test]
 fn resnet50() {
     insta::assert_snapshot!(choices("resnet50", "imagenet"));
+}
+
+/// The rows of `harness cost --layers` for ResNet-20.
+fn cost_layers(set: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.args(["cost", "--layers", "--backbone", "resnet20", "--format", "json"]);
+    command.args(set.iter().flat_map(|set| ["--set", set]));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn cost_shows_the_kernels_of_every_layer_and_what_leaves_the_engine() {
+    let row = |rows: &[Value], layer: &str| rows.iter().find(|row| row["layer"] == layer).unwrap().clone();
+    let rows = cost_layers(&[]);
+    assert_eq!(rows.len(), 20 + 19 + 2 + 1, "convolutions and the linear layer, norms, shortcuts, the pooling");
+    let (conv, norm) = (row(&rows, "layer1.0.conv1"), row(&rows, "layer1.0.conv1.bn"));
+    assert_eq!((&conv["forward"], &conv["weight_gradient"]), (&"winograd".into(), &"each block".into()));
+    assert_eq!((&norm["forward"], &norm["infer"]), (&"moments + apply".into(), &Value::Null), "it is fused");
+    assert!(rows.iter().all(|row| row["remark"].is_null()));
+
+    let few = row(&cost_layers(&["recipe.batch=4"]), "layer1.0.conv1");
+    assert_eq!((&few["forward"], &few["infer"]), (&"operations".into(), &"pixels".into()));
+    assert!(few["remark"].as_str().unwrap().contains("4 images at a time"), "{few}");
+
+    let direct = row(&cost_layers(&["recipe.kernels=direct"]), "layer1.0.conv1");
+    assert_eq!((&direct["forward"], &direct["infer_b1"]), (&"direct".into(), &"pixels".into()));
+
+    let candle = cost_layers(&["recipe.kernels=candle"]);
+    assert_eq!((candle.len(), &candle[0]["infer_b1"]), (1, &"operations".into()));
 }
