@@ -10,6 +10,7 @@ mod tests;
 mod theme;
 mod trials;
 mod view;
+mod widgets;
 
 use std::io::{self, BufWriter, Stderr, stderr};
 use std::time::{Duration, Instant};
@@ -139,7 +140,7 @@ impl Dashboard {
         self.changed |= self.view.refresh(now);
         if self.changed && self.drawn.is_none_or(|drawn| now.saturating_duration_since(drawn) >= PAUSE) {
             let view = &mut self.view;
-            self.terminal.draw(|frame| view.draw(frame, now))?;
+            self.terminal.draw(|frame| dashboard::draw(view, frame, now))?;
             (self.changed, self.drawn) = (false, Some(now));
         }
         Ok(asks)

@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{List, ListItem, ListState, Paragraph};
 
-use super::dashboard::{fit, rule, title};
 use super::theme::{mark, sign};
 use super::view::{Page, View};
+use super::widgets::{fit, rule, title};
 use crate::run::screen::board::{State, Tone};
 
 const HELP: [(&str, &str); 8] = [

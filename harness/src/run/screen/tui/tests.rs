@@ -4,6 +4,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::dashboard;
 use super::theme::Theme;
 use super::view::{Page, View};
 use crate::run::screen::board::{Board, State};
@@ -32,7 +33,7 @@ fn fresh() -> (View, Instant) {
 
 fn drawn(view: &mut View, now: Instant, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| view.draw(frame, now)).unwrap();
+    terminal.draw(|frame| dashboard::draw(view, frame, now)).unwrap();
     terminal.backend().to_string()
 }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+use super::tail;
 use super::theme::Theme;
-use super::{dashboard, tail};
 use crate::run::screen::Ask;
 use crate::run::screen::board::{Board, State};
 use crate::run::screen::text::one_line;
@@ -83,10 +82,9 @@ impl View {
         self.selected.filter(runs).or_else(|| self.board.running().next()).or(self.selected)
     }
 
-    /// Draws everything.
-    pub fn draw(&mut self, frame: &mut Frame<'_>, now: Instant) {
+    /// Stays with the trial that is chosen now, so that it is still the one when it has ended.
+    pub fn keep_chosen(&mut self) {
         self.selected = self.chosen();
-        dashboard::draw(self, frame, now);
     }
 
     /// Reads a followed log anew, once it is due. Whether there is anything to draw.
