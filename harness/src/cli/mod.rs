@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -24,7 +26,11 @@ use crate::data::hush_caught_panics;
 use crate::experiment::Experiment;
 use crate::report;
 use crate::results::RunFolder;
+use crate::run::was_asked_to_stop;
 use table::Format;
+
+/// How long the last lines may take to be written by a process that was asked to stop.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Compares compact convolutions with each other: one TOML file in, tables and plots out.
 ///
@@ -164,15 +170,26 @@ pub fn main() -> ExitCode {
     };
     match dispatch(command) {
         Ok(outcome) => {
-            // Whoever reads may have enough (`| head`): no error.
-            let mut stdout = std::io::stdout().lock();
-            let _ = stdout.write_all(outcome.text.as_bytes()).and_then(|()| stdout.flush());
+            print(outcome.text);
             ExitCode::from(outcome.code)
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {}", explain(&error));
             ExitCode::from(2)
         }
+    }
+}
+
+/// Prints to stdout. Whoever was asked to stop does not wait for a terminal that takes nothing more.
+fn print(text: String) {
+    let printing = thread::spawn(move || {
+        // Whoever reads may have enough (`| head`): no error.
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    });
+    let started = Instant::now();
+    while !printing.is_finished() && !(was_asked_to_stop() && started.elapsed() > FAREWELL) {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -68,7 +68,7 @@ impl Ended {
 /// Runs the trial `key` of the run folder at `root`. The exit code says how it ended; anything else than a result is also
 /// said on stderr.
 pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> u8 {
-    interrupt::listen();
+    let _watch = interrupt::Watch::start(None);
     if options.attached {
         interrupt::follow_stdin();
     }
@@ -198,7 +198,7 @@ impl<'a> Reporter<'a> {
     }
 
     fn control(&mut self) -> Control {
-        if interrupt::asked() > 0 {
+        if interrupt::requests() > 0 {
             return Control::Stop;
         }
         if self.checkpoint.elapsed() < self.options.checkpoint_every {

@@ -88,6 +88,11 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> 
     sweep::run(sweep, options)
 }
 
+/// Whether this process was asked to stop, by a signal or because its terminal or parent is gone.
+pub fn was_asked_to_stop() -> bool {
+    interrupt::requests() > 0
+}
+
 /// The threads that networks are computed on; 0: as many as the machine has.
 ///
 /// # Errors

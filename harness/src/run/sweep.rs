@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::child::Ended;
 use super::prepare::{Sweep, drop_images};
 use super::process::{End, Message, Place, Process};
-use super::screen::{self, Ask, Entry, Event, Outcome, Screen, Update};
+use super::screen::{Ask, Display, Entry, Event, Outcome, Update};
 use super::{FailedTrial, PricedTrial, RunOptions, RunSummary, interrupt, limits};
 use crate::experiment::OnFailure;
 use crate::measure::Environment;
@@ -19,6 +19,8 @@ use crate::results::{Failure, FailureKind, FrozenTrial, State};
 const TICK: Duration = Duration::from_millis(100);
 /// How often it is asked whether another process has finished its trial.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// A sweep that does not heed a signal within this time is stuck, and ended.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a trial is on its way.
 enum Way {
@@ -43,7 +45,7 @@ struct Slot {
 struct Runner<'a> {
     sweep: Sweep,
     options: &'a RunOptions,
-    screen: Box<dyn Screen>,
+    screen: Display,
     ways: Vec<Way>,
     attempts: Vec<u32>,
     queue: VecDeque<usize>,
@@ -60,19 +62,19 @@ struct Runner<'a> {
 
 /// Runs what is missing; what came of it.
 pub(super) fn run(sweep: Sweep, options: &RunOptions) -> Result<RunSummary> {
-    interrupt::listen();
+    let watch = interrupt::Watch::start(Some(PATIENCE));
     let entries: Vec<Entry> = sweep.missing.iter().map(|(_, entry)| entry.clone()).collect();
     let (threads, slots) = slots(options, entries.len());
     let (sender, messages) = channel();
-    let mut screen = screen::open(options.progress, &sweep.name, &entries);
+    let screen = Display::start(options.progress, &sweep.name, &entries);
     for note in &sweep.notes {
-        screen.show(&Update::Line(note.clone()));
+        screen.show(Update::Line(note.clone()));
     }
     let done = sweep.summary.skipped + sweep.summary.reused;
     if done > 0 {
         let (all, taken) = (done + entries.len() + sweep.summary.trained, sweep.summary.reused);
         let copied = if taken > 0 { format!(", {taken} of them taken from elsewhere") } else { String::new() };
-        screen.show(&Update::Line(format!("{done} of {all} trials are done already{copied}")));
+        screen.show(Update::Line(format!("{done} of {all} trials are done already{copied}")));
     }
     let mut runner = Runner {
         ways: entries.iter().map(|_| Way::Waiting).collect(),
@@ -93,10 +95,12 @@ pub(super) fn run(sweep: Sweep, options: &RunOptions) -> Result<RunSummary> {
     if result.is_err() {
         runner.kill();
     }
+    // Everything is on the disk: from here on a signal may end the process.
+    drop(watch);
     let summary = &mut runner.sweep.summary;
     summary.open = runner.ways.len() - runner.ways.iter().filter(|way| matches!(way, Way::Over)).count();
     summary.stopped = runner.stopping;
-    runner.screen.finish(summary.trained, summary.failed.len(), summary.open);
+    runner.screen.finish(summary.trained, summary.failed.len(), summary.open, summary.stopped.is_some());
     result?;
     if summary.open == 0 && summary.failed.is_empty() {
         drop_images(runner.sweep.folder.root());
@@ -117,13 +121,18 @@ fn slots(options: &RunOptions, trials: usize) -> (usize, Vec<Slot>) {
 
 impl Runner<'_> {
     fn follow(&mut self) -> Result<()> {
-        let mut asked = 0;
+        let mut heeded = 0;
         loop {
-            let now_asked = interrupt::asked();
-            for _ in asked..now_asked {
-                self.stop("interrupted");
+            let requests = interrupt::requests();
+            for _ in heeded..requests {
+                if interrupt::has_hung_up() {
+                    // The system says so more than once, and it is no impatience.
+                    self.stop_for("its terminal is gone");
+                } else {
+                    self.stop("interrupted");
+                }
             }
-            asked = now_asked;
+            heeded = requests;
             let left = self.options.deadline.map(|deadline| self.until(deadline));
             if left == Some(Duration::ZERO) && self.stopping.is_none() {
                 self.stop("the deadline has come");
@@ -145,6 +154,7 @@ impl Runner<'_> {
                 match ask {
                     Ask::Stop => self.stop("stopped from the keyboard"),
                     Ask::Skip(index) => self.skip(index),
+                    Ask::HangUp => interrupt::hang_up(),
                 }
             }
         }
@@ -168,7 +178,7 @@ impl Runner<'_> {
         }
         self.stopping = Some(why.to_owned());
         self.screen
-            .show(&Update::Line(format!("{why}: running trials write a checkpoint and stop; once more: at once")));
+            .show(Update::Line(format!("{why}: running trials write a checkpoint and stop; once more: at once")));
         for way in &mut self.ways {
             if let Way::Running { process, .. } = way {
                 process.stop();
@@ -181,7 +191,7 @@ impl Runner<'_> {
             if let Way::Running { process, .. } = way {
                 process.kill();
                 *way = Way::Waiting;
-                self.screen.show(&Update::Stopped(index));
+                self.screen.show(Update::Stopped(index));
             }
         }
     }
@@ -192,7 +202,7 @@ impl Runner<'_> {
             Some(Way::Running { process, .. }) => process.stop(),
             Some(Way::Waiting) if self.queue.contains(&index) => {
                 self.queue.retain(|&other| other != index);
-                self.screen.show(&Update::Stopped(index));
+                self.screen.show(Update::Stopped(index));
             }
             _ => {}
         }
@@ -211,7 +221,7 @@ impl Runner<'_> {
             let process = Process::start(&self.sweep.folder, named, &place, self.options, self.sender.clone())?;
             self.slots[slot].taken = true;
             self.ways[index] = Way::Running { process, slot, epoch: 0.0 };
-            self.screen.show(&Update::Launched(index, self.attempts[index]));
+            self.screen.show(Update::Launched(index, self.attempts[index]));
         }
         Ok(())
     }
@@ -226,7 +236,7 @@ impl Runner<'_> {
             self.ways[index] = Way::Elsewhere(now + ASK_AGAIN);
             let key = self.sweep.missing[index].0.key.clone();
             if let State::Done(record) = self.sweep.folder.state(&key)? {
-                self.over(index, &Update::Done(index, outcome(&record)));
+                self.over(index, Update::Done(index, outcome(&record)));
                 self.sweep.summary.skipped += 1;
             } else if self.stopping.is_none() && self.sweep.folder.claim(&key)?.is_some() {
                 self.ways[index] = Way::Waiting;
@@ -240,7 +250,7 @@ impl Runner<'_> {
         match message {
             Message::Said(index, event) => {
                 self.count(index, &event);
-                self.screen.show(&Update::Said(index, event));
+                self.screen.show(Update::Said(index, event));
                 Ok(())
             }
             Message::Silent(index) => self.ended(index),
@@ -288,18 +298,18 @@ impl Runner<'_> {
             End::Said(Ended::Done) => match self.sweep.folder.state(&frozen.key)? {
                 State::Done(record) => {
                     self.sweep.summary.trained += 1;
-                    self.over(index, &Update::Done(index, outcome(&record)));
+                    self.over(index, Update::Done(index, outcome(&record)));
                 }
                 _ => self.failed(index, &entry, FailureKind::Error, "it says it is done and left no result".into()),
             },
             End::Said(Ended::Busy) => {
                 self.attempts[index] -= 1;
                 self.ways[index] = Way::Elsewhere(Instant::now() + ASK_AGAIN);
-                self.screen.show(&Update::Elsewhere(index));
+                self.screen.show(Update::Elsewhere(index));
             }
-            End::Said(Ended::Stopped) => self.screen.show(&Update::Stopped(index)),
+            End::Said(Ended::Stopped) => self.screen.show(Update::Stopped(index)),
             End::Said(Ended::DiskFull) => {
-                self.screen.show(&Update::Stopped(index));
+                self.screen.show(Update::Stopped(index));
                 self.stop_for("the disk is full: free some space and run again; what was done is kept");
             }
             End::Said(Ended::Failed | Ended::FailedForGood) => {
@@ -311,7 +321,7 @@ impl Runner<'_> {
                 self.failed(index, &entry, kind, reason);
             }
             // Killed by whoever asked it to stop, because it took too long.
-            End::Died(_) if asked && self.stopping.is_some() => self.screen.show(&Update::Stopped(index)),
+            End::Died(_) if asked && self.stopping.is_some() => self.screen.show(Update::Stopped(index)),
             End::Died(how) => {
                 self.write_down(&frozen, &how, self.attempts[index]);
                 self.failed(index, &entry, FailureKind::Killed, how);
@@ -335,7 +345,7 @@ impl Runner<'_> {
             OnFailure::Continue | OnFailure::Stop => false,
         };
         let error = format!("{kind}: {reason}");
-        self.screen.show(&Update::Failed(index, error.clone(), again));
+        self.screen.show(Update::Failed(index, error.clone(), again));
         if again {
             self.queue.push_back(index);
             return;
@@ -355,7 +365,7 @@ impl Runner<'_> {
         }
     }
 
-    fn over(&mut self, index: usize, update: &Update) {
+    fn over(&mut self, index: usize, update: Update) {
         self.ways[index] = Way::Over;
         self.screen.show(update);
     }

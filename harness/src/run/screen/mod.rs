@@ -4,6 +4,7 @@
 //! of them.
 
 mod board;
+mod display;
 mod live;
 mod plain;
 mod series;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use display::Display;
 pub use terminal::restore;
 
 use crate::train::{EpochLog, StepLog};
@@ -103,6 +105,8 @@ pub enum Ask {
     Skip(usize),
     /// Stop everything after a checkpoint; asked a second time: at once.
     Stop,
+    /// Nothing: their terminal is gone. Stops everything after a checkpoint, however often it is said.
+    HangUp,
 }
 
 /// A way of showing a sweep. All calls come from one thread.
@@ -133,7 +137,7 @@ pub enum Kind {
 }
 
 /// The screen of a sweep of this name over these trials. Without a terminal to draw on, a dashboard is lines.
-pub fn open(kind: Kind, name: &str, entries: &[Entry]) -> Box<dyn Screen> {
+fn open(kind: Kind, name: &str, entries: &[Entry]) -> Box<dyn Screen> {
     let dashboard = match kind {
         Kind::None => return Box::new(plain::Plain::quiet(entries)),
         Kind::Plain => false,

@@ -50,7 +50,7 @@ impl Tui {
     /// Takes the terminal.
     ///
     /// # Errors
-    /// None that can be drawn on.
+    /// No terminal, or one that belongs to somebody else at the moment.
     pub fn open(name: &str, entries: &[Entry]) -> io::Result<Self> {
         let view = View::new(name, Board::new(entries, Instant::now()), Theme::from_environment());
         terminal::take()?;
@@ -85,7 +85,7 @@ impl Screen for Tui {
         let Shown::Dashboard(dashboard) = &mut self.0 else { return Vec::new() };
         match dashboard.tick(left, deadline, Instant::now()) {
             Ok(asks) => asks,
-            // Its window may have been closed; the sweep has no need of it.
+            // A terminal that hung up is noticed by whoever follows the sweep.
             Err(_) => {
                 self.lose();
                 Vec::new()
@@ -124,6 +124,10 @@ impl Dashboard {
         let mut asks = Vec::new();
         // A key that is held down must not keep the sweep waiting.
         for _ in 0..100 {
+            // At the end of its input, crossterm reads on for ever.
+            if terminal::is_gone() {
+                return Err(io::Error::other("the terminal hung up"));
+            }
             if !event::poll(Duration::ZERO)? {
                 break;
             }
