@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod environment;
+mod sources;
 
 use serde::{Deserialize, Serialize};
 
