@@ -206,8 +206,12 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
             Ok(String::new().into())
         }
         Command::Report { folder } => {
-            let written = report::write(&RunFolder::open(&folder)?)?;
-            Ok(written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
+            let report = report::write(&RunFolder::open(&folder)?)?;
+            if let Some(line) = &report.unfinished {
+                // Paths alone go to stdout.
+                let _ = writeln!(std::io::stderr(), "{line}");
+            }
+            Ok(report.written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
         }
         Command::Bench(BenchArgs { limits: Some(Limits::Peak(args)), .. }) => peak::run(&args).map(Outcome::from),
         Command::Bench(BenchArgs { networks: Some(args), .. }) => bench::run(&args).map(Outcome::from),

@@ -104,9 +104,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
     let mut text = said(&summary);
     // What finished is reported, whatever failed.
     if summary.trained + summary.skipped + summary.reused > 0 {
-        for path in report::write(&RunFolder::open(&options.output)?)? {
-            text += &format!("{}\n", path.display());
-        }
+        let report = report::write(&RunFolder::open(&options.output)?)?;
+        report.unfinished.iter().for_each(|line| text += &format!("{line}\n"));
+        report.written.iter().for_each(|path| text += &format!("{}\n", path.display()));
     }
     let code = match &summary {
         RunSummary { failed, .. } if !failed.is_empty() => 1,
