@@ -146,6 +146,8 @@ struct Sums {
     macs: Option<f64>,
     minutes: f64,
     longest: f64,
+    /// The first trial's seed, and whether another has another.
+    seeds: Option<(u64, bool)>,
     remarks: Remarks,
 }
 
@@ -158,6 +160,8 @@ impl Sums {
             self.longest = self.longest.max(speed.minutes(macs));
         }
         self.trials += 1;
+        let (first, several) = *self.seeds.get_or_insert((row.seed, false));
+        self.seeds = Some((first, several || row.seed != first));
         self.remarks.add(&row.setting);
     }
 
@@ -180,6 +184,9 @@ impl Sums {
             }
         }
         text += "\n";
+        if plan.trains && self.seeds.is_some_and(|(_, several)| several) {
+            text += "a run trains seed by seed: every setting on the first seed before any on the next\n";
+        }
         plan.notes().iter().for_each(|note| text += &format!("{note}\n"));
         text
     }

@@ -25,7 +25,7 @@ pub(super) struct Sweep {
     pub name: String,
     /// Where results go.
     pub folder: RunFolder,
-    /// Trials that have to be trained, in order.
+    /// Trials that have to be trained, in the order in which they are: seed by seed.
     pub missing: Vec<(FrozenTrial, Entry)>,
     /// What was found and done so far.
     pub summary: RunSummary,
@@ -78,7 +78,18 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
     if !sweep.missing.is_empty() {
         sweep.share(&loaded);
     }
+    seed_by_seed(&mut sweep.missing, experiment);
     Ok(sweep)
+}
+
+/// Every setting on the first seed first, in the order of the file: a sweep that is stopped early leaves a comparison.
+fn seed_by_seed(missing: &mut [(FrozenTrial, Entry)], experiment: &Experiment) {
+    let mut places = HashMap::new();
+    for trial in &experiment.trials {
+        let next = places.len();
+        places.entry(trial.config.seed).or_insert(next);
+    }
+    missing.sort_by_key(|(frozen, _)| places.get(&frozen.config.seed).copied());
 }
 
 /// The trials of an experiment, each once.
