@@ -226,21 +226,32 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
     }
 }
 
-/// `harness FILE.toml ...` is `harness run FILE.toml ...`: what does not begin with a command is a run. A word that is neither
-/// may be a command with a slip in it.
+/// `harness FILE.toml ...` is `harness run FILE.toml ...`: what begins with a file or an option is a run. A word that is
+/// neither that nor a command is an error that names the commands there are.
 fn arguments(mut given: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let Some(first) = given.get(1) else { return Ok(given) };
     let parser = Cli::command();
-    let commands: Vec<&str> = parser.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
     let word = first.to_str().unwrap_or_default();
-    if commands.contains(&word) || ["-h", "--help", "-V", "--version"].contains(&word) {
+    if parser.find_subcommand(word).is_some() || ["help", "-h", "--help", "-V", "--version"].contains(&word) {
         return Ok(given);
     }
-    if let Some(command) = nearest(word, &commands).filter(|_| !Path::new(first).exists()) {
-        anyhow::bail!("`{word}` is neither a file nor a command; did you mean `{command}`?");
+    // What looks like a file and is none is for the run to complain about: it knows what may be wrong with it.
+    let file = word.starts_with('-') || Path::new(first).extension().is_some() || Path::new(first).exists();
+    let commands: Vec<&str> =
+        parser.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
+    match nearest(word, &commands) {
+        Some(command) if !Path::new(first).exists() => {
+            anyhow::bail!("`{word}` is neither a file nor a command; did you mean `{command}`?")
+        }
+        _ if !file => anyhow::bail!(
+            "`{word}` is neither a file nor a command\n  accepted: FILE.toml, or one of {}",
+            commands.join(", ")
+        ),
+        _ => {
+            given.insert(1, "run".into());
+            Ok(given)
+        }
     }
-    given.insert(1, "run".into());
-    Ok(given)
 }
 
 fn select(experiment: Experiment, only: Option<&str>) -> anyhow::Result<Experiment> {

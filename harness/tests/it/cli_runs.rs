@@ -77,6 +77,41 @@ fn a_run_a_second_run_and_the_report_alone() {
 }
 
 #[test]
+fn seeds_come_one_after_the_other_and_a_report_says_what_is_open() {
+    let folder = folder();
+    let run = |more: &[&str]| {
+        let seeds = ["tiny.toml", "--progress", "plain", "--set", "protocol.seeds=[7, 3]"];
+        let run = harness(folder.path(), &[&seeds, more].concat());
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        text(&run.stderr) + &text(&run.stdout)
+    };
+    let page = || std::fs::read_to_string(folder.path().join("reports/tiny/README.md")).unwrap();
+    let open = "2 of 4 trials are done and 2 are open; without any result: ghost";
+    let said = run(&["--only", "vanilla"]);
+    assert!(said.contains(&format!("Unfinished: {open}\n")), "{said}");
+    assert!(page().contains(&format!("> **Unfinished**: {open}.")), "{}", page());
+    let report = harness(folder.path(), &["report", "reports/tiny"]);
+    assert!(text(&report.stderr).contains(open) && !text(&report.stdout).contains(open));
+
+    // Half of a setting is open, and none is without a result.
+    let said = run(&["--only", "ghost,seed=3"]);
+    assert!(said.contains("Unfinished: 3 of 4 trials are done and 1 is open\n"), "{said}");
+    let said = run(&[]);
+    assert!(!said.contains("Unfinished") && !page().contains("Unfinished"), "{said}{}", page());
+
+    let said = run(&["--output", "all"]);
+    let starts: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": starts, 1 epochs")).collect();
+    let trial = |number, what| format!("[{number}/4] resnet20 {what}");
+    let expected =
+        [trial(1, "vanilla seed 7"), trial(2, "ghost seed 7"), trial(3, "vanilla seed 3"), trial(4, "ghost seed 3")];
+    assert_eq!(starts, expected, "{said}");
+    let status = harness(folder.path(), &["status", "all"]);
+    assert_eq!(text(&status.stdout), "no trial of all was ever submitted\n");
+    let status = harness(folder.path(), &["status", "all", "--format", "json"]);
+    assert_eq!(text(&status.stdout), "[]\n");
+}
+
+#[test]
 fn a_folder_that_is_not_this_experiments_is_left_alone() {
     let folder = folder();
     let path = |name: &str| folder.path().join(name);

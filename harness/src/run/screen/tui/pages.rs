@@ -88,7 +88,8 @@ pub fn log(view: &mut View, frame: &mut Frame<'_>, area: Rect) {
     let mut headline = title(&format!("log of {}:", trial.short), theme);
     headline.push_span(Span::styled(format!("{}{more} ", sign(trial.state).1), theme.state(trial.state).not_dim()));
     let text: Vec<Line<'_>> = if lines.is_empty() {
-        vec![Line::styled("  empty so far", theme.dim())]
+        let ended = matches!(trial.state, State::Done | State::Failed | State::Stopped);
+        vec![Line::styled(if ended { "  empty: it had nothing to report" } else { "  empty so far" }, theme.dim())]
     } else {
         shown.iter().map(|line| Line::raw(line.as_str())).collect()
     };

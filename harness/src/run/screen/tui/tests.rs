@@ -155,8 +155,10 @@ fn a_log_is_followed_until_it_is_scrolled() {
     // Not there yet.
     assert!(drawn(&mut view, now, 80, 24).contains("log: No such file"), "{}", drawn(&mut view, now, 80, 24));
     let later = |seconds| now + Duration::from_secs(seconds);
+    std::fs::write(&path, "").unwrap();
+    assert!(view.refresh(later(1)) && drawn(&mut view, now, 80, 24).contains("empty so far"));
     std::fs::write(&path, "one\n").unwrap();
-    assert!(!view.refresh(now));
+    assert!(!view.refresh(later(1)));
     assert!(view.refresh(later(2)) && drawn(&mut view, now, 80, 24).contains("one"));
     assert!(!view.refresh(later(4)));
     let many: String = (0..200).map(|line| format!("line {line}\n")).collect();
@@ -168,6 +170,11 @@ fn a_log_is_followed_until_it_is_scrolled() {
     assert!(!view.refresh(later(8)));
     press(&mut view, KeyCode::End, now);
     assert!(view.refresh(later(9)) && drawn(&mut view, now, 80, 24).contains("more"));
+    // A trial that is over writes nothing more.
+    std::fs::write(&path, "").unwrap();
+    view.board.update(&Update::Done(3, done(0.7)), later(10));
+    let over = view.refresh(later(11)).then(|| drawn(&mut view, now, 80, 24)).unwrap();
+    assert!(over.contains("empty: it had nothing to report") && !over.contains("so far"), "{over}");
 }
 
 /// Numbers that no test thinks of.
