@@ -50,17 +50,22 @@ pub fn requests() -> usize {
 /// While it lives, signals are counted for [`requests`] instead of ending the process.
 pub(super) struct Watch(());
 
+/// From now on signals are received: they end the process with the exit code of one that goes on next time, unless there
+/// is a [`Watch`].
+pub(super) fn listen() {
+    static LISTENING: Once = Once::new();
+    // Whoever has a handler already, as a test's host may, keeps it.
+    LISTENING.call_once(|| drop(ctrlc::set_handler(request)));
+}
+
 impl Watch {
     /// Counts from now on. With `patience`, a signal ends the process after all if [`requests`] is not asked within that
     /// time: whoever should is stuck.
     pub fn start(patience: Option<Duration>) -> Self {
-        static RECEIVING: Once = Once::new();
+        listen();
         let mut requests = lock();
         requests.watches += 1;
         (requests.patience, requests.had_terminal) = (patience, has_terminal());
-        drop(requests);
-        // Whoever has a handler already, as a test's host may, keeps it.
-        RECEIVING.call_once(|| drop(ctrlc::set_handler(request)));
         Self(())
     }
 }

@@ -84,6 +84,7 @@ pub struct FailedTrial {
 /// Data that cannot be loaded or is too small for a trial, an output folder that cannot be used: nothing was written
 /// then. Failing trials are no error here: see [`RunSummary::failed`].
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
+    interrupt::listen();
     let sweep = prepare::prepare(experiment, options)?;
     sweep::run(sweep, options)
 }
