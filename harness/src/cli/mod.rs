@@ -195,14 +195,14 @@ fn print(text: String) {
 
 fn dispatch(command: Command) -> anyhow::Result<Outcome> {
     match command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::train_and_report(&args),
         Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
         Command::Submit(args) => slurm::submit(&args),
         Command::Status { folder, format } => slurm::status(&folder, format),
         Command::Cancel(args) => slurm::cancel(&args),
-        Command::Trial(args) => Ok(trial::run(args)),
+        Command::Trial(args) => Ok(trial::train(args)),
         Command::Plan(args) => {
-            plan::run(&args.file, &args.set, args.only.as_deref(), args.format)?;
+            plan::print_plan(&args.file, &args.set, args.only.as_deref(), args.format)?;
             Ok(String::new().into())
         }
         Command::Report { folder } => {

@@ -36,11 +36,11 @@ const MOST_REMARKS: usize = 100;
 ///
 /// # Errors
 /// An experiment that cannot be used, before anything is written; a filter that no trial passes.
-pub fn run(file: &FilePath, set: &[String], only: Option<&str>, format: Format) -> anyhow::Result<()> {
+pub fn print_plan(file: &FilePath, set: &[String], only: Option<&str>, format: Format) -> anyhow::Result<()> {
     let document = read(file, set)?;
     let plan = Plan::new(&document)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    match print(&plan, only, format, &mut out) {
+    match print_rows(&plan, only, format, &mut out) {
         // Whoever reads may have enough (`| head`): no error.
         Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => {
             // What is buffered still has nowhere to go.
@@ -51,7 +51,7 @@ pub fn run(file: &FilePath, set: &[String], only: Option<&str>, format: Format) 
     }
 }
 
-fn print(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print_rows(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(filter) = only {
         plan.check_filter(filter)?;
     }

@@ -86,7 +86,7 @@ pub struct FailedTrial {
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
     interrupt::listen();
     let sweep = prepare::prepare(experiment, options)?;
-    sweep::run(sweep, options)
+    sweep::train_missing(sweep, options)
 }
 
 /// Whether this process was asked to stop, by a signal or because its terminal or parent is gone.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Ask, Entry, Event, Kind, Screen, Update, open, terminal};
+use super::{Entry, Event, Kind, Request, Screen, Update, open, terminal};
 
 /// How often the screen is drawn at least, and asked for keys.
 const TICK: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub struct Display {
     messages: Sender<Message>,
     /// Messages not read yet.
     unread: Arc<AtomicUsize>,
-    asks: Receiver<Ask>,
+    requests: Receiver<Request>,
     thread: JoinHandle<()>,
 }
 
@@ -39,32 +39,32 @@ impl Display {
     /// Shows the sweep of this name over these trials. Without a terminal to draw on, a dashboard is lines.
     pub fn start(kind: Kind, name: &str, entries: &[Entry]) -> Self {
         let (messages, received) = channel();
-        let (asked, asks) = channel();
+        let (asked, requests) = channel();
         let unread = Arc::new(AtomicUsize::new(0));
         let (name, entries, counter) = (name.to_owned(), entries.to_vec(), Arc::clone(&unread));
         let thread = thread::spawn(move || {
             let screen = open(kind, &name, &entries);
             show_all(screen, &received, &counter, &asked);
         });
-        Self { messages, unread, asks, thread }
+        Self { messages, unread, requests, thread }
     }
 
     /// Shows an update.
     pub fn show(&self, update: Update) {
-        if !(matches!(update, Update::Said(_, Event::Step(_))) && self.is_behind()) {
+        if !(matches!(update, Update::Event(_, Event::Step(_))) && self.is_behind()) {
             self.send(Message::Update(update));
         }
     }
 
     /// What was asked for since the last call. `left`: estimated time to the end of the sweep, `deadline`: time to the
     /// moment it stops.
-    pub fn tick(&self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Ask> {
+    pub fn tick(&self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Request> {
         if !self.is_behind() {
             self.send(Message::Times(left, deadline));
         }
         // Asked here as well: the thread may be stuck in reading or writing.
-        let gone = terminal::is_gone().then_some(Ask::HangUp);
-        gone.into_iter().chain(self.asks.try_iter()).collect()
+        let gone = terminal::is_gone().then_some(Request::HangUp);
+        gone.into_iter().chain(self.requests.try_iter()).collect()
     }
 
     /// Shows the end, and gives the terminal back. Waits until all is written; not for long if the sweep was `stopped`,
@@ -89,7 +89,12 @@ impl Display {
 }
 
 /// Shows what comes until the end.
-fn show_all(mut screen: Box<dyn Screen>, messages: &Receiver<Message>, unread: &AtomicUsize, asks: &Sender<Ask>) {
+fn show_all(
+    mut screen: Box<dyn Screen>,
+    messages: &Receiver<Message>,
+    unread: &AtomicUsize,
+    requests: &Sender<Request>,
+) {
     let (mut left, mut deadline) = (None, None);
     loop {
         let first = match messages.recv_timeout(TICK) {
@@ -106,7 +111,7 @@ fn show_all(mut screen: Box<dyn Screen>, messages: &Receiver<Message>, unread: &
             }
         }
         for ask in screen.tick(left, deadline) {
-            let _ = asks.send(ask);
+            let _ = requests.send(ask);
         }
     }
 }

@@ -70,7 +70,7 @@ pub enum Update {
     /// Its process was started, for the n-th time, counted from 1.
     Launched(usize, u32),
     /// It said something.
-    Said(usize, Event),
+    Event(usize, Event),
     /// It finished.
     Done(usize, Outcome),
     /// It failed; the reason in words, and whether it will be tried again.
@@ -100,7 +100,7 @@ pub struct Outcome {
 
 /// What the person at the screen wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Request {
     /// Leave this trial out for now: it is stopped after a checkpoint and stays unfinished.
     Skip(usize),
     /// Stop everything after a checkpoint; asked a second time: at once.
@@ -116,7 +116,7 @@ pub trait Screen {
 
     /// Called several times a second: redraws what moves, and says what was asked since the last call. `left`: estimated
     /// time to the end of the sweep, `deadline`: time to the moment it stops.
-    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Ask>;
+    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Request>;
 
     /// The sweep is over: gives the terminal back. `done`, `failed`, `open` trials.
     fn finish(&mut self, done: usize, failed: usize, open: usize);

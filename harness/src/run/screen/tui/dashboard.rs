@@ -27,7 +27,7 @@ pub fn draw(view: &mut View, frame: &mut Frame<'_>, now: Instant) {
         6..=9 => 2,
         _ => 3,
     };
-    // The footer asks questions: without room for both, it has the only row once there is one.
+    // The footer requests questions: without room for both, it has the only row once there is one.
     let urgent = view.question.is_some() || view.stopping.is_some();
     let footer = u16::from(area.height > 3 || urgent);
     let [header, body, footer] = Layout::vertical([

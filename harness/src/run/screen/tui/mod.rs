@@ -21,7 +21,7 @@ use ratatui::crossterm::event::{self, Event};
 
 use super::board::{Board, Note, Tone};
 use super::plain::Plain;
-use super::{Ask, Entry, Screen, Update, terminal};
+use super::{Entry, Request, Screen, Update, terminal};
 use theme::Theme;
 use view::View;
 
@@ -81,10 +81,10 @@ impl Screen for Tui {
         }
     }
 
-    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Ask> {
+    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Request> {
         let Shown::Dashboard(dashboard) = &mut self.0 else { return Vec::new() };
         match dashboard.tick(left, deadline, Instant::now()) {
-            Ok(asks) => asks,
+            Ok(requests) => requests,
             // A terminal that hung up is noticed by whoever follows the sweep.
             Err(_) => {
                 self.lose();
@@ -117,11 +117,11 @@ impl Dashboard {
         self.changed = true;
     }
 
-    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>, now: Instant) -> io::Result<Vec<Ask>> {
+    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>, now: Instant) -> io::Result<Vec<Request>> {
         if !terminal::taken() {
             return Err(io::Error::other("the terminal was given back"));
         }
-        let mut asks = Vec::new();
+        let mut requests = Vec::new();
         // A key that is held down must not keep the sweep waiting.
         for _ in 0..100 {
             // At the end of its input, crossterm reads on for ever.
@@ -132,7 +132,7 @@ impl Dashboard {
                 break;
             }
             if let Event::Key(key) = event::read()? {
-                asks.extend(self.view.press(key, now));
+                requests.extend(self.view.press(key, now));
             }
             self.changed = true;
         }
@@ -147,6 +147,6 @@ impl Dashboard {
             self.terminal.draw(|frame| dashboard::draw(view, frame, now))?;
             (self.changed, self.drawn) = (false, Some(now));
         }
-        Ok(asks)
+        Ok(requests)
     }
 }

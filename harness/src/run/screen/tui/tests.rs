@@ -9,7 +9,7 @@ use super::theme::Theme;
 use super::view::{Page, View};
 use crate::run::screen::board::{Board, State};
 use crate::run::screen::tests::{done, entries, middle};
-use crate::run::screen::{Ask, Entry, Event, Outcome, Update};
+use crate::run::screen::{Entry, Event, Outcome, Request, Update};
 use crate::train::{EpochLog, StepLog};
 
 const COLOURLESS: Theme = Theme { colours: false };
@@ -37,11 +37,11 @@ fn drawn(view: &mut View, now: Instant, width: u16, height: u16) -> String {
     terminal.backend().to_string()
 }
 
-fn press(view: &mut View, code: KeyCode, now: Instant) -> Option<Ask> {
+fn press(view: &mut View, code: KeyCode, now: Instant) -> Option<Request> {
     view.press(KeyEvent::new(code, KeyModifiers::NONE), now)
 }
 
-fn char(view: &mut View, c: char, now: Instant) -> Option<Ask> {
+fn char(view: &mut View, c: char, now: Instant) -> Option<Request> {
     press(view, KeyCode::Char(c), now)
 }
 
@@ -112,7 +112,7 @@ fn skipping_is_asked_twice() {
     char(&mut view, 's', now);
     assert_eq!((char(&mut view, 'q', now), view.question), (None, None));
     char(&mut view, 's', now);
-    assert_eq!(char(&mut view, 'y', now), Some(Ask::Skip(3)));
+    assert_eq!(char(&mut view, 'y', now), Some(Request::Skip(3)));
     assert!(drawn(&mut view, now, 80, 24).contains("■ compconv depth=1"));
     // Asked already.
     char(&mut view, 's', now);
@@ -129,17 +129,17 @@ fn skipping_is_asked_twice() {
 fn stopping() {
     let (mut view, now) = busy();
     let after = |millis| now + Duration::from_millis(millis);
-    assert_eq!(char(&mut view, 'q', now), Some(Ask::Stop));
+    assert_eq!(char(&mut view, 'q', now), Some(Request::Stop));
     assert!(drawn(&mut view, now, 80, 24).contains("again: at once"));
     // The same key, held down.
     assert_eq!(char(&mut view, 'q', after(100)), None);
-    assert_eq!(char(&mut view, 'q', after(700)), Some(Ask::Stop));
+    assert_eq!(char(&mut view, 'q', after(700)), Some(Request::Stop));
     // Ctrl-C at any time, on any page.
     let (mut view, now) = busy();
     char(&mut view, '?', now);
     let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    assert_eq!(view.press(control_c, now), Some(Ask::Stop));
-    assert_eq!(view.press(control_c, now), Some(Ask::Stop));
+    assert_eq!(view.press(control_c, now), Some(Request::Stop));
+    assert_eq!(view.press(control_c, now), Some(Request::Stop));
     // On a page, `q` leaves the page.
     assert_eq!(char(&mut view, 'q', after(5_000)), None);
     assert!(matches!(view.page, Page::Dashboard));
@@ -222,8 +222,8 @@ impl Chance {
             3 => Update::Failed(index, self.text(), self.below(2) == 0),
             4 => self.of(&[Update::Stopped, Update::Elsewhere])(index),
             5 => Update::Line(self.text()),
-            6 => Update::Said(index, Event::Warning { text: self.text() }),
-            7 => Update::Said(
+            6 => Update::Event(index, Event::Warning { text: self.text() }),
+            7 => Update::Event(
                 index,
                 Event::Started {
                     epochs: self.count(),
@@ -231,8 +231,8 @@ impl Chance {
                     resumed: (0..self.below(3)).map(|_| self.epoch()).collect(),
                 },
             ),
-            8 | 9 => Update::Said(index, Event::Epoch(self.epoch())),
-            _ => Update::Said(
+            8 | 9 => Update::Event(index, Event::Epoch(self.epoch())),
+            _ => Update::Event(
                 index,
                 Event::Step(StepLog {
                     epoch: self.count(),

@@ -7,7 +7,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::tail;
 use super::theme::Theme;
-use crate::run::screen::Ask;
+use crate::run::screen::Request;
 use crate::run::screen::board::{Board, State};
 use crate::run::screen::text::one_line;
 
@@ -101,7 +101,7 @@ impl View {
     }
 
     /// A key was pressed.
-    pub fn press(&mut self, key: KeyEvent, now: Instant) -> Option<Ask> {
+    pub fn press(&mut self, key: KeyEvent, now: Instant) -> Option<Request> {
         if key.kind == KeyEventKind::Release {
             return None;
         }
@@ -113,7 +113,7 @@ impl View {
             let yes = matches!(key.code, KeyCode::Char('y' | 'Y')) && self.runs(trial);
             return yes.then(|| {
                 self.skipped.insert(trial);
-                Ask::Skip(trial)
+                Request::Skip(trial)
             });
         }
         match (&mut self.page, key.code) {
@@ -166,10 +166,10 @@ impl View {
         None
     }
 
-    fn stop(&mut self, now: Instant) -> Ask {
+    fn stop(&mut self, now: Instant) -> Request {
         self.question = None;
         self.stopping = Some(now);
-        Ask::Stop
+        Request::Stop
     }
 
     fn runs(&self, trial: usize) -> bool {
