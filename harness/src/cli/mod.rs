@@ -188,7 +188,7 @@ fn print(text: String) {
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     });
     let started = Instant::now();
-    while !printing.is_finished() && !(was_asked_to_stop() && started.elapsed() > FAREWELL) {
+    while !(printing.is_finished() || was_asked_to_stop() && started.elapsed() > FAREWELL) {
         thread::sleep(Duration::from_millis(1));
     }
 }

@@ -72,7 +72,7 @@ impl Display {
     pub fn finish(self, done: usize, failed: usize, open: usize, stopped: bool) {
         self.send(Message::End(done, failed, open));
         let started = Instant::now();
-        while !self.thread.is_finished() && !(stopped && started.elapsed() > FAREWELL) {
+        while !(self.thread.is_finished() || stopped && started.elapsed() > FAREWELL) {
             thread::sleep(Duration::from_millis(2));
         }
     }
