@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use polars::prelude::{ParquetReader, SerReader};
 use tempfile::TempDir;
@@ -109,6 +109,17 @@ fn seeds_come_one_after_the_other_and_a_report_says_what_is_open() {
     assert_eq!(text(&status.stdout), "no trial of all was ever submitted\n");
     let status = harness(folder.path(), &["status", "all", "--format", "json"]);
     assert_eq!(text(&status.stdout), "[]\n");
+}
+
+#[test]
+fn nobody_has_to_read_what_a_run_says() {
+    let folder = folder();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.current_dir(folder.path()).args(["tiny.toml", "--only", "vanilla"]);
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((run.stdout.take(), run.stderr.take()));
+    assert!(run.wait().unwrap().success());
+    assert!(folder.path().join("reports/tiny/README.md").is_file());
 }
 
 #[test]
