@@ -1,13 +1,26 @@
-//! Bakes in what only the build knows: the compiler, candle's version and where the sources are. The commit is asked for at
-//! run time (see `measure::environment`), so that a commit alone rebuilds nothing.
+//! Bakes in what only the build knows: the compiler, candle's version, where the sources are and what they hold. The commit is
+//! asked for at run time (see `measure::environment`), so that a commit alone rebuilds nothing.
 
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
+#[path = "src/measure/sources.rs"]
+mod sources;
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../Cargo.toml");
     println!("cargo:rerun-if-changed=../Cargo.lock");
+    for name in sources::CRATES {
+        for part in ["Cargo.toml", "build.rs", "src"] {
+            // A path that is not there would make every build a new one.
+            let path = Path::new("..").join(name).join(part);
+            if path.exists() {
+                println!("cargo:rerun-if-changed={}", path.display());
+            }
+        }
+    }
 
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let version = Command::new(rustc).arg("--version").output().ok();
@@ -17,7 +30,9 @@ fn main() {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
     println!("cargo:rustc-env=HARNESS_CANDLE={}", known(locked(&lock, "candle-core")));
-    println!("cargo:rustc-env=HARNESS_SOURCES={}", root.canonicalize().unwrap_or(root).display());
+    let root = root.canonicalize().unwrap_or(root);
+    println!("cargo:rustc-env=HARNESS_SOURCES={}", root.display());
+    println!("cargo:rustc-env=HARNESS_DIGEST={}", known(sources::digest(&root).ok()));
 }
 
 /// Version of a package in a lock file.

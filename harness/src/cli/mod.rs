@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -26,7 +28,11 @@ use crate::data::hush_caught_panics;
 use crate::experiment::Experiment;
 use crate::report;
 use crate::results::RunFolder;
+use crate::run::was_asked_to_stop;
 use table::Format;
+
+/// How long the last lines may take to be written by a process that was asked to stop.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Compares compact convolutions with each other: one TOML file in, tables and plots out.
 ///
@@ -166,9 +172,7 @@ pub fn main() -> ExitCode {
     };
     match dispatch(command) {
         Ok(outcome) => {
-            // Whoever reads may have enough (`| head`): no error.
-            let mut stdout = std::io::stdout().lock();
-            let _ = stdout.write_all(outcome.text.as_bytes()).and_then(|()| stdout.flush());
+            print(outcome.text);
             ExitCode::from(outcome.code)
         }
         Err(error) => {
@@ -178,21 +182,38 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints to stdout. Whoever was asked to stop does not wait for a terminal that takes nothing more.
+fn print(text: String) {
+    let printing = thread::spawn(move || {
+        // Whoever reads may have enough (`| head`): no error.
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    });
+    let started = Instant::now();
+    while !(printing.is_finished() || was_asked_to_stop() && started.elapsed() > FAREWELL) {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn dispatch(command: Command) -> anyhow::Result<Outcome> {
     match command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::train_and_report(&args),
         Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
         Command::Submit(args) => slurm::submit(&args),
         Command::Status { folder, format } => slurm::status(&folder, format),
         Command::Cancel(args) => slurm::cancel(&args),
-        Command::Trial(args) => Ok(trial::run(args)),
+        Command::Trial(args) => Ok(trial::train(args)),
         Command::Plan(args) => {
-            plan::run(&args.file, &args.set, args.only.as_deref(), args.format)?;
+            plan::print_plan(&args.file, &args.set, args.only.as_deref(), args.format)?;
             Ok(String::new().into())
         }
         Command::Report { folder } => {
-            let written = report::write(&RunFolder::open(&folder)?)?;
-            Ok(written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
+            let report = report::write(&RunFolder::open(&folder)?)?;
+            if let Some(line) = &report.unfinished {
+                // Paths alone go to stdout.
+                let _ = writeln!(std::io::stderr(), "{line}");
+            }
+            Ok(report.written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
         }
         Command::Bench(BenchArgs { limits: Some(Limits::Peak(args)), .. }) => peak::run(&args).map(Outcome::from),
         Command::Bench(BenchArgs { networks: Some(args), .. }) => bench::run(&args).map(Outcome::from),
@@ -207,21 +228,32 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
     }
 }
 
-/// `harness FILE.toml ...` is `harness run FILE.toml ...`: what does not begin with a command is a run. A word that is neither
-/// may be a command with a slip in it.
+/// `harness FILE.toml ...` is `harness run FILE.toml ...`: what begins with a file or an option is a run. A word that is
+/// neither that nor a command is an error that names the commands there are.
 fn arguments(mut given: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let Some(first) = given.get(1) else { return Ok(given) };
     let parser = Cli::command();
-    let commands: Vec<&str> = parser.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
     let word = first.to_str().unwrap_or_default();
-    if commands.contains(&word) || ["-h", "--help", "-V", "--version"].contains(&word) {
+    if parser.find_subcommand(word).is_some() || ["help", "-h", "--help", "-V", "--version"].contains(&word) {
         return Ok(given);
     }
-    if let Some(command) = nearest(word, &commands).filter(|_| !Path::new(first).exists()) {
-        anyhow::bail!("`{word}` is neither a file nor a command; did you mean `{command}`?");
+    // What looks like a file and is none is for the run to complain about: it knows what may be wrong with it.
+    let file = word.starts_with('-') || Path::new(first).extension().is_some() || Path::new(first).exists();
+    let commands: Vec<&str> =
+        parser.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
+    match nearest(word, &commands) {
+        Some(command) if !Path::new(first).exists() => {
+            anyhow::bail!("`{word}` is neither a file nor a command; did you mean `{command}`?")
+        }
+        _ if !file => anyhow::bail!(
+            "`{word}` is neither a file nor a command\n  accepted: FILE.toml, or one of {}",
+            commands.join(", ")
+        ),
+        _ => {
+            given.insert(1, "run".into());
+            Ok(given)
+        }
     }
-    given.insert(1, "run".into());
-    Ok(given)
 }
 
 fn select(experiment: Experiment, only: Option<&str>) -> anyhow::Result<Experiment> {

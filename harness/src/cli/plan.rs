@@ -36,11 +36,11 @@ const MOST_REMARKS: usize = 100;
 ///
 /// # Errors
 /// An experiment that cannot be used, before anything is written; a filter that no trial passes.
-pub fn run(file: &FilePath, set: &[String], only: Option<&str>, format: Format) -> anyhow::Result<()> {
+pub fn print_plan(file: &FilePath, set: &[String], only: Option<&str>, format: Format) -> anyhow::Result<()> {
     let document = read(file, set)?;
     let plan = Plan::new(&document)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    match print(&plan, only, format, &mut out) {
+    match print_rows(&plan, only, format, &mut out) {
         // Whoever reads may have enough (`| head`): no error.
         Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => {
             // What is buffered still has nowhere to go.
@@ -51,7 +51,7 @@ pub fn run(file: &FilePath, set: &[String], only: Option<&str>, format: Format) 
     }
 }
 
-fn print(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print_rows(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(filter) = only {
         plan.check_filter(filter)?;
     }
@@ -146,6 +146,8 @@ struct Sums {
     macs: Option<f64>,
     minutes: f64,
     longest: f64,
+    /// The first trial's seed, and whether another has another.
+    seeds: Option<(u64, bool)>,
     remarks: Remarks,
 }
 
@@ -158,6 +160,8 @@ impl Sums {
             self.longest = self.longest.max(speed.minutes(macs));
         }
         self.trials += 1;
+        let (first, several) = *self.seeds.get_or_insert((row.seed, false));
+        self.seeds = Some((first, several || row.seed != first));
         self.remarks.add(&row.setting);
     }
 
@@ -180,6 +184,9 @@ impl Sums {
             }
         }
         text += "\n";
+        if plan.trains && self.seeds.is_some_and(|(_, several)| several) {
+            text += "a run trains seed by seed: every setting on the first seed before any on the next\n";
+        }
         plan.notes().iter().for_each(|note| text += &format!("{note}\n"));
         text
     }

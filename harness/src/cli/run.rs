@@ -86,14 +86,14 @@ pub struct RunArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
+pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Outcome> {
     if args.dry_run {
         let Selection { set, only, threads, .. } = &args.selection;
         // They decide how long it takes.
         let machine = [("threads", *threads), ("jobs", args.jobs)];
         let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
         let set: Vec<String> = set.iter().cloned().chain(machine).collect();
-        plan::run(&args.file, &set, only.as_deref(), args.format)?;
+        plan::print_plan(&args.file, &set, only.as_deref(), args.format)?;
         return Ok(String::new().into());
     }
     let (experiment, mut options) = args.selection.resolve(&args.file)?;
@@ -101,12 +101,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
     options.deadline = args.deadline;
     options.progress = args.progress;
     let summary = run::run(&experiment, &options)?;
-    let mut text = said(&summary);
+    let mut text = describe(&summary);
     // What finished is reported, whatever failed.
     if summary.trained + summary.skipped + summary.reused > 0 {
-        for path in report::write(&RunFolder::open(&options.output)?)? {
-            text += &format!("{}\n", path.display());
-        }
+        let report = report::write(&RunFolder::open(&options.output)?)?;
+        report.unfinished.iter().for_each(|line| text += &format!("{line}\n"));
+        report.written.iter().for_each(|path| text += &format!("{}\n", path.display()));
     }
     let code = match &summary {
         RunSummary { failed, .. } if !failed.is_empty() => 1,
@@ -116,7 +116,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome { text, code })
 }
 
-fn said(summary: &RunSummary) -> String {
+fn describe(summary: &RunSummary) -> String {
     let RunSummary { trained, skipped, reused, failed, open, stopped } = summary;
     let mut text = format!("{trained} trained, {skipped} done before, {} failed", failed.len());
     if *reused > 0 {

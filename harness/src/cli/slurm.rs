@@ -63,6 +63,9 @@ pub fn submit(args: &SubmitArgs) -> anyhow::Result<Outcome> {
 /// A row a submitted trial.
 pub fn status(folder: &Path, format: Format) -> anyhow::Result<Outcome> {
     let standings = slurm::status(&RunFolder::open(folder)?)?;
+    if standings.is_empty() && format == Format::Table {
+        return Ok(format!("no trial of {} was ever submitted\n", folder.display()).into());
+    }
     let mut table = Table::new(&["trial", "seed", "key", "task", "state", "epochs", "note", "output"]);
     for standing in &standings {
         let (state, note) = words(&standing.state);

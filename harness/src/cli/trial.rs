@@ -33,7 +33,7 @@ pub struct TrialArgs {
 }
 
 /// Runs the command.
-pub fn run(args: TrialArgs) -> Outcome {
+pub fn train(args: TrialArgs) -> Outcome {
     let options = ChildOptions {
         threads: args.threads,
         processors: args.processors,

@@ -193,7 +193,7 @@ fn copy(from: &mut impl Read, to: &mut File, limit: u64) -> Result<Option<io::Er
 /// A bar on a terminal, one line elsewhere.
 fn progress(url: &str, remote: &Remote, target: &Path) -> ProgressBar {
     if !io::stderr().is_terminal() {
-        eprintln!("downloading {url} ({:.0} MB) to {}", remote.size as f64 / 1e6, target.display());
+        say!("downloading {url} ({:.0} MB) to {}", remote.size as f64 / 1e6, target.display());
         return ProgressBar::hidden();
     }
     let template = "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";

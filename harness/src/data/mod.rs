@@ -128,7 +128,7 @@ pub fn load_from(config: &DatasetConfig, roots: &DataRoots) -> Result<Dataset> {
     let found = sources::find(config, info, roots)?;
     let (geometry, fingerprint) = (found.geometry, found.checked_fingerprint(info)?);
     let sources::Found { splits: Splits { train, test, .. }, label, source, synthetic, .. } = found;
-    eprintln!("data: {label}, {} training and {} test images, from {source}", train.len(), test.len());
+    say!("data: {label}, {} training and {} test images, from {source}", train.len(), test.len());
     let provenance = Provenance { label, source, synthetic, fingerprint };
     Ok(Dataset { provenance, classes: geometry.classes, train, test })
 }

@@ -99,7 +99,7 @@ pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots
     let fetch = || {
         let fetched = fetch(info, roots)?;
         if let Fetched::Unreachable(reason) = &fetched {
-            eprintln!("data: download of {} skipped: {reason}", info.name);
+            say!("data: download of {} skipped: {reason}", info.name);
         }
         Ok(fetched)
     };

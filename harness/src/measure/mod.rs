@@ -3,6 +3,7 @@
 pub mod bench;
 mod environment;
 pub mod layers;
+mod sources;
 
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,7 @@ pub mod published;
 pub mod tables;
 
 mod layers;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,17 +14,28 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::error::explain;
 use crate::files::write_atomic;
 use crate::results::checksums::Checksums;
-use crate::results::{Headings, RunFolder, write_frames};
+use crate::results::{Collected, Headings, RunFolder, write_frames};
 use aggregate::{Group, SHORT_SCHEDULE};
+use standing::Standing;
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Every path, `README.md` first.
+    pub written: Vec<PathBuf>,
+    /// What of the experiment is not done, in a line that the report begins with, too; none where everything is.
+    pub unfinished: Option<String>,
+}
 
 /// Writes the report of all finished trials into the folder: `README.md`, `plots/*.svg` and `*.png`, and the frames it
-/// stands on (`results.csv`, `results.parquet`). Returns every path written, `README.md` first.
+/// stands on (`results.csv`, `results.parquet`).
 ///
 /// # Errors
 /// No finished trial; a result file that cannot be read (named); those of the file system.
-pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
+pub fn write(folder: &RunFolder) -> Result<Report> {
     let _lock = folder.lock()?;
     let trials = folder.collected()?;
     if trials.done.is_empty() {
@@ -46,7 +58,8 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
     if let Some(description) = description {
         page += &format!("{}\n\n", description.trim());
     }
-    page += &warnings(&groups);
+    let unfinished = unfinished(folder, &trials);
+    page += &warnings(&groups, unfinished.as_deref());
     let mut slugs = BTreeSet::new();
     for group in &groups {
         page = format!("{}\n\n## {}\n\n{}", page.trim_end(), group.title(), tables::comparison(group));
@@ -76,16 +89,31 @@ pub fn write(folder: &RunFolder) -> Result<Vec<PathBuf>> {
         sums.add_file(folder.root(), &name.to_string_lossy())?;
     }
     sums.write(folder.root())?;
-    Ok(written)
+    Ok(Report { written, unfinished })
+}
+
+/// A line that says what of the experiment is not done, if anything.
+fn unfinished(folder: &RunFolder, trials: &Collected) -> Option<String> {
+    match Standing::of(folder, trials) {
+        Ok(standing) => standing.missing().map(|missing| format!("Unfinished: {missing}")),
+        // The results of another harness's experiment can be reported all the same.
+        Err(error) => {
+            let why = explain(&error);
+            Some(format!("Open trials are not known: {}", why.lines().next().unwrap_or_default()))
+        }
+    }
 }
 
 /// What a reader must know before the first number.
-fn warnings(groups: &[Group<'_>]) -> String {
+fn warnings(groups: &[Group<'_>], unfinished: Option<&str>) -> String {
     let mut text = String::new();
     let trained = || groups.iter().filter(|group| !group.cost_only());
     if trained().any(|group| group.first().trial.data.synthetic) {
         text += "> **SYNTHETIC data**: procedural images stand in for real ones. The figures show that the machinery works, and \
                  nothing about the methods.\n\n";
+    }
+    if let Some((heading, line)) = unfinished.and_then(|line| line.split_once(": ")) {
+        text += &format!("> **{heading}**: {line}.\n\n");
     }
     if trained().any(|group| group.first().trial.config.recipe.epochs < SHORT_SCHEDULE) {
         text += "> **Short schedule**: a first look, not a benchmark. Compact modules lose more than vanilla by training short.\n\n";

@@ -184,12 +184,17 @@ impl RunFolder {
         &self.name
     }
 
+    /// The experiment as it was last run, with what was set on the command line.
+    pub fn experiment(&self) -> PathBuf {
+        self.root.join(EXPERIMENT)
+    }
+
     /// `title` and `description` of the experiment, where it has them.
     ///
     /// # Errors
     /// A frozen experiment that cannot be read; names the file.
     pub fn headings(&self) -> Result<Headings> {
-        let path = self.root.join(EXPERIMENT);
+        let path = self.experiment();
         let text = fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{}: is no readable experiment", path.display()))
     }

@@ -68,14 +68,14 @@ impl Ended {
 /// Runs the trial `key` of the run folder at `root`. The exit code says how it ended; anything else than a result is also
 /// said on stderr.
 pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> u8 {
-    interrupt::listen();
+    let _watch = interrupt::Watch::start(None);
     if options.attached {
         interrupt::follow_stdin();
     }
     let _taken = limits::pin(&options.processors);
     limits::offer_to_the_oom_killer();
     let ended = work(root, key, options).unwrap_or_else(|error| {
-        eprintln!("error: {}", explain(&error));
+        say!("error: {}", explain(&error));
         if disk_is_full(&error) { Ended::DiskFull } else { Ended::Failed }
     });
     ended as u8
@@ -94,7 +94,7 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
         let (folder, trial, environment, attempts) =
             (folder.clone(), trial.clone(), environment.clone(), options.attempt);
         move |kind: FailureKind, reason: String| {
-            eprintln!("FAILED, {kind}: {reason}");
+            say!("FAILED, {kind}: {reason}");
             folder.save_failure(&trial.failed(&environment, Failure { kind, reason, attempts }))
         }
     };
@@ -164,7 +164,7 @@ fn remember_panics() -> Arc<Mutex<Option<String>>> {
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
     std::panic::set_hook(Box::new(move |info| {
-        eprintln!("{info}\n{}", Backtrace::force_capture());
+        say!("{info}\n{}", Backtrace::force_capture());
         if let Ok(mut text) = keep.lock() {
             text.get_or_insert_with(|| info.to_string().replace('\n', " "));
         }
@@ -198,7 +198,7 @@ impl<'a> Reporter<'a> {
     }
 
     fn control(&mut self) -> Control {
-        if interrupt::asked() > 0 {
+        if interrupt::requests() > 0 {
             return Control::Stop;
         }
         if self.checkpoint.elapsed() < self.options.checkpoint_every {
@@ -212,13 +212,13 @@ impl<'a> Reporter<'a> {
 impl Observer for Reporter<'_> {
     fn started(&mut self, epochs: usize, steps_per_epoch: usize, progress: &Progress) {
         if progress.epoch > 1 || progress.tally.steps > 0 {
-            eprintln!("goes on from epoch {}, step {} of {steps_per_epoch}", progress.epoch, progress.tally.steps);
+            say!("goes on from epoch {}, step {} of {steps_per_epoch}", progress.epoch, progress.tally.steps);
         }
         self.tell(&Event::Started { epochs, steps_per_epoch, resumed: progress.history.clone() });
     }
 
     fn warn(&mut self, text: &str) {
-        eprintln!("warning: {text}");
+        say!("warning: {text}");
         self.tell(&Event::Warning { text: text.to_owned() });
     }
 

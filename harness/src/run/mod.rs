@@ -84,8 +84,14 @@ pub struct FailedTrial {
 /// Data that cannot be loaded or is too small for a trial, an output folder that cannot be used: nothing was written
 /// then. Failing trials are no error here: see [`RunSummary::failed`].
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
+    interrupt::listen();
     let sweep = prepare::prepare(experiment, options)?;
-    sweep::run(sweep, options)
+    sweep::train_missing(sweep, options)
+}
+
+/// Whether this process was asked to stop, by a signal or because its terminal or parent is gone.
+pub fn was_asked_to_stop() -> bool {
+    interrupt::requests() > 0
 }
 
 /// The threads that networks are computed on; 0: as many as the machine has.

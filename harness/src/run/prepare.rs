@@ -20,12 +20,12 @@ use crate::train::Checkpoints;
 const IMAGES: &str = "images";
 
 /// A sweep that is ready to be run.
-pub(super) struct Sweep {
+pub(super) struct PreparedSweep {
     /// The experiment's name.
     pub name: String,
     /// Where results go.
     pub folder: RunFolder,
-    /// Trials that have to be trained, in order.
+    /// Trials that have to be trained, in the order in which they are: seed by seed.
     pub missing: Vec<(FrozenTrial, Entry)>,
     /// What was found and done so far.
     pub summary: RunSummary,
@@ -34,7 +34,7 @@ pub(super) struct Sweep {
 }
 
 /// Finds out what is missing. Data is read once, and left decoded for the trials' processes.
-pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<Sweep> {
+pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<PreparedSweep> {
     // A folder of someone else's is refused before hours of download, and made only once the data is there.
     RunFolder::check(&options.output, &experiment.name)?;
     let others = options.reuse.iter().map(|path| RunFolder::open(path)).collect::<Result<Vec<_>>>()?;
@@ -58,8 +58,13 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
         (frozen.key.clone(), Names { label: frozen.label.clone(), aliases: frozen.aliases.clone() })
     }))?;
 
-    let mut sweep =
-        Sweep { name: experiment.name.clone(), folder, missing: Vec::new(), summary: RunSummary::default(), notes };
+    let mut sweep = PreparedSweep {
+        name: experiment.name.clone(),
+        folder,
+        missing: Vec::new(),
+        summary: RunSummary::default(),
+        notes,
+    };
     // Asked for only where there is something to be priced.
     let mut environment = None;
     for (trial, frozen) in planned {
@@ -78,7 +83,18 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<S
     if !sweep.missing.is_empty() {
         sweep.share(&loaded);
     }
+    seed_by_seed(&mut sweep.missing, experiment);
     Ok(sweep)
+}
+
+/// Every setting on the first seed first, in the order of the file: a sweep that is stopped early leaves a comparison.
+fn seed_by_seed(missing: &mut [(FrozenTrial, Entry)], experiment: &Experiment) {
+    let mut places = HashMap::new();
+    for trial in &experiment.trials {
+        let next = places.len();
+        places.entry(trial.config.seed).or_insert(next);
+    }
+    missing.sort_by_key(|(frozen, _)| places.get(&frozen.config.seed).copied());
 }
 
 /// The trials of an experiment, each once.
@@ -120,7 +136,7 @@ impl<'e> Planned<'e> {
     }
 }
 
-impl Sweep {
+impl PreparedSweep {
     /// Whether the trial has a result, here or in one of the `others`, from where it is copied.
     fn is_there(&mut self, key: &str, others: &[RunFolder]) -> Result<bool> {
         match self.folder.state(key)? {

@@ -17,7 +17,7 @@ use crate::results::RunFolder;
 /// What is heard of the process of the trial with this number.
 pub(super) enum Message {
     /// It said something.
-    Said(usize, Event),
+    Event(usize, Event),
     /// It closed its output: it has ended, or is about to.
     Silent(usize),
 }
@@ -25,7 +25,7 @@ pub(super) enum Message {
 /// How a process ended.
 pub(super) enum End {
     /// As it says.
-    Said(Ended),
+    Reported(Ended),
     /// Without a word: the signal or exit code, in words.
     Died(String),
 }
@@ -37,8 +37,8 @@ pub(super) struct Process {
     input: Option<ChildStdin>,
 }
 
-/// Where and as what a process runs.
-pub(super) struct Place<'a> {
+/// What a process is started with beside its trial.
+pub(super) struct Launch<'a> {
     pub threads: usize,
     pub processors: &'a [usize],
     pub attempt: u32,
@@ -52,7 +52,7 @@ impl Process {
     pub fn start(
         folder: &RunFolder,
         (number, key): (usize, &str),
-        place: &Place<'_>,
+        launch: &Launch<'_>,
         options: &RunOptions,
         messages: Sender<Message>,
     ) -> Result<Self> {
@@ -60,10 +60,10 @@ impl Process {
         let log_file = OpenOptions::new().create(true).append(true).open(&log);
         let log_file = log_file.with_context(|| format!("{}: cannot be written", log.display()))?;
         let mut command = Command::new(&options.program);
-        command.args(arguments(folder.root(), key, place, options)).arg("--attached");
+        command.args(arguments(folder.root(), key, launch, options)).arg("--attached");
         // candle and whatever else counts processors for itself.
         for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
-            command.env(name, place.threads.to_string());
+            command.env(name, launch.threads.to_string());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file);
         // A Ctrl-C is for this process, which passes it on in its own way.
@@ -76,7 +76,7 @@ impl Process {
         std::thread::spawn(move || {
             for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok) {
                 if let Ok(event) = serde_json::from_str(&line) {
-                    let _ = messages.send(Message::Said(number, event));
+                    let _ = messages.send(Message::Event(number, event));
                 }
             }
             let _ = messages.send(Message::Silent(number));
@@ -106,7 +106,7 @@ impl Process {
             Err(error) => End::Died(format!("its process is lost: {error}")),
             Ok(status) => {
                 let said = Ended::ALL.into_iter().find(|ended| status.code() == Some(*ended as i32));
-                said.map_or_else(|| End::Died(in_words(status)), End::Said)
+                said.map_or_else(|| End::Died(in_words(status)), End::Reported)
             }
         }
     }
@@ -128,13 +128,13 @@ pub(super) fn common_arguments(settings: &RunSettings, allow_path_change: bool) 
 }
 
 /// The command line of a trial's process, after the program.
-fn arguments(root: &Path, key: &str, place: &Place<'_>, options: &RunOptions) -> Vec<std::ffi::OsString> {
+fn arguments(root: &Path, key: &str, launch: &Launch<'_>, options: &RunOptions) -> Vec<std::ffi::OsString> {
     let mut arguments = vec!["trial".into(), root.into(), key.into()];
     let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
-    add("--threads", place.threads.to_string());
-    add("--attempt", place.attempt.to_string());
-    if !place.processors.is_empty() {
-        let list: Vec<String> = place.processors.iter().map(usize::to_string).collect();
+    add("--threads", launch.threads.to_string());
+    add("--attempt", launch.attempt.to_string());
+    if !launch.processors.is_empty() {
+        let list: Vec<String> = launch.processors.iter().map(usize::to_string).collect();
         add("--processors", list.join(","));
     }
     arguments.extend(common_arguments(&options.settings, options.allow_path_change).into_iter().map(Into::into));

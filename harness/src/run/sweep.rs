@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::child::Ended;
-use super::prepare::{Sweep, drop_images};
-use super::process::{End, Message, Place, Process};
-use super::screen::{self, Ask, Entry, Event, Outcome, Screen, Update};
+use super::prepare::{PreparedSweep, drop_images};
+use super::process::{End, Launch, Message, Process};
+use super::screen::{Display, Entry, Event, Outcome, Request, Update};
 use super::{FailedTrial, PricedTrial, RunOptions, RunSummary, interrupt, limits};
 use crate::experiment::OnFailure;
 use crate::measure::Environment;
@@ -19,9 +19,11 @@ use crate::results::{Failure, FailureKind, FrozenTrial, State};
 const TICK: Duration = Duration::from_millis(100);
 /// How often it is asked whether another process has finished its trial.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// A sweep that does not heed a signal within this time is stuck, and ended.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where a trial is on its way.
-enum Way {
+/// How far a trial of the sweep has come.
+enum Stage {
     Waiting,
     Running {
         process: Process,
@@ -41,10 +43,10 @@ struct Slot {
 }
 
 struct Runner<'a> {
-    sweep: Sweep,
+    sweep: PreparedSweep,
     options: &'a RunOptions,
-    screen: Box<dyn Screen>,
-    ways: Vec<Way>,
+    screen: Display,
+    stages: Vec<Stage>,
     attempts: Vec<u32>,
     queue: VecDeque<usize>,
     slots: Vec<Slot>,
@@ -59,23 +61,23 @@ struct Runner<'a> {
 }
 
 /// Runs what is missing; what came of it.
-pub(super) fn run(sweep: Sweep, options: &RunOptions) -> Result<RunSummary> {
-    interrupt::listen();
+pub(super) fn train_missing(sweep: PreparedSweep, options: &RunOptions) -> Result<RunSummary> {
+    let watch = interrupt::Watch::start(Some(PATIENCE));
     let entries: Vec<Entry> = sweep.missing.iter().map(|(_, entry)| entry.clone()).collect();
     let (threads, slots) = slots(options, entries.len());
     let (sender, messages) = channel();
-    let mut screen = screen::open(options.progress, &sweep.name, &entries);
+    let screen = Display::start(options.progress, &sweep.name, &entries);
     for note in &sweep.notes {
-        screen.show(&Update::Line(note.clone()));
+        screen.show(Update::Line(note.clone()));
     }
     let done = sweep.summary.skipped + sweep.summary.reused;
     if done > 0 {
         let (all, taken) = (done + entries.len() + sweep.summary.trained, sweep.summary.reused);
         let copied = if taken > 0 { format!(", {taken} of them taken from elsewhere") } else { String::new() };
-        screen.show(&Update::Line(format!("{done} of {all} trials are done already{copied}")));
+        screen.show(Update::Line(format!("{done} of {all} trials are done already{copied}")));
     }
     let mut runner = Runner {
-        ways: entries.iter().map(|_| Way::Waiting).collect(),
+        stages: entries.iter().map(|_| Stage::Waiting).collect(),
         attempts: vec![0; entries.len()],
         queue: (0..entries.len()).collect(),
         sweep,
@@ -93,10 +95,12 @@ pub(super) fn run(sweep: Sweep, options: &RunOptions) -> Result<RunSummary> {
     if result.is_err() {
         runner.kill();
     }
+    // Everything is on the disk: from here on a signal may end the process.
+    drop(watch);
     let summary = &mut runner.sweep.summary;
-    summary.open = runner.ways.len() - runner.ways.iter().filter(|way| matches!(way, Way::Over)).count();
+    summary.open = runner.stages.len() - runner.stages.iter().filter(|stage| matches!(stage, Stage::Over)).count();
     summary.stopped = runner.stopping;
-    runner.screen.finish(summary.trained, summary.failed.len(), summary.open);
+    runner.screen.finish(summary.trained, summary.failed.len(), summary.open, summary.stopped.is_some());
     result?;
     if summary.open == 0 && summary.failed.is_empty() {
         drop_images(runner.sweep.folder.root());
@@ -117,13 +121,18 @@ fn slots(options: &RunOptions, trials: usize) -> (usize, Vec<Slot>) {
 
 impl Runner<'_> {
     fn follow(&mut self) -> Result<()> {
-        let mut asked = 0;
+        let mut heeded = 0;
         loop {
-            let now_asked = interrupt::asked();
-            for _ in asked..now_asked {
-                self.stop("interrupted");
+            let requests = interrupt::requests();
+            for _ in heeded..requests {
+                if interrupt::has_hung_up() {
+                    // The system says so more than once, and it is no impatience.
+                    self.stop_for("its terminal is gone");
+                } else {
+                    self.stop("interrupted");
+                }
             }
-            asked = now_asked;
+            heeded = requests;
             let left = self.options.deadline.map(|deadline| self.until(deadline));
             if left == Some(Duration::ZERO) && self.stopping.is_none() {
                 self.stop("the deadline has come");
@@ -131,7 +140,7 @@ impl Runner<'_> {
             self.elsewhere()?;
             self.launch()?;
             let running = self.running();
-            let waiting = self.ways.iter().any(|way| matches!(way, Way::Elsewhere(_)));
+            let waiting = self.stages.iter().any(|stage| matches!(stage, Stage::Elsewhere(_)));
             if running == 0 && (self.stopping.is_some() || (self.queue.is_empty() && !waiting)) {
                 return Ok(());
             }
@@ -141,10 +150,11 @@ impl Runner<'_> {
                     self.hear(message)?;
                 }
             }
-            for ask in self.screen.tick(self.estimate(), left) {
-                match ask {
-                    Ask::Stop => self.stop("stopped from the keyboard"),
-                    Ask::Skip(index) => self.skip(index),
+            for request in self.screen.tick(self.estimate(), left) {
+                match request {
+                    Request::Stop => self.stop("stopped from the keyboard"),
+                    Request::Skip(index) => self.skip(index),
+                    Request::HangUp => interrupt::hang_up(),
                 }
             }
         }
@@ -157,7 +167,7 @@ impl Runner<'_> {
     }
 
     fn running(&self) -> usize {
-        self.ways.iter().filter(|way| matches!(way, Way::Running { .. })).count()
+        self.stages.iter().filter(|stage| matches!(stage, Stage::Running { .. })).count()
     }
 
     /// Stops after checkpoints; asked again: at once.
@@ -168,31 +178,31 @@ impl Runner<'_> {
         }
         self.stopping = Some(why.to_owned());
         self.screen
-            .show(&Update::Line(format!("{why}: running trials write a checkpoint and stop; once more: at once")));
-        for way in &mut self.ways {
-            if let Way::Running { process, .. } = way {
+            .show(Update::Line(format!("{why}: running trials write a checkpoint and stop; once more: at once")));
+        for stage in &mut self.stages {
+            if let Stage::Running { process, .. } = stage {
                 process.stop();
             }
         }
     }
 
     fn kill(&mut self) {
-        for (index, way) in self.ways.iter_mut().enumerate() {
-            if let Way::Running { process, .. } = way {
+        for (index, stage) in self.stages.iter_mut().enumerate() {
+            if let Stage::Running { process, .. } = stage {
                 process.kill();
-                *way = Way::Waiting;
-                self.screen.show(&Update::Stopped(index));
+                *stage = Stage::Waiting;
+                self.screen.show(Update::Stopped(index));
             }
         }
     }
 
     /// Leaves a trial out: it stays unfinished.
     fn skip(&mut self, index: usize) {
-        match self.ways.get_mut(index) {
-            Some(Way::Running { process, .. }) => process.stop(),
-            Some(Way::Waiting) if self.queue.contains(&index) => {
+        match self.stages.get_mut(index) {
+            Some(Stage::Running { process, .. }) => process.stop(),
+            Some(Stage::Waiting) if self.queue.contains(&index) => {
                 self.queue.retain(|&other| other != index);
-                self.screen.show(&Update::Stopped(index));
+                self.screen.show(Update::Stopped(index));
             }
             _ => {}
         }
@@ -205,13 +215,13 @@ impl Runner<'_> {
             self.attempts[index] += 1;
             let (frozen, _) = &self.sweep.missing[index];
             let processors = &self.slots[slot].processors;
-            let place = Place { threads: self.threads, processors, attempt: self.attempts[index] };
+            let launch = Launch { threads: self.threads, processors, attempt: self.attempts[index] };
             self.sweep.folder.freeze(frozen)?;
             let named = (index, frozen.key.as_str());
-            let process = Process::start(&self.sweep.folder, named, &place, self.options, self.sender.clone())?;
+            let process = Process::start(&self.sweep.folder, named, &launch, self.options, self.sender.clone())?;
             self.slots[slot].taken = true;
-            self.ways[index] = Way::Running { process, slot, epoch: 0.0 };
-            self.screen.show(&Update::Launched(index, self.attempts[index]));
+            self.stages[index] = Stage::Running { process, slot, epoch: 0.0 };
+            self.screen.show(Update::Launched(index, self.attempts[index]));
         }
         Ok(())
     }
@@ -219,17 +229,17 @@ impl Runner<'_> {
     /// Trials of other processes: taken over once those are gone, counted once they are done.
     fn elsewhere(&mut self) -> Result<()> {
         let now = Instant::now();
-        for index in 0..self.ways.len() {
-            if !matches!(self.ways[index], Way::Elsewhere(when) if when <= now) {
+        for index in 0..self.stages.len() {
+            if !matches!(self.stages[index], Stage::Elsewhere(when) if when <= now) {
                 continue;
             }
-            self.ways[index] = Way::Elsewhere(now + ASK_AGAIN);
+            self.stages[index] = Stage::Elsewhere(now + ASK_AGAIN);
             let key = self.sweep.missing[index].0.key.clone();
             if let State::Done(record) = self.sweep.folder.state(&key)? {
-                self.over(index, &Update::Done(index, outcome(&record)));
+                self.over(index, Update::Done(index, outcome(&record)));
                 self.sweep.summary.skipped += 1;
             } else if self.stopping.is_none() && self.sweep.folder.claim(&key)?.is_some() {
-                self.ways[index] = Way::Waiting;
+                self.stages[index] = Stage::Waiting;
                 self.queue.push_back(index);
             }
         }
@@ -238,9 +248,9 @@ impl Runner<'_> {
 
     fn hear(&mut self, message: Message) -> Result<()> {
         match message {
-            Message::Said(index, event) => {
+            Message::Event(index, event) => {
                 self.count(index, &event);
-                self.screen.show(&Update::Said(index, event));
+                self.screen.show(Update::Event(index, event));
                 Ok(())
             }
             Message::Silent(index) => self.ended(index),
@@ -250,7 +260,7 @@ impl Runner<'_> {
     /// Keeps count of the epochs trained.
     fn count(&mut self, index: usize, event: &Event) {
         let total = self.sweep.missing[index].1.epochs as f64;
-        let Some(Way::Running { epoch, .. }) = self.ways.get_mut(index) else { return };
+        let Some(Stage::Running { epoch, .. }) = self.stages.get_mut(index) else { return };
         match event {
             // What an earlier attempt trained is not this sweep's speed.
             Event::Started { resumed, .. } => *epoch = resumed.len() as f64,
@@ -267,17 +277,17 @@ impl Runner<'_> {
         if self.trained <= 0.0 {
             return None;
         }
-        let open = self.ways.iter().zip(&self.sweep.missing).map(|(way, (_, entry))| match way {
-            Way::Over => 0.0,
-            Way::Running { epoch, .. } => (entry.epochs as f64 - epoch).max(0.0),
-            Way::Waiting | Way::Elsewhere(_) => entry.epochs as f64,
+        let open = self.stages.iter().zip(&self.sweep.missing).map(|(stage, (_, entry))| match stage {
+            Stage::Over => 0.0,
+            Stage::Running { epoch, .. } => (entry.epochs as f64 - epoch).max(0.0),
+            Stage::Waiting | Stage::Elsewhere(_) => entry.epochs as f64,
         });
         let seconds = self.started.elapsed().as_secs_f64() / self.trained * open.sum::<f64>();
         Duration::try_from_secs_f64(seconds).ok()
     }
 
     fn ended(&mut self, index: usize) -> Result<()> {
-        let Way::Running { process, slot, .. } = std::mem::replace(&mut self.ways[index], Way::Waiting) else {
+        let Stage::Running { process, slot, .. } = std::mem::replace(&mut self.stages[index], Stage::Waiting) else {
             return Ok(());
         };
         let asked = process.stopping();
@@ -285,24 +295,24 @@ impl Runner<'_> {
         self.slots[slot].taken = false;
         let (frozen, entry) = self.sweep.missing[index].clone();
         match end {
-            End::Said(Ended::Done) => match self.sweep.folder.state(&frozen.key)? {
+            End::Reported(Ended::Done) => match self.sweep.folder.state(&frozen.key)? {
                 State::Done(record) => {
                     self.sweep.summary.trained += 1;
-                    self.over(index, &Update::Done(index, outcome(&record)));
+                    self.over(index, Update::Done(index, outcome(&record)));
                 }
                 _ => self.failed(index, &entry, FailureKind::Error, "it says it is done and left no result".into()),
             },
-            End::Said(Ended::Busy) => {
+            End::Reported(Ended::Busy) => {
                 self.attempts[index] -= 1;
-                self.ways[index] = Way::Elsewhere(Instant::now() + ASK_AGAIN);
-                self.screen.show(&Update::Elsewhere(index));
+                self.stages[index] = Stage::Elsewhere(Instant::now() + ASK_AGAIN);
+                self.screen.show(Update::Elsewhere(index));
             }
-            End::Said(Ended::Stopped) => self.screen.show(&Update::Stopped(index)),
-            End::Said(Ended::DiskFull) => {
-                self.screen.show(&Update::Stopped(index));
+            End::Reported(Ended::Stopped) => self.screen.show(Update::Stopped(index)),
+            End::Reported(Ended::DiskFull) => {
+                self.screen.show(Update::Stopped(index));
                 self.stop_for("the disk is full: free some space and run again; what was done is kept");
             }
-            End::Said(Ended::Failed | Ended::FailedForGood) => {
+            End::Reported(Ended::Failed | Ended::FailedForGood) => {
                 let (kind, reason) = match self.sweep.folder.state(&frozen.key)? {
                     State::Failed(record) => record.failure().map(|failure| (failure.kind, failure.reason.clone())),
                     _ => None,
@@ -311,7 +321,7 @@ impl Runner<'_> {
                 self.failed(index, &entry, kind, reason);
             }
             // Killed by whoever asked it to stop, because it took too long.
-            End::Died(_) if asked && self.stopping.is_some() => self.screen.show(&Update::Stopped(index)),
+            End::Died(_) if asked && self.stopping.is_some() => self.screen.show(Update::Stopped(index)),
             End::Died(how) => {
                 self.write_down(&frozen, &how, self.attempts[index]);
                 self.failed(index, &entry, FailureKind::Killed, how);
@@ -335,12 +345,12 @@ impl Runner<'_> {
             OnFailure::Continue | OnFailure::Stop => false,
         };
         let error = format!("{kind}: {reason}");
-        self.screen.show(&Update::Failed(index, error.clone(), again));
+        self.screen.show(Update::Failed(index, error.clone(), again));
         if again {
             self.queue.push_back(index);
             return;
         }
-        self.ways[index] = Way::Over;
+        self.stages[index] = Stage::Over;
         let why = format!("{} failed, and run.on_failure = \"stop\"", entry.name);
         self.sweep.summary.failed.push(FailedTrial { trial: entry.name.clone(), error, log: entry.log.clone() });
         if self.options.settings.on_failure == OnFailure::Stop {
@@ -355,8 +365,8 @@ impl Runner<'_> {
         }
     }
 
-    fn over(&mut self, index: usize, update: &Update) {
-        self.ways[index] = Way::Over;
+    fn over(&mut self, index: usize, update: Update) {
+        self.stages[index] = Stage::Over;
         self.screen.show(update);
     }
 }

@@ -56,6 +56,7 @@ fn plan_lists_every_trial_once() {
     pruned               1  135,754  20,497,024         50.5 %               5.47e13
 
     small: 8 trials, 3.08e14 multiply-accumulates of training in all (forward and backward: 3 a forward)
+    a run trains seed by seed: every setting on the first seed before any on the next
     2 trials dropped as duplicates: earlier ones train the same; labels that differ are among the aliases
 
     compconv depth=3

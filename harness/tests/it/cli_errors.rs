@@ -166,6 +166,11 @@ fn the_command_line_is_checked_like_a_file() {
         (&["plan", "x.toml", "--only", "depth=5"], &["--only depth=5", "compconv depth=1"]),
         (&["plan", "nothing.toml"], &["nothing.toml: ", "cannot be read", "harness init"]),
         (&["plna"], &["did you mean `plan`?"]),
+        // Not the hidden `trial`.
+        (&["trian"], &["`trian` is neither a file nor a command", "FILE.toml, or one of run, plan, report"]),
+        (&["eval", "x.toml"], &["`eval` is neither a file nor a command", "run, plan, report, results, submit"]),
+        (&["compare", "--jobs", "2"], &["`compare` is neither", "cost, methods, datasets, backbones, init"]),
+        (&["runs/x.toml"], &["runs/x.toml: ", "cannot be read"]),
         (&["cost", "--backbone", "vgg17"], &["--backbone vgg17", "did you mean \"vgg16\"?"]),
         (&["cost", "--backbone", "vgg16", "--method", "gost"], &["--method gost", "did you mean \"ghost\"?"]),
         (

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use polars::prelude::{ParquetReader, SerReader};
 use tempfile::TempDir;
@@ -74,6 +74,52 @@ fn a_run_a_second_run_and_the_report_alone() {
     std::fs::remove_file(reports.join("README.md")).unwrap();
     let report = harness(folder.path(), &["report", "reports/tiny"]);
     assert!(report.status.success() && reports.join("README.md").is_file(), "{}", text(&report.stderr));
+}
+
+#[test]
+fn seeds_come_one_after_the_other_and_a_report_says_what_is_open() {
+    let folder = folder();
+    let run = |more: &[&str]| {
+        let seeds = ["tiny.toml", "--progress", "plain", "--set", "protocol.seeds=[7, 3]"];
+        let run = harness(folder.path(), &[&seeds, more].concat());
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        text(&run.stderr) + &text(&run.stdout)
+    };
+    let page = || std::fs::read_to_string(folder.path().join("reports/tiny/README.md")).unwrap();
+    let open = "2 of 4 trials are done and 2 are open; without any result: ghost";
+    let said = run(&["--only", "vanilla"]);
+    assert!(said.contains(&format!("Unfinished: {open}\n")), "{said}");
+    assert!(page().contains(&format!("> **Unfinished**: {open}.")), "{}", page());
+    let report = harness(folder.path(), &["report", "reports/tiny"]);
+    assert!(text(&report.stderr).contains(open) && !text(&report.stdout).contains(open));
+
+    // Half of a setting is open, and none is without a result.
+    let said = run(&["--only", "ghost,seed=3"]);
+    assert!(said.contains("Unfinished: 3 of 4 trials are done and 1 is open\n"), "{said}");
+    let said = run(&[]);
+    assert!(!said.contains("Unfinished") && !page().contains("Unfinished"), "{said}{}", page());
+
+    let said = run(&["--output", "all"]);
+    let starts: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": starts, 1 epochs")).collect();
+    let trial = |number, what| format!("[{number}/4] resnet20 {what}");
+    let expected =
+        [trial(1, "vanilla seed 7"), trial(2, "ghost seed 7"), trial(3, "vanilla seed 3"), trial(4, "ghost seed 3")];
+    assert_eq!(starts, expected, "{said}");
+    let status = harness(folder.path(), &["status", "all"]);
+    assert_eq!(text(&status.stdout), "no trial of all was ever submitted\n");
+    let status = harness(folder.path(), &["status", "all", "--format", "json"]);
+    assert_eq!(text(&status.stdout), "[]\n");
+}
+
+#[test]
+fn nobody_has_to_read_what_a_run_says() {
+    let folder = folder();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.current_dir(folder.path()).args(["tiny.toml", "--only", "vanilla"]);
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((run.stdout.take(), run.stderr.take()));
+    assert!(run.wait().unwrap().success());
+    assert!(folder.path().join("reports/tiny/README.md").is_file());
 }
 
 #[test]

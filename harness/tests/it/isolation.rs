@@ -93,6 +93,7 @@ fn a_failure_is_a_row_and_stops_the_others_if_asked_to() {
     assert!(csv.lines().any(|line| line.contains("FAILED") && line.contains("diverged")), "{csv}");
     let page = fs::read_to_string(bench.path("out/README.md")).unwrap();
     assert!(page.contains("## Trials that failed") && page.contains("**diverged**"), "{page}");
+    assert!(page.contains("> **Unfinished**: 1 of 4 trials are done, 1 failed and 2 are open; "), "{page}");
 }
 
 fn wait_for(path: &Path) {

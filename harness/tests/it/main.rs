@@ -21,4 +21,6 @@ mod run;
 mod slurm;
 mod source_axes;
 mod support;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod training_golden;

@@ -470,7 +470,7 @@ fn a_report_is_written_whole() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("study");
     let folder = folder(&root, &study(&[0, 1, 2]));
-    let written = report::write(&folder).unwrap();
+    let written = report::write(&folder).unwrap().written;
     let names: Vec<_> = written.iter().map(|path| path.strip_prefix(&root).unwrap().display().to_string()).collect();
     let page = fs::read_to_string(&written[0]).unwrap();
     for plot in ["accuracy-over-macs", "compconv-depth", "compconv-c0", "ghost-ratio", "thin-width", "learning-curves"]
@@ -519,7 +519,7 @@ fn synthetic_results_say_so_in_every_title() {
         };
     }
     let folder = folder(&dir.path().join("study"), &records);
-    for path in report::write(&folder).unwrap() {
+    for path in report::write(&folder).unwrap().written {
         if path.extension().is_some_and(|ending| ending == "svg") {
             assert!(fs::read_to_string(&path).unwrap().contains("SYNTHETIC"), "{}", path.display());
         }
@@ -534,7 +534,7 @@ fn costs_alone_are_plotted_over_the_setting() {
     let root = dir.path().join("study");
     let mut records = study(&[0]);
     costs(&mut records);
-    let written = report::write(&folder(&root, &records)).unwrap();
+    let written = report::write(&folder(&root, &records)).unwrap().written;
     let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
     assert!(names.contains(&"resnet20-cifar10-compconv-c0.png".to_owned()), "{names:?}");
     assert!(!names.iter().any(|name| name.contains("accuracy") || name.contains("curves")), "{names:?}");

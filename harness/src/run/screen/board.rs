@@ -109,7 +109,7 @@ impl Board {
     /// Takes in what happened, and gives what is to be said of it. Trials that are not there are nobody's.
     pub fn update(&mut self, update: &Update, now: Instant) -> Option<Note> {
         let trial = match update {
-            Update::Launched(index, _) | Update::Said(index, _) | Update::Done(index, _) => Some(*index),
+            Update::Launched(index, _) | Update::Event(index, _) | Update::Done(index, _) => Some(*index),
             Update::Failed(index, ..) | Update::Stopped(index) | Update::Elsewhere(index) => Some(*index),
             Update::Line(_) => None,
         };
@@ -118,7 +118,7 @@ impl Board {
         }
         let (tone, text) = match update {
             Update::Launched(index, attempt) => self.launched(*index, *attempt, now),
-            Update::Said(index, event) => self.trials[*index].said(event, now),
+            Update::Event(index, event) => self.trials[*index].said(event, now),
             Update::Done(index, outcome) => self.done(*index, outcome),
             Update::Failed(index, reason, again) => Some(self.failed(*index, reason, *again)),
             Update::Stopped(index) => {

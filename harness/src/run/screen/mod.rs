@@ -4,6 +4,7 @@
 //! of them.
 
 mod board;
+mod display;
 mod live;
 mod plain;
 mod series;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use display::Display;
 pub use terminal::restore;
 
 use crate::train::{EpochLog, StepLog};
@@ -68,7 +70,7 @@ pub enum Update {
     /// Its process was started, for the n-th time, counted from 1.
     Launched(usize, u32),
     /// It said something.
-    Said(usize, Event),
+    Event(usize, Event),
     /// It finished.
     Done(usize, Outcome),
     /// It failed; the reason in words, and whether it will be tried again.
@@ -98,11 +100,13 @@ pub struct Outcome {
 
 /// What the person at the screen wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Request {
     /// Leave this trial out for now: it is stopped after a checkpoint and stays unfinished.
     Skip(usize),
     /// Stop everything after a checkpoint; asked a second time: at once.
     Stop,
+    /// Nothing: their terminal is gone. Stops everything after a checkpoint, however often it is said.
+    HangUp,
 }
 
 /// A way of showing a sweep. All calls come from one thread.
@@ -112,7 +116,7 @@ pub trait Screen {
 
     /// Called several times a second: redraws what moves, and says what was asked since the last call. `left`: estimated
     /// time to the end of the sweep, `deadline`: time to the moment it stops.
-    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Ask>;
+    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Request>;
 
     /// The sweep is over: gives the terminal back. `done`, `failed`, `open` trials.
     fn finish(&mut self, done: usize, failed: usize, open: usize);
@@ -133,7 +137,7 @@ pub enum Kind {
 }
 
 /// The screen of a sweep of this name over these trials. Without a terminal to draw on, a dashboard is lines.
-pub fn open(kind: Kind, name: &str, entries: &[Entry]) -> Box<dyn Screen> {
+fn open(kind: Kind, name: &str, entries: &[Entry]) -> Box<dyn Screen> {
     let dashboard = match kind {
         Kind::None => return Box::new(plain::Plain::quiet(entries)),
         Kind::Plain => false,

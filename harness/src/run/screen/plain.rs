@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, Note, Tone};
 use super::text::duration;
-use super::{Ask, Entry, Screen, Update};
+use super::{Entry, Request, Screen, Update};
 
 /// A line for each thing that happens. Nothing can be asked of it.
 pub struct Plain {
@@ -70,7 +70,7 @@ impl Screen for Plain {
         self.update(update, Instant::now());
     }
 
-    fn tick(&mut self, _: Option<Duration>, _: Option<Duration>) -> Vec<Ask> {
+    fn tick(&mut self, _: Option<Duration>, _: Option<Duration>) -> Vec<Request> {
         Vec::new()
     }
 

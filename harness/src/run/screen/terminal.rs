@@ -12,6 +12,8 @@ use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, d
 
 /// Whether the terminal is ours.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Whether it ever was.
+static WAS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Whether stderr is a terminal that can be drawn on and whose keys are ours.
 pub fn suits() -> bool {
@@ -27,6 +29,22 @@ fn in_foreground() -> bool {
 
 #[cfg(not(unix))]
 fn in_foreground() -> bool {
+    true
+}
+
+/// Whether a terminal that was taken is there no more: its window was closed, its line dropped.
+pub fn is_gone() -> bool {
+    WAS_TAKEN.load(Ordering::SeqCst) && !is_there()
+}
+
+/// A terminal that hung up has no size.
+#[cfg(unix)]
+fn is_there() -> bool {
+    rustix::termios::tcgetwinsize(stderr()).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_there() -> bool {
     true
 }
 
@@ -49,6 +67,7 @@ pub fn take() -> io::Result<()> {
     }
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
+    WAS_TAKEN.store(true, Ordering::SeqCst);
     // Pasted text is no sequence of keys.
     execute!(stderr(), EnterAlternateScreen, EnableBracketedPaste, Hide).inspect_err(|_| restore())
 }

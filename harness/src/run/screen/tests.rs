@@ -36,7 +36,7 @@ pub fn entries() -> Vec<Entry> {
 }
 
 fn started(index: usize) -> Update {
-    Update::Said(index, Event::Started { epochs: EPOCHS, steps_per_epoch: STEPS, resumed: Vec::new() })
+    Update::Event(index, Event::Started { epochs: EPOCHS, steps_per_epoch: STEPS, resumed: Vec::new() })
 }
 
 /// A curve of the usual shape: it ends near `best`.
@@ -49,7 +49,7 @@ fn step(index: usize, epoch: usize, step: usize, best: f64) -> Update {
     let wiggle = 0.06 * (step as f64 * 0.7).sin() / (1.0 + x);
     let accuracy = learned(x, best) + wiggle;
     let log = StepLog { epoch, step, loss: 2.4 - 2.1 * accuracy, accuracy, images_per_second: 612.0 + step as f64 };
-    Update::Said(index, Event::Step(log))
+    Update::Event(index, Event::Step(log))
 }
 
 fn epoch(index: usize, epoch: usize, best: f64) -> Update {
@@ -66,7 +66,7 @@ fn epoch(index: usize, epoch: usize, best: f64) -> Update {
         seconds: 70.0,
         images_per_second: 640.0,
     };
-    Update::Said(index, Event::Epoch(log))
+    Update::Event(index, Event::Epoch(log))
 }
 
 pub fn done(validation: f64) -> Outcome {
@@ -101,7 +101,7 @@ pub fn middle(now: Instant) -> (Board, Instant) {
     play(Update::Launched(4, 1), 0);
     play(started(3), 1);
     play(started(4), 1);
-    play(Update::Said(4, Event::Warning { text: "checkpoint damaged; the one before it is used".into() }), 0);
+    play(Update::Event(4, Event::Warning { text: "checkpoint damaged; the one before it is used".into() }), 0);
     for (index, epochs, best, until) in [(3, 5, 0.70, 120), (4, 3, 0.66, 290)] {
         for at in 1..=epochs {
             for part in (10..=STEPS).step_by(10).take_while(|part| at < epochs || *part <= until) {
@@ -154,7 +154,7 @@ fn a_trial_knows_how_far_it_is() {
     board.update(&Update::Launched(0, 1), start);
     let resumed = vec![EpochLog { epoch: 4, phase: "train".into(), validation_accuracy: 0.4, ..EpochLog::default() }];
     let event = Event::Started { epochs: EPOCHS, steps_per_epoch: STEPS, resumed };
-    let note = board.update(&Update::Said(0, event), at(10)).unwrap();
+    let note = board.update(&Update::Event(0, event), at(10)).unwrap();
     assert_eq!((note.tone, &*note.text), (Tone::News, "goes on after epoch 4/10"));
     let live = |board: &Board| board.trials[0].live.clone().unwrap();
     assert_eq!((live(&board).position(), live(&board).left(at(10))), (4.0, None));
@@ -246,8 +246,8 @@ fn printed(quiet: bool) -> String {
         (1, started(0)),
         (1, started(1)),
         (5, step(0, 1, 10, 0.5)),
-        (748, Update::Said(0, Event::Epoch(finetune))),
-        (750, Update::Said(1, Event::Warning { text: "checkpoint\x07 damaged".into() })),
+        (748, Update::Event(0, Event::Epoch(finetune))),
+        (750, Update::Event(1, Event::Warning { text: "checkpoint\x07 damaged".into() })),
         (760, Update::Failed(1, "no memory".into(), true)),
         (761, Update::Launched(1, 2)),
         (770, Update::Failed(1, "no memory".into(), false)),

@@ -6,10 +6,10 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
 
-use super::dashboard::{rule, title};
 use super::theme::{Theme, sign};
 use super::trials::{number, percent};
 use super::view::View;
+use super::widgets::{rule, title};
 use crate::run::screen::board::State;
 use crate::run::screen::live::Live;
 

@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Margin, Rect};
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders};
 
-use super::theme::{Theme, sign};
+use super::theme::sign;
 use super::view::{Page, View};
+use super::widgets::{bar, fit};
 use super::{curves, pages, panels, trials};
 use crate::run::screen::board::State;
 use crate::run::screen::text::{brief, duration};
@@ -17,7 +16,9 @@ use crate::run::screen::text::{brief, duration};
 /// Two columns from this width on.
 const WIDE: u16 = 110;
 
+/// Draws everything.
 pub fn draw(view: &mut View, frame: &mut Frame<'_>, now: Instant) {
+    view.keep_chosen();
     let area = frame.area();
     let margin = u16::from(area.width >= 40);
     let area = area.inner(Margin { horizontal: margin, vertical: 0 });
@@ -26,7 +27,7 @@ pub fn draw(view: &mut View, frame: &mut Frame<'_>, now: Instant) {
         6..=9 => 2,
         _ => 3,
     };
-    // The footer asks questions: without room for both, it has the only row once there is one.
+    // The footer requests questions: without room for both, it has the only row once there is one.
     let urgent = view.question.is_some() || view.stopping.is_some();
     let footer = u16::from(area.height > 3 || urgent);
     let [header, body, footer] = Layout::vertical([
@@ -162,24 +163,6 @@ fn keys(view: &View, width: u16) -> Line<'static> {
     Line::from(spans)
 }
 
-/// A headline over a panel.
-pub fn rule<'a>(title: impl Into<Line<'a>>, theme: Theme) -> Block<'a> {
-    let title = title.into();
-    Block::new().borders(Borders::TOP).border_style(theme.dim()).title_style(theme.strong()).title(title)
-}
-
-/// A panel's title.
-pub fn title(text: &str, theme: Theme) -> Line<'static> {
-    Line::from(vec![Span::styled(format!("{text} "), theme.strong().not_dim())])
-}
-
-/// A bar of which this share is full.
-pub fn bar(share: f64, width: u16, style: Style, theme: Theme) -> Vec<Span<'static>> {
-    let width = usize::from(width);
-    let full = ((share.clamp(0.0, 1.0) * width as f64) as usize).min(width);
-    vec![Span::styled("━".repeat(full), style), Span::styled("─".repeat(width - full), theme.dim())]
-}
-
 /// One text at the row's left end, one at its right, if there is room for both.
 fn ends(frame: &mut Frame<'_>, row: Rect, left: Line<'_>, right: Line<'_>) {
     let room = left.width() + right.width() <= usize::from(row.width);
@@ -187,23 +170,4 @@ fn ends(frame: &mut Frame<'_>, row: Rect, left: Line<'_>, right: Line<'_>) {
     if room {
         frame.render_widget(right.right_aligned(), row);
     }
-}
-
-/// Text that is cut, visibly, where it would be wider than this.
-pub fn fit(text: &str, width: usize) -> String {
-    if Span::raw(text).width() <= width {
-        return text.to_owned();
-    }
-    let mut cut = String::new();
-    for c in text.chars() {
-        cut.push(c);
-        if Span::raw(cut.as_str()).width() + 1 > width {
-            cut.pop();
-            break;
-        }
-    }
-    if width > 0 {
-        cut.push('…');
-    }
-    cut
 }

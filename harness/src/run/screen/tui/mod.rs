@@ -10,6 +10,7 @@ mod tests;
 mod theme;
 mod trials;
 mod view;
+mod widgets;
 
 use std::io::{self, BufWriter, Stderr, stderr};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use ratatui::crossterm::event::{self, Event};
 
 use super::board::{Board, Note, Tone};
 use super::plain::Plain;
-use super::{Ask, Entry, Screen, Update, terminal};
+use super::{Entry, Request, Screen, Update, terminal};
 use theme::Theme;
 use view::View;
 
@@ -49,7 +50,7 @@ impl Tui {
     /// Takes the terminal.
     ///
     /// # Errors
-    /// None that can be drawn on.
+    /// No terminal, or one that belongs to somebody else at the moment.
     pub fn open(name: &str, entries: &[Entry]) -> io::Result<Self> {
         let view = View::new(name, Board::new(entries, Instant::now()), Theme::from_environment());
         terminal::take()?;
@@ -80,11 +81,11 @@ impl Screen for Tui {
         }
     }
 
-    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Ask> {
+    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>) -> Vec<Request> {
         let Shown::Dashboard(dashboard) = &mut self.0 else { return Vec::new() };
         match dashboard.tick(left, deadline, Instant::now()) {
-            Ok(asks) => asks,
-            // Its window may have been closed; the sweep has no need of it.
+            Ok(requests) => requests,
+            // A terminal that hung up is noticed by whoever follows the sweep.
             Err(_) => {
                 self.lose();
                 Vec::new()
@@ -116,18 +117,22 @@ impl Dashboard {
         self.changed = true;
     }
 
-    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>, now: Instant) -> io::Result<Vec<Ask>> {
+    fn tick(&mut self, left: Option<Duration>, deadline: Option<Duration>, now: Instant) -> io::Result<Vec<Request>> {
         if !terminal::taken() {
             return Err(io::Error::other("the terminal was given back"));
         }
-        let mut asks = Vec::new();
+        let mut requests = Vec::new();
         // A key that is held down must not keep the sweep waiting.
         for _ in 0..100 {
+            // At the end of its input, crossterm reads on for ever.
+            if terminal::is_gone() {
+                return Err(io::Error::other("the terminal hung up"));
+            }
             if !event::poll(Duration::ZERO)? {
                 break;
             }
             if let Event::Key(key) = event::read()? {
-                asks.extend(self.view.press(key, now));
+                requests.extend(self.view.press(key, now));
             }
             self.changed = true;
         }
@@ -139,9 +144,9 @@ impl Dashboard {
         self.changed |= self.view.refresh(now);
         if self.changed && self.drawn.is_none_or(|drawn| now.saturating_duration_since(drawn) >= PAUSE) {
             let view = &mut self.view;
-            self.terminal.draw(|frame| view.draw(frame, now))?;
+            self.terminal.draw(|frame| dashboard::draw(view, frame, now))?;
             (self.changed, self.drawn) = (false, Some(now));
         }
-        Ok(asks)
+        Ok(requests)
     }
 }

@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{List, ListItem, ListState, Paragraph};
 
-use super::dashboard::{fit, rule, title};
 use super::theme::{mark, sign};
 use super::view::{Page, View};
+use super::widgets::{fit, rule, title};
 use crate::run::screen::board::{State, Tone};
 
 const HELP: [(&str, &str); 8] = [
@@ -88,7 +88,8 @@ pub fn log(view: &mut View, frame: &mut Frame<'_>, area: Rect) {
     let mut headline = title(&format!("log of {}:", trial.short), theme);
     headline.push_span(Span::styled(format!("{}{more} ", sign(trial.state).1), theme.state(trial.state).not_dim()));
     let text: Vec<Line<'_>> = if lines.is_empty() {
-        vec![Line::styled("  empty so far", theme.dim())]
+        let ended = matches!(trial.state, State::Done | State::Failed | State::Stopped);
+        vec![Line::styled(if ended { "  empty: it had nothing to report" } else { "  empty so far" }, theme.dim())]
     } else {
         shown.iter().map(|line| Line::raw(line.as_str())).collect()
     };

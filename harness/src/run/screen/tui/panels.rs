@@ -4,10 +4,10 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 
-use super::dashboard::{fit, rule, title};
 use super::pages::wrap;
 use super::theme::mark;
 use super::view::View;
+use super::widgets::{fit, rule, title};
 use crate::run::screen::board::{Note, State, Tone};
 use crate::run::screen::text::{one_line, percent};
 

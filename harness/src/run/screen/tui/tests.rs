@@ -4,11 +4,12 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::dashboard;
 use super::theme::Theme;
 use super::view::{Page, View};
 use crate::run::screen::board::{Board, State};
 use crate::run::screen::tests::{done, entries, middle};
-use crate::run::screen::{Ask, Entry, Event, Outcome, Update};
+use crate::run::screen::{Entry, Event, Outcome, Request, Update};
 use crate::train::{EpochLog, StepLog};
 
 const COLOURLESS: Theme = Theme { colours: false };
@@ -32,15 +33,15 @@ fn fresh() -> (View, Instant) {
 
 fn drawn(view: &mut View, now: Instant, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| view.draw(frame, now)).unwrap();
+    terminal.draw(|frame| dashboard::draw(view, frame, now)).unwrap();
     terminal.backend().to_string()
 }
 
-fn press(view: &mut View, code: KeyCode, now: Instant) -> Option<Ask> {
+fn press(view: &mut View, code: KeyCode, now: Instant) -> Option<Request> {
     view.press(KeyEvent::new(code, KeyModifiers::NONE), now)
 }
 
-fn char(view: &mut View, c: char, now: Instant) -> Option<Ask> {
+fn char(view: &mut View, c: char, now: Instant) -> Option<Request> {
     press(view, KeyCode::Char(c), now)
 }
 
@@ -111,7 +112,7 @@ fn skipping_is_asked_twice() {
     char(&mut view, 's', now);
     assert_eq!((char(&mut view, 'q', now), view.question), (None, None));
     char(&mut view, 's', now);
-    assert_eq!(char(&mut view, 'y', now), Some(Ask::Skip(3)));
+    assert_eq!(char(&mut view, 'y', now), Some(Request::Skip(3)));
     assert!(drawn(&mut view, now, 80, 24).contains("■ compconv depth=1"));
     // Asked already.
     char(&mut view, 's', now);
@@ -128,17 +129,17 @@ fn skipping_is_asked_twice() {
 fn stopping() {
     let (mut view, now) = busy();
     let after = |millis| now + Duration::from_millis(millis);
-    assert_eq!(char(&mut view, 'q', now), Some(Ask::Stop));
+    assert_eq!(char(&mut view, 'q', now), Some(Request::Stop));
     assert!(drawn(&mut view, now, 80, 24).contains("again: at once"));
     // The same key, held down.
     assert_eq!(char(&mut view, 'q', after(100)), None);
-    assert_eq!(char(&mut view, 'q', after(700)), Some(Ask::Stop));
+    assert_eq!(char(&mut view, 'q', after(700)), Some(Request::Stop));
     // Ctrl-C at any time, on any page.
     let (mut view, now) = busy();
     char(&mut view, '?', now);
     let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    assert_eq!(view.press(control_c, now), Some(Ask::Stop));
-    assert_eq!(view.press(control_c, now), Some(Ask::Stop));
+    assert_eq!(view.press(control_c, now), Some(Request::Stop));
+    assert_eq!(view.press(control_c, now), Some(Request::Stop));
     // On a page, `q` leaves the page.
     assert_eq!(char(&mut view, 'q', after(5_000)), None);
     assert!(matches!(view.page, Page::Dashboard));
@@ -154,8 +155,10 @@ fn a_log_is_followed_until_it_is_scrolled() {
     // Not there yet.
     assert!(drawn(&mut view, now, 80, 24).contains("log: No such file"), "{}", drawn(&mut view, now, 80, 24));
     let later = |seconds| now + Duration::from_secs(seconds);
+    std::fs::write(&path, "").unwrap();
+    assert!(view.refresh(later(1)) && drawn(&mut view, now, 80, 24).contains("empty so far"));
     std::fs::write(&path, "one\n").unwrap();
-    assert!(!view.refresh(now));
+    assert!(!view.refresh(later(1)));
     assert!(view.refresh(later(2)) && drawn(&mut view, now, 80, 24).contains("one"));
     assert!(!view.refresh(later(4)));
     let many: String = (0..200).map(|line| format!("line {line}\n")).collect();
@@ -167,6 +170,11 @@ fn a_log_is_followed_until_it_is_scrolled() {
     assert!(!view.refresh(later(8)));
     press(&mut view, KeyCode::End, now);
     assert!(view.refresh(later(9)) && drawn(&mut view, now, 80, 24).contains("more"));
+    // A trial that is over writes nothing more.
+    std::fs::write(&path, "").unwrap();
+    view.board.update(&Update::Done(3, done(0.7)), later(10));
+    let over = view.refresh(later(11)).then(|| drawn(&mut view, now, 80, 24)).unwrap();
+    assert!(over.contains("empty: it had nothing to report") && !over.contains("so far"), "{over}");
 }
 
 /// Numbers that no test thinks of.
@@ -214,8 +222,8 @@ impl Chance {
             3 => Update::Failed(index, self.text(), self.below(2) == 0),
             4 => self.of(&[Update::Stopped, Update::Elsewhere])(index),
             5 => Update::Line(self.text()),
-            6 => Update::Said(index, Event::Warning { text: self.text() }),
-            7 => Update::Said(
+            6 => Update::Event(index, Event::Warning { text: self.text() }),
+            7 => Update::Event(
                 index,
                 Event::Started {
                     epochs: self.count(),
@@ -223,8 +231,8 @@ impl Chance {
                     resumed: (0..self.below(3)).map(|_| self.epoch()).collect(),
                 },
             ),
-            8 | 9 => Update::Said(index, Event::Epoch(self.epoch())),
-            _ => Update::Said(
+            8 | 9 => Update::Event(index, Event::Epoch(self.epoch())),
+            _ => Update::Event(
                 index,
                 Event::Step(StepLog {
                     epoch: self.count(),

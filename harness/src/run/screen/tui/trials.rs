@@ -7,8 +7,8 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row, Table, TableState};
 
-use super::dashboard::{bar, fit, rule, title};
 use super::view::View;
+use super::widgets::{bar, fit, rule, title};
 use crate::run::screen::board::Trial;
 use crate::run::screen::live::Live;
 use crate::run::screen::text::brief;

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+use super::tail;
 use super::theme::Theme;
-use super::{dashboard, tail};
-use crate::run::screen::Ask;
+use crate::run::screen::Request;
 use crate::run::screen::board::{Board, State};
 use crate::run::screen::text::one_line;
 
@@ -83,10 +82,9 @@ impl View {
         self.selected.filter(runs).or_else(|| self.board.running().next()).or(self.selected)
     }
 
-    /// Draws everything.
-    pub fn draw(&mut self, frame: &mut Frame<'_>, now: Instant) {
+    /// Stays with the trial that is chosen now, so that it is still the one when it has ended.
+    pub fn keep_chosen(&mut self) {
         self.selected = self.chosen();
-        dashboard::draw(self, frame, now);
     }
 
     /// Reads a followed log anew, once it is due. Whether there is anything to draw.
@@ -103,7 +101,7 @@ impl View {
     }
 
     /// A key was pressed.
-    pub fn press(&mut self, key: KeyEvent, now: Instant) -> Option<Ask> {
+    pub fn press(&mut self, key: KeyEvent, now: Instant) -> Option<Request> {
         if key.kind == KeyEventKind::Release {
             return None;
         }
@@ -115,7 +113,7 @@ impl View {
             let yes = matches!(key.code, KeyCode::Char('y' | 'Y')) && self.runs(trial);
             return yes.then(|| {
                 self.skipped.insert(trial);
-                Ask::Skip(trial)
+                Request::Skip(trial)
             });
         }
         match (&mut self.page, key.code) {
@@ -168,10 +166,10 @@ impl View {
         None
     }
 
-    fn stop(&mut self, now: Instant) -> Ask {
+    fn stop(&mut self, now: Instant) -> Request {
         self.question = None;
         self.stopping = Some(now);
-        Ask::Stop
+        Request::Stop
     }
 
     fn runs(&self, trial: usize) -> bool {
