@@ -169,7 +169,7 @@ pub(crate) fn backward(path: Path, planes: &Planes, saved: &Saved<'_>, dy: &[f32
                 let span = image.start + c * pixels..image.start + (c + 1) * pixels;
                 let (x, dy) = (&saved.x[span.clone()], &dy[span.clone()]);
                 let (beta, centred) = match saved.y {
-                    Some(y) => lanes_sums(x, dy, &y[span], mean, |dy, y| if y > 0.0 { dy } else { 0.0 }),
+                    Some(y) => lanes_sums(x, dy, &y[span], mean, |dy, y| if y <= 0.0 { 0.0 } else { dy }),
                     None => lanes_sums(x, dy, dy, mean, |dy, _| dy),
                 };
                 (f64::from(beta), f64::from(centred))
@@ -218,14 +218,14 @@ pub(crate) fn backward(path: Path, planes: &Planes, saved: &Saved<'_>, dy: &[f32
                     (Some(y), Some(residual)) => {
                         let outputs = dx.iter_mut().zip(&mut residual[local]);
                         for (((dx, residual), (&x, &dy)), &y) in outputs.zip(x.iter().zip(dy)).zip(&y[span]) {
-                            let g = if y > 0.0 { dy } else { 0.0 };
+                            let g = if y <= 0.0 { 0.0 } else { dy };
                             *residual = g;
                             *dx = a * g + b * x + d;
                         }
                     }
                     (Some(y), None) => {
                         for ((dx, (&x, &dy)), &y) in dx.iter_mut().zip(x.iter().zip(dy)).zip(&y[span]) {
-                            let g = if y > 0.0 { dy } else { 0.0 };
+                            let g = if y <= 0.0 { 0.0 } else { dy };
                             *dx = a * g + b * x + d;
                         }
                     }

@@ -86,14 +86,14 @@ impl Windows {
         self.output.0 * self.output.1
     }
 
-    /// Value and index of the first largest pixel of a window (a NaN wins, as in PyTorch).
+    /// Value and index of the first largest pixel of a window (the first NaN, where there is one).
     fn winner(&self, plane: &[f32], rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> (f32, usize) {
         let start = rows.start * self.input.1 + columns.start;
         let mut best = (plane[start], start);
         for row in rows {
             let start = row * self.input.1 + columns.start;
             for (i, &value) in plane[start..start + columns.len()].iter().enumerate() {
-                if value > best.0 || value.is_nan() {
+                if value > best.0 || value.is_nan() && !best.0.is_nan() {
                     best = (value, start + i);
                 }
             }
@@ -184,11 +184,11 @@ pub(crate) fn relu(x: &[f32]) -> Vec<f32> {
     y
 }
 
-/// `dy` where the output was positive.
+/// `dy`, but 0 where the output was not positive. Where it was NaN the gradient passes, as in PyTorch.
 pub(crate) fn relu_backward(y: &[f32], dy: &[f32]) -> Vec<f32> {
     let mut dx = vec![0f32; dy.len()];
     dx.par_chunks_mut(RUN).zip(y.par_chunks(RUN).zip(dy.par_chunks(RUN))).for_each(|(dx, (y, dy))| {
-        dx.iter_mut().zip(y.iter().zip(dy)).for_each(|(dx, (&y, &dy))| *dx = if y > 0.0 { dy } else { 0.0 });
+        dx.iter_mut().zip(y.iter().zip(dy)).for_each(|(dx, (&y, &dy))| *dx = if y <= 0.0 { 0.0 } else { dy });
     });
     dx
 }

@@ -28,6 +28,74 @@ fn each(s: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
     }
 }
 
+/// How a kernel may differ from its twin where values are not finite.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) enum Special {
+    /// NaN and infinities are just where the twin has them.
+    Same,
+    /// An infinity may have become NaN, as it met another one on the way. What is finite is so in both.
+    InfinityMayBeNan,
+    /// As above, and what is finite in the twin may not be here: a weight that is not finite reaches further.
+    Further,
+}
+
+impl Special {
+    fn accepts(self, got: f32, want: f32, tolerance: f32) -> bool {
+        if want.is_nan() {
+            return got.is_nan();
+        }
+        let same = if want.is_infinite() { got == want } else { (got - want).abs() <= tolerance };
+        let spoilt = match self {
+            Special::Same => false,
+            Special::InfinityMayBeNan => want.is_infinite() && got.is_nan(),
+            Special::Further => want.is_infinite() && got.is_nan() || want.is_finite() && !got.is_finite(),
+        };
+        same || spoilt
+    }
+
+    /// Asserts that `got` is `want` to within rounding.
+    pub(crate) fn assert(self, what: impl Fn() -> String, got: &[f32], want: &[f32]) {
+        self.assert_after(|value| value, what, got, want);
+    }
+
+    /// Asserts that `got` is the ReLU of `want`.
+    pub(crate) fn assert_relu(self, what: impl Fn() -> String, got: &[f32], want: &[f32]) {
+        self.assert_after(relu, what, got, want);
+    }
+
+    fn assert_after(self, then: fn(f32) -> f32, what: impl Fn() -> String, got: &[f32], want: &[f32]) {
+        let finite = want.iter().filter(|value| value.is_finite());
+        let tolerance = 2e-5 * finite.fold(1f32, |scale, value| scale.max(value.abs()));
+        assert_eq!(got.len(), want.len(), "{}", what());
+        for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+            // An infinity that became NaN before the ReLU is NaN behind it.
+            let spoilt = self >= Special::InfinityMayBeNan && want.is_infinite() && got.is_nan();
+            let accepted = spoilt || self.accepts(got, then(want), tolerance);
+            assert!(accepted, "{} at {i}: {got} for {}", what(), then(want));
+        }
+    }
+}
+
+/// Values that a diverging network meets.
+pub(crate) const NOT_FINITE: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+
+/// `max(value, 0)`, but NaN stays NaN.
+pub(crate) fn relu(value: f32) -> f32 {
+    if value < 0.0 { 0.0 } else { value }
+}
+
+/// The shape and the inputs with their padding written out: taps that meet it count as products with zero.
+pub(crate) fn padded(s: &Shape, x: &[f32]) -> (Shape, Vec<f32>) {
+    let (height, width) = (s.input.0 + 2 * s.padding, s.input.1 + 2 * s.padding);
+    let mut all = vec![0f32; s.batch * s.in_channels * height * width];
+    for (plane, x) in all.chunks_exact_mut(height * width).zip(x.chunks_exact(s.input.0 * s.input.1)) {
+        for (row, x) in x.chunks_exact(s.input.1).enumerate() {
+            plane[(row + s.padding) * width + s.padding..][..s.input.1].copy_from_slice(x);
+        }
+    }
+    (Shape { input: (height, width), padding: 0, ..*s }, all)
+}
+
 fn rounded(values: Vec<f64>) -> Vec<f32> {
     values.into_iter().map(|value| value as f32).collect()
 }

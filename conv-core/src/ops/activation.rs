@@ -12,7 +12,9 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
         return x.contiguous()?.apply_op1(Relu);
     }
     // candle's own `relu` has gradient 1 at 0.
-    x.gt(&x.zeros_like()?)?.where_cond(x, &x.zeros_like()?)
+    // Asked for what is not positive, so that NaN stays NaN.
+    let zeros = x.zeros_like()?;
+    x.le(&zeros)?.where_cond(&zeros, x)
 }
 
 struct Relu;

@@ -88,9 +88,10 @@ fn gradient(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
 mod tests {
     use std::panic::catch_unwind;
 
-    use candle_core::Device;
+    use candle_core::{Device, Var};
 
     use super::*;
+    use crate::kernels::reference::{NOT_FINITE, Special};
 
     #[test]
     fn the_kernels_are_left_for_the_duration_of_the_closure_and_on_this_thread_alone() {
@@ -107,5 +108,99 @@ mod tests {
         assert!(kernels(), "a panic ends the closure, too");
         let failed: Result<()> = composed(|| bail!("an error"));
         assert!(failed.is_err() && kernels());
+    }
+
+    fn values(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// The output, and the gradients that noise (with something that is not finite at `at`) gives the arguments.
+    fn run(
+        arguments: &[Tensor],
+        dy: Option<(usize, f32)>,
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let vars: Vec<Var> = arguments.iter().map(Var::from_tensor).collect::<Result<_>>()?;
+        let y = f(&vars.iter().map(|var| var.as_tensor().clone()).collect::<Vec<_>>())?;
+        let mut noise: Vec<f32> =
+            crate::normal_stream(9, "dy", y.elem_count()).into_iter().map(|value| value as f32).collect();
+        if let Some((at, kind)) = dy {
+            let len = noise.len();
+            noise[at % len] = kind;
+        }
+        // Handed to the operation as it is: a product would have made its own of what is not finite.
+        struct Hand(Vec<f32>);
+        impl candle_core::CustomOp1 for Hand {
+            fn name(&self) -> &'static str {
+                "hand"
+            }
+
+            fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+                output(vec![0.0], ())
+            }
+
+            fn bwd(&self, y: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+                gradient(self.0.clone(), y).map(Some)
+            }
+        }
+        let store = y.apply_op1(Hand(noise))?.backward()?;
+        let gradients = vars.iter().map(|var| store.get(var).map(values).unwrap_or_default());
+        Ok(std::iter::once(values(&y)).chain(gradients).collect())
+    }
+
+    /// On the kernels and composed of candle's ops, with values that are not finite in every argument and in the output's
+    /// gradient: these are in the same places of the results.
+    #[test]
+    fn nan_and_infinities_come_out_where_they_do_with_candle() -> Result<()> {
+        type Function = fn(&[Tensor]) -> Result<Tensor>;
+        let tensor = |dims: &[usize], seed: u64| {
+            let noise = crate::normal_stream(seed, "x", dims.iter().product());
+            Tensor::from_vec(noise.into_iter().map(|value| value as f32).collect(), dims, &Device::Cpu).unwrap()
+        };
+        let (x, residual) = (tensor(&[2, 4, 5, 6], 1), tensor(&[2, 4, 5, 6], 2));
+        let (scale, shift) = (tensor(&[4], 3), tensor(&[4], 4));
+        let normed = vec![x.clone(), scale, shift, residual];
+        let cases: Vec<(&str, Function, Vec<Tensor>, Special)> = vec![
+            ("relu", |a| relu(&a[0]), vec![x.clone()], Special::Same),
+            ("shuffle", |a| channel_shuffle(&a[0], 2), vec![x.clone()], Special::Same),
+            ("max", |a| max_pool2d(&a[0], 3, 2, 1), vec![x.clone()], Special::Same),
+            ("max in order", |a| max_pool2d(&a[0], 2, 1, 0), vec![x.clone()], Special::Same),
+            ("mean", |a| avg_pool2d(&a[0], 2, 2, true), vec![x.clone()], Special::Same),
+            ("affine", |a| channel_affine(&a[0], &a[1], &a[2], Some(&a[3]), true), normed.clone(), Special::Same),
+            ("plain affine", |a| channel_affine(&a[0], &a[1], &a[2], None, false), normed.clone(), Special::Same),
+            ("norm", |a| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-5, Some(&a[3]), false)?.0), normed, Special::Same),
+            ("conv", |a| conv2d(&a[0], &a[1], 1, 1, 1), vec![x.clone(), tensor(&[3, 4, 3, 3], 5)], Special::Further),
+            ("grouped", |a| conv2d(&a[0], &a[1], 2, 1, 2), vec![x, tensor(&[6, 2, 3, 3], 6)], Special::Further),
+        ];
+        for (name, function, arguments, special) in cases {
+            let check = |arguments: &[Tensor], dy: Option<(usize, f32)>, what: &str| -> Result<()> {
+                let got = run(arguments, dy, function)?;
+                let want = composed(|| run(arguments, dy, function))?;
+                for (at, (got, want)) in got.iter().zip(&want).enumerate() {
+                    special.assert(|| format!("{name}, {what}, result {at}"), got, want);
+                }
+                Ok(())
+            };
+            check(&arguments, None, "finite")?;
+            // Through the statistics of a batch infinities meet each other in another order: NaN alone is compared there.
+            let kinds = if name == "norm" { &NOT_FINITE[..1] } else { &NOT_FINITE };
+            for (which, argument) in arguments.iter().enumerate() {
+                for at in (0..argument.elem_count()).step_by(argument.elem_count() / 60 + 1) {
+                    for &kind in kinds {
+                        let mut arguments = arguments.clone();
+                        let mut changed = values(argument);
+                        changed[at] = kind;
+                        arguments[which] = Tensor::from_vec(changed, argument.shape(), &Device::Cpu)?;
+                        check(&arguments, None, &format!("{kind} at {at} of argument {which}"))?;
+                        // Where an output and its gradient are both no numbers.
+                        check(&arguments, Some((at, kind)), &format!("{kind} at {at} of argument {which} and dy"))?;
+                    }
+                }
+            }
+            for (at, kind) in (0..120).step_by(3).flat_map(|at| kinds.iter().map(move |&kind| (at, kind))) {
+                check(&arguments, Some((at, kind)), &format!("{kind} at {at} of dy"))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -194,7 +194,7 @@ impl Affine {
     fn backward(&self, x: &Tensor, affine: &Tensor, y: &Tensor, dy: &Tensor, residual: bool) -> Result<Flat> {
         let c = self.planes.channels;
         let g = match self.relu {
-            true => (y.gt(0f32)?.to_dtype(dy.dtype())? * dy)?,
+            true => y.le(0f32)?.where_cond(&dy.zeros_like()?, dy)?,
             false => dy.clone(),
         };
         let dx = g.broadcast_mul(&affine.narrow(0, 0, c)?.reshape((1, c, 1, 1))?)?;

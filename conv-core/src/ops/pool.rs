@@ -95,8 +95,11 @@ fn compose(x: &Tensor, windows: &Windows, max: bool) -> Result<Tensor> {
         let element = padded.index_select(&indices(row, output.0)?, 2)?.index_select(&indices(column, output.1)?, 3)?;
         result = Some(match result {
             None => element,
-            // Strictly greater: of equal values the first keeps the gradient.
-            Some(best) if max => element.gt(&best)?.where_cond(&element, &best)?,
+            // Strictly greater: of equal values the first keeps the gradient. The first NaN stays.
+            Some(best) if max => {
+                let stays = (element.le(&best)? + best.ne(&best)?)?;
+                stays.where_cond(&best, &element)?
+            }
             Some(sum) => (sum + element)?,
         });
     }

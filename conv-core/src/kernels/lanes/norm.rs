@@ -65,7 +65,10 @@ impl Task for Measure<'_> {
             };
             let (sum, squares) = (total(sums), total(squares));
             let count = (self.images * self.plane.len()) as f64;
-            Moments { count, mean: f64::from(origin) + sum / count, squares: (squares - sum * sum / count).max(0.0) }
+            let squares = squares - sum * sum / count;
+            // Rounding may leave it below 0. `max` would make 0 of NaN.
+            let squares = if squares < 0.0 { 0.0 } else { squares };
+            Moments { count, mean: f64::from(origin) + sum / count, squares }
         }
     }
 }
@@ -133,10 +136,10 @@ impl Mask<'_> {
         unsafe {
             match *self {
                 Mask::Open => dy,
-                Mask::Output(y) => S::line_where_positive(S::line_load(y.as_ptr().add(at).cast()), dy),
+                Mask::Output(y) => S::line_mask(S::line_load(y.as_ptr().add(at).cast()), dy),
                 Mask::Affine { x, scale, shift } => {
                     let x = S::line_load(x.as_ptr().add(at).cast());
-                    S::line_where_positive(S::line_mul_add(x, S::line_splat(scale), S::line_splat(shift)), dy)
+                    S::line_mask(S::line_mul_add(x, S::line_splat(scale), S::line_splat(shift)), dy)
                 }
             }
         }
@@ -229,8 +232,162 @@ impl Task for InputGradient<'_> {
                 let value = S::line_mul_add(g, scale, S::line_mul_add(x, slope, shift));
                 let place = dx.as_mut_ptr().add(at).cast::<f32>();
                 let before = if add { S::line_load(place) } else { S::line_splat(0.0) };
-                S::line_store(place, S::line_add(before, S::line_where_positive(there, value)));
+                S::line_store(place, S::line_add(before, S::line_mask(there, value)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::reference::{NOT_FINITE, Special, relu};
+    use crate::kernels::simd::Path;
+
+    const PIXELS: usize = 7;
+    const IMAGES: usize = 13;
+
+    /// A plane of noise; the lanes of images that are not there hold what nobody may look at.
+    fn plane(seed: u64) -> Vec<Line> {
+        let noise = crate::normal_stream(seed, "plane", PIXELS * LANES);
+        let mut plane = vec![Line::ZERO; PIXELS];
+        for (at, value) in noise.into_iter().enumerate() {
+            plane[at / LANES].0[at % LANES] = value as f32;
+        }
+        plane
+    }
+
+    /// The values of the images that are there.
+    fn there(plane: &[Line]) -> Vec<f32> {
+        plane.iter().flat_map(|line| line.0[..IMAGES].iter().copied()).collect()
+    }
+
+    /// Calls `check(pixel, lane, value)` for values that are not finite at every place.
+    fn everywhere(check: impl Fn(usize, usize, f32)) {
+        for (pixel, lane) in (0..PIXELS).flat_map(|pixel| (0..IMAGES).map(move |lane| (pixel, lane))) {
+            NOT_FINITE.into_iter().for_each(|kind| check(pixel, lane, kind));
+        }
+    }
+
+    fn paths() -> impl Iterator<Item = Path> {
+        Path::ALL.into_iter().filter(|path| path.supported())
+    }
+
+    #[test]
+    fn moments_are_those_of_the_images_that_are_there_and_keep_nan() {
+        let mut x = plane(1);
+        x.iter_mut().for_each(|line| line.0[IMAGES..].fill(f32::NAN));
+        for path in paths() {
+            let got = path.run(Measure { plane: &x, images: IMAGES });
+            let values: Vec<f64> = there(&x).into_iter().map(f64::from).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+            assert!((got.mean - mean).abs() < 1e-5 && (got.squares - squares).abs() < 1e-4, "{path:?}: {got:?}");
+            everywhere(|pixel, lane, kind| {
+                let mut x = x.clone();
+                x[pixel].0[lane] = kind;
+                let got = path.run(Measure { plane: &x, images: IMAGES });
+                let said = format!("{path:?} {kind} at {pixel}, {lane}: {got:?}");
+                // Of an infinity's distances to the mean all that can be said is that they are no numbers.
+                assert!(!got.mean.is_finite() && got.squares.is_nan(), "{said}");
+                assert!(!kind.is_nan() || got.mean.is_nan(), "{said}");
+                let merged = Moments { count: 3.0, mean: 1.0, squares: 2.0 }.merge(got);
+                assert!(!merged.mean.is_finite() && merged.squares.is_nan(), "{said}");
+            });
+        }
+    }
+
+    #[test]
+    fn norms_keep_what_is_not_finite() {
+        let (x, residual) = (plane(2), plane(3));
+        let check = |x: &[Line], residual: Option<&[Line]>, relu: bool| {
+            let (scale, shift) = (-1.5, 0.25);
+            let added = residual.map_or_else(|| vec![0.0; PIXELS * IMAGES], there);
+            let want: Vec<f32> = there(x).iter().zip(added).map(|(x, added)| scale * x + shift + added).collect();
+            for path in paths() {
+                let mut y = vec![Line([f32::NAN; LANES]); PIXELS];
+                path.run(Apply { x, scale, shift, residual, relu, y: &mut y });
+                let what = || format!("{path:?} {x:?} {residual:?}");
+                if relu {
+                    Special::Same.assert_relu(what, &there(&y), &want);
+                } else {
+                    Special::Same.assert(what, &there(&y), &want);
+                }
+            }
+        };
+        everywhere(|pixel, lane, kind| {
+            let with = |plane: &[Line]| {
+                let mut plane = plane.to_vec();
+                plane[pixel].0[lane] = kind;
+                plane
+            };
+            for relu in [false, true] {
+                check(&with(&x), None, relu);
+                check(&with(&x), Some(&residual), relu);
+                check(&x, Some(&with(&residual)), relu);
+            }
+        });
+    }
+
+    /// The gradient behind a ReLU passes where the output was not a number, as in PyTorch: else the gradients of a network
+    /// that diverged would look healthy.
+    fn masked(y: f32, dy: f32) -> f32 {
+        if y <= 0.0 { 0.0 } else { dy }
+    }
+
+    #[test]
+    fn gradients_keep_what_is_not_finite() {
+        let (scale, shift, mean, slope) = (-1.5f32, 0.25f32, 0.125f32, 0.5f32);
+        let (mut x, mut dy) = (plane(4), plane(5));
+        // As the engine has them: images that are not there have no gradient.
+        for plane in [&mut x, &mut dy] {
+            plane.iter_mut().for_each(|line| line.0[IMAGES..].fill(0.0));
+        }
+        let check = |x: &[Line], dy: &[Line], output: &[Line]| {
+            let affine = Mask::Affine { x, scale, shift };
+            for (mask, masks) in [(Mask::Open, None), (Mask::Output(output), Some(there(output))), (affine, None)] {
+                let (xs, dys) = (there(x), there(dy));
+                let g: Vec<f32> = (0..xs.len())
+                    .map(|at| match (mask, &masks) {
+                        (Mask::Open, _) => dys[at],
+                        (_, Some(output)) => masked(output[at], dys[at]),
+                        _ => masked(scale * xs[at] + shift, dys[at]),
+                    })
+                    .collect();
+                let sum: f64 = g.iter().map(|&g| f64::from(g)).sum();
+                let product: f64 = g.iter().zip(&xs).map(|(&g, &x)| f64::from(g) * f64::from(x - mean)).sum();
+                let dx: Vec<f32> = g.iter().zip(&xs).map(|(g, x)| scale * g + slope * (x - mean) + shift).collect();
+                for path in paths() {
+                    let what = || format!("{path:?} {x:?} {dy:?} {output:?}");
+                    let mut residual = vec![Line::splat(1.0); PIXELS];
+                    let (x, mean) = (x, mean);
+                    let sums = GradientSums { dy, mask, x: Some((x, mean)), residual: Some((&mut residual, true)) };
+                    let got = path.run(sums);
+                    Special::Same.assert(what, &[got.0 as f32, got.1 as f32], &[sum as f32, product as f32]);
+                    let want: Vec<f32> = g.iter().map(|g| g + 1.0).collect();
+                    Special::Same.assert(what, &there(&residual), &want);
+                    let mut got = vec![Line::splat(f32::NAN); PIXELS];
+                    let images = IMAGES;
+                    let (dx_to, add) = (got.as_mut_slice(), false);
+                    path.run(InputGradient { dy, mask, x, mean, scale, slope, shift, images, dx: dx_to, add });
+                    Special::Same.assert(what, &there(&got), &dx);
+                    assert!(got.iter().all(|line| line.0[IMAGES..] == [0.0; LANES - IMAGES]), "{}", what());
+                }
+            }
+        };
+        let mut output = plane(6);
+        output.iter_mut().flat_map(|line| &mut line.0).for_each(|value| *value = relu(*value));
+        check(&x, &dy, &output);
+        everywhere(|pixel, lane, kind| {
+            let with = |plane: &[Line]| {
+                let mut plane = plane.to_vec();
+                plane[pixel].0[lane] = kind;
+                plane
+            };
+            check(&with(&x), &dy, &output);
+            check(&x, &with(&dy), &output);
+            check(&x, &dy, &with(&output));
+            check(&x, &with(&dy), &with(&output));
+        });
     }
 }

@@ -16,14 +16,15 @@ pub(crate) fn max(w: &Windows, x: &[Line], y: &mut [Line]) {
     });
 }
 
-/// The first of equal values gets the gradient. `dx` is added to.
+/// The first of equal values gets the gradient, and the first NaN where there is one. `dx` is added to.
 pub(crate) fn max_backward(w: &Windows, x: &[Line], y: &[Line], dy: &[Line], dx: &mut [Line]) {
     w.each(|window, rows, columns| {
         let (y, mut left) = (&y[window].0, dy[window].0);
         for at in w.indices(rows, columns) {
             let (x, dx) = (&x[at].0, &mut dx[at].0);
             for i in 0..LANES {
-                let hit = x[i] == y[i];
+                // A window with a NaN has that as its output.
+                let hit = x[i] == y[i] || x[i].is_nan();
                 dx[i] += if hit { left[i] } else { 0.0 };
                 left[i] = if hit { 0.0 } else { left[i] };
             }
@@ -50,4 +51,78 @@ pub(crate) fn average_backward(w: &Windows, dy: &[Line], dx: &mut [Line]) {
             dx[at].0.iter_mut().zip(&dy[window].0).for_each(|(dx, dy)| *dx += dy * scale);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::pool;
+    use crate::kernels::reference::{NOT_FINITE, Special};
+
+    fn lane(plane: &[Line], image: usize) -> Vec<f32> {
+        plane.iter().map(|line| line.0[image]).collect()
+    }
+
+    /// Noise; with something that is not finite in every pixel of some image, in none, some or all of a window, or of the
+    /// plane.
+    fn planes(pixels: usize, seed: u64) -> Vec<Line> {
+        let mut noise = crate::normal_stream(seed, "pool", pixels * LANES).into_iter().map(|value| value as f32);
+        let line = |at: usize| {
+            let mut line = Line(std::array::from_fn(|_| noise.next().unwrap_or_default()));
+            for (image, kind) in NOT_FINITE.into_iter().enumerate() {
+                line.0[image] = kind;
+                // Ever rarer, and several in a window.
+                let rare = [2 + image, 5 + image];
+                rare.iter()
+                    .enumerate()
+                    .filter(|(_, rare)| at % *rare == 0)
+                    .for_each(|(i, _)| line.0[3 + 3 * i + image] = kind);
+                if at % 3 == image {
+                    line.0[9] = kind;
+                }
+            }
+            line
+        };
+        (0..pixels).map(line).collect()
+    }
+
+    /// Against the poolings of single planes, which are plain loops.
+    #[test]
+    fn every_lane_is_pooled_as_a_plane_of_its_own() {
+        for (size, kernel, stride, padding, ceil) in [
+            ((8, 6), 2, 2, 0, false),
+            ((9, 7), 3, 2, 1, false),
+            ((6, 5), 3, 1, 1, false),
+            ((7, 7), 2, 2, 0, true),
+            ((4, 5), 1, 2, 0, false),
+        ] {
+            let windows = Windows::new(size, kernel, stride, padding, ceil).unwrap();
+            let (pixels, results) = (size.0 * size.1, windows.output.0 * windows.output.1);
+            let (x, dy) = (planes(pixels, 1), planes(results, 2));
+            let (mut highest, mut mean) = (vec![Line::ZERO; results], vec![Line::ZERO; results]);
+            max(&windows, &x, &mut highest);
+            average(&windows, &x, &mut mean);
+            let (mut dx_max, mut dx_mean) = (vec![Line::ZERO; pixels], vec![Line::ZERO; pixels]);
+            max_backward(&windows, &x, &highest, &dy, &mut dx_max);
+            average_backward(&windows, &dy, &mut dx_mean);
+            // The gradient of one image meets the values of another: all kinds of both.
+            let turned: Vec<Line> =
+                dy.iter().map(|line| Line(std::array::from_fn(|i| line.0[(i + 7) % LANES]))).collect();
+            let mut dx_turned = vec![Line::ZERO; pixels];
+            max_backward(&windows, &x, &highest, &turned, &mut dx_turned);
+            for image in 0..LANES {
+                let what =
+                    |pass: &'static str| move || format!("{pass}, image {image} of {size:?}, {kernel}, {stride}");
+                let (x, dy) = (lane(&x, image), lane(&dy, image));
+                Special::Same.assert(what("max"), &lane(&highest, image), &pool::max_forward(&windows, &x));
+                Special::Same.assert(what("mean"), &lane(&mean, image), &pool::average_forward(&windows, &x));
+                let want = pool::max_backward(&windows, &x, &dy);
+                Special::Same.assert(what("max backward"), &lane(&dx_max, image), &want);
+                let want = pool::max_backward(&windows, &x, &lane(&turned, image));
+                Special::Same.assert(what("max backward, turned"), &lane(&dx_turned, image), &want);
+                let want = pool::average_backward(&windows, &dy);
+                Special::Same.assert(what("mean backward"), &lane(&dx_mean, image), &want);
+            }
+        }
+    }
 }

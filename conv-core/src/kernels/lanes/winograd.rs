@@ -249,7 +249,7 @@ unsafe fn transform_output<S: Simd>(
                     value = S::line_add(value, S::line_load(residual.as_ptr().add(at).cast()));
                 }
                 if to.relu {
-                    value = S::line_max(value, S::line_splat(0.0));
+                    value = S::line_max(S::line_splat(0.0), value);
                 }
                 S::line_store(place, value);
             }

@@ -111,8 +111,8 @@ pub(crate) trait Simd: 'static {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// The greater of both; `b` where one is not a number.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    /// `value` where `condition > 0`, else 0.
-    unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V;
+    /// 0 where `condition <= 0`, else `value`: a condition that is not a number lets it pass.
+    unsafe fn mask(condition: Self::V, value: Self::V) -> Self::V;
     /// Sum over lanes, in one fixed order.
     unsafe fn sum(value: Self::V) -> f32;
 
@@ -137,6 +137,6 @@ pub(crate) trait Simd: 'static {
     unsafe fn line_sub(a: Self::W, b: Self::W) -> Self::W;
     /// The greater of both; `b` where one is not a number.
     unsafe fn line_max(a: Self::W, b: Self::W) -> Self::W;
-    /// `value` where `condition > 0`, else 0.
-    unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W;
+    /// 0 where `condition <= 0`, else `value`: a condition that is not a number lets it pass.
+    unsafe fn line_mask(condition: Self::W, value: Self::W) -> Self::W;
 }

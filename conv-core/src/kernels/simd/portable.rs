@@ -51,9 +51,9 @@ impl Simd for Lanes8 {
     }
 
     #[inline(always)]
-    unsafe fn where_positive(condition: Self::V, mut value: Self::V) -> Self::V {
+    unsafe fn mask(condition: Self::V, mut value: Self::V) -> Self::V {
         for i in 0..8 {
-            value[i] = if condition[i] > 0.0 { value[i] } else { 0.0 };
+            value[i] = if condition[i] <= 0.0 { 0.0 } else { value[i] };
         }
         value
     }
@@ -118,9 +118,9 @@ impl Simd for Lanes8 {
     }
 
     #[inline(always)]
-    unsafe fn line_where_positive(condition: Self::W, mut value: Self::W) -> Self::W {
+    unsafe fn line_mask(condition: Self::W, mut value: Self::W) -> Self::W {
         for i in 0..16 {
-            value[i] = if condition[i] > 0.0 { value[i] } else { 0.0 };
+            value[i] = if condition[i] <= 0.0 { 0.0 } else { value[i] };
         }
         value
     }

@@ -58,9 +58,9 @@ impl Simd for Lanes16 {
     }
 
     #[inline(always)]
-    unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V {
+    unsafe fn mask(condition: Self::V, value: Self::V) -> Self::V {
         // SAFETY: see the impl.
-        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), value) }
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(condition, _mm512_setzero_ps()), value) }
     }
 
     #[inline(always)]
@@ -120,9 +120,9 @@ impl Simd for Lanes16 {
     }
 
     #[inline(always)]
-    unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W {
+    unsafe fn line_mask(condition: Self::W, value: Self::W) -> Self::W {
         // SAFETY: see the impl.
-        unsafe { Self::where_positive(condition, value) }
+        unsafe { Self::mask(condition, value) }
     }
 }
 
@@ -170,9 +170,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn where_positive(condition: Self::V, value: Self::V) -> Self::V {
+    unsafe fn mask(condition: Self::V, value: Self::V) -> Self::V {
         // SAFETY: see the impl.
-        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition, _mm256_setzero_ps()), value) }
+        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(condition, _mm256_setzero_ps()), value) }
     }
 
     #[inline(always)]
@@ -240,8 +240,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn line_where_positive(condition: Self::W, value: Self::W) -> Self::W {
+    unsafe fn line_mask(condition: Self::W, value: Self::W) -> Self::W {
         // SAFETY: see the impl.
-        unsafe { [Self::where_positive(condition[0], value[0]), Self::where_positive(condition[1], value[1])] }
+        unsafe { [Self::mask(condition[0], value[0]), Self::mask(condition[1], value[1])] }
     }
 }

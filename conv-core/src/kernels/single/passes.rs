@@ -72,9 +72,9 @@ impl Task for Affine<'_> {
                     value = S::line_add(value, S::line_load(residual[line * LANES..][..LANES].as_ptr()));
                 }
                 if self.relu {
-                    value = S::line_max(value, S::line_splat(0.0));
+                    value = S::line_max(S::line_splat(0.0), value);
                 }
-                S::line_store(y.as_mut_ptr(), S::line_where_positive(S::line_load(mask.as_ptr()), value));
+                S::line_store(y.as_mut_ptr(), S::line_mask(S::line_load(mask.as_ptr()), value));
             }
         }
     }

@@ -195,7 +195,7 @@ impl Run<'_> {
                         value = S::max(S::splat(0.0), value);
                     }
                     let mask = S::load(mask.as_ptr().add(at));
-                    S::store(self.memory.at(target.place + at), S::where_positive(mask, value));
+                    S::store(self.memory.at(target.place + at), S::mask(mask, value));
                 }
             }
         }
