@@ -24,7 +24,7 @@ mod store;
 pub use cost::Cost;
 pub use engine::{Backend, EngineLayer, OffEngine, Pass, PassWork, SMALLEST_BATCH};
 pub use graph::{Graph, Value};
-pub use kernels::Path;
+pub use kernels::Isa;
 pub use kernels::peak::{copy_gbytes, peak_gflops};
 pub use method::{ConvMethod, ConvUnit, Depth, Layout};
 pub use network::{Gradients, Inference, Network, Step, Training};
@@ -33,5 +33,5 @@ pub use store::{ParamStore, is_running_statistic, normal_stream};
 
 /// Name of the kernel path that this processor runs, for stamps: equal bits are promised per path only.
 pub fn kernel_path() -> &'static str {
-    Path::best().name()
+    Isa::best().name()
 }

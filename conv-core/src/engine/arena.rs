@@ -7,7 +7,7 @@ use super::layers::{Channel, Conv, Layers, Pool};
 use super::memory::{Content, Slots};
 use super::norm::FinishLayer;
 use super::program::Program;
-use crate::kernels::Path;
+use crate::kernels::Isa;
 use crate::kernels::single::{self, Apply, Channels, Convolution, ImageStep, Layout, Pixels, Spread, Target};
 
 /// Where everything lies.
@@ -113,7 +113,7 @@ impl<'a> ArenaMap<'a> {
     /// The steps of a convolution.
     pub(super) fn conv(
         &self,
-        path: Path,
+        isa: Isa,
         conv: &Conv,
         placed: Placed,
         weights: &[f32],
@@ -133,11 +133,11 @@ impl<'a> ArenaMap<'a> {
                 vec![ImageStep::Channels(Channels::new(&of(&sources), &self.layouts[&s.input]))]
             }
             Placed::Pixels => {
-                vec![ImageStep::Pixels(Pixels::new(path, &of(&sources), layout.taps(s.kernel, s.padding)))]
+                vec![ImageStep::Pixels(Pixels::new(isa, &of(&sources), layout.taps(s.kernel, s.padding)))]
             }
             Placed::SpreadPixels(spread, place) => {
                 let (sources, taps) = spread.sources(s.kernel, place, s.in_channels);
-                let pixels = Pixels::new(path, &of(&sources), taps);
+                let pixels = Pixels::new(isa, &of(&sources), taps);
                 vec![ImageStep::Spread(spread), ImageStep::Pixels(pixels)]
             }
         }

@@ -55,7 +55,7 @@ impl Context<'_> {
                 let x = plan.norm.is_some().then(|| (x[c], finish.mean[c]));
                 match (&x, &residual, plan.bias) {
                     (None, None, None) => (0.0, 0.0),
-                    _ => self.path.run(GradientSums { dy: dy[c], mask: masks[c], x, residual }),
+                    _ => self.isa.execute(GradientSums { dy: dy[c], mask: masks[c], x, residual }),
                 }
             };
             (0..plan.x.len()).map(of_channel).collect()
@@ -76,7 +76,7 @@ impl Context<'_> {
                 let (mean, scale) = (finish.mean[c], finish.scale[c]);
                 let (slope, shift) = (finish.slope[c], finish.offset[c]);
                 let (dy, mask, add) = (dy[c], masks[c], plan.adds[c]);
-                self.path.run(InputGradient { dy, mask, x: x[c], mean, scale, slope, shift, images, dx, add });
+                self.isa.execute(InputGradient { dy, mask, x: x[c], mean, scale, slope, shift, images, dx, add });
             }
         });
     }
@@ -98,7 +98,7 @@ impl Context<'_> {
                     to.push(Output::plain(plane, add));
                 }
             }
-            conv.data_gradient(self.path, &dy, &mut to)
+            conv.data_gradient(self.isa, &dy, &mut to)
         })
     }
 
@@ -114,10 +114,10 @@ impl Context<'_> {
         match conv.weight_gradient {
             WeightKernel::Depthwise => {
                 let geometry = &conv.forward_geometry;
-                self.path.run(DepthwiseGradient { geometry, x: &planes.x, dy: &planes.dy, dw });
+                self.isa.execute(DepthwiseGradient { geometry, x: &planes.x, dy: &planes.dy, dw });
             }
             WeightKernel::EachBlock => {
-                self.path.run(WeightGradient { shape, path: self.path, planes: &planes, dw });
+                self.isa.execute(WeightGradient { shape, isa: self.isa, planes: &planes, dw });
             }
             WeightKernel::AllBlocks => bail!("engine: a weight gradient of one block, where it is made of all"),
         }
@@ -129,7 +129,7 @@ impl Context<'_> {
 
     fn bias_gradient(&self, planes: &Planes<'_>, db: &mut [f32]) {
         for (dy, db) in planes.dy.iter().zip(db) {
-            let (sum, _) = self.path.run(GradientSums { dy, mask: Mask::Open, x: None, residual: None });
+            let (sum, _) = self.isa.execute(GradientSums { dy, mask: Mask::Open, x: None, residual: None });
             *db += sum as f32;
         }
     }
@@ -146,13 +146,13 @@ impl Context<'_> {
         let per_output = s.w_len() / s.out_channels;
         let mut tasks = Vec::new();
         let mut rest = dw;
-        for (first, count) in row_blocks(self.path, s.out_channels) {
+        for (first, count) in row_blocks(self.isa, s.out_channels) {
             let (dw, tail) = rest.split_at_mut(count * per_output);
             tasks.push((first..first + count, dw));
             rest = tail;
         }
         tasks.into_par_iter().for_each(|(outputs, dw)| {
-            self.path.run(ByChannels { shape: s, x: &turned, dy: &dy, outputs, dw });
+            self.isa.execute(ByChannels { shape: s, x: &turned, dy: &dy, outputs, dw });
         });
     }
 

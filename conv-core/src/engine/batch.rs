@@ -15,7 +15,7 @@ use super::program::{Mode, Program};
 use super::survey::{self, EngineLayer};
 use super::times::Times;
 use crate::graph::{Graph, Value};
-use crate::kernels::Path;
+use crate::kernels::Isa;
 use crate::kernels::lanes::LANES;
 use crate::ops::with_values;
 
@@ -36,7 +36,7 @@ pub(crate) struct BatchEngine {
     pub(super) slots: Slots,
     /// Whether the output is `[n, channels]` and no image.
     pub(super) flat: bool,
-    pub(super) path: Path,
+    pub(super) isa: Isa,
     pub(super) mode: Mode,
     /// What the weights are packed for; nothing where the parameters are newer.
     pub(super) packed: Option<Direction>,
@@ -82,9 +82,9 @@ impl BatchEngine {
         let (layers, program) = lower(graph, output, image, mode, winograd)?;
         // Any buffers may share a slot.
         let slots = Slots::new(&layers, &program, |buffer| (program.buffers[buffer].lines(), ()));
-        let path = Path::best();
+        let isa = Isa::best();
         let layers = Layers {
-            convs: layers.convs.into_iter().map(|plan| ConvLayer::new(path, plan)).collect(),
+            convs: layers.convs.into_iter().map(|plan| ConvLayer::new(isa, plan)).collect(),
             finishes: layers.finishes.into_iter().map(FinishLayer::new).collect(),
             pools: layers.pools,
         };
@@ -93,7 +93,7 @@ impl BatchEngine {
             program,
             slots,
             flat: graph.is_flat(output),
-            path,
+            isa,
             mode,
             packed: None,
             parameters: Vec::new(),

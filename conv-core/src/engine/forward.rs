@@ -26,13 +26,13 @@ impl Context<'_> {
                     relu: to.relu,
                 })
                 .collect();
-            conv.forward(self.path, &from, &mut outputs);
+            conv.forward(self.isa, &from, &mut outputs);
         });
     }
 
     pub(super) fn measure(&self, finish: &FinishLayer, block: &Block) -> Vec<Moments> {
         let images = block.images;
-        let measure = |plane: &[Line]| self.path.run(Measure { plane, images });
+        let measure = |plane: &[Line]| self.isa.execute(Measure { plane, images });
         self.values(&block.slab, &finish.plan.x).into_iter().map(measure).collect()
     }
 
@@ -50,7 +50,7 @@ impl Context<'_> {
                     _ => None,
                 };
                 let (scale, shift, relu) = (finish.scale[c], finish.shift[c], plan.relu);
-                self.path.run(Apply { x: x[at], scale, shift, residual, relu, y });
+                self.isa.execute(Apply { x: x[at], scale, shift, residual, relu, y });
             }
         });
     }

@@ -18,14 +18,14 @@ use super::survey::{self, EngineLayer};
 use super::times::Times;
 use super::{parameters, team};
 use crate::graph::{Graph, Value};
-use crate::kernels::Path;
+use crate::kernels::Isa;
 use crate::kernels::single::{Arena, ImageStep, Layout, Spans};
 use crate::meter;
 use crate::ops::with_values;
 
 /// A network for single images, its weights packed and its norms folded into them.
 pub(crate) struct ImageEngine {
-    path: Path,
+    isa: Isa,
     arena: Arena,
     /// Each with the layer that it belongs to.
     steps: Vec<(LayerId, ImageStep)>,
@@ -79,11 +79,11 @@ impl ImageEngine {
         finishes.iter_mut().try_for_each(|finish| finish.load(&values, Mode::Infer))?;
         // First the memory of everything, one after the other; then the packing, at the same time.
         let placed: Vec<Placed> = convs.iter().map(|conv| map.place(conv)).collect();
-        let path = Path::best();
+        let isa = Isa::best();
         let pack = |(conv, placed): (&Conv, Placed)| {
             let (scale, biases) = scale_and_bias(conv, &finishes, &values);
             with_values(&program.parameters[conv.weight], |weight| {
-                Ok(map.conv(path, conv, placed, weight, &scale, &biases))
+                Ok(map.conv(isa, conv, placed, weight, &scale, &biases))
             })
         };
         let mut packed = convs.par_iter().zip(placed).map(pack).collect::<Result<Vec<_>>>()?;
@@ -105,7 +105,7 @@ impl ImageEngine {
             assert!(reads.end().max(writes.end()) <= map.end, "single image: a place outside of the arena");
         }
         Ok(Self {
-            path,
+            isa,
             arena: Arena::new(map.end),
             tasks: steps.iter().map(|(_, step)| step.tasks()).collect(),
             steps,
@@ -155,7 +155,7 @@ impl ImageEngine {
                 }
                 // SAFETY: steps run one after the other, and no step's tasks write where another of its tasks reads or
                 // writes: `check_apart` looked at whole steps, and their tasks share out what they write.
-                let work = |step: usize, task| unsafe { self.steps[step].1.execute(self.path, memory, task) };
+                let work = |step: usize, task| unsafe { self.steps[step].1.execute(self.isa, memory, task) };
                 match &mut self.times {
                     None => team::dispatch(&self.tasks, work),
                     Some(times) => {

@@ -5,7 +5,7 @@ use candle_core::{Result, bail};
 use super::choice::BatchKernel;
 use super::layers::{Conv, DataGradient};
 use super::norm::FinishLayer;
-use crate::kernels::Path;
+use crate::kernels::Isa;
 use crate::kernels::conv::Shape;
 use crate::kernels::lanes::conv::{self, Output};
 use crate::kernels::lanes::geometry::Geometry;
@@ -19,13 +19,13 @@ enum Weights {
 
 impl Weights {
     /// None yet, for `rows` destination and `channels` source channels a group.
-    fn new(path: Path, kernel: BatchKernel, s: &Shape, rows: usize, channels: usize) -> Self {
+    fn new(isa: Isa, kernel: BatchKernel, s: &Shape, rows: usize, channels: usize) -> Self {
         let direct = |gathered| {
-            let weights = conv::Weights::new(path, s.groups, rows, channels, s.kernel * s.kernel);
+            let weights = conv::Weights::new(isa, s.groups, rows, channels, s.kernel * s.kernel);
             Self::Direct { weights, gathered }
         };
         match kernel {
-            BatchKernel::Winograd => Self::Winograd(winograd::Weights::new(path, rows, channels)),
+            BatchKernel::Winograd => Self::Winograd(winograd::Weights::new(isa, rows, channels)),
             BatchKernel::Gathered => direct(true),
             BatchKernel::Direct => direct(false),
         }
@@ -38,10 +38,10 @@ impl Weights {
         }
     }
 
-    fn convolve(&self, path: Path, geometry: &Geometry, s: &Shape, from: &[&[Line]], to: &mut [Output<'_>]) {
+    fn convolve(&self, isa: Isa, geometry: &Geometry, s: &Shape, from: &[&[Line]], to: &mut [Output<'_>]) {
         match self {
-            Self::Direct { weights, gathered } => conv::convolve(path, geometry, weights, *gathered, from, to),
-            Self::Winograd(weights) => winograd::convolve(path, s.input, weights, from, to),
+            Self::Direct { weights, gathered } => conv::convolve(isa, geometry, weights, *gathered, from, to),
+            Self::Winograd(weights) => winograd::convolve(isa, s.input, weights, from, to),
         }
     }
 }
@@ -72,12 +72,12 @@ impl AsRef<Conv> for ConvLayer {
 
 impl ConvLayer {
     /// Without weights; [`ConvLayer::pack`] fills them in.
-    pub(super) fn new(path: Path, plan: Conv) -> Self {
+    pub(super) fn new(isa: Isa, plan: Conv) -> Self {
         let s = &plan.shape;
         let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
-        let backward = |gradient: &DataGradient| Weights::new(path, gradient.kernel, s, inputs, outputs);
+        let backward = |gradient: &DataGradient| Weights::new(isa, gradient.kernel, s, inputs, outputs);
         Self {
-            forward: Weights::new(path, plan.forward, s, outputs, inputs),
+            forward: Weights::new(isa, plan.forward, s, outputs, inputs),
             data_gradient: plan.data_gradient.as_ref().map(backward),
             biases: vec![0.0; s.out_channels],
             plan,
@@ -121,17 +121,17 @@ impl ConvLayer {
         }
     }
 
-    pub(super) fn forward(&self, path: Path, from: &[&[Line]], to: &mut [Output<'_>]) {
-        self.forward.convolve(path, &self.plan.forward_geometry, &self.plan.shape, from, to);
+    pub(super) fn forward(&self, isa: Isa, from: &[&[Line]], to: &mut [Output<'_>]) {
+        self.forward.convolve(isa, &self.plan.forward_geometry, &self.plan.shape, from, to);
     }
 
     /// # Errors
     /// A convolution before which nothing wants a gradient.
-    pub(super) fn data_gradient(&self, path: Path, from: &[&[Line]], to: &mut [Output<'_>]) -> Result<()> {
+    pub(super) fn data_gradient(&self, isa: Isa, from: &[&[Line]], to: &mut [Output<'_>]) -> Result<()> {
         let (Some(weights), Some(plan)) = (&self.data_gradient, &self.plan.data_gradient) else {
             bail!("engine: a data gradient that nothing asks for");
         };
-        weights.convolve(path, &plan.geometry, &self.plan.shape, from, to);
+        weights.convolve(isa, &plan.geometry, &self.plan.shape, from, to);
         Ok(())
     }
 }

@@ -154,14 +154,14 @@ impl BatchEngine {
 
     /// One phase: every block for itself, then what is made of all blocks.
     fn phase(&mut self, phase: usize, direction: Direction, follow: bool) -> Result<()> {
-        let Self { layers, program, slots, path, parameters, blocks, chains, gradients, times, .. } = self;
+        let Self { layers, program, slots, isa, parameters, blocks, chains, gradients, times, .. } = self;
         let phases = match direction {
             Direction::Forward => &program.forward,
             Direction::Backward => &program.backward,
         };
         let Phase { steps, reduction } = &phases[phase];
         let map = Map { buffers: &program.buffers, slots };
-        let context = Context { layers, program, map, path: *path };
+        let context = Context { layers, program, map, isa: *isa };
         let (length, timed) = (blocks.len().div_ceil(chains.len().max(1)), times.is_some());
         blocks.par_chunks_mut(length).zip(chains.par_iter_mut()).try_for_each(|(blocks, chain)| {
             chain.times.clear();

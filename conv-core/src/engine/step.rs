@@ -8,7 +8,7 @@ use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
 use super::program::{ConvStep, FinishStep, PoolStep, Program, Step};
-use crate::kernels::Path;
+use crate::kernels::Isa;
 use crate::kernels::lanes::Line;
 
 /// What steps read and never change.
@@ -17,7 +17,7 @@ pub(super) struct Context<'a> {
     pub(super) layers: &'a Layers<ConvLayer, FinishLayer>,
     pub(super) program: &'a Program,
     pub(super) map: Map<'a>,
-    pub(super) path: Path,
+    pub(super) isa: Isa,
 }
 
 impl Context<'_> {

@@ -6,7 +6,7 @@
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use super::Path;
+use super::Isa;
 use super::lower::{Lowered, Output, Sizes};
 use super::scratch;
 use super::tile::{Correlate, MultiplyAdd, row_blocks};
@@ -75,23 +75,23 @@ impl Shape {
 }
 
 /// `y = x * w`: `x: [n, c, h, w]`, `w: [o, c / groups, k, k]`, `y: [n, o, h', w']`, all contiguous.
-pub(crate) fn forward(path: Path, s: &Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn forward(isa: Isa, s: &Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
     assert_eq!((x.len(), w.len()), (s.x_len(), s.w_len()), "convolution: wrong lengths");
     let images = s.block(&Lowered::forward(&s.sizes(), 1));
     let lowered = Lowered::forward(&s.sizes(), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: inputs * s.taps(), input: s.taps() };
-    convolve(path, s.groups, (inputs, outputs), images, &lowered, x, w, strides, s.y_len())
+    convolve(isa, s.groups, (inputs, outputs), images, &lowered, x, w, strides, s.y_len())
 }
 
 /// `dx` from `dy: [n, o, h', w']`: as `x`.
-pub(crate) fn data_gradient(path: Path, s: &Shape, dy: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn data_gradient(isa: Isa, s: &Shape, dy: &[f32], w: &[f32]) -> Vec<f32> {
     assert_eq!((dy.len(), w.len()), (s.y_len(), s.w_len()), "convolution: wrong lengths");
     let images = s.block(&Lowered::data_gradient(&s.sizes(), 1));
     let lowered = Lowered::data_gradient(&s.sizes(), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: s.taps(), input: inputs * s.taps() };
-    convolve(path, s.groups, (outputs, inputs), images, &lowered, dy, w, strides, s.x_len())
+    convolve(isa, s.groups, (outputs, inputs), images, &lowered, dy, w, strides, s.x_len())
 }
 
 /// Where the weight of (group, output, input, tap) lies; the data gradient swaps output and input.
@@ -104,7 +104,7 @@ struct Strides {
 
 #[expect(clippy::too_many_arguments, reason = "one internal entry for two callers")]
 fn convolve(
-    path: Path,
+    isa: Isa,
     groups: usize,
     (inputs, outputs): (usize, usize),
     images: usize,
@@ -121,7 +121,7 @@ fn convolve(
     if len == 0 || from.is_empty() || lowered.positions(1) == 0 {
         return to;
     }
-    let blocks = row_blocks(outputs, path.rows());
+    let blocks = row_blocks(outputs, widest(isa));
     let packed: Vec<Packed> =
         lowered.outputs.iter().map(|output| Packed::new(output, groups, inputs, &blocks, w, strides)).collect();
     let pitch = lowered.positions(images).next_multiple_of(super::tile::TILE);
@@ -142,7 +142,7 @@ fn convolve(
                         continue;
                     }
                     for (first, weights) in packed.channel_blocks(group) {
-                        path.run(MultiplyAdd {
+                        isa.execute(MultiplyAdd {
                             x: &planes[first * channel_pitch..],
                             channel_pitch,
                             channels: (inputs - first).min(packed.channels),
@@ -225,7 +225,7 @@ impl Packed {
 }
 
 /// `dw` from `x` and `dy`: as `w`.
-pub(crate) fn weight_gradient(path: Path, s: &Shape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(crate) fn weight_gradient(isa: Isa, s: &Shape, x: &[f32], dy: &[f32]) -> Vec<f32> {
     assert_eq!((x.len(), dy.len()), (s.x_len(), s.y_len()), "convolution: wrong lengths");
     if s.batch == 0 {
         return vec![0f32; s.w_len()];
@@ -233,7 +233,7 @@ pub(crate) fn weight_gradient(path: Path, s: &Shape, x: &[f32], dy: &[f32]) -> V
     let images = s.block(&Lowered::forward(&s.sizes(), 1));
     let lowered = Lowered::forward(&s.sizes(), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
-    let blocks = row_blocks(outputs, path.rows());
+    let blocks = row_blocks(outputs, widest(isa));
     let channel_pitch = lowered.sources.len() * lowered.plane;
     let Output { taps, offsets, .. } = &lowered.outputs[0];
     debug_assert!(taps.iter().enumerate().all(|(i, &tap)| i == tap), "taps of a forward pass come in kernel order");
@@ -254,7 +254,7 @@ pub(crate) fn weight_gradient(path: Path, s: &Shape, x: &[f32], dy: &[f32]) -> V
                 for (channel, plane) in dy_planes.chunks_exact_mut(lowered.plane).enumerate() {
                     lowered.pack_positions(&dy[(group * outputs + channel) * output..], y_image, images, plane);
                 }
-                path.run(Correlate {
+                isa.execute(Correlate {
                     dy: dy_planes,
                     dy_pitch: lowered.plane,
                     x: x_planes,
@@ -284,6 +284,11 @@ pub(crate) fn weight_gradient(path: Path, s: &Shape, x: &[f32], dy: &[f32]) -> V
     total
 }
 
+/// Rows of the widest register tile.
+fn widest(isa: Isa) -> usize {
+    if isa.is_wide() { 8 } else { 4 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::reference::{self, Special};
@@ -307,11 +312,11 @@ mod tests {
             reference::data_gradient(s, &dy, &w),
             reference::weight_gradient(s, &x, &dy),
         );
-        for path in Path::ALL.into_iter().filter(|path| path.supported()) {
-            let what = |pass: &'static str| move || format!("{pass} {path:?} {s:?}");
-            special.assert(what("y"), &forward(path, s, &x, &w), &want.0);
-            special.assert(what("dx"), &data_gradient(path, s, &dy, &w), &want.1);
-            special.assert(what("dw"), &weight_gradient(path, s, &x, &dy), &want.2);
+        for isa in Isa::available() {
+            let what = |pass: &'static str| move || format!("{pass} {isa:?} {s:?}");
+            special.assert(what("y"), &forward(isa, s, &x, &w), &want.0);
+            special.assert(what("dx"), &data_gradient(isa, s, &dy, &w), &want.1);
+            special.assert(what("dw"), &weight_gradient(isa, s, &x, &dy), &want.2);
         }
     }
 
@@ -370,8 +375,8 @@ mod tests {
         let s = shape([40, 12, 20], (9, 7), 3, 2, 1, 2);
         let (x, w, dy) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
         let all = || {
-            let path = Path::best();
-            (forward(path, &s, &x, &w), data_gradient(path, &s, &dy, &w), weight_gradient(path, &s, &x, &dy))
+            let isa = Isa::best();
+            (forward(isa, &s, &x, &w), data_gradient(isa, &s, &dy, &w), weight_gradient(isa, &s, &x, &dy))
         };
         let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
         let one = on(1);

@@ -1,6 +1,6 @@
 //! CPU kernels: plain slices in, plain slices out, no tensors.
 //!
-//! Every kernel exists once, written over [`simd::Simd`], and is compiled for each [`Path`]. Work is split over image
+//! Every kernel exists once, written over [`simd::Simd`], and is compiled for each [`Isa`]. Work is split over image
 //! blocks whose size depends on the shapes alone, and partial sums are added in block order: the result has the same
 //! bits for any number of threads. Bits do differ between paths, so results are stamped with theirs.
 
@@ -17,4 +17,4 @@ pub(crate) mod simd;
 pub(crate) mod single;
 mod tile;
 
-pub use simd::Path;
+pub use simd::Isa;

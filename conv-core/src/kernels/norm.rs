@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::Path;
+use super::Isa;
 use super::simd::{Simd, Task};
 
 /// Batch, channels, pixels.
@@ -26,13 +26,13 @@ impl Planes {
 }
 
 /// Mean and (biased) variance per channel.
-pub(crate) fn moments(path: Path, planes: &Planes, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn moments(isa: Isa, planes: &Planes, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
     assert_eq!(x.len(), planes.len(), "batch norm: wrong length");
     struct Moments<'a>(&'a [f32], usize);
     impl Task for Moments<'_> {
         type Output = Vec<(f64, f64)>;
         #[inline(always)]
-        fn run<S: Simd>(self) -> Self::Output {
+        fn execute<S: Simd>(self, _: S) -> Self::Output {
             let moments = self.0.chunks_exact(self.1).map(|plane| {
                 let mean = lanes_sum(plane, |x| x) / self.1 as f32;
                 let spread = lanes_sum(plane, |x| (x - mean) * (x - mean));
@@ -42,7 +42,7 @@ pub(crate) fn moments(path: Path, planes: &Planes, x: &[f32]) -> (Vec<f64>, Vec<
         }
     }
     let images: Vec<_> =
-        x.par_chunks(planes.image().max(1)).map(|image| path.run(Moments(image, planes.pixels))).collect();
+        x.par_chunks(planes.image().max(1)).map(|image| isa.execute(Moments(image, planes.pixels))).collect();
     // Chan et al.: the spread of equal parts is their spreads, and that of their means.
     let count = planes.batch as f64;
     let mean: Vec<f64> =
@@ -56,7 +56,7 @@ pub(crate) fn moments(path: Path, planes: &Planes, x: &[f32]) -> (Vec<f64>, Vec<
     (mean, variance)
 }
 
-/// Sum of `f` over a plane, in sixteen partial sums whatever the path.
+/// Sum of `f` over a plane, in sixteen partial sums whatever the instruction set.
 #[inline(always)]
 fn lanes_sum(plane: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0f32; 16];
@@ -75,7 +75,7 @@ fn lanes_sum(plane: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// `y = relu?(scale[c] x + shift[c] + residual?)`
 pub(crate) fn affine(
-    path: Path,
+    isa: Isa,
     planes: &Planes,
     x: &[f32],
     scale: &[f32],
@@ -97,7 +97,7 @@ pub(crate) fn affine(
     impl Task for Affine<'_> {
         type Output = ();
         #[inline(always)]
-        fn run<S: Simd>(self) {
+        fn execute<S: Simd>(self, _: S) {
             let channels = self.scale.iter().zip(self.shift).enumerate();
             for (c, (&scale, &shift)) in channels {
                 let span = c * self.pixels..(c + 1) * self.pixels;
@@ -123,7 +123,7 @@ pub(crate) fn affine(
     y.par_chunks_mut(image).enumerate().for_each(|(n, y)| {
         let span = n * image..(n + 1) * image;
         let residual = residual.map(|residual| &residual[span.clone()]);
-        path.run(Affine { x: &x[span], y, residual, scale, shift, pixels: planes.pixels, floor });
+        isa.execute(Affine { x: &x[span], y, residual, scale, shift, pixels: planes.pixels, floor });
     });
     y
 }
@@ -154,7 +154,7 @@ pub(crate) struct Gradients {
 }
 
 /// From `dy`, the gradient of the output.
-pub(crate) fn backward(path: Path, planes: &Planes, saved: &Saved<'_>, dy: &[f32], residual: bool) -> Gradients {
+pub(crate) fn backward(isa: Isa, planes: &Planes, saved: &Saved<'_>, dy: &[f32], residual: bool) -> Gradients {
     let image = planes.image().max(1);
     let pixels = planes.pixels;
     assert_eq!((dy.len(), saved.x.len()), (planes.len(), planes.len()), "batch norm: wrong length");
@@ -163,7 +163,7 @@ pub(crate) fn backward(path: Path, planes: &Planes, saved: &Saved<'_>, dy: &[f32
     impl Task for Sums<'_> {
         type Output = Vec<(f64, f64)>;
         #[inline(always)]
-        fn run<S: Simd>(self) -> Self::Output {
+        fn execute<S: Simd>(self, _: S) -> Self::Output {
             let Sums(saved, dy, image, pixels) = self;
             let sums = saved.mean.iter().enumerate().map(|(c, &mean)| {
                 let span = image.start + c * pixels..image.start + (c + 1) * pixels;
@@ -179,7 +179,7 @@ pub(crate) fn backward(path: Path, planes: &Planes, saved: &Saved<'_>, dy: &[f32
     }
     let images: Vec<_> = (0..planes.batch)
         .into_par_iter()
-        .map(|n| path.run(Sums(saved, dy, n * image..(n + 1) * image, pixels)))
+        .map(|n| isa.execute(Sums(saved, dy, n * image..(n + 1) * image, pixels)))
         .collect();
     let total = |pick: fn(&(f64, f64)) -> f64| -> Vec<f64> {
         (0..planes.channels).map(|c| images.iter().map(|image| pick(&image[c])).sum()).collect()
@@ -209,7 +209,7 @@ pub(crate) fn backward(path: Path, planes: &Planes, saved: &Saved<'_>, dy: &[f32
     impl Task for Write<'_> {
         type Output = ();
         #[inline(always)]
-        fn run<S: Simd>(mut self) {
+        fn execute<S: Simd>(mut self, _: S) {
             for (c, &[a, b, d]) in self.constants.iter().enumerate() {
                 let local = c * self.pixels..(c + 1) * self.pixels;
                 let span = self.start + local.start..self.start + local.end;
@@ -244,7 +244,7 @@ pub(crate) fn backward(path: Path, planes: &Planes, saved: &Saved<'_>, dy: &[f32
     let mut dx = vec![0f32; dy.len()];
     let mut residual = residual.then(|| vec![0f32; dy.len()]);
     let write = |n: usize, dx: &mut [f32], residual: Option<&mut [f32]>| {
-        path.run(Write { saved, dy, start: n * image, pixels, constants: &constants, dx, residual });
+        isa.execute(Write { saved, dy, start: n * image, pixels, constants: &constants, dx, residual });
     };
     match &mut residual {
         Some(residual) => {

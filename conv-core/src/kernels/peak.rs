@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::simd::{Path, Simd, Task};
+use super::simd::{Isa, Simd, Task};
 
 /// Rounds, of which the best counts: whatever else the machine does only slows it down.
 const ROUNDS: usize = 25;
@@ -17,22 +17,19 @@ const STEPS: usize = 1 << 22;
 /// With the factor they stay below 16 registers.
 const CHAINS: usize = 12;
 
-/// The same for the portable path, whose vectors are two registers each where only SSE can be counted on.
+/// The same for the portable set, whose vectors are two registers each where only SSE can be counted on.
 const PORTABLE_CHAINS: usize = CHAINS / 2;
 
-/// The most that all threads of the current rayon pool compute on this path together, in 1e9 floating-point operations
-/// a second: multiply-adds on registers alone, two operations a lane (on the portable path, a product and a sum). None
-/// where this processor cannot execute the path.
-pub fn peak_gflops(path: Path) -> Option<f64> {
-    if !path.supported() {
-        return None;
-    }
-    let (chains, seconds) = match path {
-        Path::Portable => (PORTABLE_CHAINS, best(|| drop(rayon::broadcast(|_| path.run(Chains::<PORTABLE_CHAINS>))))),
-        Path::Avx512 | Path::Avx2 => (CHAINS, best(|| drop(rayon::broadcast(|_| path.run(Chains::<CHAINS>))))),
+/// The most that all threads of the current rayon pool compute on these instructions together, in 1e9 floating-point
+/// operations a second: multiply-adds on registers alone, two operations a lane (on the portable set, a product and a sum).
+pub fn peak_gflops(isa: Isa) -> f64 {
+    let (chains, seconds) = if isa.has_fma() {
+        (CHAINS, best(|| drop(rayon::broadcast(|_| isa.execute(Chains::<CHAINS>)))))
+    } else {
+        (PORTABLE_CHAINS, best(|| drop(rayon::broadcast(|_| isa.execute(Chains::<PORTABLE_CHAINS>)))))
     };
-    let operations = 2 * path.run(Lanes) * chains * STEPS * rayon::current_num_threads();
-    Some(operations as f64 / seconds * 1e-9)
+    let operations = 2 * isa.execute(Lanes) * chains * STEPS * rayon::current_num_threads();
+    operations as f64 / seconds * 1e-9
 }
 
 /// The most that all threads of the current rayon pool copy together, in 1e9 bytes a second, from one block of `bytes`
@@ -68,21 +65,18 @@ impl<const N: usize> Task for Chains<N> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         // A value that the compiler cannot know; the sums tend to 1.
         let half = black_box(0.5f32);
-        // SAFETY: arithmetic on registers, compiled for the path by whom `Task::run` is called.
-        unsafe {
-            let factor = S::splat(half);
-            let mut sums = [factor; N];
-            for _ in 0..STEPS {
-                for sum in &mut sums {
-                    *sum = S::mul_add(*sum, factor, factor);
-                }
+        let factor = simd.splat(half);
+        let mut sums = [factor; N];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = simd.mul_add(*sum, factor, factor);
             }
-            // As they are: a sum over them would tempt the compiler to keep single lanes in registers.
-            black_box(sums);
         }
+        // As they are: a sum over them would tempt the compiler to keep single lanes in registers.
+        black_box(sums);
     }
 }
 
@@ -93,7 +87,7 @@ impl Task for Lanes {
     type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self) -> usize {
+    fn execute<S: Simd>(self, _: S) -> usize {
         S::LANES
     }
 }
@@ -103,11 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_has_a_peak_and_copies_have_one() {
-        for path in Path::ALL {
-            let peak = peak_gflops(path);
-            assert_eq!(peak.is_some(), path.supported(), "{}", path.name());
-            assert!(peak.is_none_or(|peak| peak > 0.0 && peak.is_finite()), "{}: {peak:?}", path.name());
+    fn every_set_has_a_peak_and_copies_have_one() {
+        for isa in Isa::available() {
+            let peak = peak_gflops(isa);
+            assert!(peak > 0.0 && peak.is_finite(), "{isa:?}: {peak}");
         }
         for bytes in [1, 1 << 20] {
             let rate = copy_gbytes(bytes);

@@ -5,7 +5,7 @@
 
 use super::simd::{Simd, Task};
 
-/// Positions per step over a plane, on every path. Planes are readable this far past their last position.
+/// Positions per step over a plane, on every instruction set. Planes are readable this far past their last position.
 pub(super) const TILE: usize = 96;
 
 /// Splits `count` rows into register tiles, `(first row, rows)`: as many of the widest as fit, then 4, 2, 1.
@@ -45,7 +45,7 @@ impl Task for MultiplyAdd<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let rows = self.blocks.last().map_or(0, |&(start, rows)| start + rows);
         if rows == 0 || self.channels == 0 || self.offsets.is_empty() || self.positions == 0 {
             return;
@@ -66,11 +66,11 @@ impl Task for MultiplyAdd<'_> {
                     let weights = self.weights.as_ptr().add(row * depth);
                     let out = self.out.as_mut_ptr().add(row * self.out_pitch + start);
                     match rows {
-                        8 => self.columns::<S, 8, 3>(x, weights, out),
-                        4 if S::LANES == 16 => self.columns::<S, 4, 6>(x, weights, out),
-                        4 => self.columns::<S, 4, 3>(x, weights, out),
-                        2 => self.columns::<S, 2, 6>(x, weights, out),
-                        _ => self.columns::<S, 1, 6>(x, weights, out),
+                        8 => self.columns::<S, 8, 3>(simd, x, weights, out),
+                        4 if S::LANES == 16 => self.columns::<S, 4, 6>(simd, x, weights, out),
+                        4 => self.columns::<S, 4, 3>(simd, x, weights, out),
+                        2 => self.columns::<S, 2, 6>(simd, x, weights, out),
+                        _ => self.columns::<S, 1, 6>(simd, x, weights, out),
                     }
                 }
             }
@@ -86,6 +86,7 @@ impl MultiplyAdd<'_> {
     #[inline(always)]
     unsafe fn columns<S: Simd, const M: usize, const N: usize>(
         &self,
+        simd: S,
         x: *const f32,
         weights: *const f32,
         out: *mut f32,
@@ -93,7 +94,7 @@ impl MultiplyAdd<'_> {
         const { assert!(TILE.is_multiple_of(N * S::LANES)) };
         for column in (0..TILE).step_by(N * S::LANES) {
             // SAFETY: the column lies inside the tile that the caller vouches for.
-            unsafe { self.register_tile::<S, M, N>(x.add(column), weights, out.add(column)) };
+            unsafe { self.register_tile::<S, M, N>(simd, x.add(column), weights, out.add(column)) };
         }
     }
 
@@ -102,17 +103,18 @@ impl MultiplyAdd<'_> {
     #[inline(always)]
     unsafe fn register_tile<S: Simd, const M: usize, const N: usize>(
         &self,
+        simd: S,
         x: *const f32,
         mut weights: *const f32,
         out: *mut f32,
     ) {
         // SAFETY: every pointer below stays inside the ranges of `Self::run`'s comment.
         unsafe {
-            let mut sums = [[S::splat(0.0); N]; M];
+            let mut sums = [[simd.splat(0.0); N]; M];
             if self.accumulate {
                 for (m, row) in sums.iter_mut().enumerate() {
                     for (n, sum) in row.iter_mut().enumerate() {
-                        *sum = S::load(out.add(m * self.out_pitch + n * S::LANES));
+                        *sum = simd.load(out.add(m * self.out_pitch + n * S::LANES));
                     }
                 }
             }
@@ -120,14 +122,14 @@ impl MultiplyAdd<'_> {
                 let plane = x.add(channel * self.channel_pitch);
                 for &offset in self.offsets {
                     let tap = plane.add(offset);
-                    let mut values = [S::splat(0.0); N];
+                    let mut values = [simd.splat(0.0); N];
                     for (n, value) in values.iter_mut().enumerate() {
-                        *value = S::load(tap.add(n * S::LANES));
+                        *value = simd.load(tap.add(n * S::LANES));
                     }
                     for (m, row) in sums.iter_mut().enumerate() {
-                        let weight = S::splat(*weights.add(m));
+                        let weight = simd.splat(*weights.add(m));
                         for (sum, &value) in row.iter_mut().zip(&values) {
-                            *sum = S::mul_add(weight, value, *sum);
+                            *sum = simd.mul_add(weight, value, *sum);
                         }
                     }
                     weights = weights.add(M);
@@ -135,7 +137,7 @@ impl MultiplyAdd<'_> {
             }
             for (m, row) in sums.iter().enumerate() {
                 for (n, &sum) in row.iter().enumerate() {
-                    S::store(out.add(m * self.out_pitch + n * S::LANES), sum);
+                    simd.store(out.add(m * self.out_pitch + n * S::LANES), sum);
                 }
             }
         }
@@ -160,7 +162,7 @@ impl Task for Correlate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self) {
+    fn execute<S: Simd>(mut self, simd: S) {
         let rows = self.blocks.last().map_or(0, |&(start, rows)| start + rows);
         let padded = self.positions.next_multiple_of(S::LANES);
         let reach = self.entries.iter().max().copied().unwrap_or(0);
@@ -173,12 +175,12 @@ impl Task for Correlate<'_> {
             // below `padded`.
             unsafe {
                 match (rows, S::LANES) {
-                    (8, _) => self.entries_in::<S, 8, 2>(row),
-                    (4, 16) => self.entries_in::<S, 4, 6>(row),
-                    (4, _) => self.entries_in::<S, 4, 3>(row),
-                    (2, 16) => self.entries_in::<S, 2, 9>(row),
-                    (2, _) => self.entries_in::<S, 2, 3>(row),
-                    (_, _) => self.entries_in::<S, 1, 9>(row),
+                    (8, _) => self.entries_in::<S, 8, 2>(simd, row),
+                    (4, 16) => self.entries_in::<S, 4, 6>(simd, row),
+                    (4, _) => self.entries_in::<S, 4, 3>(simd, row),
+                    (2, 16) => self.entries_in::<S, 2, 9>(simd, row),
+                    (2, _) => self.entries_in::<S, 2, 3>(simd, row),
+                    (_, _) => self.entries_in::<S, 1, 9>(simd, row),
                 }
             }
         }
@@ -191,20 +193,20 @@ impl Correlate<'_> {
     /// # Safety
     /// As stated where it is called.
     #[inline(always)]
-    unsafe fn entries_in<S: Simd, const M: usize, const N: usize>(&mut self, row: usize) {
+    unsafe fn entries_in<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, row: usize) {
         let mut entry = 0;
         // SAFETY: each call covers entries below the list's length.
         unsafe {
             while self.entries.len() - entry >= N {
-                self.register_tile::<S, M, N>(row, entry);
+                self.register_tile::<S, M, N>(simd, row, entry);
                 entry += N;
             }
             while self.entries.len() - entry >= 3 {
-                self.register_tile::<S, M, 3>(row, entry);
+                self.register_tile::<S, M, 3>(simd, row, entry);
                 entry += 3;
             }
             while entry < self.entries.len() {
-                self.register_tile::<S, M, 1>(row, entry);
+                self.register_tile::<S, M, 1>(simd, row, entry);
                 entry += 1;
             }
         }
@@ -214,7 +216,7 @@ impl Correlate<'_> {
     /// As [`Self::entries_in`].
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "indexed loops unroll whole, so that the sums stay in registers")]
-    unsafe fn register_tile<S: Simd, const M: usize, const N: usize>(&mut self, row: usize, entry: usize) {
+    unsafe fn register_tile<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, row: usize, entry: usize) {
         let (pitch, positions, width) = (self.dy_pitch, self.positions, self.entries.len());
         // SAFETY: bounded by the asserts of `Self::run`.
         unsafe {
@@ -223,17 +225,17 @@ impl Correlate<'_> {
             for (n, start) in starts.iter_mut().enumerate() {
                 *start = start.add(*self.entries.get_unchecked(entry + n));
             }
-            let mut sums = [[S::splat(0.0); N]; M];
+            let mut sums = [[simd.splat(0.0); N]; M];
             let mut p = 0;
             while p < positions {
-                let mut values = [S::splat(0.0); N];
+                let mut values = [simd.splat(0.0); N];
                 for n in 0..N {
-                    values[n] = S::load(starts[n].add(p));
+                    values[n] = simd.load(starts[n].add(p));
                 }
                 for m in 0..M {
-                    let gradient = S::load(dy.add(m * pitch + p));
+                    let gradient = simd.load(dy.add(m * pitch + p));
                     for n in 0..N {
-                        sums[m][n] = S::mul_add(gradient, values[n], sums[m][n]);
+                        sums[m][n] = simd.mul_add(gradient, values[n], sums[m][n]);
                     }
                 }
                 p += S::LANES;
@@ -241,7 +243,7 @@ impl Correlate<'_> {
             let total = self.sums.as_mut_ptr().add(row * width + entry);
             for m in 0..M {
                 for n in 0..N {
-                    *total.add(m * width + n) += S::sum(sums[m][n]);
+                    *total.add(m * width + n) += simd.sum(sums[m][n]);
                 }
             }
         }

@@ -1,7 +1,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{gradient, on_kernels, output, slice, with_values};
-use crate::kernels::{Path, conv};
+use crate::kernels::{Isa, conv};
 use crate::meter;
 
 /// 2-D convolution without bias: `x: [n, c, h, w]`, `weight: [o, c / groups, k, k]` -> `[n, o, h', w']`.
@@ -16,7 +16,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups
         return compose(x, weight, &shape);
     }
     // The input of a network needs no gradient: a third of the stem's work.
-    let op = Convolution { shape, path: Path::best(), x_needs_gradient: x.track_op() };
+    let op = Convolution { shape, isa: Isa::best(), x_needs_gradient: x.track_op() };
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
@@ -35,7 +35,7 @@ fn compose(x: &Tensor, weight: &Tensor, shape: &conv::Shape) -> Result<Tensor> {
 
 struct Convolution {
     shape: conv::Shape,
-    path: Path,
+    isa: Isa,
     x_needs_gradient: bool,
 }
 
@@ -46,18 +46,18 @@ impl CustomOp2 for Convolution {
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
         let s = &self.shape;
-        let y = conv::forward(self.path, s, slice(x, xl)?, slice(w, wl)?);
+        let y = conv::forward(self.isa, s, slice(x, xl)?, slice(w, wl)?);
         output(y, (s.batch, s.out_channels, s.output.0, s.output.1))
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (path, s) = (self.path, &self.shape);
+        let (isa, s) = (self.isa, &self.shape);
         with_values(dy, |dy| {
             let dx = match self.x_needs_gradient {
-                true => Some(with_values(w, |w| gradient(conv::data_gradient(path, s, dy, w), x))?),
+                true => Some(with_values(w, |w| gradient(conv::data_gradient(isa, s, dy, w), x))?),
                 false => None,
             };
-            let dw = with_values(x, |x| gradient(conv::weight_gradient(path, s, x, dy), w))?;
+            let dw = with_values(x, |x| gradient(conv::weight_gradient(isa, s, x, dy), w))?;
             Ok((dx, Some(dw)))
         })
     }

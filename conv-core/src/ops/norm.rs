@@ -1,7 +1,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{gradient, on_kernels, output, relu, slice, with_values};
-use crate::kernels::Path;
+use crate::kernels::Isa;
 use crate::kernels::norm::{self, Gradients, Planes, Saved};
 
 /// Statistics of a batch, per channel, for the layer to update its running ones.
@@ -34,8 +34,8 @@ pub fn batch_norm_train(
     if !on_kernels(x) {
         return compose(x, gamma, beta, eps, residual, relu_after);
     }
-    let (path, x) = (Path::best(), x.contiguous()?);
-    let (mean, variance) = with_values(&x, |x| Ok(norm::moments(path, &planes, x)))?;
+    let (isa, x) = (Isa::best(), x.contiguous()?);
+    let (mean, variance) = with_values(&x, |x| Ok(norm::moments(isa, &planes, x)))?;
     let narrow = |values: Vec<f64>| -> Vec<f32> { values.into_iter().map(|value| value as f32).collect() };
     let inv_std = narrow(variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect());
     let variance = narrow(variance.iter().map(|variance| variance * count / (count - 1.0)).collect());
@@ -44,7 +44,7 @@ pub fn batch_norm_train(
         mean: Tensor::from_slice(&mean, planes.channels, x.device())?,
         variance: Tensor::from_vec(variance, planes.channels, x.device())?,
     };
-    let op = BatchNorm { planes, path, mean, inv_std, relu: relu_after };
+    let op = BatchNorm { planes, isa, mean, inv_std, relu: relu_after };
     let affine = Tensor::cat(&[gamma, beta], 0)?;
     let y = match residual {
         Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, op)?,
@@ -69,7 +69,7 @@ pub fn channel_affine(
     if !on_kernels(x) {
         return compose_affine(x, scale, shift, residual, relu_after);
     }
-    let op = Affine { planes, path: Path::best(), relu: relu_after };
+    let op = Affine { planes, isa: Isa::best(), relu: relu_after };
     let affine = Tensor::cat(&[scale, shift], 0)?;
     let x = x.contiguous()?;
     match residual {
@@ -130,7 +130,7 @@ fn compose_affine(
 /// Training: statistics of the batch, through which the gradient flows.
 struct BatchNorm {
     planes: Planes,
-    path: Path,
+    isa: Isa,
     mean: Vec<f32>,
     inv_std: Vec<f32>,
     relu: bool,
@@ -142,7 +142,7 @@ impl BatchNorm {
         let scale: Vec<f32> = gamma.iter().zip(&self.inv_std).map(|(gamma, inv)| gamma * inv).collect();
         let shift: Vec<f32> =
             beta.iter().zip(self.mean.iter().zip(&scale)).map(|(beta, (mean, scale))| beta - mean * scale).collect();
-        norm::affine(self.path, &self.planes, x, &scale, &shift, residual, self.relu)
+        norm::affine(self.isa, &self.planes, x, &scale, &shift, residual, self.relu)
     }
 
     /// Gradients of x, gamma and beta in one flat tensor, and the residual.
@@ -158,7 +158,7 @@ impl BatchNorm {
                             inv_std: &self.inv_std,
                             gamma: &affine[..self.planes.channels],
                         };
-                        Ok(norm::backward(self.path, &self.planes, &saved, dy, residual))
+                        Ok(norm::backward(self.isa, &self.planes, &saved, dy, residual))
                     })
                 })
             })
@@ -180,14 +180,14 @@ fn flat(gradients: Gradients, x: &Tensor, affine: &Tensor) -> Result<Flat> {
 /// Inference: constants per channel.
 struct Affine {
     planes: Planes,
-    path: Path,
+    isa: Isa,
     relu: bool,
 }
 
 impl Affine {
     fn forward(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
         let (scale, shift) = affine.split_at(self.planes.channels);
-        norm::affine(self.path, &self.planes, x, scale, shift, residual, self.relu)
+        norm::affine(self.isa, &self.planes, x, scale, shift, residual, self.relu)
     }
 
     /// Composed: networks are not trained through running statistics, so this only has to be right.

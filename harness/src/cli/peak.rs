@@ -1,7 +1,7 @@
 //! `harness bench peak`: what the machine can do at most.
 
 use clap::Args;
-use conv_core::{Path, copy_gbytes, peak_gflops};
+use conv_core::{Isa, copy_gbytes, peak_gflops};
 
 use super::table::{Cell, Format, Table};
 use crate::experiment::keys::MOST_THREADS;
@@ -29,10 +29,8 @@ fn measure(format: Format) -> String {
     let mut row = |name: String, value: f64, unit: &str| {
         table.push(vec![Cell::Text(name), threads.clone(), Cell::Real(value), Cell::text(unit)]);
     };
-    for path in Path::ALL {
-        if let Some(peak) = peak_gflops(path) {
-            row(format!("fma {}", path.name()), peak, "GFLOP/s");
-        }
+    for isa in Isa::available() {
+        row(format!("fma {}", isa.name()), peak_gflops(isa), "GFLOP/s");
     }
     row("copy (read + write)".into(), copy_gbytes(COPIED), "GB/s");
     table.render(format)

@@ -6,7 +6,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use conv_core::{Path, peak_gflops};
+use conv_core::{Isa, peak_gflops};
 
 use super::table::{Cell, Format, Layout};
 use crate::experiment::plan::{Plan, Row};
@@ -122,7 +122,7 @@ struct Speed {
 impl Speed {
     /// None where nothing is trained, or nothing can be measured.
     fn of(plan: &Plan<'_>) -> Option<Self> {
-        let peak = plan.trains.then(|| peak_gflops(Path::best())).flatten()?;
+        let peak = plan.trains.then(|| peak_gflops(Isa::best()))?;
         let cores = rayon::current_num_threads();
         let RunSettings { threads, jobs, .. } = RunSettings::of(plan.document());
         let threads = threads.unwrap_or(cores / jobs.max(1)).clamp(1, cores);

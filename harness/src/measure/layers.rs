@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use candle_core::TensorId;
-use conv_core::{EngineLayer, OffEngine, PassWork, Path, SMALLEST_BATCH, Training, copy_gbytes, peak_gflops};
+use conv_core::{EngineLayer, Isa, OffEngine, PassWork, SMALLEST_BATCH, Training, copy_gbytes, peak_gflops};
 
 use super::COPIED;
 use super::bench::{Entrant, Rounds};
@@ -85,7 +85,7 @@ impl Limits {
     /// # Errors
     /// A processor without the instructions that its path names.
     pub fn measure() -> Result<Self> {
-        let gflops = peak_gflops(Path::best()).context("this processor cannot execute its own path")?;
+        let gflops = peak_gflops(Isa::best());
         Ok(Self { gflops, gbytes: copy_gbytes(COPIED) })
     }
 }

@@ -4,7 +4,7 @@ pub(crate) use super::conv_weights::{Weights, row_blocks};
 use super::geometry::{Class, Geometry, Tap};
 use super::{LANES, Line};
 use crate::kernels::scratch;
-use crate::kernels::simd::{Path, Simd, Task};
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// Where a destination channel goes and what is done to it on the way: `plane = relu?(sum + plane? + bias + residual?)`.
 pub(crate) struct Output<'a> {
@@ -26,7 +26,7 @@ impl<'a> Output<'a> {
 /// From the planes of all groups' source channels in order to those of all destination channels.
 /// `gathered`: the sources of some pixels are copied together first, for a convolution of one tap.
 pub(crate) fn convolve(
-    path: Path,
+    isa: Isa,
     geometry: &Geometry,
     weights: &Weights,
     gathered: bool,
@@ -34,7 +34,7 @@ pub(crate) fn convolve(
     to: &mut [Output<'_>],
 ) {
     let panel = if gathered { weights.together() * panel_stride(weights.channels) } else { 0 };
-    scratch::with_lines(panel, 0, |panel, _| path.run(Convolve { geometry, weights, from, to, panel }));
+    scratch::with_lines(panel, 0, |panel, _| isa.execute(Convolve { geometry, weights, from, to, panel }));
 }
 
 /// Lines from a pixel to the next in a panel: odd, as the caches keep few lines that are a round number apart.
@@ -55,7 +55,7 @@ impl Task for Convolve<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let Self { geometry, weights: w, from, to, panel } = self;
         assert_eq!(from.len(), w.groups * w.channels, "convolution: source channels");
         assert_eq!(to.len(), w.groups * w.rows, "convolution: destination channels");
@@ -88,8 +88,8 @@ impl Task for Convolve<'_, '_> {
                         let mut tile = Tiles { class, taps: w.taps, from, panel, weights, to };
                         // SAFETY: `Geometry::check` has every source and destination of the class inside its planes, whose
                         // lengths are asserted above; `panel` holds all channels of each of these pixels, a stride apart;
-                        // `weights` holds rows x channels x taps values and tap indices are below `taps`. The processor has the instructions: we are inside `Task::run`.
-                        unsafe { tile.rows::<S>(pixels, rows) };
+                        // `weights` holds rows x channels x taps values and tap indices are below `taps`. The processor has the instructions: we are inside `Task::execute`.
+                        unsafe { tile.rows::<S>(simd, pixels, rows) };
                     }
                 }
             }
@@ -122,25 +122,25 @@ impl Tiles<'_, '_> {
     /// # Safety
     /// As stated where it is called; `rows` rows in `to` and `weights`.
     #[inline(always)]
-    unsafe fn rows<S: Simd>(&mut self, pixels: &[(u32, u32)], rows: usize) {
-        // Tiles fill the registers: 32 on the widest path, where a line is one vector, else 16 and two.
+    unsafe fn rows<S: Simd>(&mut self, simd: S, pixels: &[(u32, u32)], rows: usize) {
+        // Tiles fill the registers: 32 on the widest instruction set, where a line is one vector, else 16 and two.
         // SAFETY: handed on.
         unsafe {
             match (rows, S::WIDTH) {
-                (8, 1) => self.columns::<S, 8, 3>(pixels),
-                (7, 1) => self.columns::<S, 7, 3>(pixels),
-                (6, 1) => self.columns::<S, 6, 4>(pixels),
-                (5, 1) => self.columns::<S, 5, 5>(pixels),
-                (4, 1) => self.columns::<S, 4, 6>(pixels),
-                (3, 1) => self.columns::<S, 3, 7>(pixels),
-                (2, 1) => self.columns::<S, 2, 8>(pixels),
-                (1, 1) => self.columns::<S, 1, 8>(pixels),
-                (6, _) => self.columns::<S, 6, 2>(pixels),
-                (5, _) => self.columns::<S, 5, 2>(pixels),
-                (4, _) => self.columns::<S, 4, 2>(pixels),
-                (3, _) => self.columns::<S, 3, 4>(pixels),
-                (2, _) => self.columns::<S, 2, 4>(pixels),
-                (1, _) => self.columns::<S, 1, 8>(pixels),
+                (8, 1) => self.columns::<S, 8, 3>(simd, pixels),
+                (7, 1) => self.columns::<S, 7, 3>(simd, pixels),
+                (6, 1) => self.columns::<S, 6, 4>(simd, pixels),
+                (5, 1) => self.columns::<S, 5, 5>(simd, pixels),
+                (4, 1) => self.columns::<S, 4, 6>(simd, pixels),
+                (3, 1) => self.columns::<S, 3, 7>(simd, pixels),
+                (2, 1) => self.columns::<S, 2, 8>(simd, pixels),
+                (1, 1) => self.columns::<S, 1, 8>(simd, pixels),
+                (6, _) => self.columns::<S, 6, 2>(simd, pixels),
+                (5, _) => self.columns::<S, 5, 2>(simd, pixels),
+                (4, _) => self.columns::<S, 4, 2>(simd, pixels),
+                (3, _) => self.columns::<S, 3, 4>(simd, pixels),
+                (2, _) => self.columns::<S, 2, 4>(simd, pixels),
+                (1, _) => self.columns::<S, 1, 8>(simd, pixels),
                 _ => unreachable!("row blocks are not taller"),
             }
         }
@@ -152,24 +152,24 @@ impl Tiles<'_, '_> {
     /// # Safety
     /// As [`Self::rows`], for `R` rows.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, pixels: &[(u32, u32)]) {
+    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, pixels: &[(u32, u32)]) {
         let mut at = 0;
         // SAFETY: handed on.
         unsafe {
             while pixels.len() - at >= V / S::WIDTH {
-                self.tile::<S, R, V>(pixels, at);
+                self.tile::<S, R, V>(simd, pixels, at);
                 at += V / S::WIDTH;
             }
             while pixels.len() - at >= 4 / S::WIDTH && V > 4 {
-                self.tile::<S, R, 4>(pixels, at);
+                self.tile::<S, R, 4>(simd, pixels, at);
                 at += 4 / S::WIDTH;
             }
             while pixels.len() - at >= 2 / S::WIDTH && V > 2 {
-                self.tile::<S, R, 2>(pixels, at);
+                self.tile::<S, R, 2>(simd, pixels, at);
                 at += 2 / S::WIDTH;
             }
             while pixels.len() - at >= 1 && S::WIDTH == 1 {
-                self.tile::<S, R, 1>(pixels, at);
+                self.tile::<S, R, 1>(simd, pixels, at);
                 at += 1;
             }
         }
@@ -180,7 +180,7 @@ impl Tiles<'_, '_> {
     /// # Safety
     /// As [`Self::rows`], for `R` rows; that many pixels are there.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, pixels: &[(u32, u32)], first: usize) {
+    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, pixels: &[(u32, u32)], first: usize) {
         let stride = panel_stride(self.from.len());
         let panel = self.panel.map(|panel| panel[first * stride..].as_ptr().cast::<f32>());
         let pixels = &pixels[first..];
@@ -192,31 +192,31 @@ impl Tiles<'_, '_> {
         // SAFETY: handed on.
         unsafe {
             let sums = if let Some(panel) = panel {
-                self.gathered::<S, R, V>(|v| {
+                self.gathered::<S, R, V>(simd, |v| {
                     panel.wrapping_add(v / S::WIDTH * stride * LANES + v % S::WIDTH * S::LANES)
                 })
             } else if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
                 // Neighbours, as sources ascend: one address for all of them.
-                self.sums::<S, R, V>(|plane: *const f32, v| plane.wrapping_add(sources[0] + v * S::LANES))
+                self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[0] + v * S::LANES))
             } else {
-                self.sums::<S, R, V>(|plane: *const f32, v| plane.wrapping_add(sources[v]))
+                self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[v]))
             };
             for (to, sums) in self.to.iter_mut().zip(&sums) {
-                let bias = S::splat(to.bias);
+                let bias = simd.splat(to.bias);
                 for (v, &sum) in sums.iter().enumerate() {
                     let at = place(pixels[v / S::WIDTH].1, v);
                     let y = to.plane.as_mut_ptr().cast::<f32>().add(at);
-                    let mut value = S::add(sum, bias);
+                    let mut value = simd.add(sum, bias);
                     if to.add {
-                        value = S::add(value, S::load(y));
+                        value = simd.add(value, simd.load(y));
                     }
                     if let Some(residual) = to.residual {
-                        value = S::add(value, S::load(residual.as_ptr().cast::<f32>().add(at)));
+                        value = simd.add(value, simd.load(residual.as_ptr().cast::<f32>().add(at)));
                     }
                     if to.relu {
-                        value = S::max(S::splat(0.0), value);
+                        value = simd.max(simd.splat(0.0), value);
                     }
-                    S::store(y, value);
+                    simd.store(y, value);
                 }
             }
         }
@@ -229,14 +229,20 @@ impl Tiles<'_, '_> {
     #[inline(always)]
     unsafe fn gathered<S: Simd, const R: usize, const V: usize>(
         &self,
+        simd: S,
         at: impl Fn(usize) -> *const f32,
     ) -> [[S::V; V]; R] {
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::splat(0.0); V]; R];
+            let mut sums = [[simd.splat(0.0); V]; R];
             let weights = self.weights.as_ptr();
             for channel in 0..self.from.len() {
-                multiply_add::<S, R, V>(|v| at(v).wrapping_add(channel * LANES), weights.add(channel * R), &mut sums);
+                multiply_add::<S, R, V>(
+                    simd,
+                    |v| at(v).wrapping_add(channel * LANES),
+                    weights.add(channel * R),
+                    &mut sums,
+                );
             }
             sums
         }
@@ -249,18 +255,19 @@ impl Tiles<'_, '_> {
     #[inline(always)]
     unsafe fn sums<S: Simd, const R: usize, const V: usize>(
         &self,
+        simd: S,
         at: impl Fn(*const f32, usize) -> *const f32,
     ) -> [[S::V; V]; R] {
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::splat(0.0); V]; R];
+            let mut sums = [[simd.splat(0.0); V]; R];
             let mut weights = self.weights.as_ptr();
             for plane in self.from {
                 for &Tap { index, offset } in &self.class.taps {
                     // Only with the pixel's own place it is inside the plane for sure.
                     let plane = plane.as_ptr().wrapping_offset(offset as isize).cast::<f32>();
                     let weights = weights.add(index as usize * R);
-                    multiply_add::<S, R, V>(|v| at(plane, v), weights, &mut sums);
+                    multiply_add::<S, R, V>(simd, |v| at(plane, v), weights, &mut sums);
                 }
                 weights = weights.add(self.taps * R);
             }
@@ -272,9 +279,10 @@ impl Tiles<'_, '_> {
 /// `sums[r][v] += weights[r] x[v]`, with what there is less of held in registers.
 ///
 /// # Safety
-/// `R` readable weights, and a vector wherever `at` points; inside `Task::run`.
+/// `R` readable weights, and a vector wherever `at` points; inside `Task::execute`.
 #[inline(always)]
 pub(crate) unsafe fn multiply_add<S: Simd, const R: usize, const V: usize>(
+    simd: S,
     at: impl Fn(usize) -> *const f32,
     weights: *const f32,
     sums: &mut [[S::V; V]; R],
@@ -282,29 +290,29 @@ pub(crate) unsafe fn multiply_add<S: Simd, const R: usize, const V: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if R <= V {
-            let mut held = [S::splat(0.0); R];
+            let mut held = [simd.splat(0.0); R];
             for (r, held) in held.iter_mut().enumerate() {
-                *held = S::splat(*weights.add(r));
+                *held = simd.splat(*weights.add(r));
             }
             for v in 0..V {
-                let value = S::load(at(v));
+                let value = simd.load(at(v));
                 for (sums, &weight) in sums.iter_mut().zip(&held) {
-                    sums[v] = S::mul_add(weight, value, sums[v]);
+                    sums[v] = simd.mul_add(weight, value, sums[v]);
                 }
             }
         } else {
-            let mut held = [S::splat(0.0); V];
+            let mut held = [simd.splat(0.0); V];
             for (v, held) in held.iter_mut().enumerate() {
-                *held = S::load(at(v));
+                *held = simd.load(at(v));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let weight = S::splat(*weights.add(r));
+                let weight = simd.splat(*weights.add(r));
                 for (sum, &value) in sums.iter_mut().zip(&held) {
-                    *sum = S::mul_add(weight, value, *sum);
+                    *sum = simd.mul_add(weight, value, *sum);
                 }
             }
         }
     }
 }
 
-const _: () = assert!(LANES == 16, "a line is one vector of the widest path");
+const _: () = assert!(LANES == 16, "a line is one vector of the widest isa");

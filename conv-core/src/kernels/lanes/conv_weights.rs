@@ -1,13 +1,10 @@
 //! A convolution's weights in the order in which its register tiles read them.
 
-use crate::kernels::simd::Path;
+use crate::kernels::simd::Isa;
 
 /// Splits `count` rows into register tiles `(first, rows)` of nearly equal height.
-pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
-    let tallest = match path {
-        Path::Avx512 => 8,
-        Path::Avx2 | Path::Portable => 6,
-    };
+pub(crate) fn row_blocks(isa: Isa, count: usize) -> Vec<(usize, usize)> {
+    let tallest = if isa.is_wide() { 8 } else { 6 };
     let tiles = count.div_ceil(tallest);
     (0..tiles)
         .map(|tile| (count * tile / tiles, count * (tile + 1) / tiles))
@@ -17,14 +14,14 @@ pub(crate) fn row_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
 
 /// The same for tiles whose sums are of single pixels. On the narrow paths four rows are a bad height, too low to keep the
 /// multipliers busy with one pixel and too high for two: 8 rows are 5 and 3.
-fn uneven_blocks(path: Path, count: usize) -> Vec<(usize, usize)> {
-    let mut heights: Vec<usize> = row_blocks(path, count).into_iter().map(|(_, rows)| rows).collect();
+fn uneven_blocks(isa: Isa, count: usize) -> Vec<(usize, usize)> {
+    let mut heights: Vec<usize> = row_blocks(isa, count).into_iter().map(|(_, rows)| rows).collect();
     let pair = |heights: &[usize]| {
         let four = heights.iter().position(|&rows| rows == 4)?;
         let other = (0..heights.len()).find(|&at| at != four && (4..6).contains(&heights[at]))?;
         Some((four, other))
     };
-    while path != Path::Avx512
+    while !isa.is_wide()
         && let Some((four, other)) = pair(&heights)
     {
         heights[four] -= 1;
@@ -51,8 +48,8 @@ pub(crate) struct Weights {
 
 impl Weights {
     /// For `groups` groups of `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
-    pub(crate) fn new(path: Path, groups: usize, rows: usize, channels: usize, taps: usize) -> Self {
-        Self { values: Vec::new(), blocks: uneven_blocks(path, rows), groups, rows, channels, taps }
+    pub(crate) fn new(isa: Isa, groups: usize, rows: usize, channels: usize, taps: usize) -> Self {
+        Self { values: Vec::new(), blocks: uneven_blocks(isa, rows), groups, rows, channels, taps }
     }
 
     /// So many pixels share one pass over a row block's weights, and one block of sources all row blocks: as many as the
@@ -104,18 +101,21 @@ mod tests {
 
     #[test]
     fn every_row_is_in_one_tile_and_no_tile_is_too_tall() {
-        for path in Path::ALL {
+        for isa in Isa::available() {
             for count in 1..200 {
                 let mut next = 0;
-                for (first, rows) in uneven_blocks(path, count) {
-                    assert!(first == next && (1..=if path == Path::Avx512 { 8 } else { 6 }).contains(&rows), "{count}");
+                for (first, rows) in uneven_blocks(isa, count) {
+                    assert!(first == next && (1..=if isa.is_wide() { 8 } else { 6 }).contains(&rows), "{count}");
                     next += rows;
                 }
                 assert_eq!(next, count);
             }
+            if isa.is_wide() {
+                assert_eq!(uneven_blocks(isa, 8), [(0, 8)]);
+            } else {
+                assert_eq!(uneven_blocks(isa, 8), [(0, 3), (3, 5)]);
+                assert_eq!(uneven_blocks(isa, 4), [(0, 4)]);
+            }
         }
-        assert_eq!(uneven_blocks(Path::Avx2, 8), [(0, 3), (3, 5)]);
-        assert_eq!(uneven_blocks(Path::Avx2, 4), [(0, 4)]);
-        assert_eq!(uneven_blocks(Path::Avx512, 8), [(0, 8)]);
     }
 }

@@ -20,7 +20,7 @@ impl Task for DepthwiseGradient<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let Self { geometry, x, dy, dw } = self;
         assert!(!x.is_empty() && dy.len().is_multiple_of(x.len()), "depthwise: channels");
         assert!(x.iter().all(|plane| plane.len() == geometry.from), "depthwise: input planes");
@@ -33,15 +33,15 @@ impl Task for DepthwiseGradient<'_> {
                 while !taps.is_empty() {
                     let x = x[o / multiplier];
                     // SAFETY: `Geometry::check` has every source and destination of a class inside planes of the lengths
-                    // asserted above; tap indices are below `geometry.taps`. Inside `Task::run`.
+                    // asserted above; tap indices are below `geometry.taps`. Inside `Task::execute`.
                     let done = unsafe {
                         match taps.len() {
                             // Nine sums fill the registers of the narrow paths.
-                            9.. => taps_at_once::<S, 9>(class, taps, x, dy, dw),
-                            6.. => taps_at_once::<S, 6>(class, taps, x, dy, dw),
-                            4.. => taps_at_once::<S, 4>(class, taps, x, dy, dw),
-                            2.. => taps_at_once::<S, 2>(class, taps, x, dy, dw),
-                            _ => taps_at_once::<S, 1>(class, taps, x, dy, dw),
+                            9.. => taps_at_once::<S, 9>(simd, class, taps, x, dy, dw),
+                            6.. => taps_at_once::<S, 6>(simd, class, taps, x, dy, dw),
+                            4.. => taps_at_once::<S, 4>(simd, class, taps, x, dy, dw),
+                            2.. => taps_at_once::<S, 2>(simd, class, taps, x, dy, dw),
+                            _ => taps_at_once::<S, 1>(simd, class, taps, x, dy, dw),
                         }
                     };
                     taps = &taps[done..];
@@ -55,6 +55,7 @@ impl Task for DepthwiseGradient<'_> {
 /// As stated where it is called; `T` taps in `taps`.
 #[inline(always)]
 unsafe fn taps_at_once<S: Simd, const T: usize>(
+    simd: S,
     class: &Class,
     taps: &[Tap],
     x: &[Line],
@@ -68,16 +69,16 @@ unsafe fn taps_at_once<S: Simd, const T: usize>(
             *offset = tap.offset as isize;
         }
         for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
-            let mut sums = [S::splat(0.0); T];
+            let mut sums = [simd.splat(0.0); T];
             for &(source, destination) in &class.pixels {
-                let dy = S::load(dy.as_ptr().add(destination as usize).cast::<f32>().add(lane));
+                let dy = simd.load(dy.as_ptr().add(destination as usize).cast::<f32>().add(lane));
                 let source = x.as_ptr().add(source as usize);
                 for (sum, &offset) in sums.iter_mut().zip(&offsets) {
-                    *sum = S::mul_add(dy, S::load(source.offset(offset).cast::<f32>().add(lane)), *sum);
+                    *sum = simd.mul_add(dy, simd.load(source.offset(offset).cast::<f32>().add(lane)), *sum);
                 }
             }
             for (sum, tap) in sums.into_iter().zip(taps) {
-                dw[tap.index as usize] += S::sum(sum);
+                dw[tap.index as usize] += simd.sum(sum);
             }
         }
     }

@@ -36,31 +36,31 @@ impl Task for Measure<'_> {
     type Output = Moments;
 
     #[inline(always)]
-    fn run<S: Simd>(self) -> Moments {
+    fn execute<S: Simd>(self, simd: S) -> Moments {
         let Some(first) = self.plane.first() else { return Moments::default() };
         // Distances from a value of the channel: squares of large means would swallow the variance.
         let origin = first.0[0];
-        // SAFETY: lines are 16 readable values; inside `Task::run`.
+        // SAFETY: lines are 16 readable values; inside `Task::execute`.
         unsafe {
-            let shift = S::line_splat(origin);
-            let (mut sums, mut squares) = ([S::line_splat(0.0); 4], [S::line_splat(0.0); 4]);
+            let shift = simd.line_splat(origin);
+            let (mut sums, mut squares) = ([simd.line_splat(0.0); 4], [simd.line_splat(0.0); 4]);
             let chunks = self.plane.chunks_exact(4);
             for (i, line) in chunks.remainder().iter().enumerate() {
-                let value = S::line_sub(S::line_load(line.0.as_ptr()), shift);
-                sums[i] = S::line_add(sums[i], value);
-                squares[i] = S::line_mul_add(value, value, squares[i]);
+                let value = simd.line_sub(simd.line_load(line.0.as_ptr()), shift);
+                sums[i] = simd.line_add(sums[i], value);
+                squares[i] = simd.line_mul_add(value, value, squares[i]);
             }
             for lines in chunks {
                 for i in 0..4 {
-                    let value = S::line_sub(S::line_load(lines[i].0.as_ptr()), shift);
-                    sums[i] = S::line_add(sums[i], value);
-                    squares[i] = S::line_mul_add(value, value, squares[i]);
+                    let value = simd.line_sub(simd.line_load(lines[i].0.as_ptr()), shift);
+                    sums[i] = simd.line_add(sums[i], value);
+                    squares[i] = simd.line_mul_add(value, value, squares[i]);
                 }
             }
             let total = |parts: [S::W; 4]| {
                 let mut lanes = Line::ZERO;
-                let whole = S::line_add(S::line_add(parts[0], parts[1]), S::line_add(parts[2], parts[3]));
-                S::line_store(lanes.0.as_mut_ptr(), whole);
+                let whole = simd.line_add(simd.line_add(parts[0], parts[1]), simd.line_add(parts[2], parts[3]));
+                simd.line_store(lanes.0.as_mut_ptr(), whole);
                 lanes.0[..self.images].iter().map(|&lane| f64::from(lane)).sum::<f64>()
             };
             let (sum, squares) = (total(sums), total(squares));
@@ -87,26 +87,26 @@ impl Task for Apply<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let Self { x, scale, shift, residual, relu, y } = self;
         assert!(x.len() == y.len() && residual.is_none_or(|residual| residual.len() == y.len()), "norm: planes");
-        // SAFETY: lines are 16 readable and writable values; inside `Task::run`.
+        // SAFETY: lines are 16 readable and writable values; inside `Task::execute`.
         unsafe {
-            let (scale, shift) = (S::line_splat(scale), S::line_splat(shift));
+            let (scale, shift) = (simd.line_splat(scale), simd.line_splat(shift));
             // Below every value where there is no ReLU.
-            let floor = S::line_splat(if relu { 0.0 } else { f32::NEG_INFINITY });
+            let floor = simd.line_splat(if relu { 0.0 } else { f32::NEG_INFINITY });
             match residual {
                 None => {
                     for (y, x) in y.iter_mut().zip(x) {
-                        let value = S::line_mul_add(S::line_load(x.0.as_ptr()), scale, shift);
-                        S::line_store(y.0.as_mut_ptr(), S::line_max(floor, value));
+                        let value = simd.line_mul_add(simd.line_load(x.0.as_ptr()), scale, shift);
+                        simd.line_store(y.0.as_mut_ptr(), simd.line_max(floor, value));
                     }
                 }
                 Some(residual) => {
                     for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
-                        let value = S::line_mul_add(S::line_load(x.0.as_ptr()), scale, shift);
-                        let value = S::line_add(value, S::line_load(r.0.as_ptr()));
-                        S::line_store(y.0.as_mut_ptr(), S::line_max(floor, value));
+                        let value = simd.line_mul_add(simd.line_load(x.0.as_ptr()), scale, shift);
+                        let value = simd.line_add(value, simd.line_load(r.0.as_ptr()));
+                        simd.line_store(y.0.as_mut_ptr(), simd.line_max(floor, value));
                     }
                 }
             }
@@ -129,17 +129,17 @@ impl Mask<'_> {
     /// The gradient `dy` of pixel `at` before the ReLU.
     ///
     /// # Safety
-    /// `at` inside the planes; inside `Task::run`.
+    /// `at` inside the planes; inside `Task::execute`.
     #[inline(always)]
-    unsafe fn apply<S: Simd>(&self, at: usize, dy: S::W) -> S::W {
+    unsafe fn apply<S: Simd>(&self, simd: S, at: usize, dy: S::W) -> S::W {
         // SAFETY: handed on.
         unsafe {
             match *self {
                 Mask::Open => dy,
-                Mask::Output(y) => S::line_mask(S::line_load(y.as_ptr().add(at).cast()), dy),
+                Mask::Output(y) => simd.line_mask(simd.line_load(y.as_ptr().add(at).cast()), dy),
                 Mask::Affine { x, scale, shift } => {
-                    let x = S::line_load(x.as_ptr().add(at).cast());
-                    S::line_mask(S::line_mul_add(x, S::line_splat(scale), S::line_splat(shift)), dy)
+                    let x = simd.line_load(x.as_ptr().add(at).cast());
+                    simd.line_mask(simd.line_mul_add(x, simd.line_splat(scale), simd.line_splat(shift)), dy)
                 }
             }
         }
@@ -167,30 +167,30 @@ impl Task for GradientSums<'_> {
     type Output = (f64, f64);
 
     #[inline(always)]
-    fn run<S: Simd>(self) -> (f64, f64) {
+    fn execute<S: Simd>(self, simd: S) -> (f64, f64) {
         let Self { dy, mask, x, mut residual } = self;
         let len = dy.len();
         assert!(mask.fits(len) && x.is_none_or(|(x, _)| x.len() == len), "norm: planes");
         assert!(residual.as_ref().is_none_or(|(residual, _)| residual.len() == len), "norm: planes");
-        // SAFETY: every index is below the length of all planes; inside `Task::run`.
+        // SAFETY: every index is below the length of all planes; inside `Task::execute`.
         unsafe {
-            let (mut sums, mut products) = ([S::line_splat(0.0); 2], [S::line_splat(0.0); 2]);
-            let mean = S::line_splat(x.map_or(0.0, |(_, mean)| mean));
+            let (mut sums, mut products) = ([simd.line_splat(0.0); 2], [simd.line_splat(0.0); 2]);
+            let mean = simd.line_splat(x.map_or(0.0, |(_, mean)| mean));
             for at in 0..len {
-                let g = mask.apply::<S>(at, S::line_load(dy.as_ptr().add(at).cast()));
-                sums[at % 2] = S::line_add(sums[at % 2], g);
+                let g = mask.apply::<S>(simd, at, simd.line_load(dy.as_ptr().add(at).cast()));
+                sums[at % 2] = simd.line_add(sums[at % 2], g);
                 if let Some((x, _)) = x {
-                    let distance = S::line_sub(S::line_load(x.as_ptr().add(at).cast()), mean);
-                    products[at % 2] = S::line_mul_add(g, distance, products[at % 2]);
+                    let distance = simd.line_sub(simd.line_load(x.as_ptr().add(at).cast()), mean);
+                    products[at % 2] = simd.line_mul_add(g, distance, products[at % 2]);
                 }
                 if let Some((residual, add)) = &mut residual {
                     let place = residual.as_mut_ptr().add(at).cast::<f32>();
-                    S::line_store(place, if *add { S::line_add(g, S::line_load(place)) } else { g });
+                    simd.line_store(place, if *add { simd.line_add(g, simd.line_load(place)) } else { g });
                 }
             }
             let total = |parts: [S::W; 2]| {
                 let mut lanes = Line::ZERO;
-                S::line_store(lanes.0.as_mut_ptr(), S::line_add(parts[0], parts[1]));
+                simd.line_store(lanes.0.as_mut_ptr(), simd.line_add(parts[0], parts[1]));
                 lanes.0.iter().map(|&lane| f64::from(lane)).sum::<f64>()
             };
             (total(sums), total(products))
@@ -216,23 +216,23 @@ impl Task for InputGradient<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let Self { dy, mask, x, mean, scale, slope, shift, images, dx, add } = self;
         let len = dx.len();
         assert!(mask.fits(len) && x.len() == len && dy.len() == len, "norm: planes");
         let mut there = Line::ZERO;
         there.0[..images.min(LANES)].fill(1.0);
-        // SAFETY: every index is below the length of all planes; inside `Task::run`.
+        // SAFETY: every index is below the length of all planes; inside `Task::execute`.
         unsafe {
-            let (there, mean) = (S::line_load(there.0.as_ptr()), S::line_splat(mean));
-            let (scale, slope, shift) = (S::line_splat(scale), S::line_splat(slope), S::line_splat(shift));
+            let (there, mean) = (simd.line_load(there.0.as_ptr()), simd.line_splat(mean));
+            let (scale, slope, shift) = (simd.line_splat(scale), simd.line_splat(slope), simd.line_splat(shift));
             for at in 0..len {
-                let g = mask.apply::<S>(at, S::line_load(dy.as_ptr().add(at).cast()));
-                let x = S::line_sub(S::line_load(x.as_ptr().add(at).cast()), mean);
-                let value = S::line_mul_add(g, scale, S::line_mul_add(x, slope, shift));
+                let g = mask.apply::<S>(simd, at, simd.line_load(dy.as_ptr().add(at).cast()));
+                let x = simd.line_sub(simd.line_load(x.as_ptr().add(at).cast()), mean);
+                let value = simd.line_mul_add(g, scale, simd.line_mul_add(x, slope, shift));
                 let place = dx.as_mut_ptr().add(at).cast::<f32>();
-                let before = if add { S::line_load(place) } else { S::line_splat(0.0) };
-                S::line_store(place, S::line_add(before, S::line_mask(there, value)));
+                let before = if add { simd.line_load(place) } else { simd.line_splat(0.0) };
+                simd.line_store(place, simd.line_add(before, simd.line_mask(there, value)));
             }
         }
     }
@@ -242,7 +242,7 @@ impl Task for InputGradient<'_> {
 mod tests {
     use super::*;
     use crate::kernels::reference::{NOT_FINITE, Special, relu};
-    use crate::kernels::simd::Path;
+    use crate::kernels::simd::Isa;
 
     const PIXELS: usize = 7;
     const IMAGES: usize = 13;
@@ -269,25 +269,25 @@ mod tests {
         }
     }
 
-    fn paths() -> impl Iterator<Item = Path> {
-        Path::ALL.into_iter().filter(|path| path.supported())
+    fn paths() -> impl Iterator<Item = Isa> {
+        Isa::available()
     }
 
     #[test]
     fn moments_are_those_of_the_images_that_are_there_and_keep_nan() {
         let mut x = plane(1);
         x.iter_mut().for_each(|line| line.0[IMAGES..].fill(f32::NAN));
-        for path in paths() {
-            let got = path.run(Measure { plane: &x, images: IMAGES });
+        for isa in paths() {
+            let got = isa.execute(Measure { plane: &x, images: IMAGES });
             let values: Vec<f64> = there(&x).into_iter().map(f64::from).collect();
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-            assert!((got.mean - mean).abs() < 1e-5 && (got.squares - squares).abs() < 1e-4, "{path:?}: {got:?}");
+            assert!((got.mean - mean).abs() < 1e-5 && (got.squares - squares).abs() < 1e-4, "{isa:?}: {got:?}");
             everywhere(|pixel, lane, kind| {
                 let mut x = x.clone();
                 x[pixel].0[lane] = kind;
-                let got = path.run(Measure { plane: &x, images: IMAGES });
-                let said = format!("{path:?} {kind} at {pixel}, {lane}: {got:?}");
+                let got = isa.execute(Measure { plane: &x, images: IMAGES });
+                let said = format!("{isa:?} {kind} at {pixel}, {lane}: {got:?}");
                 // Of an infinity's distances to the mean all that can be said is that they are no numbers.
                 assert!(!got.mean.is_finite() && got.squares.is_nan(), "{said}");
                 assert!(!kind.is_nan() || got.mean.is_nan(), "{said}");
@@ -304,10 +304,10 @@ mod tests {
             let (scale, shift) = (-1.5, 0.25);
             let added = residual.map_or_else(|| vec![0.0; PIXELS * IMAGES], there);
             let want: Vec<f32> = there(x).iter().zip(added).map(|(x, added)| scale * x + shift + added).collect();
-            for path in paths() {
+            for isa in paths() {
                 let mut y = vec![Line([f32::NAN; LANES]); PIXELS];
-                path.run(Apply { x, scale, shift, residual, relu, y: &mut y });
-                let what = || format!("{path:?} {x:?} {residual:?}");
+                isa.execute(Apply { x, scale, shift, residual, relu, y: &mut y });
+                let what = || format!("{isa:?} {x:?} {residual:?}");
                 if relu {
                     Special::Same.assert_relu(what, &there(&y), &want);
                 } else {
@@ -357,19 +357,19 @@ mod tests {
                 let sum: f64 = g.iter().map(|&g| f64::from(g)).sum();
                 let product: f64 = g.iter().zip(&xs).map(|(&g, &x)| f64::from(g) * f64::from(x - mean)).sum();
                 let dx: Vec<f32> = g.iter().zip(&xs).map(|(g, x)| scale * g + slope * (x - mean) + shift).collect();
-                for path in paths() {
-                    let what = || format!("{path:?} {x:?} {dy:?} {output:?}");
+                for isa in paths() {
+                    let what = || format!("{isa:?} {x:?} {dy:?} {output:?}");
                     let mut residual = vec![Line::splat(1.0); PIXELS];
                     let (x, mean) = (x, mean);
                     let sums = GradientSums { dy, mask, x: Some((x, mean)), residual: Some((&mut residual, true)) };
-                    let got = path.run(sums);
+                    let got = isa.execute(sums);
                     Special::Same.assert(what, &[got.0 as f32, got.1 as f32], &[sum as f32, product as f32]);
                     let want: Vec<f32> = g.iter().map(|g| g + 1.0).collect();
                     Special::Same.assert(what, &there(&residual), &want);
                     let mut got = vec![Line::splat(f32::NAN); PIXELS];
                     let images = IMAGES;
                     let (dx_to, add) = (got.as_mut_slice(), false);
-                    path.run(InputGradient { dy, mask, x, mean, scale, slope, shift, images, dx: dx_to, add });
+                    isa.execute(InputGradient { dy, mask, x, mean, scale, slope, shift, images, dx: dx_to, add });
                     Special::Same.assert(what, &there(&got), &dx);
                     assert!(got.iter().all(|line| line.0[IMAGES..] == [0.0; LANES - IMAGES]), "{}", what());
                 }

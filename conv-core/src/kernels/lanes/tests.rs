@@ -1,6 +1,6 @@
 use super::super::conv::Shape;
 use super::super::reference::{self, NOT_FINITE, Special};
-use super::super::simd::Path;
+use super::super::simd::Isa;
 use super::conv::{Output, Weights};
 use super::depthwise::DepthwiseGradient;
 use super::geometry::Geometry;
@@ -46,7 +46,7 @@ fn check(s: &Shape) {
     check_data(s, &Data::new(s), Special::Same);
 }
 
-/// All three passes of one block (at most 16 images), with every path of this processor, against the scalar twins.
+/// All three passes of one block (at most 16 images), with every instruction set of this processor, against the scalar twins.
 /// `winograd` says what the transforms may make of values that are not finite.
 fn check_data(s: &Shape, data: &Data, winograd: Special) {
     let Data { x, w, dy, residual } = data;
@@ -66,8 +66,8 @@ fn check_data(s: &Shape, data: &Data, winograd: Special) {
         .map(|(at, sum)| if at / y_pixels % s.out_channels % 2 == 1 { sum + 0.5 } else { *sum })
         .collect();
     let want_finished: Vec<f32> = want_y.iter().zip(residual).map(|(sum, residual)| sum + 0.25 + residual).collect();
-    for path in Path::ALL.into_iter().filter(|path| path.supported()) {
-        let what = |pass: &'static str| move || format!("{pass} {path:?} {s:?}");
+    for isa in Isa::available() {
+        let what = |pass: &'static str| move || format!("{pass} {isa:?} {s:?}");
         // Both ways of a forward pass: what `convolve` writes, added and finished.
         let check_forward = |pass, special: Special, convolve: &dyn Fn(&mut [Output<'_>])| {
             let mut y = vec![Line::splat(0.5); s.out_channels * y_pixels];
@@ -87,30 +87,30 @@ fn check_data(s: &Shape, data: &Data, winograd: Special) {
             special.assert(what(pass), &rows(&dx, s.batch), &want_dx);
         };
 
-        let mut weights = Weights::new(path, s.groups, outputs, inputs, taps);
+        let mut weights = Weights::new(isa, s.groups, outputs, inputs, taps);
         weights.pack(|group, row, channel| &w[((group * outputs + row) * inputs + channel) * taps..], |_, _| 1.0);
         check_forward("y", Special::Same, &|to| {
-            conv::convolve(path, &forward, &weights, taps == 1 && outputs >= 16, &x_planes, to)
+            conv::convolve(isa, &forward, &weights, taps == 1 && outputs >= 16, &x_planes, to)
         });
-        let mut weights = Weights::new(path, s.groups, inputs, outputs, taps);
+        let mut weights = Weights::new(isa, s.groups, inputs, outputs, taps);
         weights.pack(|group, row, channel| &w[((group * outputs + channel) * inputs + row) * taps..], |_, _| 1.0);
         check_backward("dx", Special::Same, &|to| {
-            conv::convolve(path, &backward, &weights, taps == 1 && inputs >= 16, &dy_planes, to)
+            conv::convolve(isa, &backward, &weights, taps == 1 && inputs >= 16, &dy_planes, to)
         });
         if (s.kernel, s.stride, s.padding, s.groups) == (3, 1, 1, 1) {
-            let mut weights = winograd::Weights::new(path, outputs, inputs);
+            let mut weights = winograd::Weights::new(isa, outputs, inputs);
             // Halves and doubles: nothing is rounded.
             let halved: Vec<f32> = w.iter().map(|value| 0.5 * value).collect();
             weights.pack(|row, channel| &halved[(row * inputs + channel) * 9..], |_| 2.0, false);
-            check_forward("winograd y", winograd, &|to| winograd::convolve(path, s.input, &weights, &x_planes, to));
-            let mut weights = winograd::Weights::new(path, inputs, outputs);
+            check_forward("winograd y", winograd, &|to| winograd::convolve(isa, s.input, &weights, &x_planes, to));
+            let mut weights = winograd::Weights::new(isa, inputs, outputs);
             weights.pack(|row, channel| &w[(channel * inputs + row) * 9..], |_| 1.0, true);
-            check_backward("winograd dx", winograd, &|to| winograd::convolve(path, s.input, &weights, &dy_planes, to));
+            check_backward("winograd dx", winograd, &|to| winograd::convolve(isa, s.input, &weights, &dy_planes, to));
         }
 
         let mut dw = vec![1.0; s.w_len()];
         let planes = Planes { x: x_planes.clone(), dy: dy_planes.clone() };
-        path.run(WeightGradient { shape: s, path, planes: &planes, dw: &mut dw });
+        isa.execute(WeightGradient { shape: s, isa, planes: &planes, dw: &mut dw });
         Special::Same.assert(what("dw"), &dw, &want_dw);
         if s.groups == 1 {
             // Two blocks, of which the second has no images.
@@ -120,16 +120,16 @@ fn check_data(s: &Shape, data: &Data, winograd: Special) {
             let dy = [dy_planes.clone(), empty(s.out_channels, y_pixels)];
             let mut dw = vec![1.0; s.w_len()];
             let mut rest = dw.as_mut_slice();
-            for (first, count) in conv::row_blocks(path, outputs) {
+            for (first, count) in conv::row_blocks(isa, outputs) {
                 let (dw, tail) = rest.split_at_mut(count * inputs * taps);
                 rest = tail;
-                path.run(ByChannels { shape: s, x: &turned, dy: &dy, outputs: first..first + count, dw });
+                isa.execute(ByChannels { shape: s, x: &turned, dy: &dy, outputs: first..first + count, dw });
             }
             Special::Same.assert(what("dw by channels"), &dw, &want_dw);
         }
         if inputs == 1 {
             let mut dw = vec![1.0; s.w_len()];
-            path.run(DepthwiseGradient { geometry: &forward, x: &x_planes, dy: &dy_planes, dw: &mut dw });
+            isa.execute(DepthwiseGradient { geometry: &forward, x: &x_planes, dy: &dy_planes, dw: &mut dw });
             Special::Same.assert(what("depthwise dw"), &dw, &want_dw);
         }
     }
@@ -198,7 +198,7 @@ fn the_layers_of_real_networks() {
     }
 }
 
-/// More channels than two lines hold, so that every path has tiles of each height with two vectors and with one.
+/// More channels than two lines hold, so that every instruction set has tiles of each height with two vectors and with one.
 #[test]
 fn tiles_of_every_height() {
     for outputs in 1..=17 {
@@ -214,7 +214,7 @@ fn winograd_is_about_as_exact_as_the_direct_sum() {
     let (x, w) = (values(s.x_len(), 1), values(s.w_len(), 2));
     let (x_lines, want) = (lines(&x, s.x_len() / s.batch), reference::forward(&s, &x, &w));
     let x_planes: Vec<&[Line]> = x_lines.chunks_exact(64).collect();
-    let path = Path::best();
+    let isa = Isa::best();
     let error = |of: &dyn Fn(&mut [Output<'_>])| {
         let mut y = vec![Line::ZERO; s.out_channels * 64];
         of(&mut y.chunks_exact_mut(64).map(|plane| Output::plain(plane, false)).collect::<Vec<_>>());
@@ -223,14 +223,14 @@ fn winograd_is_about_as_exact_as_the_direct_sum() {
         (errors / square(&mut want.iter().copied())).sqrt()
     };
     let direct = error(&|to| {
-        let mut weights = Weights::new(path, 1, 32, 256, 9);
+        let mut weights = Weights::new(isa, 1, 32, 256, 9);
         weights.pack(|_, row, channel| &w[(row * 256 + channel) * 9..], |_, _| 1.0);
-        conv::convolve(path, &Geometry::forward(&s), &weights, false, &x_planes, to);
+        conv::convolve(isa, &Geometry::forward(&s), &weights, false, &x_planes, to);
     });
     let winograd = error(&|to| {
-        let mut weights = winograd::Weights::new(path, 32, 256);
+        let mut weights = winograd::Weights::new(isa, 32, 256);
         weights.pack(|row, channel| &w[(row * 256 + channel) * 9..], |_| 1.0, false);
-        winograd::convolve(path, s.input, &weights, &x_planes, to);
+        winograd::convolve(isa, s.input, &weights, &x_planes, to);
     });
     println!("relative errors: direct {direct:.2e}, Winograd {winograd:.2e}");
     assert!(winograd < 1e-6 && winograd < 2.0 * direct, "direct {direct:.2e}, Winograd {winograd:.2e}");

@@ -3,12 +3,12 @@
 use super::super::conv::Shape;
 use super::conv::row_blocks;
 use super::{LANES, Line};
-use crate::kernels::simd::{Path, Simd, Task};
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// `dw[o][c][tap] += sum over images and pixels of dy[o] x[c]`, weights in PyTorch's order.
 pub(crate) struct WeightGradient<'a> {
     pub(crate) shape: &'a Shape,
-    pub(crate) path: Path,
+    pub(crate) isa: Isa,
     pub(crate) planes: &'a Planes<'a>,
     pub(crate) dw: &'a mut [f32],
 }
@@ -44,7 +44,7 @@ impl Task for WeightGradient<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let s = self.shape;
         let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
         let Planes { x, dy } = self.planes;
@@ -54,7 +54,7 @@ impl Task for WeightGradient<'_> {
         assert_eq!(self.dw.len(), s.w_len(), "weight gradient: weights");
         let rows: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.0, s.output.0, s)).collect();
         let columns: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.1, s.output.1, s)).collect();
-        let row_blocks = row_blocks(self.path, outputs);
+        let row_blocks = row_blocks(self.isa, outputs);
         let band = (BAND / s.output.1.max(1)).max(1);
         let mut taps = Vec::with_capacity(s.kernel * s.kernel);
         for top in (0..s.output.0).step_by(band) {
@@ -75,7 +75,7 @@ impl Task for WeightGradient<'_> {
                     let mut tiles = Tiles { s, inputs, taps: &taps, x, dy, dw, first };
                     // SAFETY: the planes' lengths are asserted above, and `Reach` holds only outputs inside the output
                     // whose inputs lie inside the input. The processor has the instructions.
-                    unsafe { tiles.rows::<S>(count) };
+                    unsafe { tiles.rows::<S>(simd, count) };
                 }
             }
         }
@@ -99,24 +99,24 @@ impl Tiles<'_> {
     /// # Safety
     /// As stated where it is called; `count` planes in `dy`.
     #[inline(always)]
-    unsafe fn rows<S: Simd>(&mut self, count: usize) {
+    unsafe fn rows<S: Simd>(&mut self, simd: S, count: usize) {
         // SAFETY: handed on.
         unsafe {
             match (count, S::WIDTH) {
-                (8, 1) => self.columns::<S, 8, 2>(),
-                (7, 1) => self.columns::<S, 7, 3>(),
-                (6, 1) => self.columns::<S, 6, 4>(),
-                (5, 1) => self.columns::<S, 5, 4>(),
-                (4, 1) => self.columns::<S, 4, 5>(),
-                (3, 1) => self.columns::<S, 3, 6>(),
-                (2, 1) => self.columns::<S, 2, 8>(),
-                (1, 1) => self.columns::<S, 1, 8>(),
-                (6, _) => self.columns::<S, 6, 2>(),
-                (5, _) => self.columns::<S, 5, 2>(),
-                (4, _) => self.columns::<S, 4, 3>(),
-                (3, _) => self.columns::<S, 3, 3>(),
-                (2, _) => self.columns::<S, 2, 4>(),
-                (1, _) => self.columns::<S, 1, 8>(),
+                (8, 1) => self.columns::<S, 8, 2>(simd),
+                (7, 1) => self.columns::<S, 7, 3>(simd),
+                (6, 1) => self.columns::<S, 6, 4>(simd),
+                (5, 1) => self.columns::<S, 5, 4>(simd),
+                (4, 1) => self.columns::<S, 4, 5>(simd),
+                (3, 1) => self.columns::<S, 3, 6>(simd),
+                (2, 1) => self.columns::<S, 2, 8>(simd),
+                (1, 1) => self.columns::<S, 1, 8>(simd),
+                (6, _) => self.columns::<S, 6, 2>(simd),
+                (5, _) => self.columns::<S, 5, 2>(simd),
+                (4, _) => self.columns::<S, 4, 3>(simd),
+                (3, _) => self.columns::<S, 3, 3>(simd),
+                (2, _) => self.columns::<S, 2, 4>(simd),
+                (1, _) => self.columns::<S, 1, 8>(simd),
                 _ => unreachable!("row blocks are not taller"),
             }
         }
@@ -125,20 +125,20 @@ impl Tiles<'_> {
     /// # Safety
     /// As [`Self::rows`], for `R` planes.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self) {
+    unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self, simd: S) {
         let mut channel = 0;
         // SAFETY: handed on.
         unsafe {
             while self.inputs - channel >= C {
-                self.tile::<S, R, C>(channel);
+                self.tile::<S, R, C>(simd, channel);
                 channel += C;
             }
             while self.inputs - channel >= 2 {
-                self.tile::<S, R, 2>(channel);
+                self.tile::<S, R, 2>(simd, channel);
                 channel += 2;
             }
             while channel < self.inputs {
-                self.tile::<S, R, 1>(channel);
+                self.tile::<S, R, 1>(simd, channel);
                 channel += 1;
             }
         }
@@ -147,11 +147,11 @@ impl Tiles<'_> {
     /// # Safety
     /// As [`Self::rows`], for `R` planes; `channel + C` inputs.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const C: usize>(&mut self, channel: usize) {
+    unsafe fn tile<S: Simd, const R: usize, const C: usize>(&mut self, simd: S, channel: usize) {
         // All taps while the tile's planes are in the first cache.
         for &(tap, row, column) in self.taps {
             // SAFETY: handed on.
-            unsafe { self.tap::<S, R, C>(channel, tap, row, column) };
+            unsafe { self.tap::<S, R, C>(simd, channel, tap, row, column) };
         }
     }
 
@@ -162,6 +162,7 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn tap<S: Simd, const R: usize, const C: usize>(
         &mut self,
+        simd: S,
         channel: usize,
         tap: usize,
         row: Reach,
@@ -170,9 +171,9 @@ impl Tiles<'_> {
         let (s, taps) = (self.s, self.s.kernel * self.s.kernel);
         // SAFETY: handed on.
         unsafe {
-            let mut totals = [[S::splat(0.0); C]; R];
+            let mut totals = [[simd.splat(0.0); C]; R];
             for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
-                let mut sums = [[S::splat(0.0); C]; R];
+                let mut sums = [[simd.splat(0.0); C]; R];
                 let mut dy = [std::ptr::null::<f32>(); R];
                 for (r, plane) in dy.iter_mut().enumerate() {
                     *plane = self.dy.get_unchecked(r).as_ptr().cast::<f32>().add(lane);
@@ -185,26 +186,26 @@ impl Tiles<'_> {
                     let iy = ((oy * s.stride) as isize + row.shift) as usize;
                     let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
                     for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
-                        let mut values = [S::splat(0.0); C];
+                        let mut values = [simd.splat(0.0); C];
                         for (value, plane) in values.iter_mut().zip(&x) {
-                            *value = S::load(plane.add(input * LANES));
+                            *value = simd.load(plane.add(input * LANES));
                         }
                         for (row, plane) in sums.iter_mut().zip(&dy) {
-                            let dy = S::load(plane.add(output * LANES));
+                            let dy = simd.load(plane.add(output * LANES));
                             for (sum, &value) in row.iter_mut().zip(&values) {
-                                *sum = S::mul_add(dy, value, *sum);
+                                *sum = simd.mul_add(dy, value, *sum);
                             }
                         }
                         input += s.stride;
                     }
                 }
                 for (totals, sums) in totals.iter_mut().zip(&sums) {
-                    totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total = S::add(*total, sum));
+                    totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total = simd.add(*total, sum));
                 }
             }
             for (r, row) in totals.iter().enumerate() {
                 for (c, &total) in row.iter().enumerate() {
-                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += S::sum(total);
+                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += simd.sum(total);
                 }
             }
         }

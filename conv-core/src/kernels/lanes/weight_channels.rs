@@ -59,7 +59,7 @@ impl Task for ByChannels<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self) {
+    fn execute<S: Simd>(mut self, simd: S) {
         let s = self.shape;
         let count = self.outputs.len();
         let pixels = s.output.0 * s.output.1;
@@ -83,25 +83,25 @@ impl Task for ByChannels<'_> {
                     let tap = k * s.kernel + l;
                     let vectors = step.min(self.x.groups() - group) * S::WIDTH;
                     // SAFETY: `Reach` holds only outputs inside the output whose inputs lie inside the input; all planes'
-                    // lengths and the number of groups are asserted above. Inside `Task::run`.
+                    // lengths and the number of groups are asserted above. Inside `Task::execute`.
                     unsafe {
                         match (count, vectors) {
-                            (8, 2) => self.tile::<S, 8, 2>(group, tap, row, column),
-                            (7, 2) => self.tile::<S, 7, 2>(group, tap, row, column),
-                            (6, 2) => self.tile::<S, 6, 2>(group, tap, row, column),
-                            (5, 2) => self.tile::<S, 5, 2>(group, tap, row, column),
-                            (4, 2) => self.tile::<S, 4, 2>(group, tap, row, column),
-                            (3, 2) => self.tile::<S, 3, 2>(group, tap, row, column),
-                            (2, 2) => self.tile::<S, 2, 2>(group, tap, row, column),
-                            (1, 2) => self.tile::<S, 1, 2>(group, tap, row, column),
-                            (8, 1) => self.tile::<S, 8, 1>(group, tap, row, column),
-                            (7, 1) => self.tile::<S, 7, 1>(group, tap, row, column),
-                            (6, 1) => self.tile::<S, 6, 1>(group, tap, row, column),
-                            (5, 1) => self.tile::<S, 5, 1>(group, tap, row, column),
-                            (4, 1) => self.tile::<S, 4, 1>(group, tap, row, column),
-                            (3, 1) => self.tile::<S, 3, 1>(group, tap, row, column),
-                            (2, 1) => self.tile::<S, 2, 1>(group, tap, row, column),
-                            (1, 1) => self.tile::<S, 1, 1>(group, tap, row, column),
+                            (8, 2) => self.tile::<S, 8, 2>(simd, group, tap, row, column),
+                            (7, 2) => self.tile::<S, 7, 2>(simd, group, tap, row, column),
+                            (6, 2) => self.tile::<S, 6, 2>(simd, group, tap, row, column),
+                            (5, 2) => self.tile::<S, 5, 2>(simd, group, tap, row, column),
+                            (4, 2) => self.tile::<S, 4, 2>(simd, group, tap, row, column),
+                            (3, 2) => self.tile::<S, 3, 2>(simd, group, tap, row, column),
+                            (2, 2) => self.tile::<S, 2, 2>(simd, group, tap, row, column),
+                            (1, 2) => self.tile::<S, 1, 2>(simd, group, tap, row, column),
+                            (8, 1) => self.tile::<S, 8, 1>(simd, group, tap, row, column),
+                            (7, 1) => self.tile::<S, 7, 1>(simd, group, tap, row, column),
+                            (6, 1) => self.tile::<S, 6, 1>(simd, group, tap, row, column),
+                            (5, 1) => self.tile::<S, 5, 1>(simd, group, tap, row, column),
+                            (4, 1) => self.tile::<S, 4, 1>(simd, group, tap, row, column),
+                            (3, 1) => self.tile::<S, 3, 1>(simd, group, tap, row, column),
+                            (2, 1) => self.tile::<S, 2, 1>(simd, group, tap, row, column),
+                            (1, 1) => self.tile::<S, 1, 1>(simd, group, tap, row, column),
                             _ => unreachable!("row blocks are not taller"),
                         }
                     }
@@ -119,6 +119,7 @@ impl ByChannels<'_> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const H: usize>(
         &mut self,
+        simd: S,
         group: usize,
         tap: usize,
         row: Reach,
@@ -134,7 +135,7 @@ impl ByChannels<'_> {
         let mut values = [[0f32; LANES]; 2];
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::splat(0.0); H]; R];
+            let mut sums = [[simd.splat(0.0); H]; R];
             for (block, planes) in self.dy.iter().enumerate() {
                 let x = self.x.lines.as_ptr().add((group * self.x.blocks + block) * per_block).cast::<f32>();
                 let mut dy = [std::ptr::null::<f32>(); R];
@@ -148,14 +149,14 @@ impl ByChannels<'_> {
                         let mut x = x.add((iy * s.input.1 + ix) * LANES * LANES);
                         let first = (oy * s.output.1 + ox) * LANES;
                         for image in first..first + LANES {
-                            let mut vectors = [S::splat(0.0); H];
+                            let mut vectors = [simd.splat(0.0); H];
                             for (h, vector) in vectors.iter_mut().enumerate() {
-                                *vector = S::load(x.add(h * apart));
+                                *vector = simd.load(x.add(h * apart));
                             }
                             for (sums, plane) in sums.iter_mut().zip(&dy) {
-                                let dy = S::splat(*plane.add(image));
+                                let dy = simd.splat(*plane.add(image));
                                 for (sum, &vector) in sums.iter_mut().zip(&vectors) {
-                                    *sum = S::mul_add(dy, vector, *sum);
+                                    *sum = simd.mul_add(dy, vector, *sum);
                                 }
                             }
                             x = x.add(LANES);
@@ -165,7 +166,7 @@ impl ByChannels<'_> {
             }
             for (r, sums) in sums.into_iter().enumerate() {
                 for (h, sum) in sums.into_iter().enumerate() {
-                    S::store(values.as_mut_ptr().cast::<f32>().add(h * S::LANES), sum);
+                    simd.store(values.as_mut_ptr().cast::<f32>().add(h * S::LANES), sum);
                 }
                 let first = group * LANES;
                 let channels = (H * S::LANES).min(s.in_channels - first);

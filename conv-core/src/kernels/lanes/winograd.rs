@@ -8,7 +8,7 @@
 use super::conv::{Output, multiply_add, row_blocks};
 use super::{LANES, Line};
 use crate::kernels::scratch;
-use crate::kernels::simd::{Path, Simd, Task};
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// Products per tile.
 const FREQUENCIES: usize = 16;
@@ -24,8 +24,8 @@ pub(crate) struct Weights {
 
 impl Weights {
     /// For `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
-    pub(crate) fn new(path: Path, rows: usize, channels: usize) -> Self {
-        Self { values: Vec::new(), blocks: row_blocks(path, rows), rows, channels }
+    pub(crate) fn new(isa: Isa, rows: usize, channels: usize) -> Self {
+        Self { values: Vec::new(), blocks: row_blocks(isa, rows), rows, channels }
     }
 
     /// The memory they are in, to be taken and given.
@@ -76,12 +76,12 @@ fn transform_kernel(g: &[f32; 9]) -> [f32; FREQUENCIES] {
 }
 
 /// as [`super::conv::convolve`], for planes of `(height, width)`.
-pub(crate) fn convolve(path: Path, size: (usize, usize), weights: &Weights, from: &[&[Line]], to: &mut [Output<'_>]) {
+pub(crate) fn convolve(isa: Isa, size: (usize, usize), weights: &Weights, from: &[&[Line]], to: &mut [Output<'_>]) {
     let together = (INPUTS / (FREQUENCIES * weights.channels.max(1))).next_multiple_of(4).clamp(4, 32);
     let tallest = weights.blocks.iter().map(|&(_, rows)| rows).max().unwrap_or(0);
     let (inputs, sums) = (FREQUENCIES * weights.channels * together, FREQUENCIES * tallest * together);
     scratch::with_lines(inputs, sums, |inputs, sums| {
-        path.run(Winograd { size, weights, from, to, together, inputs, sums });
+        isa.execute(Winograd { size, weights, from, to, together, inputs, sums });
     });
 }
 
@@ -103,7 +103,7 @@ impl Task for Winograd<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let Self { size: (height, width), weights: w, from, to, together, inputs, sums } = self;
         let pixels = height * width;
         assert!(from.len() == w.channels && to.len() == w.rows, "winograd: channels");
@@ -126,8 +126,8 @@ impl Task for Winograd<'_, '_> {
                     let (y, x) = (2 * ((start + tile) / columns), 2 * ((start + tile) % columns));
                     let (at, pitch) = (channel * together + tile, w.channels * together);
                     // SAFETY: `at` is below channels x together, frequencies are as far apart; the plane is as long as the
-                    // size says. Inside `Task::run`.
-                    unsafe { transform_input::<S>(plane, (height, width), y, x, inputs, at, pitch) };
+                    // size says. Inside `Task::execute`.
+                    unsafe { transform_input::<S>(simd, plane, (height, width), y, x, inputs, at, pitch) };
                 }
             }
             let mut values = w.values.as_slice();
@@ -144,16 +144,16 @@ impl Task for Winograd<'_, '_> {
                         count,
                     };
                     // SAFETY: the slices hold rows x channels weights, channels x together inputs and rows x together sums.
-                    // Inside `Task::run`.
-                    unsafe { product.rows::<S>(rows) };
+                    // Inside `Task::execute`.
+                    unsafe { product.rows::<S>(simd, rows) };
                 }
                 for (row, to) in to[first..first + rows].iter_mut().enumerate() {
                     for tile in 0..count {
                         let (y, x) = (2 * ((start + tile) / columns), 2 * ((start + tile) % columns));
                         let (at, pitch) = (row * together + tile, rows * together);
                         // SAFETY: `row` and `tile` lie inside the sums, frequencies are rows x together apart; the planes
-                        // are as long as the size says. Inside `Task::run`.
-                        unsafe { transform_output::<S>(sums, at, pitch, to, (height, width), y, x) };
+                        // are as long as the size says. Inside `Task::execute`.
+                        unsafe { transform_output::<S>(simd, sums, at, pitch, to, (height, width), y, x) };
                     }
                 }
             }
@@ -164,9 +164,10 @@ impl Task for Winograd<'_, '_> {
 /// `B^T d B` of the 4 x 4 inputs around the outputs at `(y, x)`, to `inputs[at + f pitch]`.
 ///
 /// # Safety
-/// A plane of `height width` lines; 16 places in `inputs`; inside [`Task::run`].
+/// A plane of `height width` lines; 16 places in `inputs`; inside [`Task::execute`].
 #[inline(always)]
 unsafe fn transform_input<S: Simd>(
+    simd: S,
     plane: &[Line],
     (height, width): (usize, usize),
     y: usize,
@@ -177,32 +178,32 @@ unsafe fn transform_input<S: Simd>(
 ) {
     // SAFETY: only pixels inside the plane are read; places are the caller's promise.
     unsafe {
-        let zero = S::line_splat(0.0);
+        let zero = simd.line_splat(0.0);
         let mut d = [[zero; 4]; 4];
         let inside = y > 0 && x > 0 && y + 2 < height && x + 2 < width;
         for (i, row) in d.iter_mut().enumerate() {
             for (j, value) in row.iter_mut().enumerate() {
                 let (py, px) = ((y + i).wrapping_sub(1), (x + j).wrapping_sub(1));
                 if inside || py < height && px < width {
-                    *value = S::line_load(plane.as_ptr().add(py * width + px).cast());
+                    *value = simd.line_load(plane.as_ptr().add(py * width + px).cast());
                 }
             }
         }
         let mut t = [[zero; 4]; 4];
         let [above, first, second, below] = d;
         for (j, (((above, first), second), below)) in above.into_iter().zip(first).zip(second).zip(below).enumerate() {
-            t[0][j] = S::line_sub(above, second);
-            t[1][j] = S::line_add(first, second);
-            t[2][j] = S::line_sub(second, first);
-            t[3][j] = S::line_sub(first, below);
+            t[0][j] = simd.line_sub(above, second);
+            t[1][j] = simd.line_add(first, second);
+            t[2][j] = simd.line_sub(second, first);
+            t[3][j] = simd.line_sub(first, below);
         }
         let place = inputs.as_mut_ptr().add(at);
         for (i, t) in t.iter().enumerate() {
             let place = place.add(4 * i * pitch);
-            S::line_store(place.cast(), S::line_sub(t[0], t[2]));
-            S::line_store(place.add(pitch).cast(), S::line_add(t[1], t[2]));
-            S::line_store(place.add(2 * pitch).cast(), S::line_sub(t[2], t[1]));
-            S::line_store(place.add(3 * pitch).cast(), S::line_sub(t[1], t[3]));
+            simd.line_store(place.cast(), simd.line_sub(t[0], t[2]));
+            simd.line_store(place.add(pitch).cast(), simd.line_add(t[1], t[2]));
+            simd.line_store(place.add(2 * pitch).cast(), simd.line_sub(t[2], t[1]));
+            simd.line_store(place.add(3 * pitch).cast(), simd.line_sub(t[1], t[3]));
         }
     }
 }
@@ -213,6 +214,7 @@ unsafe fn transform_input<S: Simd>(
 /// As [`transform_input`].
 #[inline(always)]
 unsafe fn transform_output<S: Simd>(
+    simd: S,
     sums: &[Line],
     at: usize,
     pitch: usize,
@@ -223,17 +225,17 @@ unsafe fn transform_output<S: Simd>(
 ) {
     // SAFETY: as `transform_input`.
     unsafe {
-        let m = |f: usize| S::line_load(sums.as_ptr().add(at + f * pitch).cast());
-        let mut t = [[S::line_splat(0.0); 4]; 2];
+        let m = |f: usize| simd.line_load(sums.as_ptr().add(at + f * pitch).cast());
+        let mut t = [[simd.line_splat(0.0); 4]; 2];
         let [upper, lower] = &mut t;
         for (j, (upper, lower)) in upper.iter_mut().zip(lower).enumerate() {
             let (one, two) = (m(4 + j), m(8 + j));
-            *upper = S::line_add(m(j), S::line_add(one, two));
-            *lower = S::line_sub(S::line_sub(one, two), m(12 + j));
+            *upper = simd.line_add(m(j), simd.line_add(one, two));
+            *lower = simd.line_sub(simd.line_sub(one, two), m(12 + j));
         }
-        let bias = S::line_splat(to.bias);
+        let bias = simd.line_splat(to.bias);
         for (i, t) in t.iter().enumerate() {
-            let both = [S::line_add(t[0], S::line_add(t[1], t[2])), S::line_sub(S::line_sub(t[1], t[2]), t[3])];
+            let both = [simd.line_add(t[0], simd.line_add(t[1], t[2])), simd.line_sub(simd.line_sub(t[1], t[2]), t[3])];
             for (j, sum) in both.into_iter().enumerate() {
                 let (py, px) = (y + i, x + j);
                 if py >= height || px >= width {
@@ -241,17 +243,17 @@ unsafe fn transform_output<S: Simd>(
                 }
                 let at = py * width + px;
                 let place = to.plane.as_mut_ptr().add(at).cast::<f32>();
-                let mut value = S::line_add(sum, bias);
+                let mut value = simd.line_add(sum, bias);
                 if to.add {
-                    value = S::line_add(value, S::line_load(place));
+                    value = simd.line_add(value, simd.line_load(place));
                 }
                 if let Some(residual) = to.residual {
-                    value = S::line_add(value, S::line_load(residual.as_ptr().add(at).cast()));
+                    value = simd.line_add(value, simd.line_load(residual.as_ptr().add(at).cast()));
                 }
                 if to.relu {
-                    value = S::line_max(S::line_splat(0.0), value);
+                    value = simd.line_max(simd.line_splat(0.0), value);
                 }
-                S::line_store(place, value);
+                simd.line_store(place, value);
             }
         }
     }
@@ -271,24 +273,24 @@ impl Product<'_> {
     /// # Safety
     /// As stated where it is called.
     #[inline(always)]
-    unsafe fn rows<S: Simd>(&mut self, rows: usize) {
+    unsafe fn rows<S: Simd>(&mut self, simd: S, rows: usize) {
         // SAFETY: handed on.
         unsafe {
             match (rows, S::WIDTH) {
-                (8, 1) => self.columns::<S, 8, 3>(),
-                (7, 1) => self.columns::<S, 7, 3>(),
-                (6, 1) => self.columns::<S, 6, 4>(),
-                (5, 1) => self.columns::<S, 5, 4>(),
-                (4, 1) => self.columns::<S, 4, 6>(),
-                (3, 1) => self.columns::<S, 3, 6>(),
-                (2, 1) => self.columns::<S, 2, 8>(),
-                (1, 1) => self.columns::<S, 1, 8>(),
-                (6, _) => self.columns::<S, 6, 2>(),
-                (5, _) => self.columns::<S, 5, 2>(),
-                (4, _) => self.columns::<S, 4, 2>(),
-                (3, _) => self.columns::<S, 3, 4>(),
-                (2, _) => self.columns::<S, 2, 4>(),
-                (1, _) => self.columns::<S, 1, 8>(),
+                (8, 1) => self.columns::<S, 8, 3>(simd),
+                (7, 1) => self.columns::<S, 7, 3>(simd),
+                (6, 1) => self.columns::<S, 6, 4>(simd),
+                (5, 1) => self.columns::<S, 5, 4>(simd),
+                (4, 1) => self.columns::<S, 4, 6>(simd),
+                (3, 1) => self.columns::<S, 3, 6>(simd),
+                (2, 1) => self.columns::<S, 2, 8>(simd),
+                (1, 1) => self.columns::<S, 1, 8>(simd),
+                (6, _) => self.columns::<S, 6, 2>(simd),
+                (5, _) => self.columns::<S, 5, 2>(simd),
+                (4, _) => self.columns::<S, 4, 2>(simd),
+                (3, _) => self.columns::<S, 3, 4>(simd),
+                (2, _) => self.columns::<S, 2, 4>(simd),
+                (1, _) => self.columns::<S, 1, 8>(simd),
                 _ => unreachable!("row blocks are not taller"),
             }
         }
@@ -299,20 +301,20 @@ impl Product<'_> {
     /// # Safety
     /// As [`Self::rows`], for `R` rows.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self) {
+    unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, simd: S) {
         let mut tile = 0;
         // SAFETY: handed on.
         unsafe {
             while self.count - tile >= V / S::WIDTH {
-                self.tile::<S, R, V>(tile);
+                self.tile::<S, R, V>(simd, tile);
                 tile += V / S::WIDTH;
             }
             while V > 2 && self.count - tile >= 2 / S::WIDTH {
-                self.tile::<S, R, 2>(tile);
+                self.tile::<S, R, 2>(simd, tile);
                 tile += 2 / S::WIDTH;
             }
             if S::WIDTH == 1 && tile < self.count {
-                self.tile::<S, R, 1>(tile);
+                self.tile::<S, R, 1>(simd, tile);
             }
         }
     }
@@ -320,21 +322,21 @@ impl Product<'_> {
     /// # Safety
     /// As [`Self::rows`], for `R` rows and `V` vectors from tile `first` on.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, first: usize) {
+    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, first: usize) {
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::splat(0.0); V]; R];
+            let mut sums = [[simd.splat(0.0); V]; R];
             let mut inputs = self.inputs.as_ptr().add(first).cast::<f32>();
             let mut weights = self.weights.as_ptr();
             for _ in 0..self.channels {
-                multiply_add::<S, R, V>(|v| inputs.add(v * S::LANES), weights, &mut sums);
+                multiply_add::<S, R, V>(simd, |v| inputs.add(v * S::LANES), weights, &mut sums);
                 inputs = inputs.add(self.together * LANES);
                 weights = weights.add(R);
             }
             for (r, row) in sums.iter().enumerate() {
                 let place = self.sums.as_mut_ptr().add(r * self.together + first).cast::<f32>();
                 for (v, &sum) in row.iter().enumerate() {
-                    S::store(place.add(v * S::LANES), sum);
+                    simd.store(place.add(v * S::LANES), sum);
                 }
             }
         }

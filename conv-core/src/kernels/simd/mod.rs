@@ -4,50 +4,53 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::fmt;
 use std::sync::OnceLock;
 
-use portable::Lanes8;
+use portable::Portable;
 
-/// A set of vector instructions that kernels are compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Path {
+/// A set of vector instructions that this processor has.
+///
+/// A value is the proof: there is no way to come by one but to ask the processor, so whoever holds one may use the
+/// instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Isa(Set);
+
+/// The sets there are. Each holds the token that its instructions ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Set {
     /// 16 lanes, AVX-512F.
-    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512(x86::Avx512),
     /// 8 lanes, AVX2 with FMA.
-    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(x86::Avx2),
     /// 8 lanes of ordinary Rust; runs everywhere.
-    Portable,
+    Portable(Portable),
 }
 
-impl Path {
-    /// Every path, fastest first.
-    pub const ALL: [Path; 3] = [Path::Avx512, Path::Avx2, Path::Portable];
-
-    /// Whether this processor can execute the path.
-    pub fn supported(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => is_x86_feature_detected!("avx512f") && Path::Avx2.supported(),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Path::Avx512 | Path::Avx2 => false,
-            Path::Portable => true,
-        }
+impl Isa {
+    /// The sets that this processor has, fastest first. The last one is everywhere.
+    pub fn available() -> impl Iterator<Item = Isa> + Clone {
+        #[cfg(target_arch = "x86_64")]
+        let detected = [x86::Avx512::detect().map(Set::Avx512), x86::Avx2::detect().map(Set::Avx2)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let detected = [];
+        detected.into_iter().flatten().chain([Set::Portable(Portable)]).map(Isa)
     }
 
-    /// The fastest path of this processor, or the one that the environment variable `CONV_PATH` names.
+    /// The fastest set of this processor, or the one that the environment variable `CONV_PATH` names.
     ///
     /// # Panics
     /// If the variable names none that this processor has.
-    pub fn best() -> Path {
-        static BEST: OnceLock<Path> = OnceLock::new();
+    pub fn best() -> Isa {
+        static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let mut there = Path::ALL.into_iter().filter(|path| path.supported());
+            let mut available = Isa::available();
             match std::env::var("CONV_PATH") {
-                Err(_) => there.next().unwrap_or(Path::Portable),
-                Ok(name) => there.clone().find(|path| path.name() == name).unwrap_or_else(|| {
-                    let names: Vec<&str> = there.map(Path::name).collect();
+                Err(_) => available.next().unwrap_or(Isa(Set::Portable(Portable))),
+                Ok(name) => available.clone().find(|isa| isa.name() == name).unwrap_or_else(|| {
+                    let names: Vec<&str> = available.map(Isa::name).collect();
                     panic!("CONV_PATH={name}: accepted on this processor: {}", names.join(", "))
                 }),
             }
@@ -56,87 +59,100 @@ impl Path {
 
     /// As stamps and messages call it.
     pub fn name(self) -> &'static str {
-        match self {
-            Path::Avx512 => "avx512",
-            Path::Avx2 => "avx2",
-            Path::Portable => "portable",
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            Set::Portable(_) => "portable",
         }
     }
 
-    /// Rows of the widest register tile (see `tile.rs`).
-    pub(crate) fn rows(self) -> usize {
-        match self {
-            Path::Avx512 => 8,
-            Path::Avx2 | Path::Portable => 4,
+    /// Whether a vector holds 16 values and there are 32 registers of them; else it is 8 and 16.
+    pub(crate) fn is_wide(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => false,
+            Set::Portable(_) => false,
         }
     }
 
-    /// Runs `task` compiled for this path (for the portable one, where the processor cannot).
-    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
-        #[cfg(target_arch = "x86_64")]
-        if self != Path::Portable && self.supported() {
-            return match self {
-                // SAFETY: the processor has the features, checked by `supported`.
-                Path::Avx512 => unsafe { x86::run_avx512(task) },
-                // SAFETY: as above.
-                _ => unsafe { x86::run_avx2(task) },
-            };
+    /// Whether a product and a sum are one instruction.
+    pub(crate) fn has_fma(self) -> bool {
+        !matches!(self.0, Set::Portable(_))
+    }
+
+    /// Executes `task`, compiled for this set.
+    pub(crate) fn execute<T: Task>(self, task: T) -> T::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => simd.execute(task),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(simd) => simd.execute(task),
+            Set::Portable(simd) => task.execute(simd),
         }
-        task.run::<Lanes8>()
     }
 }
 
-/// Work that is generic over the vector instructions. `run` must be `#[inline(always)]`, as everything it calls, so that
-/// it is compiled with the features of the caller.
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Work that is generic over the vector instructions. `execute` must be `#[inline(always)]`, as everything it calls, so
+/// that it is compiled with the features of the caller.
 pub(crate) trait Task {
     type Output;
-    fn run<S: Simd>(self) -> Self::Output;
+    fn execute<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// A vector of f32. The functions are unsafe where they touch memory and because they may only be executed on a
-/// processor that has the instructions: call them from [`Task::run`] alone.
-pub(crate) trait Simd: 'static {
+/// Vectors of f32 on one set of instructions. A value of the type is the token that the processor has them; only what
+/// touches memory is unsafe.
+pub(crate) trait Simd: Copy + 'static {
     type V: Copy;
     const LANES: usize;
 
-    unsafe fn splat(value: f32) -> Self::V;
+    fn splat(self, value: f32) -> Self::V;
     /// # Safety
     /// `LANES` readable values at `from`; no alignment asked.
-    unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn load(self, from: *const f32) -> Self::V;
     /// # Safety
     /// `LANES` writable values at `to`; no alignment asked.
-    unsafe fn store(to: *mut f32, value: Self::V);
+    unsafe fn store(self, to: *mut f32, value: Self::V);
     /// `a b + c`
-    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// The greater of both; `b` where one is not a number.
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// 0 where `condition <= 0`, else `value`: a condition that is not a number lets it pass.
-    unsafe fn mask(condition: Self::V, value: Self::V) -> Self::V;
+    fn mask(self, condition: Self::V, value: Self::V) -> Self::V;
     /// Sum over lanes, in one fixed order.
-    unsafe fn sum(value: Self::V) -> f32;
+    fn sum(self, value: Self::V) -> f32;
 
     /// Asks for the cache line of `at` to be brought near; nothing is read, so any address will do.
-    fn prefetch(at: *const f32);
+    fn prefetch(self, at: *const f32);
 
     /// 16 values, one an image: a line of `lanes`, in as many registers as it takes.
     type W: Copy;
     /// Registers that a `W` takes.
     const WIDTH: usize = 16 / Self::LANES;
 
-    unsafe fn line_splat(value: f32) -> Self::W;
+    fn line_splat(self, value: f32) -> Self::W;
     /// # Safety
     /// 16 readable values at `from`; no alignment asked.
-    unsafe fn line_load(from: *const f32) -> Self::W;
+    unsafe fn line_load(self, from: *const f32) -> Self::W;
     /// # Safety
     /// 16 writable values at `to`; no alignment asked.
-    unsafe fn line_store(to: *mut f32, value: Self::W);
+    unsafe fn line_store(self, to: *mut f32, value: Self::W);
     /// `a b + c`
-    unsafe fn line_mul_add(a: Self::W, b: Self::W, c: Self::W) -> Self::W;
-    unsafe fn line_add(a: Self::W, b: Self::W) -> Self::W;
-    unsafe fn line_sub(a: Self::W, b: Self::W) -> Self::W;
+    fn line_mul_add(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
+    fn line_add(self, a: Self::W, b: Self::W) -> Self::W;
+    fn line_sub(self, a: Self::W, b: Self::W) -> Self::W;
     /// The greater of both; `b` where one is not a number.
-    unsafe fn line_max(a: Self::W, b: Self::W) -> Self::W;
-    /// 0 where `condition <= 0`, else `value`: a condition that is not a number lets it pass.
-    unsafe fn line_mask(condition: Self::W, value: Self::W) -> Self::W;
+    fn line_max(self, a: Self::W, b: Self::W) -> Self::W;
+    /// As [`Simd::mask`].
+    fn line_mask(self, condition: Self::W, value: Self::W) -> Self::W;
 }

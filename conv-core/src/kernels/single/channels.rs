@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Convolution, LANES, Layout, Shared, Spans, Target, part, tasks};
 use crate::kernels::lanes::geometry::{Class, Geometry, Tap};
-use crate::kernels::simd::{Path, Simd, Task};
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// A packed convolution.
 pub(crate) struct Channels {
@@ -112,11 +112,11 @@ impl Channels {
     ///
     /// # Safety
     /// As of [`super::Pixels::run`].
-    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
+    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
         let (share, cut) = (task / self.cuts.len(), task % self.cuts.len());
         let groups = self.targets.len() / self.outputs;
         for block in part(groups * self.blocks(), self.shares, share) {
-            path.run(Run { of: self, memory, block, pieces: &self.cuts[cut] });
+            isa.execute(Run { of: self, memory, block, pieces: &self.cuts[cut] });
         }
     }
 }
@@ -132,7 +132,7 @@ impl Task for Run<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let Channels { weights, geometry, sources, targets, inputs, outputs, together, .. } = self.of;
         let block = self.block;
         let (group, first) = (block / self.of.blocks(), block % self.of.blocks() * LANES);
@@ -172,21 +172,21 @@ impl Task for Run<'_> {
                 // Tiles have enough sums to keep the processor busy: few pixels have several each.
                 // SAFETY: `Geometry::check` has every source and destination of the class inside planes of the lengths
                 // that `Channels::new` asserted to lie in the arena; `weights` holds channels x taps vectors and tap
-                // indices are below `taps`. We are inside `Task::run`.
+                // indices are below `taps`. We are inside `Task::execute`.
                 unsafe {
                     match (count.div_ceil(S::LANES), pixels.len()) {
-                        (1, 1) => tiles.tile::<S, 1, 1, 8>(pixels, of_piece),
-                        (1, 2) => tiles.tile::<S, 1, 2, 4>(pixels, of_piece),
-                        (1, 3) => tiles.tile::<S, 1, 3, 3>(pixels, of_piece),
-                        (1, 4) => tiles.tile::<S, 1, 4, 2>(pixels, of_piece),
-                        (1, 5) => tiles.tile::<S, 1, 5, 2>(pixels, of_piece),
-                        (1, 6) => tiles.tile::<S, 1, 6, 2>(pixels, of_piece),
-                        (2, 1) => tiles.tile::<S, 2, 1, 4>(pixels, of_piece),
-                        (2, 2) => tiles.tile::<S, 2, 2, 2>(pixels, of_piece),
-                        (2, 3) => tiles.tile::<S, 2, 3, 2>(pixels, of_piece),
-                        (2, 4) => tiles.tile::<S, 2, 4, 1>(pixels, of_piece),
-                        (2, 5) => tiles.tile::<S, 2, 5, 1>(pixels, of_piece),
-                        (2, 6) => tiles.tile::<S, 2, 6, 1>(pixels, of_piece),
+                        (1, 1) => tiles.tile::<S, 1, 1, 8>(simd, pixels, of_piece),
+                        (1, 2) => tiles.tile::<S, 1, 2, 4>(simd, pixels, of_piece),
+                        (1, 3) => tiles.tile::<S, 1, 3, 3>(simd, pixels, of_piece),
+                        (1, 4) => tiles.tile::<S, 1, 4, 2>(simd, pixels, of_piece),
+                        (1, 5) => tiles.tile::<S, 1, 5, 2>(simd, pixels, of_piece),
+                        (1, 6) => tiles.tile::<S, 1, 6, 2>(simd, pixels, of_piece),
+                        (2, 1) => tiles.tile::<S, 2, 1, 4>(simd, pixels, of_piece),
+                        (2, 2) => tiles.tile::<S, 2, 2, 2>(simd, pixels, of_piece),
+                        (2, 3) => tiles.tile::<S, 2, 3, 2>(simd, pixels, of_piece),
+                        (2, 4) => tiles.tile::<S, 2, 4, 1>(simd, pixels, of_piece),
+                        (2, 5) => tiles.tile::<S, 2, 5, 1>(simd, pixels, of_piece),
+                        (2, 6) => tiles.tile::<S, 2, 6, 1>(simd, pixels, of_piece),
                         _ => unreachable!("a block is two vectors at most, a piece six pixels"),
                     }
                 }
@@ -218,6 +218,7 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const H: usize, const P: usize, const U: usize>(
         &self,
+        simd: S,
         pixels: &[(u32, u32)],
         kept: &mut [[f32; LANES]],
     ) {
@@ -230,18 +231,18 @@ impl Tiles<'_> {
         let mut values = [[0f32; LANES]; P];
         // SAFETY: handed on; `H` vectors are at most [`LANES`] values.
         unsafe {
-            let mut sums = [[[S::splat(0.0); H]; P]; U];
+            let mut sums = [[[simd.splat(0.0); H]; P]; U];
             let mut weights = self.weights.as_ptr();
             let mut planes = self.from.chunks_exact(U);
             for planes in &mut planes {
                 for _ in 0..U {
-                    ahead.next().unwrap_or_default().iter().step_by(LANES).for_each(|at| S::prefetch(at));
+                    ahead.next().unwrap_or_default().iter().step_by(LANES).for_each(|at| simd.prefetch(at));
                 }
                 for &Tap { index, offset } in &self.class.taps {
                     let weights = weights.add(index as usize * LANES);
                     for (u, sums) in sums.iter_mut().enumerate() {
                         let plane = self.memory.at(planes[u]).offset(offset as isize);
-                        accumulate::<S, H, P>(plane, &sources, weights.add(u * step), sums);
+                        accumulate::<S, H, P>(simd, plane, &sources, weights.add(u * step), sums);
                     }
                 }
                 weights = weights.add(U * step);
@@ -249,14 +250,14 @@ impl Tiles<'_> {
             for &plane in planes.remainder() {
                 for &Tap { index, offset } in &self.class.taps {
                     let plane = self.memory.at(plane).offset(offset as isize);
-                    accumulate::<S, H, P>(plane, &sources, weights.add(index as usize * LANES), &mut sums[0]);
+                    accumulate::<S, H, P>(simd, plane, &sources, weights.add(index as usize * LANES), &mut sums[0]);
                 }
                 weights = weights.add(step);
             }
             for (p, values) in values.iter_mut().enumerate() {
                 for h in 0..H {
-                    let sum = sums.iter().skip(1).fold(sums[0][p][h], |sum, more| S::add(sum, more[p][h]));
-                    S::store(values.as_mut_ptr().add(h * S::LANES), sum);
+                    let sum = sums.iter().skip(1).fold(sums[0][p][h], |sum, more| simd.add(sum, more[p][h]));
+                    simd.store(values.as_mut_ptr().add(h * S::LANES), sum);
                 }
             }
             if self.before {
@@ -288,6 +289,7 @@ impl Tiles<'_> {
 /// As of [`Tiles::tile`].
 #[inline(always)]
 unsafe fn accumulate<S: Simd, const H: usize, const P: usize>(
+    simd: S,
     plane: *const f32,
     sources: &[usize; P],
     weights: *const f32,
@@ -295,14 +297,14 @@ unsafe fn accumulate<S: Simd, const H: usize, const P: usize>(
 ) {
     // SAFETY: handed on.
     unsafe {
-        let mut vectors = [S::splat(0.0); H];
+        let mut vectors = [simd.splat(0.0); H];
         for (h, vector) in vectors.iter_mut().enumerate() {
-            *vector = S::load(weights.add(h * S::LANES));
+            *vector = simd.load(weights.add(h * S::LANES));
         }
         for (sums, &source) in sums.iter_mut().zip(sources) {
-            let x = S::splat(*plane.add(source));
+            let x = simd.splat(*plane.add(source));
             for (sum, &vector) in sums.iter_mut().zip(&vectors) {
-                *sum = S::mul_add(x, vector, *sum);
+                *sum = simd.mul_add(x, vector, *sum);
             }
         }
     }

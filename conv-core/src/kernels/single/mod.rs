@@ -22,7 +22,7 @@ pub(crate) use step::ImageStep;
 
 use super::conv::Shape;
 
-/// Values that are worked on together: a vector of the widest path, two of the others.
+/// Values that are worked on together: a vector of the widest instruction set, two of the others.
 pub(crate) use super::lanes::LANES;
 
 /// Where an output channel goes, as places of its first pixel: `relu?(sum + bias + residual?)`.

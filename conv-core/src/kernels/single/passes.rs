@@ -2,7 +2,7 @@
 
 use super::{COPY, LANES, Layout, Shared, Spans, Target, part, tasks};
 use crate::kernels::pool::Windows;
-use crate::kernels::simd::{Path, Simd, Task};
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// `target = relu?(scale x + bias + residual?)`, channel by channel.
 pub(crate) struct Apply {
@@ -33,14 +33,14 @@ impl Apply {
     ///
     /// # Safety
     /// Nobody writes what [`Self::spans`] says it reads, or touches what it writes, but its own other tasks.
-    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
+    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
         for &(x, scale, target) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             let len = self.layout.lines * LANES;
             // SAFETY: the caller's promise; layouts have room for whole lines.
             unsafe {
                 let (x, y) = (memory.read(x, len), memory.write(target.place, len));
                 let residual = target.residual.map(|residual| memory.read(residual, len));
-                path.run(Affine { x, residual, y, mask: &self.mask, scale, bias: target.bias, relu: target.relu });
+                isa.execute(Affine { x, residual, y, mask: &self.mask, scale, bias: target.bias, relu: target.relu });
             }
         }
     }
@@ -60,21 +60,21 @@ impl Task for Affine<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         let (lines, mask) =
             (self.y.chunks_exact_mut(LANES).zip(self.x.chunks_exact(LANES)), self.mask.chunks_exact(LANES));
         for (line, ((y, x), mask)) in lines.zip(mask).enumerate() {
-            // SAFETY: chunks are 16 values; inside `Task::run`.
+            // SAFETY: chunks are 16 values; inside `Task::execute`.
             unsafe {
-                let x = S::line_load(x.as_ptr());
-                let mut value = S::line_mul_add(S::line_splat(self.scale), x, S::line_splat(self.bias));
+                let x = simd.line_load(x.as_ptr());
+                let mut value = simd.line_mul_add(simd.line_splat(self.scale), x, simd.line_splat(self.bias));
                 if let Some(residual) = self.residual {
-                    value = S::line_add(value, S::line_load(residual[line * LANES..][..LANES].as_ptr()));
+                    value = simd.line_add(value, simd.line_load(residual[line * LANES..][..LANES].as_ptr()));
                 }
                 if self.relu {
-                    value = S::line_max(S::line_splat(0.0), value);
+                    value = simd.line_max(simd.line_splat(0.0), value);
                 }
-                S::line_store(y.as_mut_ptr(), S::line_mask(S::line_load(mask.as_ptr()), value));
+                simd.line_store(y.as_mut_ptr(), simd.line_mask(simd.line_load(mask.as_ptr()), value));
             }
         }
     }
@@ -114,7 +114,7 @@ impl Pool {
     ///
     /// # Safety
     /// As of [`Apply::run`].
-    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
+    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
         let (from, to) = self.lens();
         for &(x, y) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             // SAFETY: the caller's promise.
@@ -122,7 +122,7 @@ impl Pool {
             let Windows { kernel, stride, input, .. } = self.windows;
             // A single window has no rows to share.
             match self.windows.whole() && stride < input.1 && input.1 <= ROW {
-                true => path.run(Rows { of: self, x, y, kernel, stride }),
+                true => isa.execute(Rows { of: self, x, y, kernel, stride }),
                 false => self.each(x, y),
             }
         }
@@ -144,7 +144,7 @@ impl Pool {
 /// Pixels in a row that [`Rows`] has room for.
 const ROW: usize = 256;
 
-/// A plane whose windows are all whole. No instruction is written out: it is compiled for the path all the same.
+/// A plane whose windows are all whole. No instruction is written out: it is compiled for the instruction set all the same.
 struct Rows<'a> {
     of: &'a Pool,
     x: &'a [f32],
@@ -157,7 +157,7 @@ impl Task for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, _: S) {
         match (self.kernel, self.stride) {
             // For what there mostly is.
             (2, 2) => self.rows(2, 2),

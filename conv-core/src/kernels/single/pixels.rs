@@ -3,7 +3,7 @@
 
 use super::{Convolution, LANES, Shared, Spans, Target, part, tasks};
 use crate::kernels::lanes::conv::{multiply_add, row_blocks};
-use crate::kernels::simd::{Path, Simd, Task};
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// A packed convolution of stride 1.
 pub(crate) struct Pixels {
@@ -37,13 +37,13 @@ struct Block {
 
 impl Pixels {
     /// With the taps where `taps` says. Sources are first pixels, and lie as the outputs do.
-    pub(crate) fn new(path: Path, c: &Convolution<'_>, taps: Vec<isize>) -> Self {
+    pub(crate) fn new(isa: Isa, c: &Convolution<'_>, taps: Vec<isize>) -> Self {
         c.check();
         let (inputs, outputs, kernel) = c.group();
         assert_eq!(taps.len(), kernel, "single image: taps");
         let (mut weights, mut blocks) = (Vec::with_capacity(c.weights.len()), Vec::new());
         for group in 0..c.shape.groups {
-            for (first, rows) in row_blocks(path, outputs) {
+            for (first, rows) in row_blocks(isa, outputs) {
                 let first = group * outputs + first;
                 blocks.push(Block { input: group * inputs, first, rows, weights: weights.len() });
                 for position in 0..inputs * kernel {
@@ -92,10 +92,10 @@ impl Pixels {
     /// # Safety
     /// `memory` is an arena as long as the one it was made for; nobody writes what [`Self::spans`] says it reads, or
     /// touches what it writes, but its own other tasks.
-    pub(crate) unsafe fn run(&self, path: Path, memory: Shared, task: usize) {
+    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
         let blocks = &self.blocks[part(self.blocks.len(), self.cuts.0, task / self.cuts.1)];
         let lines = part(self.lines, self.cuts.1, task % self.cuts.1);
-        path.run(Run { of: self, memory, blocks, lines });
+        isa.execute(Run { of: self, memory, blocks, lines });
     }
 }
 
@@ -110,27 +110,27 @@ impl Task for Run<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn execute<S: Simd>(self, simd: S) {
         for block in self.blocks {
             // SAFETY: `Pixels::new` asserted that all sources (from their first tap to their last) and targets lie in the
             // arena, which the caller of `Pixels::run` promises to be this one; `weights` is as long as blocks say. We are
-            // inside `Task::run`. Register tiles fill 32 registers on the widest path, else 16.
+            // inside `Task::execute`. Register tiles fill 32 registers on the widest instruction set, else 16.
             unsafe {
                 match (block.rows, S::WIDTH) {
-                    (8, 1) => self.columns::<S, 8, 3>(block),
-                    (7, 1) => self.columns::<S, 7, 3>(block),
-                    (6, 1) => self.columns::<S, 6, 4>(block),
-                    (5, 1) => self.columns::<S, 5, 4>(block),
-                    (4, 1) => self.columns::<S, 4, 4>(block),
-                    (3, 1) => self.columns::<S, 3, 4>(block),
-                    (2, 1) => self.columns::<S, 2, 4>(block),
-                    (1, 1) => self.columns::<S, 1, 8>(block),
-                    (6, _) => self.columns::<S, 6, 2>(block),
-                    (5, _) => self.columns::<S, 5, 2>(block),
-                    (4, _) => self.columns::<S, 4, 2>(block),
-                    (3, _) => self.columns::<S, 3, 4>(block),
-                    (2, _) => self.columns::<S, 2, 5>(block),
-                    (1, _) => self.columns::<S, 1, 8>(block),
+                    (8, 1) => self.columns::<S, 8, 3>(simd, block),
+                    (7, 1) => self.columns::<S, 7, 3>(simd, block),
+                    (6, 1) => self.columns::<S, 6, 4>(simd, block),
+                    (5, 1) => self.columns::<S, 5, 4>(simd, block),
+                    (4, 1) => self.columns::<S, 4, 4>(simd, block),
+                    (3, 1) => self.columns::<S, 3, 4>(simd, block),
+                    (2, 1) => self.columns::<S, 2, 4>(simd, block),
+                    (1, 1) => self.columns::<S, 1, 8>(simd, block),
+                    (6, _) => self.columns::<S, 6, 2>(simd, block),
+                    (5, _) => self.columns::<S, 5, 2>(simd, block),
+                    (4, _) => self.columns::<S, 4, 2>(simd, block),
+                    (3, _) => self.columns::<S, 3, 4>(simd, block),
+                    (2, _) => self.columns::<S, 2, 5>(simd, block),
+                    (1, _) => self.columns::<S, 1, 8>(simd, block),
                     _ => unreachable!("row blocks are not taller"),
                 }
             }
@@ -144,20 +144,20 @@ impl Run<'_> {
     /// # Safety
     /// As stated where it is called.
     #[inline(always)]
-    unsafe fn columns<S: Simd, const R: usize, const P: usize>(&self, block: &Block) {
+    unsafe fn columns<S: Simd, const R: usize, const P: usize>(&self, simd: S, block: &Block) {
         let (mut at, end) = (self.lines.start * LANES, self.lines.end * LANES);
         // SAFETY: handed on; lines are whole vectors.
         unsafe {
             while at + P * S::LANES <= end {
-                self.tile::<S, R, P>(block, at);
+                self.tile::<S, R, P>(simd, block, at);
                 at += P * S::LANES;
             }
             while at + 2 * S::LANES <= end && P > 2 {
-                self.tile::<S, R, 2>(block, at);
+                self.tile::<S, R, 2>(simd, block, at);
                 at += 2 * S::LANES;
             }
             while at < end {
-                self.tile::<S, R, 1>(block, at);
+                self.tile::<S, R, 1>(simd, block, at);
                 at += S::LANES;
             }
         }
@@ -168,34 +168,34 @@ impl Run<'_> {
     /// # Safety
     /// As stated where [`Self::columns`] is called.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, block: &Block, start: usize) {
+    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, simd: S, block: &Block, start: usize) {
         let Pixels { weights, sources, taps, targets, inputs, mask, .. } = self.of;
         // SAFETY: handed on.
         unsafe {
-            let mut sums = [[S::splat(0.0); P]; R];
+            let mut sums = [[simd.splat(0.0); P]; R];
             let mut weights = weights.as_ptr().add(block.weights);
             for &source in sources.get_unchecked(block.input..block.input + inputs) {
                 let source = self.memory.at(source + start);
                 for &tap in taps {
                     let source = source.offset(tap);
-                    multiply_add::<S, R, P>(|p| source.add(p * S::LANES), weights, &mut sums);
+                    multiply_add::<S, R, P>(simd, |p| source.add(p * S::LANES), weights, &mut sums);
                     weights = weights.add(R);
                 }
             }
             for (r, sums) in sums.into_iter().enumerate() {
                 let target = targets.get_unchecked(block.first + r);
-                let bias = S::splat(target.bias);
+                let bias = simd.splat(target.bias);
                 for (p, sum) in sums.into_iter().enumerate() {
                     let at = start + p * S::LANES;
-                    let mut value = S::add(sum, bias);
+                    let mut value = simd.add(sum, bias);
                     if let Some(residual) = target.residual {
-                        value = S::add(value, S::load(self.memory.at(residual + at)));
+                        value = simd.add(value, simd.load(self.memory.at(residual + at)));
                     }
                     if target.relu {
-                        value = S::max(S::splat(0.0), value);
+                        value = simd.max(simd.splat(0.0), value);
                     }
-                    let mask = S::load(mask.as_ptr().add(at));
-                    S::store(self.memory.at(target.place + at), S::mask(mask, value));
+                    let mask = simd.load(mask.as_ptr().add(at));
+                    simd.store(self.memory.at(target.place + at), simd.mask(mask, value));
                 }
             }
         }

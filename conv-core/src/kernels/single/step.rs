@@ -1,7 +1,7 @@
 //! A step of a single image, whichever kernel does it.
 
 use super::{Apply, Channels, Pixels, Pool, Shared, Spans, Spread};
-use crate::kernels::simd::Path;
+use crate::kernels::simd::Isa;
 
 /// A kernel with where in the arena it reads and writes.
 pub(crate) enum ImageStep {
@@ -39,15 +39,15 @@ impl ImageStep {
     ///
     /// # Safety
     /// `memory` is the arena that the step was made for; nobody touches it but other tasks of this step.
-    pub(crate) unsafe fn execute(&self, path: Path, memory: Shared, task: usize) {
+    pub(crate) unsafe fn execute(&self, isa: Isa, memory: Shared, task: usize) {
         // SAFETY: the caller's promise is what each kernel asks for.
         unsafe {
             match self {
                 Self::Spread(step) => step.run(memory, task),
-                Self::Pixels(step) => step.run(path, memory, task),
-                Self::Channels(step) => step.run(path, memory, task),
-                Self::Apply(step) => step.run(path, memory, task),
-                Self::Pool(step) => step.run(path, memory, task),
+                Self::Pixels(step) => step.run(isa, memory, task),
+                Self::Channels(step) => step.run(isa, memory, task),
+                Self::Apply(step) => step.run(isa, memory, task),
+                Self::Pool(step) => step.run(isa, memory, task),
             }
         }
     }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kernels::reference::{self, NOT_FINITE, Special};
-use crate::kernels::simd::Path;
+use crate::kernels::simd::Isa;
 
 fn values(len: usize, seed: u64) -> Vec<f32> {
     crate::normal_stream(seed, "values", len).into_iter().map(|v| v as f32).collect()
@@ -67,7 +67,7 @@ fn check_with(s: &Shape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut 
     let arena_len = end + spread.as_ref().map_or(0, |spread| spread.memory(s.in_channels));
     let (shape, weights, arena, targets, to_layout) = (s, &w, arena_len, &targets, &to);
     let convolution = Convolution { shape, weights, scale: &scale, sources: &sources, targets, to: to_layout, arena };
-    for path in Path::ALL.into_iter().filter(|path| path.supported()) {
+    for isa in Isa::available() {
         for way in ["channels", "pixels", "spread"] {
             let mut arena = Arena::new(arena_len);
             rows(&mut arena, &from, &sources, |row, to| to.copy_from_slice(&x[row * s.input.1..][..s.input.1]));
@@ -80,16 +80,12 @@ fn check_with(s: &Shape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut 
                     ("channels", _) => {
                         let all = Channels::new(&convolution, &from);
                         // SAFETY: one task after the other, in the arena it was made for.
-                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe {
-                            all.run(path, memory, task)
-                        });
+                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(isa, memory, task) });
                     }
                     ("pixels", _) if keeps_size && from.pad >= s.padding => {
-                        let all = Pixels::new(path, &convolution, to.taps(s.kernel, s.padding));
+                        let all = Pixels::new(isa, &convolution, to.taps(s.kernel, s.padding));
                         // SAFETY: as above.
-                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe {
-                            all.run(path, memory, task)
-                        });
+                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(isa, memory, task) });
                     }
                     ("spread", Some(spread)) => {
                         // SAFETY: as above.
@@ -97,11 +93,9 @@ fn check_with(s: &Shape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut 
                             spread.run(memory, task)
                         });
                         let (sources, taps) = spread.sources(s.kernel, end, s.in_channels);
-                        let all = Pixels::new(path, &Convolution { sources: &sources, ..convolution }, taps);
+                        let all = Pixels::new(isa, &Convolution { sources: &sources, ..convolution }, taps);
                         // SAFETY: as above.
-                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe {
-                            all.run(path, memory, task)
-                        });
+                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(isa, memory, task) });
                     }
                     _ => {}
                 }
@@ -112,7 +106,7 @@ fn check_with(s: &Shape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut 
             let want = if way == "channels" { &leaves_out } else { &multiplies };
             let mut got = Vec::new();
             rows(&mut arena, &to, &outputs, |_, row| got.extend_from_slice(row));
-            Special::Same.assert_relu(|| format!("{path:?} {way} {s:?}"), &got, want);
+            Special::Same.assert_relu(|| format!("{isa:?} {way} {s:?}"), &got, want);
             // The padding is what later taps read.
             let memory = arena.shared();
             for &place in &outputs {
@@ -123,7 +117,7 @@ fn check_with(s: &Shape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut 
                     at >= to.size.0 * to.pitch || at % to.pitch >= to.size.1
                 };
                 let clean = plane.iter().enumerate().all(|(at, &value)| !outside(at) || value == 0.0);
-                assert!(clean, "{path:?} {way} {s:?}: padding was written");
+                assert!(clean, "{isa:?} {way} {s:?}: padding was written");
             }
         }
     }
@@ -208,12 +202,12 @@ fn norms_of_padded_maps_keep_what_is_not_finite() {
             rows(&mut arena, &layout, &places[1..2], |row, to| to.copy_from_slice(&residual[row * 21..][..21]));
             let target = Target { place: places[2], bias: 0.5, residual: Some(places[1]), relu };
             let apply = Apply { channels: vec![(places[0], -1.5, target)], layout, mask: layout.mask() };
-            for path in Path::ALL.into_iter().filter(|path| path.supported()) {
+            for isa in Isa::available() {
                 // SAFETY: one task after the other.
-                run(apply.tasks(), apply.spans(), &mut arena, |memory, task| unsafe { apply.run(path, memory, task) });
+                run(apply.tasks(), apply.spans(), &mut arena, |memory, task| unsafe { apply.run(isa, memory, task) });
                 let mut got = Vec::new();
                 rows(&mut arena, &layout, &places[2..], |_, row| got.extend_from_slice(row));
-                let what = || format!("{path:?} {kind} at {at}, relu {relu}");
+                let what = || format!("{isa:?} {kind} at {at}, relu {relu}");
                 if relu {
                     Special::Same.assert_relu(what, &got, &want);
                 } else {
@@ -253,12 +247,12 @@ fn poolings_of_padded_maps() {
             rows(&mut arena, &from, &sources, |row, to| to.copy_from_slice(&x[row * size.1..][..size.1]));
             let channels = sources.into_iter().zip(outputs.iter().copied()).collect();
             let pool = Pool { windows, max, channels, from, to };
-            for path in Path::ALL.into_iter().filter(|path| path.supported()) {
+            for isa in Isa::available() {
                 // SAFETY: one task after the other.
-                run(pool.tasks(), pool.spans(), &mut arena, |memory, task| unsafe { pool.run(path, memory, task) });
+                run(pool.tasks(), pool.spans(), &mut arena, |memory, task| unsafe { pool.run(isa, memory, task) });
                 let mut got = Vec::new();
                 rows(&mut arena, &to, &outputs, |_, row| got.extend_from_slice(row));
-                Special::Same.assert(|| format!("{path:?} {size:?} {kernel} {stride}"), &got, &want);
+                Special::Same.assert(|| format!("{isa:?} {size:?} {kernel} {stride}"), &got, &want);
             }
         }
     }
