@@ -1,4 +1,5 @@
-//! Convolution forward, data gradient and weight gradient: dense, grouped and depthwise, any stride and padding.
+//! The fallback where the engine does not run: convolution forward, data gradient and weight gradient, dense, grouped and
+//! depthwise, any stride and padding (see [`super`] for who is run when).
 //!
 //! All three walk over blocks of images. A block's channels are laid out as flat planes (`lower.rs`) in a thread's scratch,
 //! register tiles (`tile.rs`) run over them, and the meaningful positions are copied out. Nothing is ever as large as the batch.

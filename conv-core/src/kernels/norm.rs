@@ -1,4 +1,4 @@
-//! Batch normalisation with what follows it, in as few passes as there can be: one to take the moments, one to write.
+//! The fallback where the engine does not run: batch normalisation with what follows it, in as few passes as there can be: one to take the moments, one to write.
 //!
 //! All slices are `[n, c, pixels]`; images are shared out over threads and per-image sums are added in image order.
 

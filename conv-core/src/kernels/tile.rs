@@ -1,4 +1,4 @@
-//! Register tiles: the innermost loops of every convolution.
+//! Register tiles of the fallback family: the innermost loops of its convolutions (see [`super`] for who is run when).
 //!
 //! Both work on *flat planes* (see `lower.rs`): a channel of a block of images as one long row, in which a kernel tap is a
 //! constant offset, so that vector lanes run over output positions and nothing is gathered.

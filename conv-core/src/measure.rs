@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::simd::{Isa, Simd, Task};
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// Rounds, of which the best counts: whatever else the machine does only slows it down.
 const ROUNDS: usize = 25;
