@@ -82,7 +82,12 @@ pub(crate) fn forward(isa: Isa, s: &Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
     let lowered = Lowered::forward(&s.sizes(), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: inputs * s.taps(), input: s.taps() };
-    convolve(isa, s.groups, (inputs, outputs), images, &lowered, x, w, strides, s.y_len())
+    FlatConvolution { groups: s.groups, inputs, outputs, images, lowered: &lowered, strides }.compute(
+        isa,
+        x,
+        w,
+        s.y_len(),
+    )
 }
 
 /// `dx` from `dy: [n, o, h', w']`: as `x`.
@@ -92,7 +97,13 @@ pub(crate) fn data_gradient(isa: Isa, s: &Shape, dy: &[f32], w: &[f32]) -> Vec<f
     let lowered = Lowered::data_gradient(&s.sizes(), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: s.taps(), input: inputs * s.taps() };
-    convolve(isa, s.groups, (outputs, inputs), images, &lowered, dy, w, strides, s.x_len())
+    let (inputs, outputs) = (outputs, inputs);
+    FlatConvolution { groups: s.groups, inputs, outputs, images, lowered: &lowered, strides }.compute(
+        isa,
+        dy,
+        w,
+        s.x_len(),
+    )
 }
 
 /// Where the weight of (group, output, input, tap) lies; the data gradient swaps output and input.
@@ -103,68 +114,74 @@ struct Strides {
     input: usize,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one internal entry for two callers")]
-fn convolve(
-    isa: Isa,
+/// A convolution of flat planes: a forward pass, or a data gradient, which is one of the outputs' gradient.
+struct FlatConvolution<'a> {
     groups: usize,
-    (inputs, outputs): (usize, usize),
+    /// Channels of a group that are read, and that are written.
+    inputs: usize,
+    outputs: usize,
+    /// Images of a block.
     images: usize,
-    lowered: &Lowered,
-    from: &[f32],
-    w: &[f32],
+    lowered: &'a Lowered,
     strides: Strides,
-    len: usize,
-) -> Vec<f32> {
-    let mut to = vec![0f32; len];
-    let (source, destination) = (lowered.source.0 * lowered.source.1, lowered.destination.0 * lowered.destination.1);
-    let (from_image, to_image) = (groups * inputs * source, groups * outputs * destination);
-    // No positions: every tap of every output meets padding, and the input has no gradient.
-    if len == 0 || from.is_empty() || lowered.positions(1) == 0 {
-        return to;
-    }
-    let blocks = row_blocks(outputs, widest(isa));
-    let packed: Vec<Packed> =
-        lowered.outputs.iter().map(|output| Packed::new(output, groups, inputs, &blocks, w, strides)).collect();
-    let pitch = lowered.positions(images).next_multiple_of(super::tile::TILE);
-    let channel_pitch = lowered.sources.len() * lowered.plane;
-    let chunks = to.par_chunks_mut(images * to_image).zip(from.par_chunks(images * from_image));
-    chunks.for_each(|(to, from)| {
-        let images = from.len() / from_image;
-        let positions = lowered.positions(images);
-        scratch::with(|scratch| {
-            let planes = scratch.a.take(inputs * channel_pitch);
-            let sums = scratch.b.take(outputs * pitch);
-            for group in 0..groups {
-                for (input, planes) in planes.chunks_exact_mut(channel_pitch).enumerate() {
-                    lowered.pack(&from[(group * inputs + input) * source..], from_image, images, planes);
+}
+
+impl FlatConvolution<'_> {
+    /// The `len` values that `from` and the weights give.
+    fn compute(&self, isa: Isa, from: &[f32], w: &[f32], len: usize) -> Vec<f32> {
+        let Self { groups, inputs, outputs, images, lowered, strides } = *self;
+        let mut to = vec![0f32; len];
+        let (source, destination) =
+            (lowered.source.0 * lowered.source.1, lowered.destination.0 * lowered.destination.1);
+        let (from_image, to_image) = (groups * inputs * source, groups * outputs * destination);
+        // No positions: every tap of every output meets padding, and the input has no gradient.
+        if len == 0 || from.is_empty() || lowered.positions(1) == 0 {
+            return to;
+        }
+        let blocks = row_blocks(outputs, widest(isa));
+        let packed: Vec<Packed> =
+            lowered.outputs.iter().map(|output| Packed::new(output, groups, inputs, &blocks, w, strides)).collect();
+        let pitch = lowered.positions(images).next_multiple_of(super::tile::TILE);
+        let channel_pitch = lowered.sources.len() * lowered.plane;
+        let chunks = to.par_chunks_mut(images * to_image).zip(from.par_chunks(images * from_image));
+        chunks.for_each(|(to, from)| {
+            let images = from.len() / from_image;
+            let positions = lowered.positions(images);
+            scratch::with(|scratch| {
+                let planes = scratch.a.take(inputs * channel_pitch);
+                let sums = scratch.b.take(outputs * pitch);
+                for group in 0..groups {
+                    for (input, planes) in planes.chunks_exact_mut(channel_pitch).enumerate() {
+                        lowered.pack(&from[(group * inputs + input) * source..], from_image, images, planes);
+                    }
+                    for (output, packed) in lowered.outputs.iter().zip(&packed) {
+                        if output.taps.is_empty() {
+                            continue;
+                        }
+                        for (first, weights) in packed.channel_blocks(group) {
+                            isa.execute(MultiplyAdd {
+                                x: &planes[first * channel_pitch..],
+                                channel_pitch,
+                                channels: (inputs - first).min(packed.channels),
+                                offsets: &output.offsets,
+                                weights,
+                                blocks: &blocks,
+                                out: sums,
+                                out_pitch: pitch,
+                                positions,
+                                accumulate: first > 0,
+                            });
+                        }
+                        for (channel, sums) in sums.chunks_exact(pitch).enumerate() {
+                            let to = &mut to[(group * outputs + channel) * destination..];
+                            lowered.unpack(output, sums, to, to_image, images);
+                        }
+                    }
                 }
-                for (output, packed) in lowered.outputs.iter().zip(&packed) {
-                    if output.taps.is_empty() {
-                        continue;
-                    }
-                    for (first, weights) in packed.channel_blocks(group) {
-                        isa.execute(MultiplyAdd {
-                            x: &planes[first * channel_pitch..],
-                            channel_pitch,
-                            channels: (inputs - first).min(packed.channels),
-                            offsets: &output.offsets,
-                            weights,
-                            blocks: &blocks,
-                            out: sums,
-                            out_pitch: pitch,
-                            positions,
-                            accumulate: first > 0,
-                        });
-                    }
-                    for (channel, sums) in sums.chunks_exact(pitch).enumerate() {
-                        let to = &mut to[(group * outputs + channel) * destination..];
-                        lowered.unpack(output, sums, to, to_image, images);
-                    }
-                }
-            }
+            });
         });
-    });
-    to
+        to
+    }
 }
 
 /// The weights of one destination phase in the order that register tiles read them:

@@ -20,11 +20,8 @@ pub(super) struct Phase {
 impl Phase {
     /// The elements, out of `0..len`, that exist in a side of `size`.
     pub(super) fn existing(&self, len: usize, size: usize) -> std::ops::Range<usize> {
-        let step = self.step as isize;
-        let first = (-self.start).max(0).div_ceil_positive(step);
-        let end = (size as isize - self.start).max(0).div_ceil_positive(step);
-        let first = (first as usize).min(len);
-        first..(end as usize).clamp(first, len)
+        let first = div_ceil(-self.start, self.step).min(len);
+        first..div_ceil(size as isize - self.start, self.step).clamp(first, len)
     }
 
     /// Index of element `v`, which must exist.
@@ -33,14 +30,9 @@ impl Phase {
     }
 }
 
-trait DivCeil {
-    fn div_ceil_positive(self, by: isize) -> isize;
-}
-
-impl DivCeil for isize {
-    fn div_ceil_positive(self, by: isize) -> isize {
-        (self + by - 1) / by
-    }
+/// `ceil(value / by)` of what is not negative, 0 else.
+fn div_ceil(value: isize, by: usize) -> usize {
+    value.max(0).unsigned_abs().div_ceil(by)
 }
 
 /// One spatial axis of a lowered convolution.

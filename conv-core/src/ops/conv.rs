@@ -53,9 +53,10 @@ impl CustomOp2 for Convolution {
     fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (isa, s) = (self.isa, &self.shape);
         with_values(dy, |dy| {
-            let dx = match self.x_needs_gradient {
-                true => Some(with_values(w, |w| gradient(conv::data_gradient(isa, s, dy, w), x))?),
-                false => None,
+            let dx = if self.x_needs_gradient {
+                Some(with_values(w, |w| gradient(conv::data_gradient(isa, s, dy, w), x))?)
+            } else {
+                None
             };
             let dw = with_values(x, |x| gradient(conv::weight_gradient(isa, s, x, dy), w))?;
             Ok((dx, Some(dw)))

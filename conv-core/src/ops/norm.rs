@@ -193,10 +193,7 @@ impl Affine {
     /// Composed: networks are not trained through running statistics, so this only has to be right.
     fn backward(&self, x: &Tensor, affine: &Tensor, y: &Tensor, dy: &Tensor, residual: bool) -> Result<Flat> {
         let c = self.planes.channels;
-        let g = match self.relu {
-            true => y.le(0f32)?.where_cond(&dy.zeros_like()?, dy)?,
-            false => dy.clone(),
-        };
+        let g = if self.relu { y.le(0f32)?.where_cond(&dy.zeros_like()?, dy)? } else { dy.clone() };
         let dx = g.broadcast_mul(&affine.narrow(0, 0, c)?.reshape((1, c, 1, 1))?)?;
         let scale = (&g * x)?.sum((0, 2, 3))?;
         Ok((dx, Tensor::cat(&[scale, g.sum((0, 2, 3))?], 0)?, residual.then_some(g)))

@@ -53,9 +53,12 @@ impl CustomOp1 for Pool {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dx = with_values(dy, |dy| match self.max {
-            true => with_values(x, |x| Ok(pool::max_backward(&self.windows, x, dy))),
-            false => Ok(pool::average_backward(&self.windows, dy)),
+        let dx = with_values(dy, |dy| {
+            if self.max {
+                with_values(x, |x| Ok(pool::max_backward(&self.windows, x, dy)))
+            } else {
+                Ok(pool::average_backward(&self.windows, dy))
+            }
         })?;
         Ok(Some(gradient(dx, x)?))
     }

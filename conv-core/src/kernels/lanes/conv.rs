@@ -78,17 +78,15 @@ impl Task for Convolve<'_, '_> {
             for class in &geometry.classes {
                 for pixels in class.pixels.chunks(w.together()) {
                     // A class without taps has no sources.
-                    let panel = match panel.is_empty() || class.taps.is_empty() {
-                        true => None,
-                        false => Some(gather(from, pixels, panel)),
-                    };
+                    let gathers = !panel.is_empty() && !class.taps.is_empty();
+                    let panel = if gathers { Some(gather(from, pixels, panel)) } else { None };
                     for &(first, rows) in &w.blocks {
                         let weights = &group_weights[first * w.channels * w.taps..][..rows * w.channels * w.taps];
                         let to = &mut to[first..first + rows];
                         let mut tile = Tiles { class, taps: w.taps, from, panel, weights, to };
                         // SAFETY: `Geometry::check` has every source and destination of the class inside its planes, whose
                         // lengths are asserted above; `panel` holds all channels of each of these pixels, a stride apart;
-                        // `weights` holds rows x channels x taps values and tap indices are below `taps`. The processor has the instructions: we are inside `Task::execute`.
+                        // `weights` holds rows x channels x taps values and tap indices are below `taps`.
                         unsafe { tile.rows::<S>(simd, pixels, rows) };
                     }
                 }

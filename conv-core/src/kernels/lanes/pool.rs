@@ -75,7 +75,7 @@ mod tests {
                 let rare = [2 + image, 5 + image];
                 rare.iter()
                     .enumerate()
-                    .filter(|(_, rare)| at % *rare == 0)
+                    .filter(|(_, rare)| at.is_multiple_of(**rare))
                     .for_each(|(i, _)| line.0[3 + 3 * i + image] = kind);
                 if at % 3 == image {
                     line.0[9] = kind;

@@ -127,7 +127,7 @@ impl Task for Winograd<'_, '_> {
                     let (at, pitch) = (channel * together + tile, w.channels * together);
                     // SAFETY: `at` is below channels x together, frequencies are as far apart; the plane is as long as the
                     // size says. Inside `Task::execute`.
-                    unsafe { transform_input::<S>(simd, plane, (height, width), y, x, inputs, at, pitch) };
+                    unsafe { transform_input::<S>(simd, plane, (height, width), (y, x), inputs, at, pitch) };
                 }
             }
             let mut values = w.values.as_slice();
@@ -153,7 +153,7 @@ impl Task for Winograd<'_, '_> {
                         let (at, pitch) = (row * together + tile, rows * together);
                         // SAFETY: `row` and `tile` lie inside the sums, frequencies are rows x together apart; the planes
                         // are as long as the size says. Inside `Task::execute`.
-                        unsafe { transform_output::<S>(simd, sums, at, pitch, to, (height, width), y, x) };
+                        unsafe { transform_output::<S>(simd, sums, at, pitch, to, (height, width), (y, x)) };
                     }
                 }
             }
@@ -170,8 +170,7 @@ unsafe fn transform_input<S: Simd>(
     simd: S,
     plane: &[Line],
     (height, width): (usize, usize),
-    y: usize,
-    x: usize,
+    (y, x): (usize, usize),
     inputs: &mut [Line],
     at: usize,
     pitch: usize,
@@ -220,8 +219,7 @@ unsafe fn transform_output<S: Simd>(
     pitch: usize,
     to: &mut Output<'_>,
     (height, width): (usize, usize),
-    y: usize,
-    x: usize,
+    (y, x): (usize, usize),
 ) {
     // SAFETY: as `transform_input`.
     unsafe {

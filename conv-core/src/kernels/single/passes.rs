@@ -121,9 +121,10 @@ impl Pool {
             let (x, y) = unsafe { (memory.read(x, from), memory.write(y, to)) };
             let Windows { kernel, stride, input, .. } = self.windows;
             // A single window has no rows to share.
-            match self.windows.whole() && stride < input.1 && input.1 <= ROW {
-                true => isa.execute(Rows { of: self, x, y, kernel, stride }),
-                false => self.each(x, y),
+            if self.windows.whole() && stride < input.1 && input.1 <= ROW {
+                isa.execute(Rows { of: self, x, y, kernel, stride });
+            } else {
+                self.each(x, y);
             }
         }
     }
@@ -133,9 +134,10 @@ impl Pool {
             let count = (rows.len() * columns.len()) as f32;
             let rows = rows.map(|row| &x[row * self.from.pitch..][columns.clone()]);
             let (row, column) = (at / self.to.size.1, at % self.to.size.1);
-            y[self.to.at(row, column)] = match self.max {
-                true => rows.flatten().fold(f32::NEG_INFINITY, |best, &x| greater(best, x)),
-                false => rows.map(|row| row.iter().sum::<f32>()).sum::<f32>() / count,
+            y[self.to.at(row, column)] = if self.max {
+                rows.flatten().fold(f32::NEG_INFINITY, |best, &x| greater(best, x))
+            } else {
+                rows.map(|row| row.iter().sum::<f32>()).sum::<f32>() / count
             };
         });
     }

@@ -238,9 +238,10 @@ fn poolings_of_padded_maps() {
         let mut special = plain.clone();
         special.iter_mut().step_by(5).zip(NOT_FINITE.into_iter().cycle()).for_each(|(x, kind)| *x = kind);
         for (max, x) in [(true, &plain), (false, &plain), (true, &special), (false, &special)] {
-            let want = match max {
-                true => crate::kernels::pool::max_forward(&windows, x),
-                false => crate::kernels::pool::average_forward(&windows, x),
+            let want = if max {
+                crate::kernels::pool::max_forward(&windows, x)
+            } else {
+                crate::kernels::pool::average_forward(&windows, x)
             };
             let (sources, outputs) = (planes(&from, 0, 3), planes(&to, 3 * from.len, 3));
             let mut arena = Arena::new(3 * (from.len + to.len));
