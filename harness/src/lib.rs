@@ -3,6 +3,8 @@
 //! A value's way: TOML -> [`experiment`] (checked) -> trials (frozen, hashed) -> [`run`] -> trial folder -> [`results`]
 //! (polars frame) -> [`report`] (tables, plots). One direction, each step runnable alone.
 
+#![forbid(unsafe_code)]
+
 pub mod backbones;
 pub mod cli;
 pub mod data;
