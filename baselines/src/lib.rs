@@ -30,6 +30,8 @@
 //! says once what it computes, with the operations of a [`conv_core::Graph`] ([`conv_core::ConvUnit::emit`]); training,
 //! inference and gradients follow from that.
 
+#![forbid(unsafe_code)]
+
 pub mod conformance;
 mod depthwise;
 mod ghost;

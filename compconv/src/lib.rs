@@ -26,6 +26,8 @@
 //! - [`Plan`] is the layout in integers: every part's channels, sources and places, and the closed-form cost.
 //! - [`CompConv2d`] and [`CompConv2dT`] are candle modules; [`CompConv`] is the method a network is built with.
 
+#![forbid(unsafe_code)]
+
 mod method;
 mod module;
 mod options;
@@ -35,3 +37,8 @@ pub use method::CompConv;
 pub use module::{CompConv2d, CompConv2dT, compconv2d, compconv2d_no_bias};
 pub use options::{CompConvOptions, DepthRule, Downsample, InnerNorm, MAX_DEPTH, Tail};
 pub use plan::{LAYOUT_VERSION, Plan};
+
+/// The example in the README is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -3,6 +3,8 @@
 //! A value's way: TOML -> [`experiment`] (checked) -> trials (frozen, hashed) -> [`run`] -> trial folder -> [`results`]
 //! (polars frame) -> [`report`] (tables, plots). One direction, each step runnable alone.
 
+#![forbid(unsafe_code)]
+
 /// Prints a line to stderr. Where nobody reads it, or a log has no room, `eprintln` would panic; here nothing depends on it.
 macro_rules! say {
     ($($text:tt)*) => {{

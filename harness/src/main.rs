@@ -1,5 +1,7 @@
 //! The `harness` command.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 /// Keeps its pages: a fresh large tensor costs no page faults.
