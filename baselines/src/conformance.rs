@@ -1,17 +1,17 @@
-//! What every [`ConvMethod`] has to hold, as one function for the tests of this and other crates.
+//! What every [`Method`] has to hold, as one function for the tests of this and other crates.
 //!
 //! A method is built for many units (every role, strides 1 and 2, odd widths and sizes, kernels 1, 3 and 5, with and
-//! without norm, activation, residual and bias). For each, [`check`] holds the closed-form cost against the parameters that
-//! exist and the work that is executed, shapes against the specification, and gradients, seeds, modes and layouts against
-//! what [`ConvMethod`] and [`ConvUnit`] promise.
+//! without norm, activation, residual and bias). For each, [`check`] holds the counted cost against the parameters that
+//! exist and the work that is executed, shapes against the specification, and gradients, seeds, modes and descriptions against
+//! what [`Method`] promises.
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_core::{DType, Device, ModuleT, Result, Tensor, Var, bail};
 use candle_nn::{VarBuilder, VarMap};
 use conv_core::{
-    Activation, ConvMethod, ConvSpec, ConvUnit, Cost, ParamStore, Role, UnitSpec, is_running_statistic, meter,
-    normal_stream,
+    Activation, ConvSpec, Cost, Layer, Method, ParamStore, Role, UnitSpec, describe, is_running_statistic, meter,
+    normal_stream, run_unit,
 };
 
 /// Images in a batch: two, so that a cost per image and one per batch differ.
@@ -19,11 +19,11 @@ const BATCH: usize = 2;
 /// Height and width of the input: odd, different, and not divisible by the stride.
 const SIZE: (usize, usize) = (9, 7);
 
-/// Checks `method` on every unit; a unit that it cannot serve has to be refused by `build`, `cost` and `layout` alike.
+/// Checks `method` on every unit; a unit that it cannot serve has to be refused by building and by [`describe`] alike.
 ///
 /// # Errors
 /// The first promise that is broken, with the unit that breaks it.
-pub fn check(method: &dyn ConvMethod) -> Result<()> {
+pub fn check(method: &dyn Method) -> Result<()> {
     let width = method.width();
     if method.name().is_empty() || !(width > 0.0 && width <= 1.0) {
         bail!("name `{}`, width {width}: a method has a name, and a width in (0, 1]", method.name());
@@ -38,7 +38,7 @@ pub fn check(method: &dyn ConvMethod) -> Result<()> {
         check_unit(method, &spec, residual).map_err(case)?;
         // Whatever shapes the function shapes the signature; the role does not, nor that a residual comes.
         let function = UnitSpec { role: Role::Spatial, ..spec };
-        let signature = method.layout(&spec)?.signature;
+        let signature = describe(method, &spec, SIZE)?.signature;
         if let Some(other) = signatures.insert(signature.clone(), function)
             && other != function
         {
@@ -49,6 +49,14 @@ pub fn check(method: &dyn ConvMethod) -> Result<()> {
         bail!("{} refuses every unit", method.name());
     }
     Ok(())
+}
+
+/// Checks only that no unit is served in one way and refused in another: for options that make units too large to be run.
+///
+/// # Errors
+/// The first unit that is.
+pub fn check_refusals(method: &dyn Method) -> Result<()> {
+    units().iter().try_for_each(|(spec, _)| refuses(method, spec).map(drop))
 }
 
 /// The units to be checked, each with whether a residual is added.
@@ -97,27 +105,23 @@ fn units() -> Vec<(UnitSpec, bool)> {
     units
 }
 
-/// Whether the method refuses the unit, in all three ways or in none.
-fn refuses(method: &dyn ConvMethod, spec: &UnitSpec) -> Result<bool> {
+/// Whether the method refuses the unit, built as well as described.
+fn refuses(method: &dyn Method, spec: &UnitSpec) -> Result<bool> {
     let store = ParamStore::new(0, &Device::Cpu);
-    let refused = [
-        method.build(spec, store.builder()).is_err(),
-        method.cost(spec, (1, 1)).is_err(),
-        method.layout(spec).is_err(),
-    ];
-    match refused {
-        [true, true, true] => Ok(true),
-        [false, false, false] if spec.conv.validate().is_ok() => Ok(false),
-        [false, false, false] => bail!("it is no convolution at all, and has to be refused"),
-        [build, cost, layout] => {
-            bail!("refused by build: {build}, by cost: {cost}, by layout: {layout}; must be alike")
-        }
+    let channels = spec.conv.in_channels;
+    let x = Tensor::zeros((1, channels.max(1), SIZE.0, SIZE.1), DType::F32, &Device::Cpu)?;
+    let built = run_unit(method, spec, store.builder(), &x, None, false);
+    match (built.is_err(), describe(method, spec, SIZE).is_err()) {
+        (true, true) => Ok(true),
+        (false, false) if spec.conv.validate().is_ok() => Ok(false),
+        (false, false) => bail!("it is no convolution at all, and has to be refused"),
+        (build, describe) => bail!("refused by building: {build}, by describing: {describe}; must be alike"),
     }
 }
 
-fn check_unit(method: &dyn ConvMethod, spec: &UnitSpec, residual: bool) -> Result<()> {
+fn check_unit(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()> {
     let out = spec.conv.output_size(SIZE)?;
-    let cost = method.cost(spec, out)?;
+    let description = describe(method, spec, SIZE)?;
     let x = Var::from_tensor(&noise("x", &[BATCH, spec.conv.in_channels, SIZE.0, SIZE.1])?)?;
     let shape = [BATCH, spec.conv.out_channels, out.0, out.1];
     let residual = match residual {
@@ -126,14 +130,17 @@ fn check_unit(method: &dyn ConvMethod, spec: &UnitSpec, residual: bool) -> Resul
     };
     let added = residual.as_ref().map(Var::as_tensor);
 
-    let (store, unit) = build(method, spec, 0)?;
-    if store.params() != cost.params {
-        bail!("{} parameters exist, the closed form says {}", store.params(), cost.params);
+    // As it starts: a pass makes the parameters, and inference changes nothing of them.
+    let unit = Unit { method, spec, cost: description.cost };
+    let store = ParamStore::new(0, &Device::Cpu);
+    unit.executes(&store, &x, added, false)?;
+    if store.params() != unit.cost.params {
+        bail!("{} parameters exist, the counted cost says {}", store.params(), unit.cost.params);
     }
     let fresh = store.snapshot()?;
 
     // Training.
-    let y = executes(&*unit, &x, added, true, cost)?;
+    let y = unit.executes(&store, &x, added, true)?;
     if y.dims() != shape {
         bail!("the output is {:?}, the specification says {shape:?}", y.dims());
     }
@@ -150,8 +157,8 @@ fn check_unit(method: &dyn ConvMethod, spec: &UnitSpec, residual: bool) -> Resul
     check_gradients(&y, &store, &x, residual.as_ref())?;
 
     // Inference: the same work, nothing changes, the same every time.
-    let first = executes(&*unit, &x, added, false, cost)?;
-    let second = unit.forward_t(&x, added, false)?;
+    let first = unit.executes(&store, &x, added, false)?;
+    let second = unit.run(&store, &x, added, false)?;
     if first.dims() != shape || bits(&first)? != bits(&second)? {
         bail!("inference twice: {:?} with different bits, or not {shape:?}", first.dims());
     }
@@ -163,46 +170,73 @@ fn check_unit(method: &dyn ConvMethod, spec: &UnitSpec, residual: bool) -> Resul
     }
 
     // Seeds.
-    let (again, unit) = build(method, spec, 0)?;
-    if !same(&fresh, &again.snapshot()?)? || bits(&y)? != bits(&unit.forward_t(&x, added, true)?)? {
+    let (again, other) = (ParamStore::new(0, &Device::Cpu), ParamStore::new(1, &Device::Cpu));
+    let second = unit.run(&again, &x, added, true)?;
+    if !same_names_and_weights(&fresh, &again)? || bits(&y)? != bits(&second)? {
         bail!("built twice from the same seed: other parameters or another output");
     }
-    if same(&fresh, &build(method, spec, 1)?.0.snapshot()?)? {
+    unit.run(&other, &x, added, false)?;
+    if same(&fresh, &other.snapshot()?)? {
         bail!("another seed gives the same parameters");
     }
 
     // Any VarBuilder.
     let map = VarMap::new();
-    let unit = method.build(spec, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
-    unit.forward_t(&x, added, true)?;
+    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    run_unit(method, spec, vb, &x, added, true)?;
     let made: usize = map.data().lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len();
     if made != fresh.len() {
         bail!("{made} tensors in candle's VarMap, {} in a ParamStore", fresh.len());
     }
 
-    let layout = method.layout(spec)?;
-    if layout.signature.is_empty() || layout != method.layout(spec)? {
-        bail!("the layout is empty or changes: {layout:?}");
+    // The bare layer is the unit, or says why not.
+    let layer = Layer::new(method, spec, store.builder().pp("unit"));
+    match (method.declines(spec), layer) {
+        (None, Ok(layer)) if bits(&layer.forward_t(&x, false)?)? == bits(&unit.run(&store, &x, None, false)?)? => {}
+        (Some(why), Err(error)) if error.to_string().contains(why) => {}
+        (declines, layer) => {
+            bail!("declines: {declines:?}, and its bare layer differs or errs otherwise: {:?}", layer.err())
+        }
+    }
+
+    if description.signature.is_empty() || description != describe(method, spec, SIZE)? {
+        bail!("the description is empty or changes: {description:?}");
     }
     Ok(())
 }
 
-fn build(method: &dyn ConvMethod, spec: &UnitSpec, seed: u64) -> Result<(ParamStore, Box<dyn ConvUnit>)> {
-    let store = ParamStore::new(seed, &Device::Cpu);
-    let unit = method.build(spec, store.builder().pp("unit"))?;
-    Ok((store, unit))
+/// A unit to be run alone.
+struct Unit<'a> {
+    method: &'a dyn Method,
+    spec: &'a UnitSpec,
+    /// As counted.
+    cost: Cost,
 }
 
-/// Runs the unit and holds the work that it executes against the closed form.
-fn executes(unit: &dyn ConvUnit, x: &Tensor, residual: Option<&Tensor>, train: bool, cost: Cost) -> Result<Tensor> {
-    let (y, executed) = meter::measure(|| unit.forward_t(x, residual, train));
-    let y = y?;
-    let batch = BATCH as u64;
-    let expected = Cost { params: 0, macs: batch * cost.macs, activations: batch * cost.activations };
-    if executed != expected {
-        bail!("executed for {BATCH} images (training: {train}): {executed:?}; the closed form says {expected:?}");
+impl Unit<'_> {
+    fn run(&self, store: &ParamStore, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
+        run_unit(self.method, self.spec, store.builder().pp("unit"), x, residual, train)
     }
-    Ok(y)
+
+    /// Runs the unit and holds the work that it executes against the counted cost.
+    fn executes(&self, store: &ParamStore, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
+        let (y, executed) = meter::measure(|| self.run(store, x, residual, train));
+        let batch = BATCH as u64;
+        let expected = Cost { params: 0, macs: batch * self.cost.macs, activations: batch * self.cost.activations };
+        if executed != expected {
+            bail!("executed for {BATCH} images (training: {train}): {executed:?}; the counted cost says {expected:?}");
+        }
+        y
+    }
+}
+
+/// Whether `store` holds what `fresh` does, running statistics aside.
+fn same_names_and_weights(fresh: &BTreeMap<String, Tensor>, store: &ParamStore) -> Result<bool> {
+    let mut now = store.snapshot()?;
+    let statistics = fresh.iter().filter(|(name, _)| is_running_statistic(name) && now.contains_key(*name));
+    let statistics: Vec<(String, Tensor)> = statistics.map(|(name, value)| (name.clone(), value.clone())).collect();
+    now.extend(statistics);
+    same(fresh, &now)
 }
 
 /// Every parameter, `x` and `residual` get a gradient of their shape, finite; those of `x` and `residual` are not all 0.

@@ -1,24 +1,25 @@
 //! The rivals of CompConv: one compact convolution or pruning method a file.
 //!
-//! A rival is a serde struct of options that implements [`conv_core::ConvMethod`]:
+//! A rival is a table of options ([`conv_core::options!`]) that implements [`conv_core::Method`]:
 //!
 //! - [`Vanilla`]: the dense convolution that everything is compared with;
 //! - [`Thin`]: the same convolution in a narrower network, the control;
 //! - [`Depthwise`]: depthwise separable convolution (MobileNet);
 //! - [`Ghost`]: Ghost module (GhostNet).
 //!
-//! [`GhostConv2d`] and [`DepthwiseConv2d`] are the same layers as plain [`candle_nn::ModuleT`]s, for use without the rest.
-//! For instance, a Ghost module where a 3 x 3 convolution from 64 to 128 channels stood:
+//! Each of them is also a plain [`candle_nn::ModuleT`], for use without the rest. For instance, a Ghost module where a 3 x 3
+//! convolution from 64 to 128 channels stood, with its batch norm and ReLU:
 //!
 //! ```
-//! use baselines::{Ghost, GhostConv2d};
+//! use baselines::Ghost;
 //! use candle_core::{DType, Device, ModuleT, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
-//! use conv_core::ConvSpec;
+//! use conv_core::{ConvSpec, Layer, Role, UnitSpec};
 //!
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-//! let layer = GhostConv2d::new(ConvSpec::same(64, 128, 3, 1), &Ghost::default(), true, vb.pp("ghost"))?;
+//! let unit = UnitSpec::conv_bn_relu(ConvSpec::same(64, 128, 3, 1), Role::Spatial);
+//! let layer = Layer::new(&Ghost::default(), &unit, vb.pp("ghost"))?;
 //! let y = layer.forward_t(&Tensor::zeros((1, 64, 8, 8), DType::F32, &Device::Cpu)?, false)?;
 //! assert_eq!(y.dims(), [1, 128, 8, 8]);
 //! # Ok::<(), candle_core::Error>(())
@@ -26,20 +27,41 @@
 //!
 //! [`pruning`] works the other way round: it takes a trained vanilla network and makes a smaller one of it.
 //!
-//! To add a rival, write its file here, then its line in the harness's registry; [`conformance::check`] tests it. Its unit
-//! says once what it computes, with the operations of a [`conv_core::Graph`] ([`conv_core::ConvUnit::emit`]); training,
-//! inference and gradients follow from that.
+//! To add a rival, write its file and its line in `rivals!` below: the harness knows it then, by its name and with its options, and
+//! [`conformance::check`] tests it.
 
 #![forbid(unsafe_code)]
 
 pub mod conformance;
-mod depthwise;
-mod ghost;
 pub mod pruning;
-mod thin;
-mod vanilla;
 
-pub use depthwise::{Depthwise, DepthwiseConv2d};
-pub use ghost::{Ghost, GhostConv2d};
-pub use thin::Thin;
-pub use vanilla::Vanilla;
+use conv_core::Method;
+use conv_core::options::Described;
+
+/// Takes rivals one after the other, each as a type.
+pub trait Registry {
+    /// The next one.
+    fn add<M: Method + Described>(&mut self);
+}
+
+macro_rules! rivals {
+    ($($module:ident::$rival:ident,)+) => {
+        $(
+            mod $module;
+            pub use $module::$rival;
+        )+
+
+        /// Every rival, in the order in which they are listed.
+        pub fn rivals(registry: &mut impl Registry) {
+            $(registry.add::<$rival>();)+
+        }
+    };
+}
+
+// One line a rival: its file and its type. New ones go last, as colours and marks follow the order.
+rivals! {
+    vanilla::Vanilla,
+    thin::Thin,
+    depthwise::Depthwise,
+    ghost::Ghost,
+}

@@ -2,87 +2,109 @@
 
 use std::sync::Arc;
 
-use baselines::{Depthwise, Ghost, Thin, Vanilla, conformance};
-use candle_core::Result;
-use candle_nn::VarBuilder;
-use conv_core::layers::Conv2d;
-use conv_core::{ConvMethod, ConvUnit, Cost, Graph, Layout, UnitSpec, Value};
+use baselines::{Ghost, Registry, conformance};
+use candle_core::{Result, bail};
+use candle_nn::Init;
+use conv_core::options::{Described, Kind};
+use conv_core::{Checked, Cost, Custom, Method, Scope, UnitSpec, Value, ops};
 
-/// A new rival is tested by a line here.
-fn rivals() -> Vec<(&'static str, Box<dyn ConvMethod>)> {
-    vec![
-        ("vanilla", Box::new(Vanilla {})),
-        ("thin", Box::new(Thin::default())),
-        ("depthwise", Box::new(Depthwise {})),
-        ("ghost", Box::new(Ghost::default())),
-        ("ghost s=3", Box::new(Ghost { ratio: 3, ..Ghost::default() })),
-        ("ghost s=4, 5 x 5", Box::new(Ghost { ratio: 4, cheap_kernel: 5 })),
-    ]
+struct Conforming;
+
+impl Registry for Conforming {
+    fn add<M: Method + Described>(&mut self) {
+        conformance::check(&M::default()).unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 #[test]
 fn every_rival_conforms() {
-    for (label, method) in rivals() {
-        conformance::check(&*method).unwrap_or_else(|error| panic!("{label}: {error}"));
+    baselines::rivals(&mut Conforming);
+    for (ratio, cheap_kernel) in [(3, 3), (4, 5)] {
+        conformance::check(&Ghost { ratio, cheap_kernel }).unwrap();
     }
 }
 
 /// Vanilla with one promise broken.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Broken {
+    /// Work that its cost leaves out.
     Cost,
-    Layout,
-    Refusal,
+    /// Units that differ under one signature.
+    Signature,
+    /// An output of another size, which only a count can see.
+    Size,
+    /// A residual that learns nothing.
     Residual,
+    /// An input that learns nothing.
     Detached,
+    /// A residual that is not added.
+    Forgotten,
+    /// Twice the channels that were asked for.
+    Channels,
 }
 
-struct BrokenUnit {
-    inner: Box<dyn ConvUnit>,
-    detach: bool,
-}
-
-impl ConvUnit for BrokenUnit {
-    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value> {
-        let (x, residual) = match self.detach {
-            true => (detached(graph, x), residual),
-            false => (x, residual.map(|residual| detached(graph, residual))),
-        };
-        self.inner.emit(graph, x, residual)
-    }
-}
-
-fn detached(graph: &mut Graph, x: Value) -> Value {
-    graph.custom(&[x], &[], graph.channels(x), Arc::new(|inputs, _| Ok(inputs[0].detach())))
-}
-
-impl ConvMethod for Broken {
-    fn name(&self) -> &str {
+impl Checked for Broken {
+    fn name(&self) -> &'static str {
         "broken"
     }
 
-    fn build(&self, spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Box<dyn ConvUnit>> {
-        let detach = matches!(self, Self::Detached);
-        let inner = Vanilla {}.build(spec, vb)?;
-        match self {
-            Self::Residual | Self::Detached => Ok(Box::new(BrokenUnit { inner, detach })),
-            _ => Ok(inner),
-        }
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
+}
 
-    fn cost(&self, spec: &UnitSpec, out: (usize, usize)) -> Result<Cost> {
-        let mut cost = Vanilla {}.cost(spec, out)?;
-        if matches!(self, Self::Cost) && spec.conv.stride == 2 {
-            cost.macs += 1;
-        }
-        Ok(cost)
-    }
+fn detached(net: &mut Scope<'_>, x: Value) -> Result<Value> {
+    let detach = Custom {
+        text: "detach",
+        parameters: &[],
+        channels: net.channels(x),
+        size: &|size| size,
+        cost: &|_| Cost::default(),
+        run: Arc::new(|inputs, _, _| Ok(inputs[0].detach())),
+    };
+    net.custom(&[x], &detach)
+}
 
-    fn layout(&self, spec: &UnitSpec) -> Result<Layout> {
+impl Method for Broken {
+    fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value> {
         match self {
-            Self::Refusal if spec.conv.groups > 1 => candle_core::bail!("no groups"),
-            Self::Layout => Ok(Layout::plain(format!("{} channels", spec.conv.out_channels))),
-            _ => Vanilla {}.layout(spec),
+            Self::Cost if unit.conv.stride == 2 => {
+                let run = Custom {
+                    text: "another convolution",
+                    parameters: &[("weight", &[1, 1, 1, 1], Init::Const(1.0))],
+                    channels: unit.conv.in_channels,
+                    size: &|size| size,
+                    cost: &|_| Cost::default(),
+                    run: Arc::new(|inputs, weights, _| {
+                        let first = inputs[0].narrow(1, 0, 1)?;
+                        inputs[0].broadcast_add(&ops::conv2d(&first, &weights[0], 1, 0, 1)?)
+                    }),
+                };
+                let x = net.custom(&[x], &run)?;
+                net.unit("", unit, x, residual)
+            }
+            Self::Signature => {
+                net.signature(|_| format!("{} channels", unit.conv.out_channels));
+                net.unit("", unit, x, residual)
+            }
+            Self::Size => {
+                let y = net.unit("", unit, x, residual)?;
+                net.avg_pool(y, 1, 2, false)
+            }
+            Self::Residual => {
+                let residual = residual.map(|residual| detached(net, residual)).transpose()?;
+                net.unit("", unit, x, residual)
+            }
+            Self::Detached => {
+                let x = detached(net, x)?;
+                net.unit("", unit, x, residual)
+            }
+            Self::Forgotten => net.unit("", unit, x, None),
+            Self::Channels => {
+                let y = net.unit("", unit, x, residual)?;
+                net.concat(&[y, y])
+            }
+            Self::Cost => net.unit("", unit, x, residual),
         }
     }
 }
@@ -90,11 +112,13 @@ impl ConvMethod for Broken {
 #[test]
 fn broken_promises_are_noticed() {
     let broken = [
-        (Broken::Cost, "the closed form says"),
-        (Broken::Layout, "has the same signature"),
-        (Broken::Refusal, "must be alike"),
+        (Broken::Cost, "executed for 2 images"),
+        (Broken::Signature, "has the same signature"),
+        (Broken::Size, "must be alike"),
         (Broken::Residual, "`residual` gets no gradient"),
         (Broken::Detached, "`x` gets no gradient"),
+        (Broken::Forgotten, "`residual` gets no gradient"),
+        (Broken::Channels, "refuses every unit"),
     ];
     for (method, says) in broken {
         let error = conformance::check(&method).unwrap_err().to_string();
@@ -102,39 +126,86 @@ fn broken_promises_are_noticed() {
     }
 }
 
-/// A method that makes two convolutions where its closed form counts one.
-#[derive(Debug)]
-struct Twice;
+/// Options at both ends of their ranges are served or refused, whatever the arithmetic behind them.
+struct AtTheirEnds;
 
-struct TwiceUnit(Conv2d);
-
-impl ConvUnit for TwiceUnit {
-    fn emit(&self, graph: &mut Graph, x: Value, _: Option<Value>) -> Result<Value> {
-        let (once, again) = (graph.conv(&self.0, x)?, graph.conv(&self.0, x)?);
-        graph.finish(once, None, Some(again), false)
-    }
-}
-
-impl ConvMethod for Twice {
-    fn name(&self) -> &str {
-        "twice"
-    }
-
-    fn build(&self, spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Box<dyn ConvUnit>> {
-        Ok(Box::new(TwiceUnit(Conv2d::new(spec.conv, vb)?)))
-    }
-
-    fn cost(&self, spec: &UnitSpec, out: (usize, usize)) -> Result<Cost> {
-        Vanilla {}.cost(&UnitSpec { norm: false, ..*spec }, out)
-    }
-
-    fn layout(&self, spec: &UnitSpec) -> Result<Layout> {
-        Vanilla {}.layout(spec)
+impl Registry for AtTheirEnds {
+    fn add<M: Method + Described>(&mut self) {
+        for field in M::OPTIONS {
+            let ends = match field.kind {
+                Kind::Integer(low, high) => vec![low, high],
+                Kind::Odd => vec![1, i64::MAX],
+                _ => vec![],
+            };
+            for end in ends {
+                let options = serde_json::json!({ field.key: end });
+                let method: M = serde_json::from_value(options).unwrap();
+                method.check_options().unwrap();
+                conformance::check_refusals(&method).unwrap_or_else(|error| panic!("{} = {end}: {error}", field.key));
+            }
+        }
     }
 }
 
 #[test]
-fn work_beyond_the_closed_form_is_noticed() {
-    let error = conformance::check(&Twice).unwrap_err().to_string();
-    assert!(error.contains("executed for 2 images"), "{error}");
+fn options_at_the_ends_of_their_ranges_are_served_or_refused() {
+    baselines::rivals(&mut AtTheirEnds);
+}
+
+/// Costs and wiring of a plain sum, its own batch norm and everything a unit ends with.
+mod two_branches {
+    use super::*;
+    use conv_core::{ConvSpec, Layer, Role, describe, options};
+
+    options! {
+        /// Grouped `k x k` kernels beside 1 x 1 kernels over all channels, summed.
+        Branches = "branches", "" {
+            /// Groups of the large kernels.
+            parts: usize = 4, conv_core::options::at_least(2);
+            /// Whether the large kernels come first.
+            large_first: bool = true, Kind::Flag;
+        }
+    }
+
+    impl Method for Branches {
+        fn declines(&self, unit: &UnitSpec) -> Option<&'static str> {
+            let ConvSpec { in_channels, out_channels, groups, .. } = unit.conv;
+            let fits = groups == 1 && in_channels % self.parts == 0 && out_channels % self.parts == 0;
+            (!fits).then_some("the parts do not divide its channels")
+        }
+
+        fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value> {
+            let ConvSpec { in_channels, out_channels, stride, .. } = unit.conv;
+            if unit.conv.padding != (unit.conv.kernel - 1) / 2 {
+                bail!("branches: a padding that keeps the size is accepted");
+            }
+            let large = net.conv("large", unit.conv.grouped(self.parts), false, false, x)?;
+            let small = net.conv("small", ConvSpec::same(in_channels, out_channels, 1, stride), false, false, x)?;
+            let y = if self.large_first { net.add(large, small)? } else { net.add(small, large)? };
+            net.finish(unit, y, residual)
+        }
+    }
+
+    #[test]
+    fn two_branches_conform_and_are_described_by_their_wiring() {
+        conformance::check(&Branches::default()).unwrap();
+        let unit = UnitSpec::conv_bn_relu(ConvSpec::same(8, 12, 3, 2), Role::Spatial);
+        let made = describe(&Branches::default(), &unit, (6, 4)).unwrap();
+        let weights = 12 * 2 * 9 + 12 * 8;
+        let cost = Cost { params: weights + 24, macs: 6 * weights, activations: 6 * 24 };
+        assert_eq!((made.cost, made.remarks.len()), (cost, 0));
+        assert_eq!(
+            made.signature,
+            "x of 8 channels; \
+             #2 = conv 8->12 k3 s2 p1 g4 bias=false norm=false act=None of x as large; \
+             #3 = conv 8->12 k1 s2 p0 g1 bias=false norm=false act=None of x as small; \
+             #4 = finish norm=false add=true act=None of #2, #3; \
+             #5 = finish norm=true add=false act=Some(Relu) of #4 as bn; #5"
+        );
+        let other = Branches { large_first: false, ..Branches::default() };
+        assert_ne!(describe(&other, &unit, (6, 4)).unwrap().signature, made.signature);
+        let store = conv_core::ParamStore::new(0, &candle_core::Device::Cpu);
+        let error = Layer::new(&Branches { parts: 5, ..other }, &unit, store.builder()).err().unwrap().to_string();
+        assert!(error.contains("the parts do not divide its channels"), "{error}");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use baselines::{Depthwise, Ghost};
 use candle_core::{Device, Tensor, Var};
-use conv_core::{Activation, ConvMethod, ConvSpec, ParamStore, Role, UnitSpec};
+use conv_core::{Activation, ConvSpec, Layer, Method, ParamStore, Role, UnitSpec, run_unit};
 
 type Tensors = HashMap<String, Tensor>;
 
@@ -29,19 +29,19 @@ fn kind(all: &Tensors, case: &str, kind: &str) -> BTreeMap<String, Tensor> {
     all.iter().filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?.to_owned(), t.clone()))).collect()
 }
 
-fn hold(all: &Tensors, case: &str, method: &dyn ConvMethod, spec: UnitSpec) {
+fn hold(all: &Tensors, case: &str, method: &dyn Method, spec: UnitSpec) {
     let [inputs, before, gradients, after, outputs] =
         ["in", "before", "grad", "after", "out"].map(|kind_of| kind(all, case, kind_of));
     assert!(!before.is_empty(), "no golden is called {case}");
 
     let store = ParamStore::new(0, &Device::Cpu);
-    let unit = method.build(&spec, store.builder()).unwrap();
+    Layer::new(method, &spec, store.builder()).unwrap();
     store.assign(&before).unwrap();
     let x = Var::from_tensor(&inputs["x"]).unwrap();
     let residual = inputs.get("residual").map(|residual| Var::from_tensor(residual).unwrap());
     let added = residual.as_ref().map(Var::as_tensor);
 
-    let y = unit.forward_t(&x, added, true).unwrap();
+    let y = run_unit(method, &spec, store.builder(), &x, added, true).unwrap();
     assert_close(&format!("{case}: training"), &y, &outputs["train"]);
 
     let grads = (&y * &inputs["loss"]).unwrap().sum_all().unwrap().backward().unwrap();
@@ -58,7 +58,7 @@ fn hold(all: &Tensors, case: &str, method: &dyn ConvMethod, spec: UnitSpec) {
         assert_close(&format!("{case}: {name} after"), &now[name], statistic);
     }
     assert_eq!(after.is_empty(), !spec.norm, "{case}");
-    let y = unit.forward_t(&x, added, false).unwrap();
+    let y = run_unit(method, &spec, store.builder(), &x, added, false).unwrap();
     assert_close(&format!("{case}: inference"), &y, &outputs["eval"]);
 }
 

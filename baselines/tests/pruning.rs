@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use baselines::Vanilla;
 use baselines::pruning::{Coupling, Pruned, Ratio, Selection};
 use candle_core::{DType, Device, Module, Tensor};
-use conv_core::layers::{DenseUnit, Linear};
-use conv_core::{ConvSpec, ConvUnit, Cost, ParamStore, Role, UnitSpec, normal_stream, ops};
+use candle_nn::VarBuilder;
+use conv_core::layers::Linear;
+use conv_core::{ConvSpec, Cost, Layer, ParamStore, Role, UnitSpec, describe, normal_stream, ops, run_unit};
 
 type Weights = BTreeMap<String, Tensor>;
 
@@ -23,10 +25,28 @@ fn half() -> Pruned {
     Pruned { ratio: Ratio::Uniform(0.5), ..Pruned::default() }
 }
 
+/// A vanilla unit, to be run alone.
+struct Dense {
+    spec: UnitSpec,
+    vb: VarBuilder<'static>,
+}
+
+impl Dense {
+    fn new(spec: UnitSpec, vb: VarBuilder<'static>) -> Self {
+        Layer::new(&Vanilla {}, &spec, vb.clone()).unwrap();
+        Self { spec, vb }
+    }
+
+    /// In inference mode.
+    fn forward(&self, x: &Tensor, residual: Option<&Tensor>) -> Tensor {
+        run_unit(&Vanilla {}, &self.spec, self.vb.clone(), x, residual, false).unwrap()
+    }
+}
+
 /// conv1 (biased, batch norm, ReLU) -> conv2 (batch norm, ReLU) -> 2 x 2 pixels per channel, flattened -> linear: a small VGG.
 struct Net {
     store: ParamStore,
-    units: [DenseUnit; 2],
+    units: [Dense; 2],
     classifier: Linear,
 }
 
@@ -36,7 +56,7 @@ impl Net {
         let vb = store.builder();
         let first = ConvSpec { bias: true, ..ConvSpec::same(3, widths[0], 3, 1) };
         let units = [("conv1", first), ("conv2", ConvSpec::same(widths[0], widths[1], 3, 2))]
-            .map(|(name, conv)| DenseUnit::new(&UnitSpec::conv_bn_relu(conv, Role::Spatial), vb.pp(name)).unwrap());
+            .map(|(name, conv)| Dense::new(UnitSpec::conv_bn_relu(conv, Role::Spatial), vb.pp(name)));
         let classifier = Linear::new(widths[1] * 4, 10, vb.pp("fc")).unwrap();
         Self { store, units, classifier }
     }
@@ -54,7 +74,7 @@ impl Net {
     fn forward(&self, x: &Tensor, masks: [&Tensor; 2]) -> Tensor {
         let mut y = x.clone();
         for (unit, mask) in self.units.iter().zip(masks) {
-            y = unit.forward_t(&y, None, false).unwrap();
+            y = unit.forward(&y, None);
             y = y.broadcast_mul(&mask.reshape((1, (), 1, 1)).unwrap()).unwrap();
         }
         self.classifier.forward(&y.flatten_from(1).unwrap()).unwrap()
@@ -126,10 +146,7 @@ fn a_residual_block_keeps_its_width_outside() {
         let store = ParamStore::new(1, &Device::Cpu);
         let vb = store.builder();
         let unit = |i, o| UnitSpec::conv_bn_relu(ConvSpec::same(i, o, 3, 1), Role::Spatial);
-        let units = [
-            DenseUnit::new(&unit(5, inner), vb.pp("conv1")).unwrap(),
-            DenseUnit::new(&unit(inner, 5), vb.pp("conv2")).unwrap(),
-        ];
+        let units = [Dense::new(unit(5, inner), vb.pp("conv1")), Dense::new(unit(inner, 5), vb.pp("conv2"))];
         (store, units)
     };
     let x = ops::relu(&noise("x", &[2, 5, 6, 6])).unwrap();
@@ -137,13 +154,13 @@ fn a_residual_block_keeps_its_width_outside() {
     let weights = store.snapshot().unwrap();
     let couplings = [coupling("conv1", &["conv2"], 2)];
     let selection = Pruned::default().select(&couplings, &weights).unwrap();
-    let inner = first.forward_t(&x, None, false).unwrap();
+    let inner = first.forward(&x, None);
     let inner = inner.broadcast_mul(&mask(7, &selection.kept["conv1"]).reshape((1, 7, 1, 1)).unwrap()).unwrap();
-    let masked = second.forward_t(&inner, Some(&x), false).unwrap();
+    let masked = second.forward(&inner, Some(&x));
 
     let (store, [first, second]) = block(3);
     store.assign(&Pruned::narrow(&couplings, &selection, &weights).unwrap()).unwrap();
-    let ours = second.forward_t(&first.forward_t(&x, None, false).unwrap(), Some(&x), false).unwrap();
+    let ours = second.forward(&first.forward(&x, None), Some(&x));
     let gap = (ours - masked).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
     assert!(gap <= 1e-5, "{gap}");
 }
@@ -178,7 +195,7 @@ fn what_cannot_be_narrowed_is_refused() {
 /// Cost of a vanilla convolution with batch norm.
 fn conv(inputs: usize, outputs: usize, side: usize) -> Cost {
     let spec = UnitSpec::conv_bn_relu(ConvSpec::same(inputs, outputs, 3, 1), Role::Spatial);
-    DenseUnit::cost(&spec, (side, side))
+    describe(&Vanilla {}, &spec, (side, side)).unwrap().cost
 }
 
 /// ResNet-56 for CIFAR, option A, its blocks' first convolutions (layers 2, 4, ..., 54) pruned.

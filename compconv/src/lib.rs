@@ -24,7 +24,8 @@
 //!
 //! - [`CompConvOptions`] has every switch; what the paper leaves open has a documented default.
 //! - [`Plan`] is the layout in integers: every part's channels, sources and places, and the closed-form cost.
-//! - [`CompConv2d`] and [`CompConv2dT`] are candle modules; [`CompConv`] is the method a network is built with.
+//! - [`CompConv2d`] and [`CompConv2dT`] are candle modules. For a network that is built by methods
+//!   ([`conv_core::Method`]), the options themselves are one.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +34,6 @@ mod module;
 mod options;
 pub mod plan;
 
-pub use method::CompConv;
 pub use module::{CompConv2d, CompConv2dT, compconv2d, compconv2d_no_bias};
 pub use options::{CompConvOptions, DepthRule, Downsample, InnerNorm, MAX_DEPTH, Tail};
 pub use plan::{LAYOUT_VERSION, Plan};

@@ -1,92 +1,76 @@
 //! The switches of the module, as an experiment or a program writes them.
 
 use candle_core::{Result, bail};
-use serde::{Deserialize, Serialize};
+use conv_core::options::{Kind, at_least};
+use conv_core::{choice, options};
 
 /// Deepest recursion that may be asked for. At depth 6 the first convolution already makes 1/126 of the output.
 pub const MAX_DEPTH: usize = 6;
 
-/// Every switch of the module, with the paper's setting as default where it states one.
-///
-/// Depth comes from `depth` and `c0` together: `c0` alone is the adaptive rule capped at 3, `depth` alone is fixed, both
-/// together make `depth` the cap of the adaptive rule, and neither is the paper's CompConv128 (`c0 = 128`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CompConvOptions {
-    /// Fixed depth (or cap of the adaptive rule, beside `c0`), 0 to [`MAX_DEPTH`]; 0 is a vanilla convolution.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub depth: Option<usize>,
-    /// C_0 of the adaptive rule, at least 1; larger compresses less.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub c0: Option<usize>,
-    /// Groups of the channel shuffle at the end, at least 1; 1 is off. Also off where it does not divide the output.
-    pub shuffle: usize,
-    /// How A_0 is derived from B_0.
-    pub tail: Tail,
-    /// Kernel of the tail, odd; the layer's own when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tail_kernel: Option<usize>,
-    /// How identity channels reach the output size of a strided layer.
-    pub downsample: Downsample,
-    /// Normalisation between the inner convolutions.
-    pub inner_norm: InnerNorm,
-    /// Whether A_i (i > 0) are input channels handed on; otherwise they are a depthwise convolution of B_i.
-    pub identity: bool,
-    /// Whether every intermediate result is part of the output; otherwise only B_0 and A_0 are.
-    pub integration: bool,
+options! {
+    /// The method `compconv`: every switch of the module, with the paper's setting as default where it states one.
+    ///
+    /// Depth comes from `depth` and `c0` together: `c0` alone is the adaptive rule capped at 3, `depth` alone is fixed, both
+    /// together make `depth` the cap of the adaptive rule, and neither is the paper's CompConv128 (`c0 = 128`).
+    #[derive(Copy, Eq, Hash)]
+    CompConvOptions = "compconv", "CompConv: recursive divide and conquer over channels, input channels handed on" {
+        /// Fixed depth, 0 is vanilla; beside c0: cap of the adaptive rule.
+        depth: Option<usize> = None, Kind::Integer(0, MAX_DEPTH as i64);
+        /// C_0 of the adaptive rule (cap 3): larger, lighter compression; without depth: 128.
+        c0: Option<usize> = None, at_least(1);
+        /// Groups of the channel shuffle at the end; 1 is off. Also off where it does not divide the output.
+        shuffle: usize = 2, at_least(1);
+        /// How A_0 is derived from B_0.
+        tail: Tail = Tail::Depthwise, Kind::Choice(Tail::names);
+        /// Kernel of the tail; the layer's own when absent.
+        tail_kernel: Option<usize> = None, Kind::Odd;
+        /// How identity channels reach the output size of a strided layer.
+        downsample: Downsample = Downsample::Average, Kind::Choice(Downsample::names);
+        /// What follows each inner convolution.
+        inner_norm: InnerNorm = InnerNorm::None, Kind::Choice(InnerNorm::names);
+        /// Whether A_i (i > 0) are input channels handed on; otherwise they are a depthwise convolution of B_i.
+        identity: bool = true, Kind::Flag;
+        /// Whether every intermediate result is part of the output; otherwise only B_0 and A_0 are.
+        integration: bool = true, Kind::Flag;
+    }
+    check = CompConvOptions::check_tail
 }
 
-impl Default for CompConvOptions {
-    fn default() -> Self {
-        Self {
-            depth: None,
-            c0: None,
-            shuffle: 2,
-            tail: Tail::Depthwise,
-            tail_kernel: None,
-            downsample: Downsample::Average,
-            inner_norm: InnerNorm::None,
-            identity: true,
-            integration: true,
-        }
+choice! {
+    /// The convolution that derives A_0 from B_0.
+    Tail {
+        /// Depthwise over the first channels of B_0, as many as A_0 has (the paper's cost, Eq. 8).
+        Depthwise = "depthwise",
+        /// Dense over all of B_0.
+        Full = "full",
+        /// Dense 1 x 1 over all of B_0.
+        Pointwise = "pointwise",
     }
 }
 
-/// The convolution that derives A_0 from B_0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tail {
-    /// Depthwise over the first channels of B_0, as many as A_0 has (the paper's cost, Eq. 8).
-    Depthwise,
-    /// Dense over all of B_0.
-    Full,
-    /// Dense 1 x 1 over all of B_0.
-    Pointwise,
+choice! {
+    /// How identity channels are brought to the output size; both give `ceil(size / stride)`.
+    Downsample {
+        /// Mean of each `stride x stride` window, at the edge over the pixels there are.
+        Average = "average",
+        /// Every `stride`-th pixel.
+        Slice = "slice",
+    }
 }
 
-/// How identity channels are brought to the output size; both give `ceil(size / stride)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Downsample {
-    /// Mean of each `stride x stride` window, at the edge over the pixels there are.
-    Average,
-    /// Every `stride`-th pixel.
-    Slice,
-}
-
-/// What follows every inner convolution that feeds another one, before it is read and emitted.
-///
-/// That is every B_i, and A_i (i > 0) without identity. The tail feeds nothing but the output, whose own normalisation
-/// follows at once, so it gets none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InnerNorm {
-    /// Nothing.
-    None,
-    /// Batch normalisation.
-    Bn,
-    /// Batch normalisation and ReLU.
-    BnRelu,
+choice! {
+    /// What follows every inner convolution that feeds another one, before it is read and emitted.
+    ///
+    /// That is every B_i, and A_i (i > 0) without identity. The tail feeds nothing but the output, whose own normalisation
+    /// follows at once, so it gets none.
+    InnerNorm {
+        /// Nothing.
+        None = "none",
+        /// Batch normalisation.
+        Bn = "bn",
+        /// Batch normalisation and ReLU.
+        BnRelu = "bn_relu",
+    }
 }
 
 /// How the depth of a layer is chosen.
@@ -133,24 +117,9 @@ impl CompConvOptions {
         }
     }
 
-    /// Checks every option's range.
-    ///
-    /// # Errors
-    /// The first option out of its range, with what would be accepted.
-    pub fn validate(&self) -> Result<()> {
-        if let Some(depth) = self.depth.filter(|depth| *depth > MAX_DEPTH) {
-            bail!("compconv: depth = {depth} is out of range, 0 to {MAX_DEPTH} is accepted");
-        }
-        if self.c0 == Some(0) {
-            bail!("compconv: c0 = 0 is out of range, 1 or more is accepted (the paper uses 32, 64, 128, 256, 512)");
-        }
-        if self.shuffle == 0 {
-            bail!("compconv: shuffle = 0 is out of range, 1 (off) or more groups are accepted");
-        }
+    /// A 1 x 1 tail has no kernel to choose.
+    fn check_tail(&self) -> Result<()> {
         match self.tail_kernel {
-            Some(kernel) if kernel % 2 == 0 => {
-                bail!("compconv: tail_kernel = {kernel} is out of range, odd kernels (1, 3, 5, ...) are accepted")
-            }
             Some(kernel) if kernel != 1 && self.tail == Tail::Pointwise => bail!(
                 "compconv: tail_kernel = {kernel} contradicts tail = \"pointwise\", which is 1 x 1; \
                  leave it out or use tail = \"full\""
@@ -163,6 +132,7 @@ impl CompConvOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use conv_core::options::Described;
 
     fn parse(json: &str) -> serde_json::Result<CompConvOptions> {
         serde_json::from_str(json)
@@ -217,7 +187,7 @@ mod tests {
     #[test]
     fn ranges_are_checked() {
         let refused = |options: CompConvOptions, word: &str| {
-            let message = options.validate().unwrap_err().to_string();
+            let message = options.check_options().unwrap_err().to_string();
             assert!(message.contains(word), "{message}");
             assert!(message.contains("accepted") || message.contains("leave it out"), "{message}");
         };
@@ -228,8 +198,8 @@ mod tests {
         refused(CompConvOptions { tail_kernel: Some(4), ..default }, "tail_kernel = 4");
         refused(CompConvOptions { tail_kernel: Some(0), ..default }, "tail_kernel = 0");
         refused(CompConvOptions { tail_kernel: Some(3), tail: Tail::Pointwise, ..default }, "pointwise");
-        assert!(default.validate().is_ok());
-        assert!(CompConvOptions { tail_kernel: Some(1), tail: Tail::Pointwise, ..default }.validate().is_ok());
-        assert!(CompConvOptions::fixed(0).validate().is_ok() && CompConvOptions::fixed(6).validate().is_ok());
+        assert!(default.check_options().is_ok());
+        assert!(CompConvOptions { tail_kernel: Some(1), tail: Tail::Pointwise, ..default }.check_options().is_ok());
+        assert!(CompConvOptions::fixed(0).check_options().is_ok() && CompConvOptions::fixed(6).check_options().is_ok());
     }
 }

@@ -14,6 +14,7 @@ use std::fmt;
 use std::ops::Range;
 
 use candle_core::{Result, bail};
+use conv_core::options::Described;
 use conv_core::{ConvSpec, Cost, Depth};
 
 use crate::options::{CompConvOptions, Downsample, InnerNorm, Tail};
@@ -127,7 +128,7 @@ impl Plan {
     /// Options out of range; an impossible specification; at an effective depth of 1 or more, an even kernel or a padding
     /// that does not keep the size.
     pub fn new(spec: &ConvSpec, options: &CompConvOptions) -> Result<Self> {
-        options.validate()?;
+        options.check_options()?;
         spec.validate()?;
         let requested = options.depth_rule().depth(spec.in_channels);
         // Feasibility is not monotone in depth: look at every one from the deepest down.
@@ -137,6 +138,8 @@ impl Plan {
             None => Self::vanilla(spec, options),
         };
         plan.depth.requested = requested;
+        // A kernel of the tail may be any odd number.
+        plan.parts.iter().filter_map(|part| part.conv).try_for_each(|conv| conv.validate())?;
         let (ConvSpec { kernel, padding, .. }, depth) = (*spec, plan.depth.effective);
         if depth > 0 && (kernel % 2 == 0 || padding != (kernel - 1) / 2) {
             bail!(
@@ -302,12 +305,9 @@ fn tail_of(options: &CompConvOptions, kernel: usize, width: usize, channels: usi
 /// The layout in one line: equal lines, equal layers (up to what the caller adds after the convolution).
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ConvSpec { in_channels, out_channels, kernel, stride, padding, groups, bias } = self.spec;
+        let ConvSpec { in_channels, out_channels, kernel, stride, bias, .. } = self.spec;
         if self.parts.is_empty() {
-            return write!(
-                f,
-                "conv {in_channels}->{out_channels} k{kernel} s{stride} p{padding} g{groups} bias={bias}"
-            );
+            return write!(f, "{}", self.spec);
         }
         write!(f, "compconv layout {LAYOUT_VERSION} {in_channels}->{out_channels} k{kernel} s{stride} bias={bias}:")?;
         for part in &self.parts {

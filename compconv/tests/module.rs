@@ -2,11 +2,12 @@
 
 use candle_core::{DType, Device, Module, ModuleT, Result, Tensor, Var};
 use candle_nn::{Conv2dConfig, VarBuilder, VarMap};
-use compconv::{
-    CompConv, CompConv2dT, CompConvOptions, Downsample, InnerNorm, Plan, Tail, compconv2d, compconv2d_no_bias,
+use compconv::{CompConv2dT, CompConvOptions, Downsample, InnerNorm, Plan, Tail, compconv2d, compconv2d_no_bias};
+use conv_core::options::Described;
+use conv_core::{
+    Activation, ConvSpec, Cost, Description, Layer, Method, ParamStore, Role, UnitSpec, describe, meter, normal_stream,
+    run_unit,
 };
-use conv_core::layers::DenseUnit;
-use conv_core::{Activation, ConvMethod, ConvSpec, ParamStore, Role, UnitSpec, meter, normal_stream};
 use proptest::prelude::*;
 
 fn image(shape: (usize, usize, usize, usize)) -> Tensor {
@@ -62,23 +63,26 @@ proptest! {
     /// The closed form is what is built and what is executed, whatever the shape and the switches.
     #[test]
     fn the_closed_form_is_what_is_built_and_executed(spec in unit(), options in options(), h in 1usize..=7, w in 1usize..=7) {
-        let method = CompConv::new(options).unwrap();
         let store = ParamStore::new(3, &Device::Cpu);
-        let unit = method.build(&spec, store.builder()).unwrap();
         let out = spec.conv.output_size((h, w)).unwrap();
         let x = image((2, spec.conv.in_channels, h, w));
-        let (y, executed) = meter::measure(|| unit.forward_t(&x, None, true));
+        let run = |spec: &UnitSpec, residual, train| run_unit(&options, spec, store.builder(), &x, residual, train);
+        let (y, executed) = meter::measure(|| run(&spec, None, true));
         let y = y.unwrap();
         prop_assert_eq!(y.dims(), [2, spec.conv.out_channels, out.0, out.1]);
-        let cost = method.cost(&spec, out).unwrap();
+        let cost = describe(&options, &spec, (h, w)).unwrap().cost;
+        // The plan's closed form, on its own.
+        let norm = if spec.norm { 2 * spec.conv.out_channels as u64 } else { 0 };
+        let plan = Plan::new(&spec.conv, &options).unwrap().cost(out);
+        prop_assert_eq!(cost, plan + Cost { params: norm, ..Cost::default() });
         prop_assert_eq!(store.params(), cost.params);
         prop_assert_eq!(executed.macs, 2 * cost.macs);
         prop_assert_eq!(executed.activations, 2 * cost.activations);
         // The residual is added before the activation.
         let residual = image((2, spec.conv.out_channels, out.0, out.1));
-        let added = unit.forward_t(&x, Some(&residual), false).unwrap();
-        let linear = method.build(&UnitSpec { activation: None, ..spec }, store.builder()).unwrap();
-        let mut expected = (linear.forward_t(&x, None, false).unwrap() + residual).unwrap();
+        let added = run(&spec, Some(&residual), false).unwrap();
+        let linear = run(&UnitSpec { activation: None, ..spec }, None, false).unwrap();
+        let mut expected = (linear + residual).unwrap();
         if spec.activation.is_some() {
             expected = expected.relu().unwrap();
         }
@@ -90,11 +94,10 @@ proptest! {
     #[test]
     fn equal_signatures_are_equal_layers(spec in unit(), a in options(), b in options()) {
         let x = image((1, spec.conv.in_channels, 4, 5));
-        let run = |options| -> Result<_> {
-            let method = CompConv::new(options)?;
+        let run = |options: CompConvOptions| -> Result<_> {
             let store = ParamStore::new(5, &Device::Cpu);
-            let y = method.build(&spec, store.builder())?.forward_t(&x, None, false)?.flatten_all()?.to_vec1::<f32>()?;
-            Ok((method.layout(&spec)?.signature, store.params(), y))
+            let y = run_unit(&options, &spec, store.builder(), &x, None, false)?.flatten_all()?.to_vec1::<f32>()?;
+            Ok((describe(&options, &spec, (4, 5))?.signature, store.params(), y))
         };
         // Neighbours: few of two random settings agree, many that differ in one switch do.
         let near = [
@@ -118,7 +121,24 @@ proptest! {
 }
 
 fn signature(spec: &UnitSpec, options: CompConvOptions) -> String {
-    CompConv::new(options).unwrap().layout(spec).unwrap().signature
+    describe(&options, spec, (8, 8)).unwrap().signature
+}
+
+conv_core::options! {
+    /// What CompConv is at depth 0.
+    Plain = "plain", "" {}
+}
+
+impl Method for Plain {
+    fn write(
+        &self,
+        unit: &UnitSpec,
+        net: &mut conv_core::Scope<'_>,
+        x: conv_core::Value,
+        residual: Option<conv_core::Value>,
+    ) -> Result<conv_core::Value> {
+        net.unit("", unit, x, residual)
+    }
 }
 
 #[test]
@@ -185,13 +205,12 @@ fn depth_zero_is_vanilla_in_name_and_parameters() {
     let single = UnitSpec::conv_bn(ConvSpec::same(6, 1, 3, 1), Role::Spatial);
     let normed = CompConvOptions { inner_norm: InnerNorm::Bn, ..CompConvOptions::fixed(0) };
     for (spec, options) in [(spec, normed), (grouped, CompConvOptions::fixed(3)), (single, CompConvOptions::fixed(2))] {
-        let method = CompConv::new(options).unwrap();
-        let layout = method.layout(&spec).unwrap();
-        assert_eq!(layout.signature, DenseUnit::signature(&spec));
-        assert_eq!(method.cost(&spec, (4, 5)).unwrap(), DenseUnit::cost(&spec, (4, 5)));
+        let (made, plain) = (describe(&options, &spec, (8, 10)).unwrap(), describe(&Plain {}, &spec, (8, 10)).unwrap());
+        assert_eq!((made.signature, made.cost), (plain.signature, plain.cost));
         let (ours, theirs) = (ParamStore::new(9, &Device::Cpu), ParamStore::new(9, &Device::Cpu));
-        method.build(&spec, ours.builder()).unwrap();
-        DenseUnit::new(&spec, theirs.builder()).unwrap();
+        let x = image((1, 6, 8, 10));
+        run_unit(&options, &spec, ours.builder(), &x, None, false).unwrap();
+        run_unit(&Plain {}, &spec, theirs.builder(), &x, None, false).unwrap();
         let names = |store: &ParamStore| store.named().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(&ours), names(&theirs));
     }
@@ -200,12 +219,22 @@ fn depth_zero_is_vanilla_in_name_and_parameters() {
 #[test]
 fn layout_reports_depth_and_remarks() {
     let spec = UnitSpec::conv_bn_relu(ConvSpec::same(16, 16, 3, 1), Role::Spatial);
-    let layout = CompConv::new(CompConvOptions::fixed(3)).unwrap().layout(&spec).unwrap();
-    let depth = layout.depth.unwrap();
+    let Description { depth, remarks, signature, .. } = describe(&CompConvOptions::fixed(3), &spec, (8, 8)).unwrap();
+    let depth = depth.unwrap();
     assert_eq!((depth.requested, depth.effective), (3, 2));
-    assert_eq!(layout.remarks.len(), 1);
-    assert!(layout.signature.starts_with("compconv layout 1 16->16 k3 s1 bias=false:"), "{}", layout.signature);
-    assert!(CompConv::new(CompConvOptions::fixed(7)).is_err());
+    assert_eq!(remarks, ["depth lowered from 3 to 2: A_0 would have no channel"]);
+    assert!(signature.starts_with("compconv layout 1 16->16 k3 s1 bias=false:"), "{signature}");
+    assert!(signature.ends_with("shuffle 2, inner norm None norm=true act=Some(Relu)"), "{signature}");
+    assert!(CompConvOptions::fixed(7).check_options().is_err());
+    assert!(describe(&CompConvOptions::fixed(7), &spec, (8, 8)).is_err());
+    // An even and an absurd kernel, far beyond what can be counted.
+    for kernel in [4, usize::MAX, usize::MAX - 1] {
+        let options = CompConvOptions { tail_kernel: Some(kernel), ..CompConvOptions::fixed(1) };
+        assert!(describe(&options, &spec, (8, 8)).is_err(), "{kernel}");
+    }
+    let grouped = UnitSpec { conv: spec.conv.grouped(4), ..spec };
+    let grouped = describe(&CompConvOptions::fixed(3), &grouped, (8, 8)).unwrap();
+    assert_eq!(grouped.remarks, ["stays vanilla: it is grouped already"]);
 }
 
 #[test]
@@ -213,7 +242,7 @@ fn parameters_have_their_names() {
     let names = |options: CompConvOptions, bias: bool| -> Vec<String> {
         let spec = UnitSpec::conv_bn(ConvSpec { bias, ..ConvSpec::same(28, 28, 3, 1) }, Role::Spatial);
         let store = ParamStore::new(0, &Device::Cpu);
-        CompConv::new(options).unwrap().build(&spec, store.builder()).unwrap();
+        Layer::new(&options, &spec, store.builder()).unwrap();
         store.trainable().into_iter().map(|(name, var)| format!("{name} {:?}", var.dims())).collect()
     };
     assert_eq!(
@@ -301,6 +330,12 @@ fn stands_where_a_candle_convolution_stood() {
     assert!(message(Conv2dConfig::default(), options).contains("padding 0 cannot be replaced"));
     assert!(message(Conv2dConfig { dilation: 2, ..same }, options).contains("dilation = 2"));
     assert!(message(same, CompConvOptions { inner_norm: InnerNorm::Bn, ..options }).contains("CompConv2dT"));
-    let depthwise = compconv2d(4, 12, 3, Conv2dConfig { groups: 4, ..same }, &options, vb.pp("d")).unwrap();
-    assert_eq!(depthwise.plan().depth.effective, 0);
+    // It would stay a plain grouped convolution, in silence.
+    for groups in [2, 4] {
+        let error = message(Conv2dConfig { groups, ..same }, options);
+        assert!(error.contains(&format!("g{groups}")) && error.contains("it is grouped already"), "{error}");
+        let spec = ConvSpec { bias: true, ..ConvSpec::same(4, 12, 3, 1).grouped(groups) };
+        assert!(CompConv2dT::new(&spec, &options, vb.pp("d")).is_err());
+        assert!(Layer::new(&options, &UnitSpec::plain(spec), vb.pp("e")).is_err());
+    }
 }

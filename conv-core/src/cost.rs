@@ -18,6 +18,17 @@ pub struct Cost {
     pub activations: u64,
 }
 
+impl Cost {
+    /// The sum, if it has no more than 64 bits.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        Some(Self {
+            params: self.params.checked_add(other.params)?,
+            macs: self.macs.checked_add(other.macs)?,
+            activations: self.activations.checked_add(other.activations)?,
+        })
+    }
+}
+
 impl Add for Cost {
     type Output = Self;
 

@@ -2,8 +2,9 @@
 //!
 //! - [`ConvSpec`] and [`UnitSpec`] say what a network asks for, [`Cost`] what it pays.
 //! - A [`Graph`] is what a network computes, written down before it is computed; a [`Network`] runs it.
-//! - [`ConvMethod`] is a way to make a convolution (vanilla, CompConv, Ghost, ...), [`ConvUnit`] the thing it builds:
-//!   a convolution with the normalisation, activation and residual addition that follow it, which it writes into a graph.
+//! - A [`Method`] is a way to make a convolution (vanilla, CompConv, Ghost, ...). It writes a unit, which is a convolution with
+//!   the normalisation, activation and residual addition that follow it, into a [`Scope`]; all else follows from that:
+//!   [`describe`] gives cost, signature and remarks, [`Layer`] the unit as a candle module. [`options!`] writes its options.
 //! - [`layers`] are the pieces that networks are made of; [`ops`] the differentiable functions below them, on CPU
 //!   kernels of their own where candle's are wrong or slow.
 //! - [`ParamStore`] holds a network's parameters, seeded by (seed, parameter name).
@@ -19,18 +20,27 @@ pub mod meter;
 mod method;
 mod network;
 pub mod ops;
+pub mod options;
+mod scope;
 mod spec;
 mod store;
+mod written;
+
+// For what `options!` and `choice!` write.
+#[doc(hidden)]
+pub use {candle_core, serde};
 
 pub use cost::Cost;
 pub use engine::{Backend, EngineLayer, OffEngine, Pass, PassWork, SMALLEST_BATCH};
 pub use graph::{Graph, Value};
 pub use kernels::Isa;
 pub use measure::{copy_gbytes, peak_gflops};
-pub use method::{ConvMethod, ConvUnit, Depth, Layout};
+pub use method::{Checked, Depth, Description, Layer, Method, describe, run_unit};
 pub use network::{Gradients, Inference, Network, Step, Training};
-pub use spec::{Activation, ConvSpec, Role, UnitSpec};
+pub use scope::{Custom, CustomFn, Scope};
+pub use spec::{Activation, ConvSpec, MOST_WEIGHTS, Role, UnitSpec};
 pub use store::{ParamStore, is_running_statistic, normal_stream};
+pub use written::Written;
 
 /// Name of the kernel path that this processor runs, for stamps: equal bits are promised per path only.
 pub fn kernel_path() -> &'static str {

@@ -2,66 +2,65 @@
 
 use std::fmt::Debug;
 
-use candle_core::{Error, Result, Tensor};
+use candle_core::{ModuleT, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-use crate::{Cost, Graph, UnitSpec, Value};
+use crate::options::Described;
+use crate::written::{INPUT, RESIDUAL, Written};
+use crate::{Cost, Graph, Network, OffEngine, Scope, UnitSpec, Value};
 
 /// A way to make a convolution. A network asks for units and never knows which method it got.
-pub trait ConvMethod: Debug + Send + Sync {
-    /// The name an experiment calls it by.
-    fn name(&self) -> &str;
-
-    /// Raised whenever `build` makes something else of the same options, so that results never mix.
+///
+/// [`Method::write`] is the only definition of what a unit is. Building it ([`Scope::make`]), its cost, signature and remarks
+/// ([`describe`]) and the bare layer ([`Layer`]) follow from it.
+pub trait Method: Checked + Debug + Send + Sync {
+    /// Raised whenever `write` makes something else of the same options, so that results never mix.
     fn version(&self) -> u32 {
         1
     }
 
-    /// Factor on the network's nominal channel counts (only `thin` differs from 1).
+    /// Factor on the network's nominal channel counts, in (0, 1]; for methods that narrow the network as a whole.
     fn width(&self) -> f64 {
         1.0
     }
 
-    /// Makes the unit, taking its parameters from `vb` (trained, loaded or freshly initialised: any `VarBuilder`).
-    ///
-    /// # Errors
-    /// A specification that the method cannot serve; the message says what it would accept.
-    fn build(&self, spec: &UnitSpec, vb: VarBuilder<'_>) -> Result<Box<dyn ConvUnit>>;
+    /// Why this unit is left as it is, if it is: a network keeps a vanilla convolution there and says so in a remark; as a bare
+    /// layer it is refused.
+    fn declines(&self, _unit: &UnitSpec) -> Option<&'static str> {
+        None
+    }
 
-    /// The closed-form cost of that unit for an output of `(height, width)`, per image, without building it.
+    /// Writes the unit into `net`: `x: [n, in_channels, h, w]` to `[n, out_channels, h', w']`, where h' and w' are those of the
+    /// convolution that it replaces. `residual` has the output's shape; it is added before the unit's last ReLU. Parameters get
+    /// names of the method's choice ([`Scope`] puts the layer's before them).
+    ///
+    /// Channel counts that follow from options may overflow or fall below 0: saturating arithmetic keeps such numbers as large,
+    /// or as small, as they are, and the convolution made of them is refused.
     ///
     /// # Errors
-    /// As [`ConvMethod::build`].
-    fn cost(&self, spec: &UnitSpec, out: (usize, usize)) -> Result<Cost>;
-
-    /// What `build` would make, in words: two methods with equal layouts everywhere make the same network.
-    ///
-    /// # Errors
-    /// As [`ConvMethod::build`].
-    fn layout(&self, spec: &UnitSpec) -> Result<Layout>;
+    /// A unit that the method cannot serve; the message says what it would accept.
+    fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value>;
 }
 
-/// A convolution with its normalisation, activation and residual addition.
-pub trait ConvUnit: Send + Sync {
-    /// Writes down what the unit computes: `x: [n, in_channels, h, w]`, `residual` as the output,
-    /// `[n, out_channels, h', w']`. This is the unit's only definition: whatever runs it runs these operations.
-    ///
-    /// # Errors
-    /// Channels that do not fit.
-    fn emit(&self, graph: &mut Graph, x: Value, residual: Option<Value>) -> Result<Value>;
+/// Options with a name and a range, whatever their type. [`options!`](crate::options!) writes it.
+pub trait Checked {
+    /// As an experiment calls it.
+    fn name(&self) -> &'static str;
 
-    /// Runs the unit alone, operation by operation on candle's autograd. `train` normalises with batch statistics and updates
-    /// the running ones.
+    /// Checks every option.
     ///
     /// # Errors
-    /// Shapes that do not fit.
-    fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        let mut graph = Graph::new();
-        let input = graph.input(x.dim(1)?);
-        let added = residual.map(|residual| Ok::<_, Error>(graph.input(residual.dim(1)?))).transpose()?;
-        let output = self.emit(&mut graph, input, added)?;
-        let inputs: Vec<&Tensor> = std::iter::once(x).chain(residual).collect();
-        graph.run(&inputs, output, train)
+    /// The first that is out of its range, with what would be accepted.
+    fn check(&self) -> Result<()>;
+}
+
+impl<T: Described> Checked for T {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn check(&self) -> Result<()> {
+        self.check_options()
     }
 }
 
@@ -74,20 +73,114 @@ pub struct Depth {
     pub effective: usize,
 }
 
-/// What a method makes of one unit.
+/// What a method makes of one unit, without building it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// Canonical description of everything that shapes the unit's function; equal signatures, equal layers.
+pub struct Description {
+    /// The price of it, for one image.
+    pub cost: Cost,
+    /// All that shapes the unit's function, as text: equal signatures, equal layers. Vanilla's where the unit is vanilla's.
     pub signature: String,
     /// For methods that recurse.
     pub depth: Option<Depth>,
-    /// What a reader of the report should know: fallbacks, switches that could not apply, costs above vanilla.
+    /// What a reader of the report should know: units left vanilla, switches that could not apply, costs above vanilla.
     pub remarks: Vec<String>,
 }
 
-impl Layout {
-    /// A layout without recursion or remarks.
-    pub fn plain(signature: impl Into<String>) -> Self {
-        Self { signature: signature.into(), depth: None, remarks: Vec::new() }
+/// What `method` makes of `unit` for an input of `(height, width)`.
+///
+/// # Errors
+/// Those of [`Scope::make`].
+pub fn describe(method: &dyn Method, unit: &UnitSpec, input: (usize, usize)) -> Result<Description> {
+    let (plain, output) = count(method, unit, input, None)?;
+    let mut remarks = match (method.declines(unit), &plain.remarks) {
+        (Some(why), _) => vec![format!("stays vanilla: {why}")],
+        (None, Some(own)) => own.clone(),
+        (None, None) => above_vanilla(unit, input, plain.cost())?.into_iter().collect(),
+    };
+    if plain.is_custom() {
+        remarks.push(format!(
+            "{}: the whole network trains and infers operation by operation, not on the engine; its images/s do not compare",
+            OffEngine::Custom
+        ));
+    }
+    let signature = match &plain.signature {
+        Some(own) => own.clone(),
+        None => {
+            let text = plain.text(output);
+            let (added, end) = count(method, unit, input, Some(RESIDUAL))?;
+            match added.adds_to(end, &plain, output) {
+                true => text,
+                false => format!("{text} | with a residual: {}", added.text(end)),
+            }
+        }
+    };
+    Ok(Description { cost: plain.cost(), signature, depth: plain.depth, remarks })
+}
+
+fn count(
+    method: &dyn Method,
+    unit: &UnitSpec,
+    input: (usize, usize),
+    residual: Option<Value>,
+) -> Result<(Written, Value)> {
+    unit.conv.validate()?;
+    let output = unit.conv.output_size(input)?;
+    let mut written = Written::new((unit.conv.in_channels, input), (unit.conv.out_channels, output));
+    let end = Scope::count(&mut written).make("", method, unit, INPUT, residual)?;
+    Ok((written, end))
+}
+
+/// What to say of a replacement that costs more than the convolution it replaces, if it does.
+fn above_vanilla(unit: &UnitSpec, input: (usize, usize), cost: Cost) -> Result<Option<String>> {
+    let vanilla = unit.conv.cost(unit.conv.output_size(input)?)?.macs;
+    let percent = 100.0 * cost.macs as f64 / vanilla as f64;
+    Ok((cost.macs > vanilla).then(|| format!("costs more than vanilla: {percent:.0} % of its MACs")))
+}
+
+/// Builds the unit and runs it alone, operation by operation on candle's autograd: `x: [n, in_channels, h, w]`, `residual` as
+/// the output, `[n, out_channels, h', w']`. `train` normalises with batch statistics and updates the running ones.
+///
+/// # Errors
+/// Those of [`Scope::make`]; shapes that do not fit.
+pub fn run_unit(
+    method: &dyn Method,
+    unit: &UnitSpec,
+    vb: VarBuilder<'_>,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    train: bool,
+) -> Result<Tensor> {
+    let mut graph = Graph::new();
+    let input = graph.input(x.dim(1)?);
+    let added = residual.map(|residual| residual.dim(1)).transpose()?.map(|channels| graph.input(channels));
+    let output = Scope::build(&mut graph, vb).make("", method, unit, input, added)?;
+    let inputs: Vec<&Tensor> = std::iter::once(x).chain(residual).collect();
+    graph.run(&inputs, output, train)
+}
+
+/// A unit of a method as a layer of its own, for use without the rest.
+///
+/// On the CPU, in f32 and for batches of 8 images or more, it is a single operation of candle's autograd.
+pub struct Layer(Network);
+
+impl Layer {
+    /// In place of the unit's convolution and what follows it, with parameters from `vb`.
+    ///
+    /// # Errors
+    /// Options out of range, a specification that the method cannot serve or declines (it would silently stay a plain
+    /// convolution); those of `vb`.
+    pub fn new(method: &dyn Method, unit: &UnitSpec, vb: VarBuilder<'_>) -> Result<Self> {
+        if let Some(why) = method.declines(unit) {
+            bail!("{} does not replace {}: {why}", method.name(), unit.conv);
+        }
+        let write = |graph: &mut Graph, x| Scope::build(graph, vb).make("", method, unit, x, None);
+        Network::build(unit.conv.in_channels, write).map(Self)
+    }
+}
+
+impl ModuleT for Layer {
+    /// `[n, in_channels, h, w] -> [n, out_channels, h', w']`.
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.0.forward_t(x, train)
     }
 }

@@ -1,6 +1,14 @@
 //! What a network asks a convolution for.
 
+use std::fmt;
+
 use candle_core::{Result, bail};
+
+use crate::Cost;
+
+/// No convolution has more weights than this, nor as many input channels: what is larger comes from a slip in channel
+/// arithmetic, or from an option far out of reason, and no memory would hold it.
+pub const MOST_WEIGHTS: u64 = 1 << 36;
 
 /// A 2-D convolution with a square kernel, as its layer sees it: `[n, in_channels, h, w] -> [n, out_channels, h', w']`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +56,8 @@ impl ConvSpec {
     /// Checks that the numbers describe a convolution at all.
     ///
     /// # Errors
-    /// Any zero among channels, kernel, stride and groups; groups that do not divide both channel counts.
+    /// Any zero among channels, kernel, stride and groups; groups that do not divide both channel counts; more than
+    /// [`MOST_WEIGHTS`].
     pub fn validate(&self) -> Result<()> {
         let Self { in_channels, out_channels, kernel, stride, groups, .. } = *self;
         if [in_channels, out_channels, kernel, stride, groups].contains(&0) {
@@ -59,6 +68,12 @@ impl ConvSpec {
                 "convolution: groups = {groups} must divide in_channels = {in_channels} and out_channels = {out_channels}"
             );
         }
+        // The input counts whole: a tensor that a grouped convolution reads has all its channels.
+        let factors = [in_channels / groups, out_channels, kernel, kernel];
+        let weights = factors.into_iter().try_fold(1u64, |product, factor| product.checked_mul(factor as u64));
+        if weights.is_none_or(|weights| weights > MOST_WEIGHTS) || in_channels as u64 > MOST_WEIGHTS {
+            bail!("{self}: more than {MOST_WEIGHTS} weights are too many");
+        }
         Ok(())
     }
 
@@ -67,8 +82,9 @@ impl ConvSpec {
     /// # Errors
     /// An input that, with its padding, is smaller than the kernel.
     pub fn output_size(&self, (height, width): (usize, usize)) -> Result<(usize, usize)> {
-        let side = |size: usize| match (size + 2 * self.padding).checked_sub(self.kernel) {
-            Some(room) => Ok(room / self.stride + 1),
+        let padded = |size: usize| self.padding.checked_mul(2)?.checked_add(size);
+        let side = |size: usize| match padded(size).and_then(|padded| padded.checked_sub(self.kernel)) {
+            Some(room) => Ok(room / self.stride.max(1) + 1),
             None => bail!(
                 "a {k} x {k} kernel does not fit a {height} x {width} input with padding {p}",
                 k = self.kernel,
@@ -93,6 +109,31 @@ impl ConvSpec {
     /// Elements written for one image with an output of `(height, width)`.
     pub fn activations(&self, (height, width): (usize, usize)) -> u64 {
         (self.out_channels * height * width) as u64
+    }
+
+    /// All three for one image with an output of `(height, width)`.
+    ///
+    /// # Errors
+    /// Numbers of more than 64 bits.
+    pub fn cost(&self, (height, width): (usize, usize)) -> Result<Cost> {
+        self.validate()?;
+        let pixels = (height as u64).checked_mul(width as u64);
+        let bias = if self.bias { self.out_channels as u64 } else { 0 };
+        let weights = self.params() - bias;
+        let macs = pixels.and_then(|pixels| pixels.checked_mul(weights));
+        let activations = pixels.and_then(|pixels| pixels.checked_mul(self.out_channels as u64));
+        let (Some(macs), Some(activations)) = (macs, activations) else {
+            bail!("{self} with an output of {height} x {width} pixels: its cost has more than 64 bits");
+        };
+        Ok(Cost { params: weights + bias, macs, activations })
+    }
+}
+
+/// As signatures have it: equal texts, equal layers.
+impl fmt::Display for ConvSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { in_channels, out_channels, kernel, stride, padding, groups, bias } = self;
+        write!(f, "conv {in_channels}->{out_channels} k{kernel} s{stride} p{padding} g{groups} bias={bias}")
     }
 }
 
@@ -140,8 +181,23 @@ impl UnitSpec {
         Self { conv, role, norm: true, activation: None }
     }
 
+    /// The convolution alone.
+    pub fn plain(conv: ConvSpec) -> Self {
+        Self { conv, role: Role::Spatial, norm: false, activation: None }
+    }
+
+    /// The same with a ReLU at its end, or without.
+    pub fn with_relu(self, relu: bool) -> Self {
+        Self { activation: relu.then_some(Activation::Relu), ..self }
+    }
+
     /// Parameters of the unit's outer batch norm: scale and shift per output channel.
     pub fn norm_params(&self) -> u64 {
         if self.norm { 2 * self.conv.out_channels as u64 } else { 0 }
+    }
+
+    /// Whether it ends in a ReLU.
+    pub fn relu(&self) -> bool {
+        self.activation == Some(Activation::Relu)
     }
 }

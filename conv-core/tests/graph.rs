@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_nn::VarBuilder;
-use conv_core::layers::{BatchNorm2d, Conv2d, DenseUnit, Linear};
+use conv_core::layers::{BatchNorm2d, Conv2d, Linear};
 use conv_core::{
-    Activation, ConvSpec, ConvUnit, Graph, Network, ParamStore, Role, UnitSpec, Value, normal_stream, ops,
+    Activation, ConvSpec, Graph, Method, Network, ParamStore, Role, Scope, UnitSpec, Value, normal_stream, ops,
+    run_unit,
 };
 
 /// Channels of the input of most tests.
@@ -233,17 +234,31 @@ fn inputs_are_given_in_their_order() {
     assert_same(&graph.run(&[&x, &y], output, false).unwrap(), &expected, "y before a part of x");
 }
 
+conv_core::options! {
+    /// The convolution as it is.
+    Plain = "plain", "" {}
+}
+
+impl Method for Plain {
+    fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value> {
+        net.unit("", unit, x, residual)
+    }
+}
+
 #[test]
 fn a_unit_runs_alone_as_inside_a_network() {
     let conv = ConvSpec::same(CHANNELS, CHANNELS, 3, 1);
     let spec = UnitSpec { conv, role: Role::Spatial, norm: true, activation: Some(Activation::Relu) };
     let store = ParamStore::new(0, &Device::Cpu);
-    let unit = DenseUnit::new(&spec, store.builder()).unwrap();
     let mut graph = Graph::new();
     let input = graph.input(CHANNELS);
-    let once = unit.emit(&mut graph, input, None).unwrap();
-    let twice = unit.emit(&mut graph, once, Some(input)).unwrap();
+    let mut net = Scope::build(&mut graph, store.builder());
+    let once = net.make("", &Plain {}, &spec, input, None).unwrap();
+    let twice = net.make("", &Plain {}, &spec, once, Some(input)).unwrap();
+    drop(net);
     let network = Network::new(graph, twice);
+    let run =
+        |x: &Tensor, residual: Option<&Tensor>, train| run_unit(&Plain {}, &spec, store.builder(), x, residual, train);
 
     let x = Var::from_tensor(&noise("x", &[2, CHANNELS, 4, 3])).unwrap();
     let gradients = |y: &Tensor| {
@@ -252,14 +267,14 @@ fn a_unit_runs_alone_as_inside_a_network() {
         vars.map(|var| found.get(&var).unwrap().clone()).collect::<Vec<_>>()
     };
     for train in [true, false] {
-        let alone = unit.forward_t(&x, None, train).unwrap();
-        let alone = unit.forward_t(&alone, Some(&x), train).unwrap();
+        let alone = run(&x, None, train).unwrap();
+        let alone = run(&alone, Some(&x), train).unwrap();
         let inside = network.forward_t(&x, train).unwrap();
         assert_same(&inside, &alone, "output");
         for (inside, alone) in gradients(&inside).iter().zip(&gradients(&alone)) {
             assert_same(inside, alone, "gradient");
         }
     }
-    let error = unit.forward_t(&noise("narrow", &[1, 2, 4, 3]), None, false).unwrap_err().to_string();
+    let error = run(&noise("narrow", &[1, 2, 4, 3]), None, false).unwrap_err().to_string();
     assert!(error.contains("a convolution of 6 channels was given 2"), "{error}");
 }

@@ -7,10 +7,10 @@ mod common;
 use std::cell::RefCell;
 
 use baselines::{Depthwise, Ghost, Vanilla};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, ModuleT, Result, Tensor};
 use common::{Group, Side};
-use compconv::{CompConv, CompConvOptions};
-use conv_core::{Backend, ConvMethod, ConvSpec, ConvUnit, Graph, Network, ParamStore, Role, UnitSpec, Value, ops};
+use compconv::CompConvOptions;
+use conv_core::{Backend, ConvSpec, Graph, Layer, Method, Network, ParamStore, Role, Scope, UnitSpec, Value, ops};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// As in the `harness` command.
@@ -22,10 +22,10 @@ const BATCH: usize = 64;
 const UNITS: usize = 4;
 
 /// Every method, the one that the others are compared with last.
-fn methods() -> Result<Vec<(String, Box<dyn ConvMethod>)>> {
-    let mut methods: Vec<(String, Box<dyn ConvMethod>)> = Vec::new();
+fn methods() -> Result<Vec<(String, Box<dyn Method>)>> {
+    let mut methods: Vec<(String, Box<dyn Method>)> = Vec::new();
     for depth in 1..=3 {
-        methods.push((format!("compconv d={depth}"), Box::new(CompConv::new(CompConvOptions::fixed(depth))?)));
+        methods.push((format!("compconv d={depth}"), Box::new(CompConvOptions::fixed(depth))));
     }
     methods.push(("ghost".into(), Box::new(Ghost::default())));
     methods.push(("depthwise".into(), Box::new(Depthwise {})));
@@ -33,22 +33,21 @@ fn methods() -> Result<Vec<(String, Box<dyn ConvMethod>)>> {
     Ok(methods)
 }
 
-/// Units of 3x3, batch norm and ReLU.
-fn units(method: &dyn ConvMethod, channels: usize) -> Result<Vec<Box<dyn ConvUnit>>> {
-    let spec = UnitSpec::conv_bn_relu(ConvSpec::same(channels, channels, 3, 1), Role::Spatial);
-    let store = ParamStore::new(0, &Device::Cpu);
-    (0..UNITS).map(|unit| method.build(&spec, store.builder().pp(unit))).collect()
+/// A unit of 3x3, batch norm and ReLU.
+fn unit(channels: usize) -> UnitSpec {
+    UnitSpec::conv_bn_relu(ConvSpec::same(channels, channels, 3, 1), Role::Spatial)
 }
 
 type Work = Box<dyn Fn() -> Result<()>>;
 
 /// What a side repeats, inference or a training step without the update: all units one network, with the mean over pixels
 /// for logits.
-fn as_network(method: &dyn ConvMethod, x: Tensor, train: bool) -> Result<Work> {
+fn as_network(method: &dyn Method, x: Tensor, train: bool) -> Result<Work> {
     let write = |graph: &mut Graph, x: Value| {
-        let units = units(method, graph.channels(x))?;
-        let y = units.iter().try_fold(x, |x, unit| unit.emit(graph, x, None))?;
-        Ok(graph.global_avg_pool(y))
+        let (unit, store) = (unit(graph.channels(x)), ParamStore::new(0, &Device::Cpu));
+        let mut net = Scope::build(graph, store.builder());
+        let y = (0..UNITS).try_fold(x, |x, number| net.make(&number.to_string(), method, &unit, x, None))?;
+        net.global_avg_pool(y)
     };
     // Sides run until the process ends.
     let network: &'static Network = Box::leak(Box::new(Network::build(x.dim(1)?, write)?));
@@ -62,10 +61,10 @@ fn as_network(method: &dyn ConvMethod, x: Tensor, train: bool) -> Result<Work> {
 }
 
 /// The same with every unit an operation of candle's autograd.
-fn as_layers(method: &dyn ConvMethod, x: Tensor, train: bool) -> Result<Work> {
-    let channels = x.dim(1)?;
-    let layer = |unit: Box<dyn ConvUnit>| Network::build(channels, |graph, x| unit.emit(graph, x, None));
-    let layers = units(method, channels)?.into_iter().map(layer).collect::<Result<Vec<_>>>()?;
+fn as_layers(method: &dyn Method, x: Tensor, train: bool) -> Result<Work> {
+    let (unit, store) = (unit(x.dim(1)?), ParamStore::new(0, &Device::Cpu));
+    let layers = (0..UNITS).map(|number| Layer::new(method, &unit, store.builder().pp(number)));
+    let layers = layers.collect::<Result<Vec<_>>>()?;
     let labels = Tensor::zeros(x.dim(0)?, DType::U32, &Device::Cpu)?;
     Ok(Box::new(move || {
         let y = layers.iter().try_fold(x.clone(), |x, layer| layer.forward_t(&x, train))?;
@@ -79,7 +78,7 @@ fn as_layers(method: &dyn ConvMethod, x: Tensor, train: bool) -> Result<Work> {
 
 fn group(channels: usize, size: usize, train: bool, together: bool) -> Result<Group> {
     let x = Tensor::randn(0f32, 1.0, (BATCH, channels, size, size), &Device::Cpu)?;
-    let side = |(name, method): (String, Box<dyn ConvMethod>)| {
+    let side = |(name, method): (String, Box<dyn Method>)| {
         let work = if together { as_network } else { as_layers };
         let run = work(&*method, x.clone(), train)?;
         Ok(Side::new(name, BATCH, move || run().expect("units of sound shapes")))

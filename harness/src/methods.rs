@@ -1,197 +1,170 @@
 //! The registry: methods by name, and which of them makes which layer.
 //!
-//! To add a method: one entry in [`METHODS`], with its options as [`Field`]s.
+//! The rivals come from [`baselines::rivals`], one line each; a binary of its own adds those of other crates with
+//! [`crate::main_with`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use baselines::Vanilla;
 use baselines::pruning::Pruned;
-use baselines::{Depthwise, Ghost, Thin, Vanilla};
-use compconv::{CompConv, CompConvOptions};
-use conv_core::{ConvMethod, Role, UnitSpec};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use compconv::CompConvOptions;
+use conv_core::options::Described;
+use conv_core::{Method, Role, UnitSpec};
 use toml::{Table, Value};
 
 use crate::backbones::Assignment;
 use crate::config::error::Complaint;
-use crate::config::field::{FACTOR, Field, Kind, SHARE, at_least};
-use crate::config::{MethodConfig, Replace, TrialConfig};
+use crate::config::field::{Check, Field};
+use crate::config::{LayerOverride, MethodConfig, Replace, TrialConfig};
 
 /// A method with its options settled.
 #[derive(Clone, Debug)]
-pub struct Method {
+pub struct ChosenMethod {
     /// What makes the convolutions.
-    pub conv: Arc<dyn ConvMethod>,
+    pub conv: Arc<dyn Method>,
     /// What is cut out of the trained network, for methods that prune.
     pub pruning: Option<Pruned>,
 }
 
+impl ChosenMethod {
+    /// Whether it changes the network as a whole, and so can make no single layer.
+    fn is_whole_network(&self) -> bool {
+        self.pruning.is_some() || self.conv.width() != 1.0
+    }
+}
+
 /// What there is to know of a method before its options are settled.
+#[derive(Clone, Copy, Debug)]
 pub struct MethodInfo {
     /// As experiments call it.
     pub name: &'static str,
     /// One line for people.
-    pub summary: &'static str,
+    pub about: &'static str,
     /// Its options.
     pub options: &'static [Field],
     /// The options' defaults; an option that has none is absent.
     pub defaults: fn() -> Table,
-    make: fn(Table) -> anyhow::Result<Method>,
+    /// What reports have it for.
+    pub standing: Standing,
+    /// Which colour and mark it has in plots.
+    pub place: usize,
+    make: fn(Table) -> anyhow::Result<ChosenMethod>,
 }
 
-/// Every method.
-pub static METHODS: &[MethodInfo] = &[
-    MethodInfo {
-        name: "vanilla",
-        summary: "dense convolutions: what everything is compared with",
-        options: &[],
-        defaults: defaults::<Vanilla>,
-        make: |options| conv::<Vanilla>(options, |_| Ok(())),
-    },
-    MethodInfo {
-        name: "thin",
-        summary: "dense convolutions in a network of reduced width: the control",
-        options: &[option("width", FACTOR, "factor on every channel count of the network")],
-        defaults: defaults::<Thin>,
-        make: |options| conv(options, Thin::validate),
-    },
-    MethodInfo {
-        name: "depthwise",
-        summary: "depthwise separable: k x k per channel, then 1 x 1 (MobileNet)",
-        options: &[],
-        defaults: defaults::<Depthwise>,
-        make: |options| conv(options, Depthwise::validate),
-    },
-    MethodInfo {
-        name: "ghost",
-        summary: "Ghost module: some channels computed, the others cheaply derived from them (GhostNet)",
-        options: &[
-            option("ratio", at_least(2), "output channels per computed channel"),
-            option("cheap_kernel", Kind::Odd, "side of the depthwise kernel that derives the others"),
-        ],
-        defaults: defaults::<Ghost>,
-        make: |options| conv(options, Ghost::validate),
-    },
-    MethodInfo {
-        name: "pruned",
-        summary: "trained dense, then filters really removed and the rest fine-tuned (Li et al.)",
-        options: &[
-            option("criterion", Kind::Choice(|| vec!["l1"]), "what ranks the filters: L1 norm"),
-            option("ratio", Kind::OneOrList(&SHARE), "share of each layer's filters to remove; a list: one per stage"),
-            option("skip", Kind::List(&at_least(1)), "layers that keep all filters, numbered from stem = 1"),
-            option("only", Kind::List(&at_least(1)), "if not empty: the only layers that lose filters"),
-        ],
-        defaults: defaults::<Pruned>,
-        make: |options| {
-            let pruned: Pruned = options.try_into()?;
-            pruned.validate()?;
-            Ok(Method { conv: Arc::new(Vanilla {}), pruning: Some(pruned) })
-        },
-    },
-    MethodInfo {
-        name: "compconv",
-        summary: "CompConv: recursive divide and conquer over channels, input channels handed on",
-        options: &[
-            option(
-                "depth",
-                Kind::Integer(0, compconv::MAX_DEPTH as i64),
-                "fixed depth; beside c0: cap of the adaptive rule",
-            ),
-            option(
-                "c0",
-                at_least(1),
-                "C_0 of the adaptive rule (cap 3): larger, lighter compression; without depth: 128",
-            ),
-            option("shuffle", at_least(1), "groups of the channel shuffle; 1: off"),
-            option("tail", Kind::Choice(|| vec!["depthwise", "full", "pointwise"]), "how A_0 is derived from B_0"),
-            option("tail_kernel", Kind::Odd, "kernel of the tail; default: the layer's own"),
-            option("downsample", Kind::Choice(|| vec!["average", "slice"]), "how identity channels pass a stride"),
-            option("inner_norm", Kind::Choice(|| vec!["none", "bn", "bn_relu"]), "what follows each inner convolution"),
-            option("identity", Kind::Flag, "hand input channels on; false: derive them by depthwise convolutions"),
-            option("integration", Kind::Flag, "every intermediate result is output; false: the last level only"),
-        ],
-        defaults: defaults::<CompConvOptions>,
-        make: |options| {
-            let method = CompConv::new(options.try_into()?)?;
-            Ok(Method { conv: Arc::new(method), pruning: None })
-        },
-    },
-];
-
-const fn option(key: &'static str, kind: Kind, meaning: &'static str) -> Field {
-    Field { key, kind, meaning }
+/// What a report has a method for; in the order of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// What everything is compared with.
+    Reference,
+    /// A network narrowed as a whole.
+    Control,
+    /// One of those that compete.
+    Rival,
+    /// The method under study.
+    Studied,
 }
 
-fn conv<M>(options: Table, validate: fn(&M) -> candle_core::Result<()>) -> anyhow::Result<Method>
-where
-    M: ConvMethod + DeserializeOwned + 'static,
-{
-    let method: M = options.try_into()?;
-    validate(&method)?;
-    Ok(Method { conv: Arc::new(method), pruning: None })
+/// The registry's entry for a method that makes convolutions.
+pub const fn entry<M: Method + Described>() -> MethodInfo {
+    described::<M>(|options| Ok(ChosenMethod { conv: Arc::new(read::<M>(options)?), pruning: None }))
 }
 
-fn defaults<M: Default + Serialize>() -> Table {
-    Table::try_from(M::default()).unwrap_or_default()
+const fn described<T: Described>(make: fn(Table) -> anyhow::Result<ChosenMethod>) -> MethodInfo {
+    MethodInfo {
+        name: T::NAME,
+        about: T::ABOUT,
+        options: T::OPTIONS,
+        defaults: || Table::try_from(T::default()).expect("a table of options is a table"),
+        standing: Standing::Rival,
+        place: 0,
+        make,
+    }
 }
 
-/// Every method, in the order of the registry.
+/// Pruning makes no convolutions: it cuts a trained vanilla network.
+const PRUNED: MethodInfo = described::<Pruned>(|options| {
+    Ok(ChosenMethod { conv: Arc::new(Vanilla {}), pruning: Some(read::<Pruned>(options)?) })
+});
+
+fn read<T: Described>(options: Table) -> anyhow::Result<T> {
+    let read: T = options.try_into()?;
+    read.check_options()?;
+    Ok(read)
+}
+
+static METHODS: OnceLock<Vec<MethodInfo>> = OnceLock::new();
+
+/// Every method, in the order of the registry. The first is the reference, and what makes a network that names none.
 pub fn all() -> &'static [MethodInfo] {
-    METHODS
+    METHODS.get_or_init(|| listed(&[]))
+}
+
+/// Adds methods to those that come with the harness; once, before anything asks for one.
+///
+/// # Errors
+/// A name that is taken; a registry that is in use already.
+pub fn register(more: &[MethodInfo]) -> anyhow::Result<()> {
+    let methods = listed(more);
+    for (index, method) in methods.iter().enumerate() {
+        let taken = methods[..index].iter().any(|earlier| earlier.name == method.name);
+        anyhow::ensure!(!taken, "two methods are called `{}`", method.name);
+    }
+    METHODS.set(methods).map_err(|_| anyhow::anyhow!("methods are registered once, before anything asks for one"))
+}
+
+fn listed(more: &[MethodInfo]) -> Vec<MethodInfo> {
+    struct Rivals(Vec<MethodInfo>);
+    impl baselines::Registry for Rivals {
+        fn add<M: Method + Described>(&mut self) {
+            let standing = match M::default() {
+                _ if self.0.is_empty() => Standing::Reference,
+                method if method.width() != 1.0 => Standing::Control,
+                _ => Standing::Rival,
+            };
+            self.0.push(MethodInfo { standing, place: 2 + self.0.len(), ..entry::<M>() });
+        }
+    }
+    let mut methods = Rivals(vec![]);
+    baselines::rivals(&mut methods);
+    let mut methods = methods.0;
+    // With the first places, so that a new rival's is behind them all.
+    methods.push(MethodInfo { place: 1, ..PRUNED });
+    methods.push(MethodInfo { standing: Standing::Studied, place: 0, ..entry::<CompConvOptions>() });
+    for method in more {
+        methods.push(MethodInfo { place: methods.len(), ..*method });
+    }
+    methods
 }
 
 /// Every method's name.
 pub fn names() -> Vec<&'static str> {
-    METHODS.iter().map(|method| method.name).collect()
+    all().iter().map(|method| method.name).collect()
+}
+
+/// The name of the method that everything is compared with.
+pub fn reference() -> &'static str {
+    all()[0].name
 }
 
 /// The method of this name.
 pub fn find(name: &str) -> Option<&'static MethodInfo> {
-    METHODS.iter().find(|method| method.name == name)
-}
-
-/// The option that all of these methods have; its field is the first one's.
-///
-/// # Errors
-/// An unknown method; a method without that option, with the options it has.
-pub fn option_of(methods: &[&str], option: &str) -> Result<&'static Field, Complaint> {
-    let mut found = None;
-    for name in methods {
-        let Some(method) = find(name) else { return Err(Complaint::unknown("method", name, &names())) };
-        let Some(field) = method.options.iter().find(|field| field.key == option) else {
-            let options: Vec<&str> = method.options.iter().map(|field| field.key).collect();
-            let complaint = Complaint::unknown(&format!("option of {name}"), option, &options);
-            let elsewhere = methods.len() > 1 && methods.iter().any(|other| option_of(&[other], option).is_ok());
-            return Err(match complaint.help {
-                None if elsewhere => complaint.help("give methods with other options a [[grid]] block of their own"),
-                _ => complaint,
-            });
-        };
-        found = found.or(Some(field));
-    }
-    found.ok_or_else(|| Complaint::unknown("method", "", &names()))
-}
-
-/// The methods that have the option of a dotted key, if it is one.
-pub fn names_with(key: &str) -> Vec<&'static str> {
-    let option = key.strip_prefix("method.").unwrap_or_default();
-    METHODS
-        .iter()
-        .filter(|method| method.options.iter().any(|field| field.key == option))
-        .map(|info| info.name)
-        .collect()
+    all().iter().find(|method| method.name == name)
 }
 
 /// Settles a method's options.
 ///
 /// # Errors
 /// An unknown name or option (with the nearest that exists), a wrong type, a value out of range (with the range).
-pub fn resolve(config: &MethodConfig) -> anyhow::Result<Method> {
+pub fn resolve(config: &MethodConfig) -> anyhow::Result<ChosenMethod> {
     let Some(info) = find(&config.name) else {
         return Err(Complaint::unknown("method", &config.name, &names()).into());
     };
     for (key, value) in &config.options {
-        option_of(&[info.name], key)?.check(&format!("method.{key}"), value)?;
+        let Some(field) = info.options.iter().find(|field| field.key == key) else {
+            let options: Vec<&str> = info.options.iter().map(|field| field.key).collect();
+            return Err(Complaint::unknown(&format!("option of {}", info.name), key, &options).into());
+        };
+        field.check(&format!("method.{key}"), value)?;
     }
     (info.make)(config.options.clone())
 }
@@ -210,9 +183,9 @@ pub fn label(config: &MethodConfig) -> String {
 #[derive(Debug)]
 pub struct Methods {
     vanilla: Vanilla,
-    method: Method,
+    method: ChosenMethod,
     replace: Replace,
-    layers: Vec<(String, Method, String)>,
+    layers: Vec<(String, ChosenMethod, String)>,
 }
 
 impl Methods {
@@ -222,13 +195,15 @@ impl Methods {
     /// # Errors
     /// Those of [`resolve`]; a method in `[[layer]]` that works on whole networks only.
     pub fn new(config: &TrialConfig) -> anyhow::Result<Self> {
-        let layer = |layer: &crate::config::LayerOverride| {
+        let layer = |layer: &LayerOverride| {
             let method = resolve(&layer.method)?;
-            if method.pruning.is_some() || method.conv.width() != 1.0 {
+            if method.is_whole_network() {
                 let what = format!("`{}` works on whole networks, not on single layers", layer.method.name);
-                let accepted = METHODS.iter().map(|info| info.name).filter(|name| !["thin", "pruned"].contains(name));
-                let accepted = accepted.collect::<Vec<_>>().join(", ");
-                return Err(Complaint::new(what, format!("[[layer]] match = \"{}\"", layer.pattern), accepted).into());
+                let single =
+                    |info: &&MethodInfo| (info.make)((info.defaults)()).is_ok_and(|made| !made.is_whole_network());
+                let accepted: Vec<&str> = all().iter().filter(single).map(|info| info.name).collect();
+                let found = format!("[[layer]] match = \"{}\"", layer.pattern);
+                return Err(Complaint::new(what, found, accepted.join(", ")).into());
             }
             Ok((layer.pattern.clone(), method, label(&layer.method)))
         };
@@ -276,7 +251,7 @@ impl Methods {
 }
 
 impl Assignment for Methods {
-    fn method(&self, name: &str, spec: &UnitSpec) -> &dyn ConvMethod {
+    fn method(&self, name: &str, spec: &UnitSpec) -> &dyn Method {
         if spec.conv.groups > 1 {
             return &self.vanilla;
         }
@@ -310,6 +285,8 @@ fn fits(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Kind;
+    use crate::config::field::given;
 
     fn config(name: &str, options: &str) -> MethodConfig {
         MethodConfig { name: name.into(), options: toml::from_str(options).unwrap() }
@@ -317,11 +294,11 @@ mod tests {
 
     #[test]
     fn the_listed_options_are_those_that_exist() {
-        for method in METHODS {
+        for method in all() {
             let defaults = (method.defaults)();
             for (key, value) in &defaults {
-                let field = option_of(&[method.name], key).unwrap_or_else(|e| panic!("{}: {e}", method.name));
-                assert!(field.kind.accepts(value), "{}.{key} accepts its default {value}", method.name);
+                let field = method.options.iter().find(|field| field.key == key).unwrap();
+                assert!(field.kind.accepts(&given(value)), "{}.{key} accepts its default {value}", method.name);
             }
             (method.make)(defaults).unwrap();
             for field in method.options {
@@ -347,7 +324,7 @@ mod tests {
 
     #[test]
     fn every_method_keeps_the_promises_of_one() {
-        for method in METHODS {
+        for method in all() {
             let made = (method.make)((method.defaults)()).unwrap();
             // Pruning cuts networks and leaves their units vanilla.
             if made.pruning.is_none() {
@@ -358,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_choice_exists() {
-        for method in METHODS {
+        for method in all() {
             for field in method.options {
                 if let Kind::Choice(names) = field.kind {
                     for name in names() {

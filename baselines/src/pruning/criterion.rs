@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, bail};
-use serde::{Deserialize, Serialize};
+use conv_core::choice;
 
-/// Scores the filters of a convolution; the lowest go first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Criterion {
-    /// Sum of the absolute weights of a filter (Li et al., section 3.1); the bias does not count.
-    #[default]
-    L1,
+choice! {
+    /// Scores the filters of a convolution; the lowest go first.
+    Criterion {
+        /// Sum of the absolute weights of a filter (Li et al., section 3.1); the bias does not count.
+        L1 = "l1",
+    }
 }
 
 impl Criterion {

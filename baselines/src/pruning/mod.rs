@@ -16,6 +16,8 @@ mod surgery;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, bail};
+use conv_core::options;
+use conv_core::options::{Described, Given, Kind, SHARE, Setting, at_least};
 use serde::{Deserialize, Serialize};
 
 pub use criterion::Criterion;
@@ -44,49 +46,36 @@ pub enum Ratio {
     PerStage(Vec<f64>),
 }
 
-/// Options of filter pruning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pruned {
-    /// What ranks the filters; default `l1`.
-    pub criterion: Criterion,
-    /// Share of each convolution's filters to remove, in [0, 1): a number, or a list with one per stage; default 0.5.
-    /// `floor(n (1 - ratio))` of n filters stay, at least 1.
-    pub ratio: Ratio,
-    /// Layer numbers (stem = 1) that keep all filters; default none.
-    pub skip: Vec<usize>,
-    /// If not empty: the only layer numbers (stem = 1) that lose filters; default empty.
-    pub only: Vec<usize>,
+impl Setting for Ratio {
+    fn given(&self) -> Given<'_> {
+        match self {
+            Self::Uniform(ratio) => ratio.given(),
+            Self::PerStage(ratios) => ratios.given(),
+        }
+    }
 }
 
-impl Default for Pruned {
-    fn default() -> Self {
-        Self { criterion: Criterion::L1, ratio: Ratio::Uniform(0.5), skip: Vec::new(), only: Vec::new() }
+options! {
+    /// Options of filter pruning. `floor(n (1 - ratio))` of n filters stay, at least 1.
+    Pruned = "pruned", "trained dense, then filters really removed and the rest fine-tuned (Li et al.)" {
+        /// What ranks the filters: L1 norm.
+        criterion: Criterion = Criterion::L1, Kind::Choice(Criterion::names);
+        /// Share of each convolution's filters to remove; a list: one per stage.
+        ratio: Ratio = Ratio::Uniform(0.5), Kind::OneOrList(&SHARE);
+        /// Layers that keep all filters, numbered from stem = 1.
+        skip: Vec<usize> = Vec::new(), Kind::List(&at_least(1));
+        /// If not empty: the only layers that lose filters, numbered from stem = 1.
+        only: Vec<usize> = Vec::new(), Kind::List(&at_least(1));
     }
+    check = Pruned::check_lists
 }
 
 impl Pruned {
     /// Raised whenever the same options cut other filters or another way, so that results never mix.
     pub const VERSION: u32 = 1;
 
-    /// Checks the options by themselves.
-    ///
-    /// # Errors
-    /// A ratio outside [0, 1), an empty list of ratios, a layer numbered 0, a layer both in `skip` and in `only`.
-    pub fn validate(&self) -> Result<()> {
-        let ratios = match &self.ratio {
-            Ratio::Uniform(ratio) => std::slice::from_ref(ratio),
-            Ratio::PerStage(ratios) => ratios,
-        };
-        if ratios.is_empty() {
-            bail!("pruned: ratio = [] is empty; accepted: a number in [0, 1), or one per stage");
-        }
-        if let Some(bad) = ratios.iter().find(|ratio| !(0.0..1.0).contains(*ratio)) {
-            bail!("pruned: ratio = {bad} is out of range; accepted: 0 up to, but not including, 1");
-        }
-        if self.skip.iter().chain(&self.only).any(|&number| number == 0) {
-            bail!("pruned: layers are numbered from 1 (the stem); found 0 in `skip` or `only`");
-        }
+    /// No layer keeps all its filters and loses some.
+    fn check_lists(&self) -> Result<()> {
         if let Some(both) = self.skip.iter().find(|number| self.only.contains(number)) {
             bail!("pruned: layer {both} is both in `skip` and in `only`");
         }
@@ -96,10 +85,10 @@ impl Pruned {
     /// Checks the options against a network.
     ///
     /// # Errors
-    /// Those of [`Pruned::validate`]; a list of ratios that is not as long as there are stages; a number in `skip` or
+    /// Options out of range; a list of ratios that is not as long as there are stages; a number in `skip` or
     /// `only` that is no layer whose filters can be removed.
     pub fn check(&self, couplings: &[Coupling]) -> Result<()> {
-        self.validate()?;
+        self.check_options()?;
         let stages = couplings.iter().map(|coupling| coupling.stage).max().unwrap_or(0);
         if let Ratio::PerStage(ratios) = &self.ratio
             && ratios.len() != stages
@@ -195,13 +184,16 @@ mod tests {
             assert!(error.contains(says), "{error:?} lacks {says:?}");
         };
         for ratio in [1.0, -0.1, f64::NAN] {
-            refused(uniform(ratio), "not including, 1");
+            refused(uniform(ratio), "accepted: a number in [0, 1), or a list of such");
         }
         let per_stage = |ratios| Pruned { ratio: Ratio::PerStage(ratios), ..Pruned::default() };
-        refused(per_stage(vec![]), "empty");
-        refused(per_stage(vec![0.1, 1.5]), "ratio = 1.5");
+        refused(per_stage(vec![]), "ratio = [] is out of range");
+        refused(per_stage(vec![0.1, 1.5]), "ratio = [0.1, 1.5]");
         refused(per_stage(vec![0.1]), "this network has 2 stages");
-        refused(Pruned { skip: vec![0], ..uniform(0.5) }, "numbered from 1");
+        refused(
+            Pruned { skip: vec![0], ..uniform(0.5) },
+            "skip = [0] is out of range; accepted: a list, each element an integer of at least 1",
+        );
         refused(Pruned { skip: vec![2], only: vec![2], ..uniform(0.5) }, "both");
         refused(Pruned { only: vec![3], ..uniform(0.5) }, "those that can: [2, 4]");
         per_stage(vec![0.1, 0.2]).check(&couplings).unwrap();

@@ -25,7 +25,7 @@ impl Value {
         self.0
     }
 
-    pub(crate) fn from_index(index: usize) -> Self {
+    pub(crate) const fn from_index(index: usize) -> Self {
         Self(index)
     }
 }

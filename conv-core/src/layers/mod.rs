@@ -3,9 +3,7 @@
 mod batch_norm;
 mod conv;
 mod linear;
-mod unit;
 
 pub use batch_norm::BatchNorm2d;
 pub use conv::Conv2d;
 pub use linear::Linear;
-pub use unit::{DenseUnit, Finish};

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use baselines::pruning::Coupling;
 use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
-use conv_core::layers::{BatchNorm2d, Linear};
-use conv_core::{ConvMethod, Cost, Graph, Network, UnitSpec, Value};
+use conv_core::layers::Linear;
+use conv_core::{Cost, Graph, Method, Network, Scope, UnitSpec, Value, describe};
 
 pub use info::BackboneInfo;
 pub use registry::{all, by_name, find};
@@ -28,6 +28,8 @@ pub struct Layer {
     pub name: String,
     /// What it computes.
     pub kind: LayerKind,
+    /// `(height, width)` of its input.
+    pub input: (usize, usize),
     /// `(height, width)` of its output.
     pub output: (usize, usize),
 }
@@ -51,12 +53,12 @@ pub enum LayerKind {
 /// Decides which method makes a layer.
 pub trait Assignment {
     /// The method for this convolution.
-    fn method(&self, name: &str, spec: &UnitSpec) -> &dyn ConvMethod;
+    fn method(&self, name: &str, spec: &UnitSpec) -> &dyn Method;
 }
 
 /// The same method everywhere, the stem included.
-impl<M: ConvMethod> Assignment for M {
-    fn method(&self, _name: &str, _spec: &UnitSpec) -> &dyn ConvMethod {
+impl<M: Method> Assignment for M {
+    fn method(&self, _name: &str, _spec: &UnitSpec) -> &dyn Method {
         self
     }
 }
@@ -91,7 +93,7 @@ pub trait Backbone: Send + Sync {
 /// What the method refuses.
 pub fn layer_cost(layer: &Layer, methods: &dyn Assignment) -> Result<Cost> {
     match &layer.kind {
-        LayerKind::Unit(spec) => methods.method(&layer.name, spec).cost(spec, layer.output),
+        LayerKind::Unit(spec) => Ok(describe(methods.method(&layer.name, spec), spec, layer.input)?.cost),
         LayerKind::Linear { inputs, outputs, norm } => {
             let mut cost = Linear::cost(*inputs, *outputs);
             if *norm {
@@ -118,39 +120,27 @@ fn scaled(channels: usize, width: f64) -> usize {
 /// A network while it is written down: where the layers' units and parameters go.
 struct Builder<'a> {
     methods: &'a dyn Assignment,
-    vb: VarBuilder<'a>,
-    graph: Graph,
+    net: Scope<'a>,
 }
 
 impl<'a> Builder<'a> {
-    /// Nothing but the images that `first` reads.
-    fn new(first: &Layer, methods: &'a dyn Assignment, vb: VarBuilder<'a>) -> Result<(Self, Value)> {
-        let mut graph = Graph::new();
-        let images = graph.input(unit_spec(first)?.conv.in_channels);
-        Ok((Self { methods, vb, graph }, images))
+    fn new(methods: &'a dyn Assignment, graph: &'a mut Graph, vb: VarBuilder<'a>) -> Self {
+        Self { methods, net: Scope::build(graph, vb) }
     }
 
     /// A convolution with what follows it, whichever method makes it.
     fn unit(&mut self, layer: &Layer, x: Value, residual: Option<Value>) -> Result<Value> {
         let spec = unit_spec(layer)?;
-        let unit = self.methods.method(&layer.name, spec).build(spec, self.vb.pp(&layer.name))?;
-        unit.emit(&mut self.graph, x, residual)
+        self.net.make(&layer.name, self.methods.method(&layer.name, spec), spec, x, residual)
     }
 
     /// A linear layer on `x: [n, features]`, with batch norm and ReLU where the layer has them.
     fn linear(&mut self, layer: &Layer, x: Value) -> Result<Value> {
-        let LayerKind::Linear { inputs, outputs, norm } = layer.kind else {
+        let LayerKind::Linear { outputs, norm, .. } = layer.kind else {
             bail!("`{}` is a convolution, not a linear layer", layer.name)
         };
-        let vb = self.vb.pp(&layer.name);
-        let bn = if norm { Some(BatchNorm2d::new(outputs, vb.pp("bn"))?) } else { None };
-        let y = self.graph.linear(&Linear::new(inputs, outputs, vb)?, x)?;
-        self.graph.finish(y, bn.as_ref(), None, norm)
-    }
-
-    /// The network that ends in these logits.
-    fn finish(self, logits: Value) -> Network {
-        Network::new(self.graph, logits)
+        let y = self.net.linear(&layer.name, outputs, x)?;
+        if norm { self.net.norm(&format!("{}.bn", layer.name), true, y) } else { Ok(y) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use baselines::pruning::Coupling;
 use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
-use conv_core::{ConvSpec, Graph, Network, Role, UnitSpec, Value};
+use conv_core::{ConvSpec, Network, Role, Scope, UnitSpec, Value};
 
 use super::{Assignment, Backbone, Builder, Layer, LayerKind};
 use crate::data::Geometry;
@@ -73,7 +73,7 @@ impl ResNet {
         let (_, h, w) = geometry.shape;
         let output = stem.output_size((h, w))?;
         let unit = LayerKind::Unit(UnitSpec::conv_bn_relu(stem, Role::Stem));
-        let layers = vec![Layer { name: "conv1".to_owned(), kind: unit, output }];
+        let layers = vec![Layer { name: "conv1".to_owned(), kind: unit, input: (h, w), output }];
         Ok(Self { name: name.to_owned(), layers, max_pool, blocks: Vec::new() })
     }
 
@@ -97,6 +97,7 @@ impl ResNet {
                 let conv = ConvSpec::same(in_channels, channels, 1, stride);
                 self.layers.push(Layer {
                     name: format!("layer{stage}.{index}.downsample"),
+                    input,
                     output: conv.output_size(input)?,
                     kind: LayerKind::Unit(UnitSpec::conv_bn(conv, Role::Shortcut)),
                 });
@@ -108,10 +109,12 @@ impl ResNet {
         for (number, conv) in convs.iter().enumerate() {
             let spec = ConvSpec::same(channels, conv.out_channels, conv.kernel, conv.stride);
             let role = if conv.kernel == 1 { Role::Pointwise } else { Role::Spatial };
-            (channels, size) = (conv.out_channels, spec.output_size(size)?);
+            let input = size;
+            (channels, size) = (conv.out_channels, spec.output_size(input)?);
             self.layers.push(Layer {
                 name: format!("layer{stage}.{index}.conv{}", number + 1),
                 kind: LayerKind::Unit(UnitSpec::conv_bn_relu(spec, role)),
+                input,
                 output: size,
             });
         }
@@ -126,14 +129,14 @@ impl ResNet {
     pub(super) fn finish(mut self, classes: usize) -> Result<Self> {
         let (inputs, _) = self.output()?;
         let kind = LayerKind::Linear { inputs, outputs: classes, norm: false };
-        self.layers.push(Layer { name: "fc".to_owned(), kind, output: (1, 1) });
+        self.layers.push(Layer { name: "fc".to_owned(), kind, input: (1, 1), output: (1, 1) });
         Ok(self)
     }
 
     fn build_block(&self, network: &mut Builder<'_>, block: &Block, x: Value) -> Result<Value> {
         let shortcut = match block.shortcut {
             Shortcut::Identity => x,
-            Shortcut::Pad { stride, channels } => pad(&mut network.graph, x, stride, channels)?,
+            Shortcut::Pad { stride, channels } => pad(&mut network.net, x, stride, channels)?,
             Shortcut::Project(index) => network.unit(&self.layers[index], x, None)?,
         };
         let mut y = x;
@@ -164,18 +167,20 @@ impl Backbone for ResNet {
     }
 
     fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Network> {
-        let (mut network, images) = Builder::new(&self.layers[0], methods, vb)?;
-        let mut x = network.unit(&self.layers[0], images, None)?;
-        if self.max_pool {
-            x = network.graph.max_pool(x, 3, 2, 1);
-        }
-        for block in &self.blocks {
-            x = self.build_block(&mut network, block, x)?;
-        }
         let Some(classifier) = self.layers.last() else { bail!("{}: no classifier", self.name) };
-        let features = network.graph.global_avg_pool(x);
-        let logits = network.linear(classifier, features)?;
-        Ok(network.finish(logits))
+        let stem = &self.layers[0];
+        Network::build(super::unit_spec(stem)?.conv.in_channels, |graph, images| {
+            let mut network = Builder::new(methods, graph, vb);
+            let mut x = network.unit(stem, images, None)?;
+            if self.max_pool {
+                x = network.net.max_pool(x, 3, 2, 1)?;
+            }
+            for block in &self.blocks {
+                x = self.build_block(&mut network, block, x)?;
+            }
+            let features = network.net.global_avg_pool(x)?;
+            network.linear(classifier, features)
+        })
     }
 
     /// Every convolution of a block but the last, whose filters the residual addition ties to other blocks'.
@@ -205,11 +210,11 @@ impl Backbone for ResNet {
 }
 
 /// Option A: `[n, c, h, w] -> [n, channels, ceil(h / stride), ceil(w / stride)]`.
-fn pad(graph: &mut Graph, x: Value, stride: usize, channels: usize) -> Result<Value> {
+fn pad(net: &mut Scope<'_>, x: Value, stride: usize, channels: usize) -> Result<Value> {
     // The average over a 1 x 1 window is the pixel itself: a strided slice, in one pass there and one back.
-    let x = graph.avg_pool(x, 1, stride, false);
-    let Some(new) = channels.checked_sub(graph.channels(x)) else {
-        bail!("a padded shortcut cannot go from {} channels down to {channels}", graph.channels(x))
+    let x = net.avg_pool(x, 1, stride, false)?;
+    let Some(new) = channels.checked_sub(net.channels(x)) else {
+        bail!("a padded shortcut cannot go from {} channels down to {channels}", net.channels(x))
     };
-    Ok(graph.pad_channels(x, new / 2, new - new / 2))
+    net.pad_channels(x, new / 2, new - new / 2)
 }

@@ -58,14 +58,15 @@ fn vgg16(head: Head, geometry: &Geometry, width: f64) -> Result<Vgg> {
             let role = if layers.is_empty() { Role::Stem } else { Role::Spatial };
             let unit = UnitSpec::conv_bn_relu(ConvSpec::same(channels, out, 3, 1), role);
             let name = format!("features.{}", layers.len());
-            layers.push(Layer { name, kind: LayerKind::Unit(unit), output: (h, w) });
+            layers.push(Layer { name, kind: LayerKind::Unit(unit), input: (h, w), output: (h, w) });
             stages.push(stage + 1);
             channels = out;
         }
         (h, w) = (h / 2, w / 2);
     }
     let mut linear = |name: &str, inputs, outputs, norm| {
-        layers.push(Layer { name: name.to_owned(), kind: LayerKind::Linear { inputs, outputs, norm }, output: (1, 1) });
+        let kind = LayerKind::Linear { inputs, outputs, norm };
+        layers.push(Layer { name: name.to_owned(), kind, input: (1, 1), output: (1, 1) });
         outputs
     };
     if head == Head::Mlp {
@@ -86,18 +87,21 @@ impl Backbone for Vgg {
 
     fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Network> {
         let (convolutions, head) = self.layers.split_at(self.stages.len());
-        let (mut network, mut x) = Builder::new(&self.layers[0], methods, vb)?;
-        for (index, layer) in convolutions.iter().enumerate() {
-            x = network.unit(layer, x, None)?;
-            if self.stages.get(index + 1) != Some(&self.stages[index]) {
-                x = network.graph.max_pool(x, 2, 2, 0);
+        Network::build(super::unit_spec(&self.layers[0])?.conv.in_channels, |graph, images| {
+            let mut network = Builder::new(methods, graph, vb);
+            let mut x = images;
+            for (index, layer) in convolutions.iter().enumerate() {
+                x = network.unit(layer, x, None)?;
+                if self.stages.get(index + 1) != Some(&self.stages[index]) {
+                    x = network.net.max_pool(x, 2, 2, 0)?;
+                }
             }
-        }
-        x = network.graph.global_avg_pool(x);
-        for layer in head {
-            x = network.linear(layer, x)?;
-        }
-        Ok(network.finish(x))
+            x = network.net.global_avg_pool(x)?;
+            for layer in head {
+                x = network.linear(layer, x)?;
+            }
+            Ok(x)
+        })
     }
 
     /// Every convolution; each is read by the next layer alone.

@@ -13,12 +13,12 @@ use crate::config::error::At;
 use crate::config::schema::off_engine_remark;
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
-use crate::experiment::price::{Price, geometry, price};
+use crate::experiment::price::{Price, price};
 use crate::experiment::sweep::overrides;
 use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race};
 use crate::measure::layers::{Use, planned};
-use crate::methods;
 use crate::run::compute_threads;
+use crate::{data, methods};
 
 #[derive(Args, Debug)]
 pub struct NetworkArgs {
@@ -76,11 +76,11 @@ pub fn run(args: &NetworkArgs) -> Result<String> {
 fn measure(args: &NetworkArgs) -> Result<String> {
     let mut specs: Vec<&str> = args.method.iter().map(String::as_str).collect();
     if !args.memory {
-        specs.retain(|spec| *spec != "vanilla");
-        specs.insert(0, "vanilla");
+        specs.retain(|spec| *spec != methods::reference());
+        specs.insert(0, methods::reference());
     }
     let configs = specs.iter().map(|spec| config(args, spec)).collect::<Result<Vec<_>>>()?;
-    let entrant = |config: &TrialConfig| Entrant::new(config, &geometry(&config.dataset)?);
+    let entrant = |config: &TrialConfig| Entrant::new(config, &data::geometry(&config.dataset)?);
     let entrants = configs.iter().map(entrant).collect::<Result<Vec<_>>>()?;
     if args.memory {
         for entrant in &entrants {
@@ -129,7 +129,8 @@ fn config(args: &NetworkArgs, spec: &str) -> Result<TrialConfig> {
 
 /// What `--set` says to this network: a method's options are nothing to the vanilla network that runs along.
 fn sets<'a>(args: &'a NetworkArgs, spec: &'a str) -> impl Iterator<Item = &'a String> {
-    let beside = spec == "vanilla" && args.method.iter().any(|method| method != "vanilla");
+    let reference = methods::reference();
+    let beside = spec == reference && args.method.iter().any(|method| method != reference);
     args.set.iter().filter(move |set| !(beside && set.trim_start().starts_with("method.")))
 }
 

@@ -9,13 +9,13 @@ use toml::Value;
 
 use super::kernels;
 use super::table::{Cell, Format, Table};
-use crate::backbones;
 use crate::config::error::At;
 use crate::config::schema::off_engine_remark;
 use crate::experiment::price::{Price, price};
 use crate::experiment::sweep::document::{Document, Entry};
 use crate::experiment::sweep::overrides;
 use crate::experiment::{Experiment, Trial, parse, read};
+use crate::{backbones, methods};
 
 const COLUMNS: &[&str] =
     &["layer", "params", "macs", "activations", "depth_requested", "depth", "vanilla_share", "remark", "trial"];
@@ -148,7 +148,7 @@ pub(super) fn document(
     let mut document = parse("the command line", &format!("name = \"{name}\""))?;
     document.base.push(entry("dataset.name", "dataset", dataset));
     document.base.push(entry("backbone.name", "backbone", backbone));
-    document.base.push(entry("method.name", "method", method.unwrap_or("vanilla")));
+    document.base.push(entry("method.name", "method", method.unwrap_or(methods::reference())));
     for assignment in set {
         overrides::apply(&mut document, assignment)?;
     }

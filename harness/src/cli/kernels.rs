@@ -6,8 +6,8 @@ use anyhow::Result;
 use conv_core::{EngineLayer, OffEngine, Pass};
 
 use super::table::{Cell, Format, Table};
+use crate::data::geometry;
 use crate::experiment::Trial;
-use crate::experiment::price::geometry;
 use crate::measure::bench::Entrant;
 use crate::measure::layers::{Names, Use, planned};
 

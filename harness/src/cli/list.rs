@@ -24,7 +24,7 @@ pub fn methods(format: Format) -> String {
     if format != Format::Table {
         let mut table = Table::new(COLUMNS);
         for method in methods::all() {
-            let summary = Cell::text(method.summary);
+            let summary = Cell::text(method.about);
             table.push(vec![Cell::text(method.name), Cell::Empty, Cell::Empty, Cell::Empty, summary]);
             options(method, Cell::text(method.name), &mut table);
         }
@@ -32,7 +32,7 @@ pub fn methods(format: Format) -> String {
     }
     let mut text = String::new();
     for method in methods::all() {
-        text += &format!("{}: {}\n", method.name, method.summary);
+        text += &format!("{}: {}\n", method.name, method.about);
         if !method.options.is_empty() {
             let mut table = Table::new(COLUMNS);
             options(method, Cell::Empty, &mut table);
@@ -100,6 +100,7 @@ mod tests {
     use toml::Table as Toml;
 
     use super::*;
+    use crate::config::field::given;
     use crate::config::{Protocol, Recipe};
 
     #[test]
@@ -110,7 +111,7 @@ mod tests {
             let default = super::keys().default_of(key).unwrap_or_else(|| panic!("{key} has no default"));
             let field = KEYS.iter().find(|field| field.key == *key).unwrap();
             if !key.ends_with(".name") {
-                assert!(field.kind.accepts(default), "{key} accepts its default {default}");
+                assert!(field.kind.accepts(&given(default)), "{key} accepts its default {default}");
             }
         }
         for (section, table) in [

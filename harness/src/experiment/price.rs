@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use baselines::Vanilla;
 use baselines::pruning::{Coupling, Pruned};
-use conv_core::{ConvMethod, Cost, Depth};
+use conv_core::{Cost, Depth, Description, Method, describe};
 
 use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost};
-use crate::config::DatasetConfig;
 use crate::config::TrialConfig;
 use crate::config::error::explain;
-use crate::data::{self, Geometry};
+use crate::data;
 use crate::methods::Methods;
 
 /// One layer of the network as trained and, for pruning, cut.
@@ -92,14 +92,6 @@ impl fmt::Display for Unpriceable {
 
 impl std::error::Error for Unpriceable {}
 
-/// Size and classes of a data set.
-///
-/// # Errors
-/// Those of [`data::geometry`].
-pub fn geometry(config: &DatasetConfig) -> anyhow::Result<Geometry> {
-    data::geometry(config)
-}
-
 /// The price of a trial.
 ///
 /// # Errors
@@ -107,7 +99,7 @@ pub fn geometry(config: &DatasetConfig) -> anyhow::Result<Geometry> {
 pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     let blame = |key: &'static str| move |error: anyhow::Error| Unpriceable { key, why: explain(&error) };
     let method_error = |error: candle_core::Error| blame("method.name")(error.into());
-    let geometry = geometry(&config.dataset).map_err(blame("dataset.name"))?;
+    let geometry = data::geometry(&config.dataset).map_err(blame("dataset.name"))?;
     let methods = Methods::new(config).map_err(blame("method.name"))?;
     let nominal = backbones::by_name(&config.backbone, &geometry, 1.0).map_err(blame("backbone.name"))?;
     let mut backbone =
@@ -124,24 +116,21 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         pruned.check(&couplings).map_err(method_error)?;
         if let Some(name) = foreign(&trained, &couplings, &mut known).map_err(method_error)? {
             let why = format!(
-                "pruned cuts vanilla convolutions, and [[layer]] gives `{name}` to another method; \
-                 put pruned into an experiment of its own, or leave that layer out of [[layer]]"
+                "{by} cuts vanilla convolutions, and [[layer]] gives `{name}` to another method; \
+                 put {by} into an experiment of its own, or leave that layer out of [[layer]]",
+                by = config.method.name
             );
             return Err(Unpriceable { key: "method.name", why });
         }
         backbone = cut(&*backbone, pruned).map_err(method_error)?;
     }
-    let vanilla = |layer: &Layer| match &layer.kind {
-        LayerKind::Unit(spec) => baselines::Vanilla {}.cost(spec, layer.output),
-        LayerKind::Linear { .. } => layer_cost(layer, &methods),
-    };
     let (layers, nominal) = (backbone.layers(), nominal.layers());
     let layers = layers
         .into_iter()
         .zip(&nominal)
         .map(|(layer, nominal)| {
             let Made { cost, depth, remarks, .. } = known.made(&layer)?.clone();
-            Ok(LayerPrice { name: layer.name, cost, vanilla: vanilla(nominal)?, depth, remarks })
+            Ok(LayerPrice { name: layer.name, cost, vanilla: layer_cost(nominal, &Vanilla {})?, depth, remarks })
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(method_error)?;
@@ -206,14 +195,14 @@ impl Known<'_> {
             LayerKind::Unit(spec) => std::ptr::from_ref(self.methods.method(&layer.name, spec)).cast(),
             LayerKind::Linear { .. } => std::ptr::null(),
         };
-        let same = |(kind, output, by, _): &(LayerKind, (usize, usize), *const (), Made)| {
-            *kind == layer.kind && *output == layer.output && std::ptr::eq(*by, method)
+        let same = |(kind, input, by, _): &(LayerKind, (usize, usize), *const (), Made)| {
+            *kind == layer.kind && *input == layer.input && std::ptr::eq(*by, method)
         };
         let index = match self.made.iter().position(same) {
             Some(index) => index,
             None => {
                 let made = self.make(layer)?;
-                self.made.push((layer.kind.clone(), layer.output, method, made));
+                self.made.push((layer.kind.clone(), layer.input, method, made));
                 self.made.len() - 1
             }
         };
@@ -222,21 +211,18 @@ impl Known<'_> {
 
     fn make(&self, layer: &Layer) -> candle_core::Result<Made> {
         let (height, width) = layer.output;
-        let cost = layer_cost(layer, self.methods)?;
         match &layer.kind {
             LayerKind::Unit(spec) => {
-                let method = self.methods.method(&layer.name, spec);
-                let vanilla = baselines::Vanilla {};
-                let layout = method.layout(spec)?;
+                let (method, vanilla) = (self.methods.method(&layer.name, spec), Vanilla {});
+                let Description { cost, signature, depth, remarks } = describe(method, spec, layer.input)?;
                 // A layer that a method leaves dense is the same layer whichever method that was.
-                let dense = layout.signature == vanilla.layout(spec)?.signature;
+                let dense = signature == describe(&vanilla, spec, layer.input)?.signature;
                 let version = if dense { vanilla.version() } else { method.version() };
-                let line = format!("{height}x{width} v{version} {}", layout.signature);
-                Ok(Made { cost, depth: layout.depth, remarks: layout.remarks, dense, line })
+                Ok(Made { cost, depth, remarks, dense, line: format!("{height}x{width} v{version} {signature}") })
             }
             LayerKind::Linear { inputs, outputs, norm } => {
                 let line = format!("{height}x{width} linear {inputs}->{outputs} norm={norm}");
-                Ok(Made { cost, depth: None, remarks: vec![], dense: true, line })
+                Ok(Made { cost: layer_cost(layer, self.methods)?, depth: None, remarks: vec![], dense: true, line })
             }
         }
     }

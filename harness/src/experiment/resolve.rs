@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::sweep::check;
 use super::sweep::document::{Document, Entry, find, insert};
 use crate::config::error::{At, Complaint, ExperimentError, explain};
-use crate::config::field;
+use crate::config::field::{self, Check};
 use crate::config::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe};
 use crate::methods;
 

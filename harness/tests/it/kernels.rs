@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::Command;
 
 use conv_core::{EngineLayer, Pass};
-use harness::experiment::price::geometry;
+use harness::data::geometry;
 use harness::experiment::{Experiment, parse};
 use harness::measure::bench::Entrant;
 use harness::measure::layers::{Use, planned};

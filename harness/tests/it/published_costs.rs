@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use baselines::pruning::{Pruned, Ratio};
 use baselines::{Ghost, Vanilla};
-use conv_core::{ConvMethod, Cost, Role, UnitSpec};
+use conv_core::{Cost, Method, Role, UnitSpec};
 use harness::backbones::{Assignment, Backbone, LayerKind, by_name, network_cost};
 use harness::config::{BackboneConfig, Head, Replace};
 use harness::data::Geometry;
@@ -152,7 +152,7 @@ struct Ghosts {
 }
 
 impl Assignment for Ghosts {
-    fn method(&self, _name: &str, spec: &UnitSpec) -> &dyn ConvMethod {
+    fn method(&self, _name: &str, spec: &UnitSpec) -> &dyn Method {
         if spec.role == Role::Stem && !self.stem { &Vanilla {} } else { &self.ghost }
     }
 }

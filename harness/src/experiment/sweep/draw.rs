@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use toml::Value;
 
 use crate::config::error::Complaint;
-use crate::config::field::{Field, Kind, describe};
+use crate::config::field::{Check, Field, Kind, describe};
 
 /// Numbers between two ends, either of which may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]

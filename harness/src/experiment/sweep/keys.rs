@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use toml::{Table, Value};
 
-use crate::config::field::NOT_NEGATIVE;
+use crate::config::field::{Check, NOT_NEGATIVE, given};
 use crate::config::{Complaint, Field, Kind};
 
 /// The blocks that make settings, each any number of times.
@@ -195,9 +195,9 @@ impl Name {
     /// A value of another type; a text that is none of the key's.
     pub fn check(&self, shown: &str, value: &Value) -> Result<(), Complaint> {
         let fits = |kind: &Kind| match kind {
-            Kind::Choice(_) => kind.accepts(value),
+            Kind::Choice(_) => kind.accepts(&given(value)),
             _ if kind.is_number() && value.is_float() => true,
-            _ => kind.has_type(value),
+            _ => kind.has_type(&given(value)),
         };
         if self.kinds.iter().any(fits) {
             return Ok(());

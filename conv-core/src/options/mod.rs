@@ -1,0 +1,174 @@
+//! Options stated once: [`options!`](crate::options!) writes a struct, its defaults, how it is read, and what checks and explains
+//! it.
+//!
+//! ```
+//! use conv_core::options::{Described, FACTOR, Kind, at_least};
+//!
+//! conv_core::options! {
+//!     /// A method of some kind.
+//!     #[derive(Copy)]
+//!     Halves = "halves", "what one line says of it" {
+//!         /// Parts of the output.
+//!         parts: usize = 2, at_least(2);
+//!         /// Side of the kernel; the layer's own when absent.
+//!         kernel: Option<usize> = None, Kind::Odd;
+//!         /// Share of the channels that each part gets.
+//!         share: f64 = 0.5, FACTOR;
+//!     }
+//! }
+//!
+//! assert_eq!(Halves::default().parts, 2);
+//! let error = Halves { parts: 1, ..Halves::default() }.check_options().unwrap_err().to_string();
+//! assert_eq!(error, "halves: parts = 1 is out of range; accepted: an integer of at least 2");
+//! assert_eq!(Halves::OPTIONS[1].meaning, "Side of the kernel; the layer's own when absent.");
+//! ```
+//!
+//! A field's lines of documentation are its meaning to people who never see the code. After the braces,
+//! `check = function` names a `fn(&Self) -> candle_core::Result<()>` for what options must hold together. Values may be
+//! flags, numbers, texts, [`choice!`](crate::choice!)s, lists and [`Option`]s of them, or whatever implements [`Setting`].
+
+mod kind;
+
+use candle_core::{Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use kind::{Bounds, FACTOR, Given, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, Setting, at_least};
+
+/// A table of options that knows its own name, keys, ranges and defaults. Written by [`options!`](crate::options!).
+pub trait Described: Default + Serialize + DeserializeOwned + 'static {
+    /// As an experiment calls it.
+    const NAME: &'static str;
+    /// One line for people.
+    const ABOUT: &'static str;
+    /// Every option.
+    const OPTIONS: &'static [Field];
+
+    /// Checks every option's range, then what the options must hold together.
+    ///
+    /// # Errors
+    /// The first option out of its range, with what would be accepted.
+    fn check_options(&self) -> Result<()>;
+}
+
+/// One option, or one key of an experiment.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// An option by its bare name (`depth`); a key dotted from the top (`recipe.epochs`).
+    pub key: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// One line for people.
+    pub meaning: &'static str,
+}
+
+/// Whether an option is left out where its table is written.
+#[doc(hidden)]
+pub fn is_absent(value: &impl Setting) -> bool {
+    value.given() == Given::Absent
+}
+
+/// Checks one option of `table`.
+#[doc(hidden)]
+pub fn check_one(table: &str, Field { key, kind, .. }: &Field, value: &impl Setting) -> Result<()> {
+    let value = value.given();
+    if value == Given::Absent || kind.accepts(&value) {
+        return Ok(());
+    }
+    bail!("{table}: {key} = {value} is out of range; accepted: {kind}")
+}
+
+/// Writes a table of options: the struct (`Clone`, `Debug`, `PartialEq`, serde), its defaults, and [`Described`]. See
+/// [`options`](crate::options).
+#[macro_export]
+macro_rules! options {
+    (
+        $(#[$meta:meta])*
+        $table:ident = $name:literal, $about:literal {
+            $( $(#[doc = $meaning:literal])+ $key:ident : $type:ty = $default:expr, $kind:expr; )*
+        }
+        $(check = $check:expr)?
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, $crate::serde::Serialize, $crate::serde::Deserialize)]
+        #[serde(crate = "conv_core::serde", default, deny_unknown_fields)]
+        pub struct $table {
+            $(
+                $(#[doc = $meaning])+
+                #[serde(skip_serializing_if = "conv_core::options::is_absent")]
+                pub $key: $type,
+            )*
+        }
+
+        impl Default for $table {
+            fn default() -> Self {
+                Self { $($key: $default),* }
+            }
+        }
+
+        impl $crate::options::Described for $table {
+            const NAME: &'static str = $name;
+            const ABOUT: &'static str = $about;
+            const OPTIONS: &'static [$crate::options::Field] = &[$(
+                $crate::options::Field {
+                    key: stringify!($key),
+                    kind: $kind,
+                    meaning: concat!($($meaning),+).trim_ascii(),
+                }
+            ),*];
+
+            fn check_options(&self) -> $crate::candle_core::Result<()> {
+                let mut _fields = Self::OPTIONS.iter();
+                $(
+                    if let Some(field) = _fields.next() {
+                        $crate::options::check_one(Self::NAME, field, &self.$key)?;
+                    }
+                )*
+                $( let check: fn(&Self) -> $crate::candle_core::Result<()> = $check; check(self)?; )?
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Writes an option that is one of a few names: the enum, how it is read, and [`Setting`].
+///
+/// ```
+/// use conv_core::options::Kind;
+///
+/// conv_core::choice! {
+///     /// How channels pass a stride.
+///     Downsample {
+///         /// Mean of each window.
+///         Average = "average",
+///         /// Every n-th pixel.
+///         Slice = "slice",
+///     }
+/// }
+///
+/// assert_eq!(Kind::Choice(Downsample::names).to_string(), "one of average, slice");
+/// ```
+#[macro_export]
+macro_rules! choice {
+    ($(#[$meta:meta])* $choice:ident { $( $(#[$about:meta])+ $variant:ident = $name:literal, )+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, $crate::serde::Serialize, $crate::serde::Deserialize)]
+        #[serde(crate = "conv_core::serde")]
+        pub enum $choice {
+            $( $(#[$about])+ #[serde(rename = $name)] $variant, )+
+        }
+
+        impl $choice {
+            /// Every name, as an experiment writes it.
+            pub fn names() -> Vec<&'static str> {
+                vec![$($name),+]
+            }
+        }
+
+        impl $crate::options::Setting for $choice {
+            fn given(&self) -> $crate::options::Given<'_> {
+                $crate::options::Given::Text(match self { $(Self::$variant => $name),+ })
+            }
+        }
+    };
+}

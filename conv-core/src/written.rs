@@ -1,0 +1,258 @@
+//! What a method wrote, in integers: counted, described, never built.
+
+use std::fmt;
+use std::ops::Range;
+
+use candle_core::{Result, bail};
+
+use crate::kernels::pool::Windows;
+use crate::{Activation, ConvSpec, Cost, Depth, Value};
+
+/// A unit as it is written down without parameters: what it costs, and all that shapes its function as text. Made by
+/// [`crate::Scope::count`].
+#[derive(Clone, Debug)]
+pub struct Written {
+    steps: Vec<Step>,
+    /// Channels, height and width of every value; the first two are the unit's input and residual.
+    shapes: Vec<(usize, (usize, usize))>,
+    cost: Cost,
+    pub(crate) depth: Option<Depth>,
+    pub(crate) remarks: Option<Vec<String>>,
+    pub(crate) signature: Option<String>,
+}
+
+/// How a value comes to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    Conv { name: String, conv: ConvSpec, norm: bool, residual: Option<Value>, relu: bool, x: Value },
+    Finish { norm: Option<String>, residual: Option<Value>, relu: bool, x: Value },
+    Bias { name: String, x: Value },
+    Slice { x: Value, channels: Range<usize> },
+    Concat { parts: Vec<Value> },
+    Shuffle { x: Value, groups: usize },
+    Pad { x: Value, before: usize, after: usize },
+    MaxPool { x: Value, kernel: usize, stride: usize, padding: usize },
+    AvgPool { x: Value, kernel: usize, stride: usize, ceil_mode: bool },
+    GlobalAvgPool { x: Value },
+    Linear { name: String, x: Value, features: (usize, usize) },
+    Custom { text: String, names: Vec<String>, inputs: Vec<Value> },
+}
+
+/// The unit's input.
+pub(crate) const INPUT: Value = Value::from_index(0);
+/// What the unit adds, where it adds something.
+pub(crate) const RESIDUAL: Value = Value::from_index(1);
+
+impl Written {
+    /// Nothing yet, with the input (channels, height and width) and the residual (likewise) that can be read.
+    pub(crate) fn new(input: (usize, (usize, usize)), residual: (usize, (usize, usize))) -> Self {
+        let shapes = vec![input, residual];
+        Self { steps: vec![], shapes, cost: Cost::default(), depth: None, remarks: None, signature: None }
+    }
+
+    /// What it costs for one image.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Every convolution in brackets, in the order they are written in: layer and what follows it, but not what it reads.
+    pub fn convs(&self) -> String {
+        let convs = self.steps.iter().filter(|step| matches!(step, Step::Conv { .. }));
+        convs.map(|step| format!("[{step}]")).collect::<Vec<_>>().join(" ")
+    }
+
+    /// All that shapes the function that `output` is of the input: every step with its parameters' names and what it reads.
+    /// A single convolution without a name, which is vanilla's, stands for itself.
+    pub(crate) fn text(&self, output: Value) -> String {
+        if let [only @ Step::Conv { name, residual: None, x: INPUT, .. }] = self.steps.as_slice()
+            && name.is_empty()
+            && self.is_last(output)
+        {
+            return only.to_string();
+        }
+        let lines = self.steps.iter().enumerate().map(|(index, step)| {
+            let reads: Vec<String> = step.reads().into_iter().map(shown).collect();
+            let names = step.names().iter().map(|name| format!(" as {name}")).collect::<String>();
+            format!("#{} = {step} of {}{names}; ", index + 2, reads.join(", "))
+        });
+        format!("x of {} channels; {}{}", self.channels(INPUT), lines.collect::<String>(), shown(output))
+    }
+
+    /// Whether a function of candle tensors is among the steps.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Custom { .. }))
+    }
+
+    fn is_last(&self, value: Value) -> bool {
+        value.index() + 1 == self.shapes.len()
+    }
+
+    /// Whether `self`, which ends in `output`, is `plain` with the residual added to its last value, before the last ReLU.
+    pub(crate) fn adds_to(&self, output: Value, plain: &Self, plain_output: Value) -> bool {
+        let mut steps = self.steps.clone();
+        match steps.last_mut() {
+            Some(Step::Conv { residual, .. } | Step::Finish { residual, .. }) if *residual == Some(RESIDUAL) => {
+                *residual = None;
+            }
+            _ => return false,
+        }
+        // A last step that did nothing but add is none without a residual.
+        if matches!(steps.last(), Some(Step::Finish { norm: None, relu: false, x, .. }) if x.index() == steps.len()) {
+            steps.pop();
+        }
+        self.is_last(output) && plain.is_last(plain_output) && steps == plain.steps
+    }
+
+    pub(crate) fn channels(&self, x: Value) -> usize {
+        self.shapes[x.index()].0
+    }
+
+    pub(crate) fn size(&self, x: Value) -> (usize, usize) {
+        self.shapes[x.index()].1
+    }
+
+    pub(crate) fn push(&mut self, step: Step, channels: usize, size: (usize, usize)) -> Value {
+        self.steps.push(step);
+        self.shapes.push((channels, size));
+        Value::from_index(self.shapes.len() - 1)
+    }
+
+    /// Adds to the cost.
+    pub(crate) fn pay(&mut self, cost: Cost) -> Result<()> {
+        match self.cost.checked_add(cost) {
+            Some(sum) => self.cost = sum,
+            None => bail!("a cost of more than 64 bits"),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_size(&self, x: Value, size: (usize, usize)) -> Result<()> {
+        if self.size(x) != size {
+            bail!("{size:?} pixels meet {:?}", self.size(x));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn conv(
+        &mut self,
+        name: String,
+        conv: ConvSpec,
+        norm: bool,
+        residual: Option<Value>,
+        relu: bool,
+        x: Value,
+    ) -> Result<Value> {
+        if self.channels(x) != conv.in_channels {
+            bail!("a convolution of {} channels was given {}", conv.in_channels, self.channels(x));
+        }
+        let size = conv.output_size(self.size(x))?;
+        self.check_residual(conv.out_channels, size, residual)?;
+        self.pay(conv.cost(size)?)?;
+        self.pay_norm(norm, conv.out_channels)?;
+        Ok(self.push(Step::Conv { name, conv, norm, residual, relu, x }, conv.out_channels, size))
+    }
+
+    pub(crate) fn finish(
+        &mut self,
+        norm: Option<String>,
+        x: Value,
+        residual: Option<Value>,
+        relu: bool,
+    ) -> Result<Value> {
+        let (channels, size) = (self.channels(x), self.size(x));
+        self.check_residual(channels, size, residual)?;
+        if norm.is_none() && residual.is_none() && !relu {
+            return Ok(x);
+        }
+        self.pay_norm(norm.is_some(), channels)?;
+        Ok(self.push(Step::Finish { norm, residual, relu, x }, channels, size))
+    }
+
+    fn check_residual(&self, channels: usize, size: (usize, usize), residual: Option<Value>) -> Result<()> {
+        let Some(residual) = residual else { return Ok(()) };
+        if self.channels(residual) != channels {
+            bail!("{channels} channels meet {}", self.channels(residual));
+        }
+        self.check_size(residual, size)
+    }
+
+    fn pay_norm(&mut self, norm: bool, channels: usize) -> Result<()> {
+        self.pay(Cost { params: if norm { 2 * channels as u64 } else { 0 }, ..Cost::default() })
+    }
+
+    pub(crate) fn pool(&mut self, step: Step) -> Result<Value> {
+        let (x, windows) = match step {
+            Step::MaxPool { x, kernel, stride, padding } => {
+                (x, Windows::new(self.size(x), kernel, stride, padding, false)?)
+            }
+            Step::AvgPool { x, kernel, stride, ceil_mode } => {
+                (x, Windows::new(self.size(x), kernel, stride, 0, ceil_mode)?)
+            }
+            other => bail!("`{other}` is no pooling"),
+        };
+        let channels = self.channels(x);
+        Ok(self.push(step, channels, windows.output))
+    }
+}
+
+fn shown(value: Value) -> String {
+    match value {
+        INPUT => "x".into(),
+        RESIDUAL => "residual".into(),
+        value => format!("#{}", value.index()),
+    }
+}
+
+impl Step {
+    fn reads(&self) -> Vec<Value> {
+        match self {
+            Self::Conv { x, residual, .. } | Self::Finish { x, residual, .. } => {
+                std::iter::once(*x).chain(*residual).collect()
+            }
+            Self::Concat { parts: inputs } | Self::Custom { inputs, .. } => inputs.clone(),
+            Self::Bias { x, .. }
+            | Self::Slice { x, .. }
+            | Self::Shuffle { x, .. }
+            | Self::Pad { x, .. }
+            | Self::MaxPool { x, .. }
+            | Self::AvgPool { x, .. }
+            | Self::GlobalAvgPool { x }
+            | Self::Linear { x, .. } => vec![*x],
+        }
+    }
+
+    /// Of its parameters.
+    fn names(&self) -> &[String] {
+        match self {
+            Self::Conv { name, .. } | Self::Bias { name, .. } | Self::Linear { name, .. } => std::slice::from_ref(name),
+            Self::Finish { norm, .. } => norm.as_slice(),
+            Self::Custom { names, .. } => names,
+            _ => &[],
+        }
+    }
+}
+
+/// Without what it reads, and without names.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let act = |relu: &bool| relu.then_some(Activation::Relu);
+        match self {
+            Self::Conv { conv, norm, relu, .. } => write!(f, "{conv} norm={norm} act={:?}", act(relu)),
+            Self::Finish { norm, residual, relu, .. } => {
+                write!(f, "finish norm={} add={} act={:?}", norm.is_some(), residual.is_some(), act(relu))
+            }
+            Self::Bias { .. } => write!(f, "bias"),
+            Self::Slice { channels, .. } => write!(f, "slice {}..{}", channels.start, channels.end),
+            Self::Concat { .. } => write!(f, "concat"),
+            Self::Shuffle { groups, .. } => write!(f, "shuffle {groups}"),
+            Self::Pad { before, after, .. } => write!(f, "pad {before} {after}"),
+            Self::MaxPool { kernel, stride, padding, .. } => write!(f, "max pool k{kernel} s{stride} p{padding}"),
+            Self::AvgPool { kernel, stride, ceil_mode, .. } => {
+                write!(f, "average pool k{kernel} s{stride} ceil={ceil_mode}")
+            }
+            Self::GlobalAvgPool { .. } => write!(f, "global average"),
+            Self::Linear { features: (inputs, outputs), .. } => write!(f, "linear {inputs}->{outputs}"),
+            Self::Custom { text, .. } => write!(f, "custom `{text}`"),
+        }
+    }
+}
