@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backbones;
+use crate::methods::{self, Standing};
 use crate::results::TrialRecord;
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
@@ -118,8 +119,22 @@ impl<'a> Row<'a> {
     /// Whether this network is the uncompressed one, under whatever name it was trained.
     pub fn is_vanilla(&self) -> bool {
         let record = self.first();
-        (record.trial.config.method.name == "vanilla" && record.trial.config.layers.is_empty())
-            || record.trial.aliases.iter().any(|alias| alias == "vanilla")
+        (self.method() == methods::reference() && record.trial.config.layers.is_empty())
+            || record.trial.aliases.iter().any(|alias| alias == methods::reference())
+    }
+
+    /// Whether it is cut after a part of its training.
+    pub fn prunes(&self) -> bool {
+        methods::resolve(&self.first().trial.config.method).is_ok_and(|method| method.pruning.is_some())
+    }
+
+    /// What the report has it for. A method that this binary does not know is a rival.
+    fn standing(&self) -> Standing {
+        match methods::find(self.method()).map(|info| info.standing) {
+            _ if self.is_vanilla() => Standing::Reference,
+            None | Some(Standing::Reference) => Standing::Rival,
+            Some(standing) => standing,
+        }
     }
 
     /// Parameters; the rounded mean where a method lets seeds decide the widths.
@@ -268,16 +283,10 @@ fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<Row<'_>> {
             row.label = format!("{} ({})", row.label, row.first().network.replaced);
         }
     }
-    // Paper style: the reference first, the controls, the rivals, the method under study last.
-    let place = |row: &Row<'_>| match row.method() {
-        _ if row.is_vanilla() => 0,
-        "thin" => 1,
-        "compconv" => 3,
-        _ => 2,
-    };
     rows.sort_by_cached_key(|row| {
         let size = (u64::MAX - row.macs(), u64::MAX - row.params());
-        (place(row), row.method().to_owned(), size, row.label.clone())
+        // Paper style: the reference first, the controls, the rivals, the method under study last.
+        (row.standing(), row.method().to_owned(), size, row.label.clone())
     });
     rows
 }

@@ -121,7 +121,7 @@ fn caption(group: &Group<'_>) -> String {
     }
     for row in &group.rows {
         let recipe = &row.first().trial.config.recipe;
-        if row.method() == "pruned" && !group.cost_only() {
+        if row.prunes() && !group.cost_only() {
             let after = recipe.finetune_epochs;
             say(format!(
                 "**Cut**: {} trains for {} of its {} epochs, is cut, and trains for the last {after} at a peak rate of {}.",

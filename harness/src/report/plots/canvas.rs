@@ -9,6 +9,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Drawn;
+use crate::methods;
 use crate::report::aggregate::Row;
 
 /// Size of ordinary text, in pixels.
@@ -37,17 +38,24 @@ pub fn style(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static>
     style
 }
 
-/// Okabe and Ito's palette, which people with any colour vision can tell apart; a method keeps its colour in every plot.
+/// Okabe and Ito's palette, which people with any colour vision can tell apart, and two of Tol's behind it; by place in the
+/// registry.
+const COLORS: [RGBColor; 10] = [
+    RGBColor(213, 94, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(0, 0, 0),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 158, 115),
+    RGBColor(0, 114, 178),
+    RGBColor(240, 228, 66),
+    RGBColor(136, 34, 85),
+    RGBColor(51, 34, 136),
+];
+
+/// A method's colour, the same in every plot; grey for one that this binary does not know.
 pub fn color(method: &str) -> RGBColor {
-    match method {
-        "vanilla" => RGBColor(0, 0, 0),
-        "thin" => RGBColor(230, 159, 0),
-        "depthwise" => RGBColor(86, 180, 233),
-        "ghost" => RGBColor(0, 158, 115),
-        "pruned" => RGBColor(204, 121, 167),
-        "compconv" => RGBColor(213, 94, 0),
-        _ => RGBColor(0, 114, 178),
-    }
+    methods::find(method).map_or(DIM, |info| COLORS[info.place % COLORS.len()])
 }
 
 /// Mixes a colour with white; `share` of white in [0, 1].
@@ -58,7 +66,7 @@ pub fn lighten(RGBColor(r, g, b): RGBColor, share: f64) -> RGBColor {
 
 /// A row's colour: vanilla's under whatever name it was trained.
 pub fn row_color(row: &Row<'_>) -> RGBColor {
-    color(if row.is_vanilla() { "vanilla" } else { row.method() })
+    color(if row.is_vanilla() { methods::reference() } else { row.method() })
 }
 
 /// One direction of a coordinate system.
@@ -225,39 +233,41 @@ pub fn error_bar<DB: DrawingBackend>(
     Ok(())
 }
 
-/// The mark of a method: a shape beside the colour, so that neither has to be told apart alone.
+/// Shapes of marks around their middle, by place in the registry; an empty one is a disc.
+const MARKS: [&[(i32, i32)]; 9] = [
+    &[],
+    // A plus.
+    &[(-3, -9), (3, -9), (3, -3), (9, -3), (9, 3), (3, 3), (3, 9), (-3, 9), (-3, 3), (-9, 3), (-9, -3), (-3, -3)],
+    // A square, triangles up and down, a diamond.
+    &[(-8, -8), (8, -8), (8, 8), (-8, 8)],
+    &[(0, -11), (10, 8), (-10, 8)],
+    &[(0, 11), (10, -8), (-10, -8)],
+    &[(0, -11), (11, 0), (0, 11), (-11, 0)],
+    // A cross, a pentagon, an hourglass.
+    &[(0, -4), (5, -9), (9, -5), (4, 0), (9, 5), (5, 9), (0, 4), (-5, 9), (-9, 5), (-4, 0), (-9, -5), (-5, -9)],
+    &[(0, -10), (10, -3), (6, 9), (-6, 9), (-10, -3)],
+    &[(-9, -9), (9, -9), (2, 0), (9, 9), (-9, 9), (-2, 0)],
+];
+
+/// The mark of a method: a shape beside the colour, so that neither has to be told apart alone. A ring for one that this binary
+/// does not know.
 pub fn mark<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     (x, y): (i32, i32),
     method: &str,
     color: RGBColor,
 ) -> Drawn<DB> {
-    let polygon: &[(i32, i32)] = match method {
-        "vanilla" => &[(-8, -8), (8, -8), (8, 8), (-8, 8)],
-        "thin" => &[(0, -11), (10, 8), (-10, 8)],
-        "ghost" => &[(0, -11), (11, 0), (0, 11), (-11, 0)],
-        "depthwise" => &[(0, 11), (10, -8), (-10, -8)],
-        "pruned" => &[
-            (-3, -9),
-            (3, -9),
-            (3, -3),
-            (9, -3),
-            (9, 3),
-            (3, 3),
-            (3, 9),
-            (-3, 9),
-            (-3, 3),
-            (-9, 3),
-            (-9, -3),
-            (-3, -3),
-        ],
-        _ => return area.draw(&Circle::new((x, y), 9, color.filled())),
-    };
-    let points: Vec<_> = polygon.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
-    area.draw(&Polygon::new(points, color.filled()))
+    match methods::find(method).map(|info| MARKS[info.place % MARKS.len()]) {
+        None => area.draw(&Circle::new((x, y), 8, color.stroke_width(3))),
+        Some([]) => area.draw(&Circle::new((x, y), 9, color.filled())),
+        Some(polygon) => {
+            let points: Vec<_> = polygon.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
+            area.draw(&Polygon::new(points, color.filled()))
+        }
+    }
 }
 
 /// A row's mark: vanilla's under whatever name it was trained.
 pub fn row_mark<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, at: (i32, i32), row: &Row<'_>) -> Drawn<DB> {
-    mark(area, at, if row.is_vanilla() { "vanilla" } else { row.method() }, row_color(row))
+    mark(area, at, if row.is_vanilla() { methods::reference() } else { row.method() }, row_color(row))
 }
