@@ -25,3 +25,18 @@ pub mod report;
 pub mod results;
 pub mod run;
 pub mod train;
+
+pub use methods::{MethodInfo, entry};
+
+/// The `harness` command with more methods than it comes with: the `main` of a binary that brings its own.
+///
+/// Trials run in processes of that binary, which knows the methods too; `examples/own_rival.rs` is a whole one.
+pub fn main_with(methods: &[MethodInfo]) -> std::process::ExitCode {
+    match methods::register(methods) {
+        Ok(()) => cli::main(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod data_formats;
 mod data_sources;
 mod isolation;
 mod kernels;
+mod own_rival;
 mod published_costs;
 mod report;
 mod resume;
