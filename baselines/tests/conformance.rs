@@ -71,7 +71,7 @@ impl Method for Broken {
             Self::Cost if unit.conv.stride == 2 => {
                 let run = Custom {
                     text: "another convolution",
-                    parameters: &[("weight", &[1, 1, 1, 1], Init::Const(1.0))],
+                    parameters: &[("another", &[1, 1, 1, 1], Init::Const(1.0))],
                     channels: unit.conv.in_channels,
                     size: &|size| size,
                     cost: &|_| Cost::default(),

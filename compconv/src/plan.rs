@@ -212,12 +212,6 @@ impl Plan {
         })
     }
 
-    /// Where a channel of the concatenated parts is after the shuffle.
-    pub fn place(&self, channel: usize) -> usize {
-        let block = self.spec.out_channels / self.shuffle;
-        (channel % block) * self.shuffle + channel / block
-    }
-
     /// Input channels that are handed on, always the first ones: all slices together.
     pub fn identity_channels(&self) -> usize {
         self.parts.iter().filter(|part| part.conv.is_none()).map(|part| part.channels).sum()

@@ -80,6 +80,8 @@ pub struct Description {
     pub cost: Cost,
     /// All that shapes the unit's function, as text: equal signatures, equal layers. Vanilla's where the unit is vanilla's.
     pub signature: String,
+    /// Whether it is the vanilla unit.
+    pub vanilla: bool,
     /// For methods that recurse.
     pub depth: Option<Depth>,
     /// What a reader of the report should know: units left vanilla, switches that could not apply, costs above vanilla.
@@ -114,7 +116,16 @@ pub fn describe(method: &dyn Method, unit: &UnitSpec, input: (usize, usize)) -> 
             }
         }
     };
-    Ok(Description { cost: plain.cost(), signature, depth: plain.depth, remarks })
+    let vanilla = plain.signature.is_none() && plain.is(unit);
+    Ok(Description { cost: plain.cost(), signature, vanilla, depth: plain.depth, remarks })
+}
+
+/// What `unit` costs as `method` makes it, for an input of `(height, width)` and one image: [`describe`] without words.
+///
+/// # Errors
+/// As [`describe`].
+pub fn cost(method: &dyn Method, unit: &UnitSpec, input: (usize, usize)) -> Result<Cost> {
+    Ok(count(method, unit, input, None)?.0.cost())
 }
 
 fn count(
@@ -132,7 +143,7 @@ fn count(
 
 /// What to say of a replacement that costs more than the convolution it replaces, if it does.
 fn above_vanilla(unit: &UnitSpec, input: (usize, usize), cost: Cost) -> Result<Option<String>> {
-    let vanilla = unit.conv.cost(unit.conv.output_size(input)?)?.macs;
+    let vanilla = unit.cost(input)?.macs;
     let percent = 100.0 * cost.macs as f64 / vanilla as f64;
     Ok((cost.macs > vanilla).then(|| format!("costs more than vanilla: {percent:.0} % of its MACs")))
 }

@@ -191,6 +191,15 @@ impl UnitSpec {
         Self { activation: relu.then_some(Activation::Relu), ..self }
     }
 
+    /// What the vanilla unit costs for an input of `(height, width)`, per image.
+    ///
+    /// # Errors
+    /// An impossible convolution, an input smaller than its kernel, numbers of more than 64 bits.
+    pub fn cost(&self, input: (usize, usize)) -> Result<Cost> {
+        let conv = self.conv.cost(self.conv.output_size(input)?)?;
+        Ok(Cost { params: conv.params + self.norm_params(), ..conv })
+    }
+
     /// Parameters of the unit's outer batch norm: scale and shift per output channel.
     pub fn norm_params(&self) -> u64 {
         if self.norm { 2 * self.conv.out_channels as u64 } else { 0 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 use crate::kernels::pool::Windows;
-use crate::{Activation, ConvSpec, Cost, Depth, Value};
+use crate::{Activation, ConvSpec, Cost, Depth, UnitSpec, Value};
 
 /// A unit as it is written down without parameters: what it costs, and all that shapes its function as text. Made by
 /// [`crate::Scope::count`].
@@ -76,6 +76,12 @@ impl Written {
             format!("#{} = {step} of {}{names}; ", index + 2, reads.join(", "))
         });
         format!("x of {} channels; {}{}", self.channels(INPUT), lines.collect::<String>(), shown(output))
+    }
+
+    /// Whether this is the vanilla unit, and nothing else.
+    pub(crate) fn is(&self, unit: &UnitSpec) -> bool {
+        matches!(self.steps.as_slice(), [Step::Conv { name, conv, norm, residual: None, relu, x: INPUT }]
+            if name.is_empty() && (*conv, *norm, *relu) == (unit.conv, unit.norm, unit.relu()))
     }
 
     /// Whether a function of candle tensors is among the steps.

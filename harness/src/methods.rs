@@ -334,6 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn places_are_taken_once_and_new_methods_come_last() {
+        let own = [MethodInfo { name: "own", ..entry::<baselines::Ghost>() }];
+        let methods = listed(&own);
+        let mut places: Vec<usize> = methods.iter().map(|method| method.place).collect();
+        assert_eq!(places.last(), Some(&(methods.len() - 1)));
+        places.sort_unstable();
+        assert_eq!(places, (0..methods.len()).collect::<Vec<_>>());
+        let standing = |name: &str| methods.iter().find(|method| method.name == name).map(|method| method.standing);
+        assert_eq!(
+            ["vanilla", "thin", "own", "compconv"].map(standing),
+            [Some(Standing::Reference), Some(Standing::Control), Some(Standing::Rival), Some(Standing::Studied)]
+        );
+        let taken = register(&[entry::<baselines::Ghost>()]).unwrap_err().to_string();
+        assert_eq!(taken, "two methods are called `ghost`");
+    }
+
+    #[test]
     fn every_choice_exists() {
         for method in all() {
             for field in method.options {

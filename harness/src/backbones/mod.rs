@@ -16,7 +16,7 @@ use baselines::pruning::Coupling;
 use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
 use conv_core::layers::Linear;
-use conv_core::{Cost, Graph, Method, Network, Scope, UnitSpec, Value, describe};
+use conv_core::{Cost, Graph, Method, Network, Scope, UnitSpec, Value, cost};
 
 pub use info::BackboneInfo;
 pub use registry::{all, by_name, find};
@@ -93,7 +93,7 @@ pub trait Backbone: Send + Sync {
 /// What the method refuses.
 pub fn layer_cost(layer: &Layer, methods: &dyn Assignment) -> Result<Cost> {
     match &layer.kind {
-        LayerKind::Unit(spec) => Ok(describe(methods.method(&layer.name, spec), spec, layer.input)?.cost),
+        LayerKind::Unit(spec) => cost(methods.method(&layer.name, spec), spec, layer.input),
         LayerKind::Linear { inputs, outputs, norm } => {
             let mut cost = Linear::cost(*inputs, *outputs);
             if *norm {
@@ -101,6 +101,17 @@ pub fn layer_cost(layer: &Layer, methods: &dyn Assignment) -> Result<Cost> {
             }
             Ok(cost)
         }
+    }
+}
+
+/// Closed-form cost of one layer of the vanilla network.
+///
+/// # Errors
+/// An impossible convolution.
+pub fn vanilla_cost(layer: &Layer) -> Result<Cost> {
+    match &layer.kind {
+        LayerKind::Unit(spec) => spec.cost(layer.input),
+        LayerKind::Linear { .. } => layer_cost(layer, &baselines::Vanilla {}),
     }
 }
 

@@ -7,7 +7,7 @@ use baselines::Vanilla;
 use baselines::pruning::{Coupling, Pruned};
 use conv_core::{Cost, Depth, Description, Method, describe};
 
-use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost};
+use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost, vanilla_cost};
 use crate::config::TrialConfig;
 use crate::config::error::explain;
 use crate::data;
@@ -130,7 +130,7 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         .zip(&nominal)
         .map(|(layer, nominal)| {
             let Made { cost, depth, remarks, .. } = known.made(&layer)?.clone();
-            Ok(LayerPrice { name: layer.name, cost, vanilla: layer_cost(nominal, &Vanilla {})?, depth, remarks })
+            Ok(LayerPrice { name: layer.name, cost, vanilla: vanilla_cost(nominal)?, depth, remarks })
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(method_error)?;
@@ -164,7 +164,7 @@ fn foreign(layers: &[Layer], couplings: &[Coupling], known: &mut Known<'_>) -> c
     for layer in layers {
         let cut = |coupling: &Coupling| coupling.producer == layer.name || coupling.consumers.contains(&layer.name);
         let unit = matches!(layer.kind, LayerKind::Unit(_));
-        if unit && couplings.iter().any(cut) && !known.made(layer)?.dense {
+        if unit && couplings.iter().any(cut) && !known.made(layer)?.vanilla {
             return Ok(Some(layer.name.clone()));
         }
     }
@@ -178,7 +178,7 @@ struct Made {
     depth: Option<Depth>,
     remarks: Vec<String>,
     /// Whether it is what vanilla would make.
-    dense: bool,
+    vanilla: bool,
     /// The layer's line of [`Price::architecture`], without its name.
     line: String,
 }
@@ -213,16 +213,15 @@ impl Known<'_> {
         let (height, width) = layer.output;
         match &layer.kind {
             LayerKind::Unit(spec) => {
-                let (method, vanilla) = (self.methods.method(&layer.name, spec), Vanilla {});
-                let Description { cost, signature, depth, remarks } = describe(method, spec, layer.input)?;
-                // A layer that a method leaves dense is the same layer whichever method that was.
-                let dense = signature == describe(&vanilla, spec, layer.input)?.signature;
-                let version = if dense { vanilla.version() } else { method.version() };
-                Ok(Made { cost, depth, remarks, dense, line: format!("{height}x{width} v{version} {signature}") })
+                let method = self.methods.method(&layer.name, spec);
+                let Description { cost, signature, vanilla, depth, remarks } = describe(method, spec, layer.input)?;
+                // A layer that a method leaves vanilla is the same layer whichever method that was.
+                let version = if vanilla { Vanilla {}.version() } else { method.version() };
+                Ok(Made { cost, depth, remarks, vanilla, line: format!("{height}x{width} v{version} {signature}") })
             }
             LayerKind::Linear { inputs, outputs, norm } => {
                 let line = format!("{height}x{width} linear {inputs}->{outputs} norm={norm}");
-                Ok(Made { cost: layer_cost(layer, self.methods)?, depth: None, remarks: vec![], dense: true, line })
+                Ok(Made { cost: layer_cost(layer, self.methods)?, depth: None, remarks: vec![], vanilla: true, line })
             }
         }
     }
