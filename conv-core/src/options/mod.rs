@@ -19,7 +19,7 @@
 //!
 //! assert_eq!(Halves::default().parts, 2);
 //! let error = Halves { parts: 1, ..Halves::default() }.check_options().unwrap_err().to_string();
-//! assert_eq!(error, "halves: parts = 1 is out of range; accepted: an integer of at least 2");
+//! assert!(error.starts_with("halves: parts = 1 is out of range; accepted: an integer of at least 2"));
 //! assert_eq!(Halves::OPTIONS[1].meaning, "Side of the kernel; the layer's own when absent.");
 //! ```
 //!
