@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use candle_core::{Result, bail};
 
-use crate::kernels::pool::Windows;
+use crate::kernels::windows::Windows;
 use crate::{Activation, ConvSpec, Cost, Depth, UnitSpec, Value};
 
 /// A unit as it is written down without parameters: what it costs, and all that shapes its function as text. Made by

@@ -8,13 +8,13 @@ use super::memory::{Content, Slots};
 use super::norm::FinishLayer;
 use super::program::Program;
 use crate::kernels::Isa;
-use crate::kernels::single::{self, Apply, Channels, Convolution, ImageStep, Layout, Pixels, Spread, Target};
+use crate::kernels::image::{self, Apply, Channels, Convolution, ImageStep, Pixels, PlaneLayout, Spread, Target};
 
 /// Where everything lies.
 pub(super) struct ArenaMap<'a> {
     program: &'a Program,
     /// By size of a map.
-    pub(super) layouts: BTreeMap<(usize, usize), Layout>,
+    pub(super) layouts: BTreeMap<(usize, usize), PlaneLayout>,
     slots: Slots,
     /// By slot, where it begins.
     starts: Vec<usize>,
@@ -41,7 +41,7 @@ impl<'a> ArenaMap<'a> {
                 pads.entry(size).and_modify(|known| *known = pad.max(*known));
             }
         }
-        let layouts: BTreeMap<_, _> = pads.into_iter().map(|(size, pad)| (size, Layout::new(size, pad))).collect();
+        let layouts: BTreeMap<_, _> = pads.into_iter().map(|(size, pad)| (size, PlaneLayout::new(size, pad))).collect();
         // Only planes that lie alike share memory: so their padding stays zero.
         let slots = Slots::new(layers, program, |buffer| {
             let size = program.buffers[buffer].size;
@@ -160,7 +160,7 @@ impl<'a> ArenaMap<'a> {
     /// The step of a pooling.
     pub(super) fn pool(&self, pool: &Pool) -> ImageStep {
         let from = pool.x.iter().map(|x| self.first_pixel(x, pool.windows.input));
-        ImageStep::Pool(single::Pool {
+        ImageStep::Pool(image::Pool {
             windows: pool.windows,
             max: pool.max,
             channels: from.zip(self.all(pool.y)).collect(),

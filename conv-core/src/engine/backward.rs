@@ -10,12 +10,12 @@ use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
 use super::step::Context;
-use crate::kernels::lanes::conv::{Output, row_blocks};
-use crate::kernels::lanes::depthwise::DepthwiseGradient;
-use crate::kernels::lanes::norm::{GradientSums, InputGradient, Mask};
-use crate::kernels::lanes::weight::{Planes, WeightGradient};
-use crate::kernels::lanes::weight_channels::{ByChannels, Turned};
-use crate::kernels::lanes::{Line, pool};
+use crate::kernels::batch16::conv::{Output, row_blocks};
+use crate::kernels::batch16::depthwise::DepthwiseGradient;
+use crate::kernels::batch16::norm::{GradientSums, InputGradient, Mask};
+use crate::kernels::batch16::weight::{Planes, WeightGradient};
+use crate::kernels::batch16::weight_channels::{ByChannels, Turned};
+use crate::kernels::batch16::{Line, pool};
 
 impl Context<'_> {
     /// Zeros for the gradients of outputs that nothing reads.

@@ -16,7 +16,7 @@ use super::survey::{self, EngineLayer};
 use super::times::Times;
 use crate::graph::{Graph, Value};
 use crate::kernels::Isa;
-use crate::kernels::lanes::LANES;
+use crate::kernels::batch16::LANES;
 use crate::ops::with_values;
 
 /// Gradients that blocks are summed into: each chain of blocks has its own. A function of the shapes alone, so that bits do

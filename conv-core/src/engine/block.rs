@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::layers::{Buffer, Channel};
 use super::memory::{Content, Slots};
-use crate::kernels::lanes::Line;
-use crate::kernels::lanes::norm::Moments;
+use crate::kernels::batch16::Line;
+use crate::kernels::batch16::norm::Moments;
 
 /// Where everything lies in every block's memory.
 #[derive(Clone, Copy)]

@@ -31,8 +31,8 @@ use std::fmt;
 
 use candle_core::{DType, Tensor};
 
-use crate::kernels::conv::Shape;
-use crate::kernels::single::{LANES, Layout, Spread};
+use crate::kernels::image::{LANES, PlaneLayout, Spread};
+use crate::kernels::shape::ConvShape;
 
 /// Images from which a batch fills the engine's vectors of 16 well enough: fewer are inferred one after the other, and trained
 /// operation by operation.
@@ -182,25 +182,25 @@ pub(crate) fn regime_of(winograd: bool, images: usize, train: bool) -> Result<Re
 /// How blocks of 16 images are convolved, forward or to the inputs' gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BatchKernel {
-    /// `kernels/lanes/winograd.rs`
+    /// `kernels/batch16/winograd.rs`
     Winograd,
-    /// `kernels/lanes/conv.rs`, with the sources of some pixels copied together first.
+    /// `kernels/batch16/conv.rs`, with the sources of some pixels copied together first.
     Gathered,
-    /// `kernels/lanes/conv.rs`
+    /// `kernels/batch16/conv.rs`
     Direct,
 }
 
 /// The kernel of the forward pass over blocks of 16 images.
-pub(crate) fn forward(s: &Shape, winograd: bool) -> BatchKernel {
+pub(crate) fn forward(s: &ConvShape, winograd: bool) -> BatchKernel {
     batch(s, s.out_channels / s.groups, winograd)
 }
 
 /// The kernel of the inputs' gradient over blocks of 16 images: a convolution whose destinations are the inputs.
-pub(crate) fn data_gradient(s: &Shape, winograd: bool) -> BatchKernel {
+pub(crate) fn data_gradient(s: &ConvShape, winograd: bool) -> BatchKernel {
     batch(s, s.in_channels / s.groups, winograd)
 }
 
-fn batch(s: &Shape, rows: usize, winograd: bool) -> BatchKernel {
+fn batch(s: &ConvShape, rows: usize, winograd: bool) -> BatchKernel {
     let of_winograd = (s.kernel, s.stride, s.padding, s.groups) == (3, 1, 1, 1)
         && s.in_channels.min(s.out_channels) >= WINOGRAD_CHANNELS
         && s.input.0.min(s.input.1) >= WINOGRAD_SIDE;
@@ -216,16 +216,16 @@ fn batch(s: &Shape, rows: usize, winograd: bool) -> BatchKernel {
 /// How the weights' gradient is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WeightKernel {
-    /// Block by block, `kernels/lanes/depthwise.rs`.
+    /// Block by block, `kernels/batch16/depthwise.rs`.
     Depthwise,
-    /// Block by block, `kernels/lanes/weight.rs`.
+    /// Block by block, `kernels/batch16/weight.rs`.
     EachBlock,
-    /// Of all blocks at once, `kernels/lanes/weight_channels.rs`.
+    /// Of all blocks at once, `kernels/batch16/weight_channels.rs`.
     AllBlocks,
 }
 
 /// The kernel of the weights' gradient.
-pub(crate) fn weight_gradient(s: &Shape) -> WeightKernel {
+pub(crate) fn weight_gradient(s: &ConvShape) -> WeightKernel {
     let pixels = s.output.0 * s.output.1;
     if s.groups == s.in_channels && s.groups > 1 {
         WeightKernel::Depthwise
@@ -239,16 +239,16 @@ pub(crate) fn weight_gradient(s: &Shape) -> WeightKernel {
 /// How a single image is convolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImageKernel {
-    /// `kernels/single/pixels.rs`
+    /// `kernels/image/pixels.rs`
     Pixels,
-    /// The same over planes that `kernels/single/spread.rs` has filled.
+    /// The same over planes that `kernels/image/spread.rs` has filled.
     SpreadPixels,
-    /// `kernels/single/channels.rs`
+    /// `kernels/image/channels.rs`
     Channels,
 }
 
 /// The kernel for a single image, whose maps lie as the two layouts say.
-pub(crate) fn image(s: &Shape, from: &Layout, to: &Layout) -> ImageKernel {
+pub(crate) fn image(s: &ConvShape, from: &PlaneLayout, to: &PlaneLayout) -> ImageKernel {
     // Costs in multiply-adds of 8 lanes. With channels as lanes these take half as long again, as weights are read more
     // often, and every output has to be taken out of a vector; spreading copies every input.
     let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
@@ -264,17 +264,17 @@ pub(crate) fn image(s: &Shape, from: &Layout, to: &Layout) -> ImageKernel {
 }
 
 /// The map whose padding pixels as lanes would need for this convolution, and how much of it.
-pub(super) fn padding(s: &Shape) -> ((usize, usize), usize) {
+pub(super) fn padding(s: &ConvShape) -> ((usize, usize), usize) {
     if keeps_size(s) { (s.input, s.padding) } else { (s.output, Spread::room(s)) }
 }
 
 /// Whether outputs lie where the inputs do.
-fn keeps_size(s: &Shape) -> bool {
+fn keeps_size(s: &ConvShape) -> bool {
     s.stride == 1 && s.input == s.output
 }
 
 /// Taps that outputs of one channel meet in one input channel, all together.
-fn taps_met(s: &Shape) -> usize {
+fn taps_met(s: &ConvShape) -> usize {
     let along = |input: usize, output: usize| -> usize {
         let met =
             |o: usize| (0..s.kernel).filter(|k| (s.padding..input + s.padding).contains(&(o * s.stride + k))).count();
@@ -293,9 +293,9 @@ mod tests {
         kernel: usize,
         stride: usize,
         groups: usize,
-    ) -> Shape {
+    ) -> ConvShape {
         let weight = [outputs, inputs / groups, kernel, kernel];
-        Shape::new(&[1, inputs, side.0, side.1], &weight, stride, kernel / 2, groups).unwrap()
+        ConvShape::new(&[1, inputs, side.0, side.1], &weight, stride, kernel / 2, groups).unwrap()
     }
 
     #[test]
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_single_image_takes_pixels_on_large_maps_and_channels_on_small_ones_or_without_padding() {
-        let layout = |s: &Shape, pad| (Layout::new(s.input, pad), Layout::new(s.output, pad));
+        let layout = |s: &ConvShape, pad| (PlaneLayout::new(s.input, pad), PlaneLayout::new(s.output, pad));
         for (s, pad, kernel) in [
             (shape([16, 16], (32, 32), 3, 1, 1), 1, ImageKernel::Pixels),
             (shape([16, 16], (32, 32), 3, 1, 1), 0, ImageKernel::Channels),

@@ -6,9 +6,9 @@ use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
 use super::step::Context;
-use crate::kernels::lanes::conv::Output;
-use crate::kernels::lanes::norm::{Apply, Measure, Moments};
-use crate::kernels::lanes::{Line, pool};
+use crate::kernels::batch16::conv::Output;
+use crate::kernels::batch16::norm::{Apply, Measure, Moments};
+use crate::kernels::batch16::{Line, pool};
 
 impl Context<'_> {
     pub(super) fn conv(&self, conv: &ConvLayer, block: &mut Block) {

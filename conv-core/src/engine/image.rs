@@ -19,7 +19,7 @@ use super::times::Times;
 use super::{parameters, team};
 use crate::graph::{Graph, Value};
 use crate::kernels::Isa;
-use crate::kernels::single::{Arena, ImageStep, Layout, Spans};
+use crate::kernels::image::{Arena, ImageStep, PlaneLayout, Spans};
 use crate::meter;
 use crate::ops::with_values;
 
@@ -31,7 +31,7 @@ pub(crate) struct ImageEngine {
     steps: Vec<(LayerId, ImageStep)>,
     /// Tasks of each step.
     tasks: Vec<usize>,
-    input: Layout,
+    input: PlaneLayout,
     /// The first pixel of each of the image's channels.
     images: Vec<usize>,
     /// Where each logit is.

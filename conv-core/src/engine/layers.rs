@@ -6,9 +6,9 @@
 use std::ops::{Index, IndexMut};
 
 use super::choice::{BatchKernel, WeightKernel};
-use crate::kernels::conv::Shape;
-use crate::kernels::lanes::geometry::Geometry;
-use crate::kernels::pool::Windows;
+use crate::kernels::batch16::geometry::Geometry;
+use crate::kernels::shape::ConvShape;
+use crate::kernels::windows::Windows;
 use crate::layers::BatchNorm2d;
 
 /// Where a channel of a value lies.
@@ -82,7 +82,7 @@ pub(super) enum LayerId {
 
 /// A convolution or linear layer.
 pub(super) struct Conv {
-    pub(super) shape: Shape,
+    pub(super) shape: ConvShape,
     /// Indices of the parameters.
     pub(super) weight: usize,
     pub(super) bias: Option<usize>,

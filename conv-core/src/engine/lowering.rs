@@ -12,9 +12,9 @@ use super::layers::{
 use super::program::{Mode, Program};
 use super::schedule::{self, Backward};
 use crate::graph::{Graph, Op, Value};
-use crate::kernels::conv::Shape;
-use crate::kernels::lanes::geometry::Geometry;
-use crate::kernels::pool::Windows;
+use crate::kernels::batch16::geometry::Geometry;
+use crate::kernels::shape::ConvShape;
+use crate::kernels::windows::Windows;
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
 
 /// Why there is no program for a graph.
@@ -184,7 +184,7 @@ impl Lowering {
     fn conv(&mut self, x: Map, conv: &Conv2d) -> Result<Map> {
         let spec = conv.spec();
         let dims = [1, spec.in_channels, x.size.0, x.size.1];
-        let shape = Shape::new(&dims, &spec.weight_shape(), spec.stride, spec.padding, spec.groups)?;
+        let shape = ConvShape::new(&dims, &spec.weight_shape(), spec.stride, spec.padding, spec.groups)?;
         Ok(self.convolution(shape, &conv.weight, conv.bias.as_ref(), x))
     }
 
@@ -194,11 +194,11 @@ impl Lowering {
             return Err(OffEngine::LinearOfMaps.into());
         }
         let (inputs, outputs) = linear.features();
-        let shape = Shape::new(&[1, inputs, 1, 1], &[outputs, inputs, 1, 1], 1, 0, 1)?;
+        let shape = ConvShape::new(&[1, inputs, 1, 1], &[outputs, inputs, 1, 1], 1, 0, 1)?;
         Ok(self.convolution(shape, &linear.weight, Some(&linear.bias), x))
     }
 
-    fn convolution(&mut self, shape: Shape, weight: &Tensor, bias: Option<&Tensor>, x: Map) -> Map {
+    fn convolution(&mut self, shape: ConvShape, weight: &Tensor, bias: Option<&Tensor>, x: Map) -> Map {
         let (weight, bias) = (self.parameter(weight), bias.map(|bias| self.parameter(bias)));
         self.macs += (shape.y_len() * shape.w_len() / shape.out_channels) as u64;
         self.activations += shape.y_len() as u64;

@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use super::block::{Block, BlockNorm};
 use super::layers::{Finish, FinishId, Norm};
 use super::program::Mode;
-use crate::kernels::lanes::norm::Moments;
+use crate::kernels::batch16::norm::Moments;
 use crate::ops::with_values;
 
 /// A finish as an engine holds it. What follows the plan is by channel.

@@ -6,10 +6,10 @@ use super::choice::BatchKernel;
 use super::layers::{Conv, DataGradient};
 use super::norm::FinishLayer;
 use crate::kernels::Isa;
-use crate::kernels::conv::Shape;
-use crate::kernels::lanes::conv::{self, Output};
-use crate::kernels::lanes::geometry::Geometry;
-use crate::kernels::lanes::{Line, winograd};
+use crate::kernels::batch16::conv::{self, Output};
+use crate::kernels::batch16::geometry::Geometry;
+use crate::kernels::batch16::{Line, winograd};
+use crate::kernels::shape::ConvShape;
 
 /// Weights of one direction of a convolution.
 enum Weights {
@@ -19,7 +19,7 @@ enum Weights {
 
 impl Weights {
     /// None yet, for `rows` destination and `channels` source channels a group.
-    fn new(isa: Isa, kernel: BatchKernel, s: &Shape, rows: usize, channels: usize) -> Self {
+    fn new(isa: Isa, kernel: BatchKernel, s: &ConvShape, rows: usize, channels: usize) -> Self {
         let direct = |gathered| {
             let weights = conv::Weights::new(isa, s.groups, rows, channels, s.kernel * s.kernel);
             Self::Direct { weights, gathered }
@@ -38,7 +38,7 @@ impl Weights {
         }
     }
 
-    fn convolve(&self, isa: Isa, geometry: &Geometry, s: &Shape, from: &[&[Line]], to: &mut [Output<'_>]) {
+    fn convolve(&self, isa: Isa, geometry: &Geometry, s: &ConvShape, from: &[&[Line]], to: &mut [Output<'_>]) {
         match self {
             Self::Direct { weights, gathered } => conv::convolve(isa, geometry, weights, *gathered, from, to),
             Self::Winograd(weights) => winograd::convolve(isa, s.input, weights, from, to),

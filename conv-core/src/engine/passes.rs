@@ -12,7 +12,7 @@ use super::memory::Content;
 use super::packed::Direction;
 use super::program::{Phase, Program, Reduction};
 use super::step::Context;
-use crate::kernels::lanes::{LANES, to_lines, to_rows};
+use crate::kernels::batch16::{LANES, to_lines, to_rows};
 use crate::meter;
 use crate::ops::with_values;
 

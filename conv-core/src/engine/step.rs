@@ -9,7 +9,7 @@ use super::norm::FinishLayer;
 use super::packed::ConvLayer;
 use super::program::{ConvStep, FinishStep, PoolStep, Program, Step};
 use crate::kernels::Isa;
-use crate::kernels::lanes::Line;
+use crate::kernels::batch16::Line;
 
 /// What steps read and never change.
 #[derive(Clone, Copy)]

@@ -7,8 +7,8 @@ use super::layers::{
     Buffer, Channel, Conv, ConvId, DataGradient, Destination, Finish, FinishId, LayerId, Layers, Norm,
 };
 use crate::ParamStore;
-use crate::kernels::conv::Shape;
-use crate::kernels::lanes::geometry::Geometry;
+use crate::kernels::batch16::geometry::Geometry;
+use crate::kernels::shape::ConvShape;
 use crate::layers::BatchNorm2d;
 
 /// Pixels of every map's side.
@@ -21,7 +21,7 @@ pub(super) fn planes(buffer: usize, planes: Range<usize>) -> Vec<Channel> {
 
 /// A 3 x 3 convolution from planes of buffer `x` to the `outputs` planes of buffer `y`.
 pub(super) fn conv(inputs: Range<usize>, x: usize, y: usize, outputs: usize, train: bool) -> Conv {
-    let shape = Shape::new(&[1, inputs.len(), SIDE, SIDE], &[outputs, inputs.len(), 3, 3], 1, 1, 1).unwrap();
+    let shape = ConvShape::new(&[1, inputs.len(), SIDE, SIDE], &[outputs, inputs.len(), 3, 3], 1, 1, 1).unwrap();
     Conv {
         shape,
         weight: 0,

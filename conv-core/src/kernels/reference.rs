@@ -1,9 +1,9 @@
 //! The scalar twins: what the kernels must compute, as plainly as it can be written, in f64.
 
-use super::conv::Shape;
+use super::shape::ConvShape;
 
 /// Calls `visit(x index, weight index, y index)` for every multiplication of the convolution.
-fn each(s: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
+fn each(s: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let ((ih, iw), (oh, ow), k) = (s.input, s.output, s.kernel);
     let (per_in, per_out) = (s.in_channels / s.groups, s.out_channels / s.groups);
     for n in 0..s.batch {
@@ -85,7 +85,7 @@ pub(crate) fn relu(value: f32) -> f32 {
 }
 
 /// The shape and the inputs with their padding written out: taps that meet it count as products with zero.
-pub(crate) fn padded(s: &Shape, x: &[f32]) -> (Shape, Vec<f32>) {
+pub(crate) fn padded(s: &ConvShape, x: &[f32]) -> (ConvShape, Vec<f32>) {
     let (height, width) = (s.input.0 + 2 * s.padding, s.input.1 + 2 * s.padding);
     let mut all = vec![0f32; s.batch * s.in_channels * height * width];
     for (plane, x) in all.chunks_exact_mut(height * width).zip(x.chunks_exact(s.input.0 * s.input.1)) {
@@ -93,26 +93,26 @@ pub(crate) fn padded(s: &Shape, x: &[f32]) -> (Shape, Vec<f32>) {
             plane[(row + s.padding) * width + s.padding..][..s.input.1].copy_from_slice(x);
         }
     }
-    (Shape { input: (height, width), padding: 0, ..*s }, all)
+    (ConvShape { input: (height, width), padding: 0, ..*s }, all)
 }
 
 fn rounded(values: Vec<f64>) -> Vec<f32> {
     values.into_iter().map(|value| value as f32).collect()
 }
 
-pub(crate) fn forward(s: &Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn forward(s: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f32> {
     let mut y = vec![0f64; s.y_len()];
     each(s, |xi, wi, yi| y[yi] += f64::from(x[xi]) * f64::from(w[wi]));
     rounded(y)
 }
 
-pub(crate) fn data_gradient(s: &Shape, dy: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn data_gradient(s: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f32> {
     let mut dx = vec![0f64; s.x_len()];
     each(s, |xi, wi, yi| dx[xi] += f64::from(dy[yi]) * f64::from(w[wi]));
     rounded(dx)
 }
 
-pub(crate) fn weight_gradient(s: &Shape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(crate) fn weight_gradient(s: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let mut dw = vec![0f64; s.w_len()];
     each(s, |xi, wi, yi| dw[wi] += f64::from(x[xi]) * f64::from(dy[yi]));
     rounded(dw)

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::lanes::Line;
+use super::batch16::Line;
 
 /// A buffer that only grows. Its contents are whatever was left there.
 #[derive(Default)]

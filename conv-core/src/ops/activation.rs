@@ -1,7 +1,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{gradient, on_kernels, output, slice, with_values};
-use crate::kernels::pool;
+use crate::kernels::flat::pool;
 
 /// `max(x, 0)`, any shape; the gradient at 0 is 0.
 ///

@@ -1,7 +1,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{gradient, on_kernels, output, slice, with_values};
-use crate::kernels::{Isa, conv};
+use crate::kernels::{Isa, flat::conv, shape::ConvShape};
 use crate::meter;
 
 /// 2-D convolution without bias: `x: [n, c, h, w]`, `weight: [o, c / groups, k, k]` -> `[n, o, h', w']`.
@@ -9,7 +9,7 @@ use crate::meter;
 /// # Errors
 /// Shapes that do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<Tensor> {
-    let shape = conv::Shape::new(x.dims(), weight.dims(), stride, padding, groups)?;
+    let shape = ConvShape::new(x.dims(), weight.dims(), stride, padding, groups)?;
     let (y_len, per_output) = (shape.y_len(), shape.w_len() / shape.out_channels);
     meter::record((y_len * per_output) as u64, y_len as u64);
     if !on_kernels(x) {
@@ -21,8 +21,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups
 }
 
 /// With candle's op.
-fn compose(x: &Tensor, weight: &Tensor, shape: &conv::Shape) -> Result<Tensor> {
-    let conv::Shape { input, output, kernel, stride, padding, groups, .. } = *shape;
+fn compose(x: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor> {
+    let ConvShape { input, output, kernel, stride, padding, groups, .. } = *shape;
     // What the windows reach of the padded input; some rows and columns at its end may be left over.
     let reach = |out: usize| (out - 1) * stride + kernel;
     if input.0 + reach(output.1) == input.1 + reach(output.0) {
@@ -34,7 +34,7 @@ fn compose(x: &Tensor, weight: &Tensor, shape: &conv::Shape) -> Result<Tensor> {
 }
 
 struct Convolution {
-    shape: conv::Shape,
+    shape: ConvShape,
     isa: Isa,
     x_needs_gradient: bool,
 }

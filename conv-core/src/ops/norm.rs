@@ -2,7 +2,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::{gradient, on_kernels, output, relu, slice, with_values};
 use crate::kernels::Isa;
-use crate::kernels::norm::{self, Gradients, Planes, Saved};
+use crate::kernels::flat::norm::{self, Gradients, Planes, Saved};
 
 /// Statistics of a batch, per channel, for the layer to update its running ones.
 #[derive(Clone, Debug)]

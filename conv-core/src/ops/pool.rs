@@ -1,7 +1,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{gradient, on_kernels, output, slice, with_values};
-use crate::kernels::pool::{self, Windows};
+use crate::kernels::flat::pool;
+use crate::kernels::windows::Windows;
 
 /// Maximum over `kernel x kernel` windows: `[n, c, h, w] -> [n, c, h', w']`. Padding never wins; of equal values the first
 /// (row by row) gets the gradient, as in PyTorch.

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::LANES;
-use crate::kernels::lanes::Line;
+use crate::kernels::batch16::Line;
 
 /// How a map lies in memory: row after row with `pad` zeros between them, which are the padding right of one row and left
 /// of the next, and rows of zeros above and below. From the first pixel on, positions are worked on in lines of 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub(crate) struct PlaneLayout {
     pub(crate) size: (usize, usize),
     pub(crate) pad: usize,
     /// From one row to the next.
@@ -21,7 +21,7 @@ pub(crate) struct Layout {
     pub(crate) len: usize,
 }
 
-impl Layout {
+impl PlaneLayout {
     pub(crate) fn new(size: (usize, usize), pad: usize) -> Self {
         let pitch = size.1 + pad;
         let front = (pad * pitch + pad).next_multiple_of(LANES);

@@ -9,11 +9,11 @@ fn values(len: usize, seed: u64) -> Vec<f32> {
 }
 
 /// Planes of a layout, from `place` on: their first pixels.
-fn planes(layout: &Layout, place: usize, count: usize) -> Vec<usize> {
+fn planes(layout: &PlaneLayout, place: usize, count: usize) -> Vec<usize> {
     (0..count).map(|plane| place + plane * layout.len + layout.front).collect()
 }
 
-fn rows(arena: &mut Arena, layout: &Layout, places: &[usize], mut each: impl FnMut(usize, &mut [f32])) {
+fn rows(arena: &mut Arena, layout: &PlaneLayout, places: &[usize], mut each: impl FnMut(usize, &mut [f32])) {
     let memory = arena.shared();
     for (plane, place) in places.iter().enumerate() {
         for row in 0..layout.size.0 {
@@ -32,12 +32,12 @@ fn run(tasks: usize, (reads, writes): (Spans, Spans), arena: &mut Arena, each: i
     (0..tasks).rev().for_each(|task| each(memory, task));
 }
 
-fn check(s: &Shape, pads: (usize, usize)) {
+fn check(s: &ConvShape, pads: (usize, usize)) {
     check_with(s, pads, |_, _, _| {});
 }
 
 /// All ways of doing a convolution, on all paths, against the scalar twin; `change` changes inputs, weights and residual.
-fn check_with(s: &Shape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut [f32], &mut [f32])) {
+fn check_with(s: &ConvShape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut [f32], &mut [f32])) {
     let (mut x, mut w, mut residual) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
     change(&mut x, &mut w, &mut residual);
     // The last channel is one of zeros, which has no memory of its own where it is spread.
@@ -53,7 +53,8 @@ fn check_with(s: &Shape, pads: (usize, usize), change: impl Fn(&mut [f32], &mut 
     let (padded, padded_x) = reference::padded(s, &x);
     let multiplies = finish(reference::forward(&padded, &padded_x, &w));
     let keeps_size = s.stride == 1 && s.input == s.output;
-    let (from, to) = (Layout::new(s.input, pads.0), Layout::new(s.output, if keeps_size { pads.0 } else { pads.1 }));
+    let (from, to) =
+        (PlaneLayout::new(s.input, pads.0), PlaneLayout::new(s.output, if keeps_size { pads.0 } else { pads.1 }));
     let sources = planes(&from, 0, s.in_channels);
     let residuals = planes(&to, s.in_channels * from.len, s.out_channels);
     let outputs = planes(&to, s.in_channels * from.len + s.out_channels * to.len, s.out_channels);
@@ -133,7 +134,7 @@ proptest! {
     ) {
         prop_assume!(h + 2 * padding >= k && w + 2 * padding >= k);
         let (c, o) = (groups * inputs, groups * outputs);
-        check(&Shape::new(&[1, c, h, w], &[o, inputs, k, k], stride, padding, groups).unwrap(), pads);
+        check(&ConvShape::new(&[1, c, h, w], &[o, inputs, k, k], stride, padding, groups).unwrap(), pads);
     }
 
     /// More channels than have their weights met at a time, on maps on both sides of what keeps its sums.
@@ -143,20 +144,20 @@ proptest! {
         stride in 1usize..3,
     ) {
         let k = 2 * half + 1;
-        check(&Shape::new(&[1, inputs, h, w], &[outputs, inputs, k, k], stride, half, 1).unwrap(), (half, half));
+        check(&ConvShape::new(&[1, inputs, h, w], &[outputs, inputs, k, k], stride, half, 1).unwrap(), (half, half));
     }
 
     #[test]
     fn depthwise(c in 1usize..40, h in 1usize..20, w in 1usize..20, stride in 1usize..3, half in 1usize..3) {
         let k = 2 * half + 1;
-        check(&Shape::new(&[1, c, h, w], &[c, 1, k, k], stride, half, c).unwrap(), (half, half));
+        check(&ConvShape::new(&[1, c, h, w], &[c, 1, k, k], stride, half, c).unwrap(), (half, half));
     }
 }
 
 #[test]
 fn nan_and_infinities_are_where_the_scalar_twin_has_them() {
     let shape = |c: usize, o: usize, hw: (usize, usize), k: usize, s: usize, p: usize, g: usize| {
-        Shape::new(&[1, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
+        ConvShape::new(&[1, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
     };
     for s in [
         shape(3, 7, (5, 18), 3, 1, 1, 1),
@@ -185,7 +186,7 @@ fn nan_and_infinities_are_where_the_scalar_twin_has_them() {
 /// `relu?(scale x + bias + residual?)`, at the edges of a map and inside of it.
 #[test]
 fn norms_of_padded_maps_keep_what_is_not_finite() {
-    let layout = Layout::new((3, 21), 1);
+    let layout = PlaneLayout::new((3, 21), 1);
     let pixels = 3 * 21;
     for (at, relu) in (0..pixels).flat_map(|at| [(at, true), (at, false)]) {
         for (kind, in_residual) in NOT_FINITE.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
@@ -231,17 +232,17 @@ fn poolings_of_padded_maps() {
         ((9, 83), 4, 3, 1, true),
         ((5, 83), 1, 2, 0, false),
     ] {
-        let windows = crate::kernels::pool::Windows::new(size, kernel, stride, padding, ceil).unwrap();
-        let (from, to) = (Layout::new(size, 1), Layout::new(windows.output, 2));
+        let windows = crate::kernels::windows::Windows::new(size, kernel, stride, padding, ceil).unwrap();
+        let (from, to) = (PlaneLayout::new(size, 1), PlaneLayout::new(windows.output, 2));
         let plain = values(3 * size.0 * size.1, 4);
         // As it is, and with a value that is not finite in every fifth place.
         let mut special = plain.clone();
         special.iter_mut().step_by(5).zip(NOT_FINITE.into_iter().cycle()).for_each(|(x, kind)| *x = kind);
         for (max, x) in [(true, &plain), (false, &plain), (true, &special), (false, &special)] {
             let want = if max {
-                crate::kernels::pool::max_forward(&windows, x)
+                crate::kernels::flat::pool::max_forward(&windows, x)
             } else {
-                crate::kernels::pool::average_forward(&windows, x)
+                crate::kernels::flat::pool::average_forward(&windows, x)
             };
             let (sources, outputs) = (planes(&from, 0, 3), planes(&to, 3 * from.len, 3));
             let mut arena = Arena::new(3 * (from.len + to.len));

@@ -1,85 +1,37 @@
-//! The fallback where the engine does not run: convolution forward, data gradient and weight gradient, dense, grouped and
-//! depthwise, any stride and padding (see [`super`] for who is run when).
+//! Convolution forward, data gradient and weight gradient, dense, grouped and
+//! depthwise, any stride and padding (see [`super`] for when).
 //!
 //! All three walk over blocks of images. A block's channels are laid out as flat planes (`lower.rs`) in a thread's scratch,
 //! register tiles (`tile.rs`) run over them, and the meaningful positions are copied out. Nothing is ever as large as the batch.
 
-use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use super::Isa;
 use super::lower::{Lowered, Output, Sizes};
-use super::scratch;
 use super::tile::{Correlate, MultiplyAdd, row_blocks};
-use crate::ConvSpec;
+use crate::kernels::shape::ConvShape;
+use crate::kernels::{Isa, scratch};
 
-/// A convolution with everything that its kernels need to know, checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) batch: usize,
-    pub(crate) in_channels: usize,
-    pub(crate) out_channels: usize,
-    pub(crate) input: (usize, usize),
-    pub(crate) output: (usize, usize),
-    pub(crate) kernel: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-    pub(crate) groups: usize,
+fn sizes(s: &ConvShape) -> Sizes {
+    let ConvShape { input, output, kernel, stride, padding, .. } = *s;
+    Sizes { input, output, kernel, stride, padding }
 }
 
-impl Shape {
-    /// `x: [n, c, h, w]`, `weight: [o, c / groups, k, k]`.
-    pub(crate) fn new(x: &[usize], weight: &[usize], stride: usize, padding: usize, groups: usize) -> Result<Self> {
-        let (&[batch, in_channels, h, w], &[out_channels, per_group, kernel, kernel_w]) = (x, weight) else {
-            bail!("convolution: input {x:?} and weight {weight:?} must both have 4 dimensions");
-        };
-        if kernel != kernel_w || groups == 0 || per_group * groups != in_channels {
-            bail!("convolution: weight {weight:?} with {groups} groups does not fit input {x:?} (square kernels only)");
-        }
-        let spec = ConvSpec { in_channels, out_channels, kernel, stride, padding, groups, bias: false };
-        spec.validate()?;
-        let output = spec.output_size((h, w))?;
-        Ok(Self { batch, in_channels, out_channels, input: (h, w), output, kernel, stride, padding, groups })
-    }
-
-    pub(crate) fn x_len(&self) -> usize {
-        self.batch * self.in_channels * self.input.0 * self.input.1
-    }
-
-    pub(crate) fn y_len(&self) -> usize {
-        self.batch * self.out_channels * self.output.0 * self.output.1
-    }
-
-    pub(crate) fn w_len(&self) -> usize {
-        self.out_channels * (self.in_channels / self.groups) * self.taps()
-    }
-
-    fn taps(&self) -> usize {
-        self.kernel * self.kernel
-    }
-
-    fn sizes(&self) -> Sizes {
-        let Self { input, output, kernel, stride, padding, .. } = *self;
-        Sizes { input, output, kernel, stride, padding }
-    }
-
-    /// Images per block: enough positions to fill vector tiles, little enough scratch to stay in cache, and never so many
-    /// that a batch gives too few blocks to share out. A function of the shape alone.
-    fn block(&self, lowered: &Lowered) -> usize {
-        const POSITIONS: usize = 1024;
-        const SCRATCH: usize = 384 * 1024;
-        let pitch = lowered.image_pitch().max(1);
-        let channels = (self.in_channels * lowered.sources.len() + self.out_channels) / self.groups;
-        let images = (POSITIONS / pitch).min(SCRATCH / (pitch * channels).max(1));
-        images.min(self.batch.div_ceil(8)).max(1)
-    }
+/// Images per block: enough positions to fill vector tiles, little enough scratch to stay in cache, and never so many
+/// that a batch gives too few blocks to share out. A function of the shape alone.
+fn block_images(s: &ConvShape, lowered: &Lowered) -> usize {
+    const POSITIONS: usize = 1024;
+    const SCRATCH: usize = 384 * 1024;
+    let pitch = lowered.image_pitch().max(1);
+    let channels = (s.in_channels * lowered.sources.len() + s.out_channels) / s.groups;
+    let images = (POSITIONS / pitch).min(SCRATCH / (pitch * channels).max(1));
+    images.min(s.batch.div_ceil(8)).max(1)
 }
 
 /// `y = x * w`: `x: [n, c, h, w]`, `w: [o, c / groups, k, k]`, `y: [n, o, h', w']`, all contiguous.
-pub(crate) fn forward(isa: Isa, s: &Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f32> {
     assert_eq!((x.len(), w.len()), (s.x_len(), s.w_len()), "convolution: wrong lengths");
-    let images = s.block(&Lowered::forward(&s.sizes(), 1));
-    let lowered = Lowered::forward(&s.sizes(), images);
+    let images = block_images(s, &Lowered::forward(&sizes(s), 1));
+    let lowered = Lowered::forward(&sizes(s), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: inputs * s.taps(), input: s.taps() };
     FlatConvolution { groups: s.groups, inputs, outputs, images, lowered: &lowered, strides }.compute(
@@ -91,10 +43,10 @@ pub(crate) fn forward(isa: Isa, s: &Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
 }
 
 /// `dx` from `dy: [n, o, h', w']`: as `x`.
-pub(crate) fn data_gradient(isa: Isa, s: &Shape, dy: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn data_gradient(isa: Isa, s: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f32> {
     assert_eq!((dy.len(), w.len()), (s.y_len(), s.w_len()), "convolution: wrong lengths");
-    let images = s.block(&Lowered::data_gradient(&s.sizes(), 1));
-    let lowered = Lowered::data_gradient(&s.sizes(), images);
+    let images = block_images(s, &Lowered::data_gradient(&sizes(s), 1));
+    let lowered = Lowered::data_gradient(&sizes(s), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: s.taps(), input: inputs * s.taps() };
     let (inputs, outputs) = (outputs, inputs);
@@ -243,13 +195,13 @@ impl Packed {
 }
 
 /// `dw` from `x` and `dy`: as `w`.
-pub(crate) fn weight_gradient(isa: Isa, s: &Shape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(crate) fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
     assert_eq!((x.len(), dy.len()), (s.x_len(), s.y_len()), "convolution: wrong lengths");
     if s.batch == 0 {
         return vec![0f32; s.w_len()];
     }
-    let images = s.block(&Lowered::forward(&s.sizes(), 1));
-    let lowered = Lowered::forward(&s.sizes(), images);
+    let images = block_images(s, &Lowered::forward(&sizes(s), 1));
+    let lowered = Lowered::forward(&sizes(s), images);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let blocks = row_blocks(outputs, widest(isa));
     let channel_pitch = lowered.sources.len() * lowered.plane;
@@ -309,20 +261,20 @@ fn widest(isa: Isa) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reference::{self, Special};
     use super::*;
+    use crate::kernels::reference::{self, Special};
     use proptest::prelude::*;
 
     fn values(len: usize, seed: u64) -> Vec<f32> {
         crate::normal_stream(seed, "values", len).into_iter().map(|v| v as f32).collect()
     }
 
-    fn check(s: &Shape) {
+    fn check(s: &ConvShape) {
         check_with(s, Special::Same, |_, _, _| {});
     }
 
     /// `change` changes inputs, weights and the outputs' gradient.
-    fn check_with(s: &Shape, special: Special, change: impl Fn(&mut [f32], &mut [f32], &mut [f32])) {
+    fn check_with(s: &ConvShape, special: Special, change: impl Fn(&mut [f32], &mut [f32], &mut [f32])) {
         let (mut x, mut w, mut dy) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
         change(&mut x, &mut w, &mut dy);
         let want = (
@@ -354,8 +306,8 @@ mod tests {
         }
     }
 
-    fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> Shape {
-        Shape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
+    fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> ConvShape {
+        ConvShape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! What is no convolution: norms that could not be folded into one, and poolings.
 
-use super::{COPY, LANES, Layout, Shared, Spans, Target, part, tasks};
-use crate::kernels::pool::Windows;
+use super::{COPY, LANES, PlaneLayout, Shared, Spans, Target, part, tasks};
 use crate::kernels::simd::{Isa, Simd, Task};
+use crate::kernels::windows::Windows;
 
 /// `target = relu?(scale x + bias + residual?)`, channel by channel.
 pub(crate) struct Apply {
     /// Place of `x`, scale, and where it goes.
     pub(crate) channels: Vec<(usize, f32, Target)>,
-    pub(crate) layout: Layout,
+    pub(crate) layout: PlaneLayout,
     /// Of the layout.
     pub(crate) mask: Vec<f32>,
 }
@@ -86,8 +86,8 @@ pub(crate) struct Pool {
     pub(crate) max: bool,
     /// Places of input and output.
     pub(crate) channels: Vec<(usize, usize)>,
-    pub(crate) from: Layout,
-    pub(crate) to: Layout,
+    pub(crate) from: PlaneLayout,
+    pub(crate) to: PlaneLayout,
 }
 
 impl Pool {

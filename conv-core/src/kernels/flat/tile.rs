@@ -1,9 +1,9 @@
-//! Register tiles of the fallback family: the innermost loops of its convolutions (see [`super`] for who is run when).
+//! Register tiles of convolutions on flat planes, their innermost loops.
 //!
 //! Both work on *flat planes* (see `lower.rs`): a channel of a block of images as one long row, in which a kernel tap is a
 //! constant offset, so that vector lanes run over output positions and nothing is gathered.
 
-use super::simd::{Simd, Task};
+use crate::kernels::simd::{Simd, Task};
 
 /// Positions per step over a plane, on every instruction set. Planes are readable this far past their last position.
 pub(super) const TILE: usize = 96;

@@ -1,8 +1,8 @@
 //! A strided convolution reads every `stride`-th pixel. Spread over one plane for each phase of the stride, they are
 //! neighbours again, and the convolution is one of stride 1 over those planes.
 
-use super::{COPY, LANES, Layout, Shared, Spans, part, tasks};
-use crate::kernels::conv::Shape;
+use super::{COPY, LANES, PlaneLayout, Shared, Spans, part, tasks};
+use crate::kernels::shape::ConvShape;
 
 /// Copies a convolution's inputs apart.
 pub(crate) struct Spread {
@@ -25,13 +25,19 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// Columns that the outputs' padding must have room for.
-    pub(crate) fn room(s: &Shape) -> usize {
+    pub(crate) fn room(s: &ConvShape) -> usize {
         (s.kernel - 1) / s.stride
     }
 
     /// For the input channels whose first pixels lie at `sources` (none for zeros), into memory from `place` on, which
     /// holds zeros. None where the outputs' layout has too little padding.
-    pub(crate) fn new(s: &Shape, sources: &[Option<usize>], from: &Layout, to: &Layout, place: usize) -> Option<Self> {
+    pub(crate) fn new(
+        s: &ConvShape,
+        sources: &[Option<usize>],
+        from: &PlaneLayout,
+        to: &PlaneLayout,
+        place: usize,
+    ) -> Option<Self> {
         let room = Self::room(s);
         if to.pad < room {
             return None;

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use super::super::conv::Shape;
 use super::weight::Reach;
 use super::{LANES, Line};
+use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::{Simd, Task};
 
 /// Inputs of all blocks, 16 channels a line: `[channel / 16][block][pixel][image]`, zero where there is no channel.
@@ -47,7 +47,7 @@ impl Turned {
 
 /// `dw[o][c][tap] += sum over blocks, images and pixels of dy[o] x[c]` for some outputs, no more than a register tile's.
 pub(crate) struct ByChannels<'a> {
-    pub(crate) shape: &'a Shape,
+    pub(crate) shape: &'a ConvShape,
     pub(crate) x: &'a Turned,
     /// The planes of each block's outputs, all of them.
     pub(crate) dy: &'a [Vec<&'a [Line]>],

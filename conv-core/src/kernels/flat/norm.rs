@@ -4,8 +4,8 @@
 
 use rayon::prelude::*;
 
-use super::Isa;
-use super::simd::{Simd, Task};
+use crate::kernels::Isa;
+use crate::kernels::simd::{Simd, Task};
 
 /// Batch, channels, pixels.
 #[derive(Clone, Copy, Debug)]

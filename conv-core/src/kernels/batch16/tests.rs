@@ -1,4 +1,3 @@
-use super::super::conv::Shape;
 use super::super::reference::{self, NOT_FINITE, Special};
 use super::super::simd::Isa;
 use super::conv::{Output, Weights};
@@ -8,6 +7,7 @@ use super::weight::{Planes, WeightGradient};
 use super::weight_channels::{ByChannels, Turned};
 use super::winograd;
 use super::*;
+use crate::kernels::shape::ConvShape;
 use proptest::prelude::*;
 
 fn values(len: usize, seed: u64) -> Vec<f32> {
@@ -36,19 +36,19 @@ struct Data {
 }
 
 impl Data {
-    fn new(s: &Shape) -> Self {
+    fn new(s: &ConvShape) -> Self {
         let (x, w) = (values(s.x_len(), 1), values(s.w_len(), 2));
         Self { x, w, dy: values(s.y_len(), 3), residual: values(s.y_len(), 4) }
     }
 }
 
-fn check(s: &Shape) {
+fn check(s: &ConvShape) {
     check_data(s, &Data::new(s), Special::Same);
 }
 
 /// All three passes of one block (at most 16 images), with every instruction set of this processor, against the scalar twins.
 /// `winograd` says what the transforms may make of values that are not finite.
-fn check_data(s: &Shape, data: &Data, winograd: Special) {
+fn check_data(s: &ConvShape, data: &Data, winograd: Special) {
     let Data { x, w, dy, residual } = data;
     let (taps, inputs, outputs) = (s.kernel * s.kernel, s.in_channels / s.groups, s.out_channels / s.groups);
     let (x_lines, dy_lines) = (lines(x, s.x_len() / s.batch), lines(dy, s.y_len() / s.batch));
@@ -137,7 +137,7 @@ fn check_data(s: &Shape, data: &Data, winograd: Special) {
 
 /// A value that is not finite at every place in turn: every lane and pixel of the inputs and of the outputs' gradient,
 /// every weight, every pixel of the residual.
-fn check_not_finite(s: &Shape) {
+fn check_not_finite(s: &ConvShape) {
     let kind = |at: usize| NOT_FINITE[at % NOT_FINITE.len()];
     // Odd steps, so that every lane, channel and pixel meets every kind before long.
     let step = |len: usize| (len / 150) | 1;
@@ -177,8 +177,8 @@ fn nan_and_infinities_are_where_the_scalar_twins_have_them() {
     }
 }
 
-fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> Shape {
-    Shape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
+fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> ConvShape {
+    ConvShape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
 }
 
 #[test]

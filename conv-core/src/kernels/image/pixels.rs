@@ -2,7 +2,7 @@
 //! depthwise convolutions.
 
 use super::{Convolution, LANES, Shared, Spans, Target, part, tasks};
-use crate::kernels::lanes::conv::{multiply_add, row_blocks};
+use crate::kernels::batch16::conv::{multiply_add, row_blocks};
 use crate::kernels::simd::{Isa, Simd, Task};
 
 /// A packed convolution of stride 1.
@@ -18,7 +18,7 @@ pub(crate) struct Pixels {
     inputs: usize,
     /// Lines of an output plane.
     lines: usize,
-    /// What becomes of a line's positions, see [`super::Layout::mask`].
+    /// What becomes of a line's positions, see [`super::PlaneLayout::mask`].
     mask: Vec<f32>,
     /// How often blocks and lines are cut into tasks.
     cuts: (usize, usize),

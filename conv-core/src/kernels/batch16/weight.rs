@@ -1,13 +1,13 @@
 //! The weights' gradient of a block's convolution.
 
-use super::super::conv::Shape;
 use super::conv::row_blocks;
 use super::{LANES, Line};
+use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::{Isa, Simd, Task};
 
 /// `dw[o][c][tap] += sum over images and pixels of dy[o] x[c]`, weights in PyTorch's order.
 pub(crate) struct WeightGradient<'a> {
-    pub(crate) shape: &'a Shape,
+    pub(crate) shape: &'a ConvShape,
     pub(crate) isa: Isa,
     pub(crate) planes: &'a Planes<'a>,
     pub(crate) dw: &'a mut [f32],
@@ -31,7 +31,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    pub(super) fn new(tap: usize, input: usize, output: usize, s: &Shape) -> Self {
+    pub(super) fn new(tap: usize, input: usize, output: usize, s: &ConvShape) -> Self {
         let shift = tap as isize - s.padding as isize;
         let inside = |o: &usize| (0..input as isize).contains(&((o * s.stride) as isize + shift));
         let from = (0..output).find(inside).unwrap_or(output);
@@ -83,7 +83,7 @@ impl Task for WeightGradient<'_> {
 }
 
 struct Tiles<'a> {
-    s: &'a Shape,
+    s: &'a ConvShape,
     inputs: usize,
     /// Those that meet the band, with the outputs that meet them.
     taps: &'a [(usize, Reach, Reach)],

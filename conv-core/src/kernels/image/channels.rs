@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::{Convolution, LANES, Layout, Shared, Spans, Target, part, tasks};
-use crate::kernels::lanes::geometry::{Class, Geometry, Tap};
+use super::{Convolution, LANES, PlaneLayout, Shared, Spans, Target, part, tasks};
+use crate::kernels::batch16::geometry::{Class, Geometry, Tap};
 use crate::kernels::simd::{Isa, Simd, Task};
 
 /// A packed convolution.
@@ -58,7 +58,7 @@ fn cut(geometry: &Geometry, count: usize) -> Vec<Vec<Piece>> {
 
 impl Channels {
     /// `from` is how the inputs lie, of which sources are the first pixels.
-    pub(crate) fn new(c: &Convolution<'_>, from: &Layout) -> Self {
+    pub(crate) fn new(c: &Convolution<'_>, from: &PlaneLayout) -> Self {
         c.check();
         assert!(from.size == c.shape.input, "single image: the inputs' layout");
         let (inputs, outputs, taps) = c.group();

@@ -1,4 +1,4 @@
-//! Flat planes, which the fallback family computes on: how a strided, padded 2-D convolution becomes sums over shifted rows.
+//! Flat planes: how a strided, padded 2-D convolution becomes sums over shifted rows.
 //!
 //! Take one axis. Output `o` and tap `t` of a convolution with stride s and padding p meet source index `o s + t - p`. Write
 //! `t = j s + a`: that is element `o + j` of *phase* a, the sequence of source indices `v s + (a - p)`, v = 0, 1, ..., with zeros

@@ -1,6 +1,6 @@
 //! Which pixels a convolution combines, worked out once per shape.
 
-use super::super::conv::Shape;
+use crate::kernels::shape::ConvShape;
 
 /// A kernel tap as its pixels see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn forward(input: usize, output: usize, s: &Shape) -> Self {
+    fn forward(input: usize, output: usize, s: &ConvShape) -> Self {
         let items = (0..output).map(|o| {
             let origin = (o * s.stride) as i32 - s.padding as i32;
             let taps = (0..s.kernel).map(|k| (k, k as i32));
@@ -51,7 +51,7 @@ impl Axis {
     }
 
     /// Destinations are input pixels, sources output pixels: `i = o stride + k - padding`.
-    fn backward(input: usize, output: usize, s: &Shape) -> Self {
+    fn backward(input: usize, output: usize, s: &ConvShape) -> Self {
         let items = (0..input).map(|i| {
             let reach = (i + s.padding) as i32;
             let origin = reach / s.stride as i32;
@@ -81,20 +81,20 @@ impl Axis {
 
 impl Geometry {
     /// Outputs from inputs.
-    pub(crate) fn forward(s: &Shape) -> Self {
+    pub(crate) fn forward(s: &ConvShape) -> Self {
         let (rows, columns) = (Axis::forward(s.input.0, s.output.0, s), Axis::forward(s.input.1, s.output.1, s));
         Self::new(&rows, &columns, (s.input, s.input.1), (s.output, s.output.1), s.kernel)
     }
 
     /// Outputs from inputs, where rows lie so far apart.
-    pub(crate) fn padded(s: &Shape, from_pitch: usize, to_pitch: usize) -> Self {
+    pub(crate) fn padded(s: &ConvShape, from_pitch: usize, to_pitch: usize) -> Self {
         assert!(from_pitch >= s.input.1 && to_pitch >= s.output.1, "rows overlap");
         let (rows, columns) = (Axis::forward(s.input.0, s.output.0, s), Axis::forward(s.input.1, s.output.1, s));
         Self::new(&rows, &columns, (s.input, from_pitch), (s.output, to_pitch), s.kernel)
     }
 
     /// The inputs' gradient from the outputs'.
-    pub(crate) fn backward(s: &Shape) -> Self {
+    pub(crate) fn backward(s: &ConvShape) -> Self {
         let (rows, columns) = (Axis::backward(s.input.0, s.output.0, s), Axis::backward(s.input.1, s.output.1, s));
         Self::new(&rows, &columns, (s.output, s.output.1), (s.input, s.input.1), s.kernel)
     }

@@ -1,7 +1,7 @@
 //! Kernels for a single image, whose pixels or channels have to fill the vectors that otherwise 16 images do.
 //!
 //! A plane is a map with its zero padding around it, so that a tap is a constant offset at every pixel and a kernel need
-//! not know where the map ends: see [`Layout`]. All planes lie in one [`Arena`], and a kernel is a list of where in it to
+//! not know where the map ends: see [`PlaneLayout`]. All planes lie in one [`Arena`], and a kernel is a list of where in it to
 //! read and write, worked out and checked when the network is packed. Running it allocates nothing and looks nothing up.
 
 mod arena;
@@ -13,17 +13,17 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use arena::{Arena, Layout, Shared, Spans};
+pub(crate) use arena::{Arena, PlaneLayout, Shared, Spans};
 pub(crate) use channels::Channels;
 pub(crate) use passes::{Apply, Pool};
 pub(crate) use pixels::Pixels;
 pub(crate) use spread::Spread;
 pub(crate) use step::ImageStep;
 
-use super::conv::Shape;
+use crate::kernels::shape::ConvShape;
 
 /// Values that are worked on together: a vector of the widest instruction set, two of the others.
-pub(crate) use super::lanes::LANES;
+pub(crate) use super::batch16::LANES;
 
 /// Where an output channel goes, as places of its first pixel: `relu?(sum + bias + residual?)`.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct Target {
 /// A convolution to be packed.
 #[derive(Clone, Copy)]
 pub(crate) struct Convolution<'a> {
-    pub(crate) shape: &'a Shape,
+    pub(crate) shape: &'a ConvShape,
     /// `w[o][c / groups][tap]`
     pub(crate) weights: &'a [f32],
     /// What each output's weights are multiplied with.
@@ -46,7 +46,7 @@ pub(crate) struct Convolution<'a> {
     pub(crate) sources: &'a [usize],
     pub(crate) targets: &'a [Target],
     /// Of the outputs.
-    pub(crate) to: &'a Layout,
+    pub(crate) to: &'a PlaneLayout,
     /// Values in the arena.
     pub(crate) arena: usize,
 }

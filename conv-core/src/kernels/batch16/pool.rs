@@ -1,7 +1,7 @@
 //! Pooling of a block's planes.
 
 use super::{LANES, Line};
-use crate::kernels::pool::Windows;
+use crate::kernels::windows::Windows;
 
 pub(crate) fn max(w: &Windows, x: &[Line], y: &mut [Line]) {
     w.each(|window, rows, columns| {
@@ -56,7 +56,7 @@ pub(crate) fn average_backward(w: &Windows, dy: &[Line], dx: &mut [Line]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::pool;
+    use crate::kernels::flat::pool;
     use crate::kernels::reference::{NOT_FINITE, Special};
 
     fn lane(plane: &[Line], image: usize) -> Vec<f32> {
