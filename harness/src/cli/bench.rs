@@ -69,7 +69,7 @@ fn count(text: &str) -> Result<usize, String> {
 const MOST: usize = 1_000_000;
 
 /// Runs the command.
-pub fn run(args: &NetworkArgs) -> Result<String> {
+pub fn compare(args: &NetworkArgs) -> Result<String> {
     compute_threads(args.threads.map_or(0, usize::from))?.install(|| measure(args))
 }
 

@@ -49,7 +49,7 @@ pub struct CostArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &CostArgs) -> anyhow::Result<String> {
+pub fn list_costs(args: &CostArgs) -> anyhow::Result<String> {
     let document = match &args.file {
         Some(file) => read(file, &args.set)?,
         None => {

@@ -9,7 +9,7 @@ use super::table::{Cell, Format, Table};
 use crate::data::geometry;
 use crate::experiment::Trial;
 use crate::measure::bench::Entrant;
-use crate::measure::layers::{Names, Use, planned};
+use crate::measure::layers::{LayerNames, Use, planned};
 
 const COLUMNS: &[&str] = &[
     "layer",
@@ -60,7 +60,7 @@ pub fn table(trials: &[&Trial], format: Format) -> Result<String> {
 fn push(table: &mut Table, trial: &Trial, entrant: &Entrant, format: Format) -> Result<Vec<String>> {
     let uses = Use::ALL.into_iter().map(|purpose| planned(entrant, trial.config.recipe.batch, purpose));
     let uses: Vec<Result<Vec<EngineLayer>, OffEngine>> = uses.collect::<Result<_>>()?;
-    let names = Names::of_network(entrant);
+    let names = LayerNames::of_network(entrant);
     let kernel = |purpose: usize, layer: usize, pass: Pass| match &uses[purpose] {
         Err(_) => Cell::text(OFF_ENGINE),
         Ok(layers) => {

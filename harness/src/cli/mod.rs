@@ -100,13 +100,13 @@ enum Command {
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct BenchArgs {
     #[command(subcommand)]
-    limits: Option<Limits>,
+    limits: Option<BenchLimit>,
     #[command(flatten)]
     networks: Option<bench::NetworkArgs>,
 }
 
 #[derive(Subcommand, Debug)]
-enum Limits {
+enum BenchLimit {
     /// The most that this machine computes and copies, all threads together
     ///
     /// The best of several rounds. fma: multiply-adds on registers, by the widest instructions of each kernel path that
@@ -147,13 +147,13 @@ struct ListArgs {
 }
 
 /// What a command came to.
-struct Outcome {
+struct Reply {
     text: String,
     /// Not 0: something that was asked for was not done, though the rest was.
     code: u8,
 }
 
-impl From<String> for Outcome {
+impl From<String> for Reply {
     fn from(text: String) -> Self {
         Self { text, code: 0 }
     }
@@ -195,7 +195,7 @@ fn print(text: String) {
     }
 }
 
-fn dispatch(command: Command) -> anyhow::Result<Outcome> {
+fn dispatch(command: Command) -> anyhow::Result<Reply> {
     match command {
         Command::Run(args) => run::train_and_report(&args),
         Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
@@ -215,16 +215,18 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
             }
             Ok(report.written.iter().map(|path| format!("{}\n", path.display())).collect::<String>().into())
         }
-        Command::Bench(BenchArgs { limits: Some(Limits::Peak(args)), .. }) => peak::run(&args).map(Outcome::from),
-        Command::Bench(BenchArgs { networks: Some(args), .. }) => bench::run(&args).map(Outcome::from),
+        Command::Bench(BenchArgs { limits: Some(BenchLimit::Peak(args)), .. }) => {
+            peak::measure_limits(&args).map(Reply::from)
+        }
+        Command::Bench(BenchArgs { networks: Some(args), .. }) => bench::compare(&args).map(Reply::from),
         Command::Bench(_) => {
             anyhow::bail!("bench of what?\n  accepted: --backbone NAME --method NAME, or `peak`")
         }
-        Command::Cost(args) => cost::run(&args).map(Outcome::from),
+        Command::Cost(args) => cost::list_costs(&args).map(Reply::from),
         Command::Methods(args) => Ok(list::methods(args.format).into()),
         Command::Datasets(args) => Ok(list::datasets(args.format).into()),
         Command::Backbones(args) => Ok(list::backbones(args.format).into()),
-        Command::Init { path } => init::write(&path).map(Outcome::from),
+        Command::Init { path } => init::write(&path).map(Reply::from),
     }
 }
 

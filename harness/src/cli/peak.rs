@@ -19,7 +19,7 @@ pub struct PeakArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &PeakArgs) -> anyhow::Result<String> {
+pub fn measure_limits(args: &PeakArgs) -> anyhow::Result<String> {
     compute_threads(args.threads.map_or(0, usize::from))?.install(|| Ok(measure(args.format)))
 }
 

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::Outcome;
+use super::Reply;
 use crate::results::RunFolder;
 use crate::results::verify::{Verdict, verify};
 
 /// Runs the command. Damage is no error of the command, but its exit code is 1.
-pub fn check(folder: &Path) -> anyhow::Result<Outcome> {
+pub fn check(folder: &Path) -> anyhow::Result<Reply> {
     let Verdict { sound, open, damaged } = verify(&RunFolder::open(folder)?)?;
     let mut text: String = damaged.iter().map(|damage| format!("damaged: {damage}\n")).collect();
     text += &format!("{}: {sound} finished trials are sound, {open} are open, ", folder.display());
@@ -20,5 +20,5 @@ pub fn check(folder: &Path) -> anyhow::Result<Outcome> {
         text += "running the experiment again makes damaged trials anew and keeps the damaged files aside;\n\
                  weights alone are made anew once their trial's folder is removed; `harness report` writes the report anew\n";
     }
-    Ok(Outcome { text, code: u8::from(!damaged.is_empty()) })
+    Ok(Reply { text, code: u8::from(!damaged.is_empty()) })
 }

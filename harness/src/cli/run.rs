@@ -7,18 +7,18 @@ use anyhow::Context;
 use clap::Args;
 
 use super::table::Format;
-use super::{Outcome, plan, select};
+use super::{Reply, plan, select};
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::run_options::duration;
 use crate::report;
 use crate::results::RunFolder;
-use crate::run::screen::Kind;
+use crate::run::screen::ScreenKind;
 use crate::run::{self, RunOptions, RunSummary};
 
 /// Which trials, and how each is executed.
 #[derive(Args, Debug)]
-pub struct Selection {
+pub struct SweepArgs {
     /// Only trials that fit: part of a label, or KEY=VALUE,... such as method=compconv,depth=2.
     #[arg(long, value_name = "FILTER")]
     only: Option<String>,
@@ -40,7 +40,7 @@ pub struct Selection {
     output: Option<PathBuf>,
 }
 
-impl Selection {
+impl SweepArgs {
     /// The experiment, cut to what was asked for, and how it is to be run.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Selection {
             deadline: None,
             reuse: self.reuse.clone(),
             allow_path_change: self.allow_path_change,
-            progress: Kind::default(),
+            progress: ScreenKind::default(),
         };
         Ok((experiment, options))
     }
@@ -67,7 +67,7 @@ pub struct RunArgs {
     /// The experiment.
     pub file: PathBuf,
     #[command(flatten)]
-    selection: Selection,
+    selection: SweepArgs,
     /// Say what would be trained, and stop.
     #[arg(long)]
     dry_run: bool,
@@ -79,16 +79,16 @@ pub struct RunArgs {
     deadline: Option<Duration>,
     /// How progress is shown [default: a dashboard on a terminal, else plain lines].
     #[arg(long, value_enum, default_value_t)]
-    progress: Kind,
+    progress: ScreenKind,
     /// How --dry-run prints its rows.
     #[arg(long, value_enum, default_value_t, requires = "dry_run")]
     format: Format,
 }
 
 /// Runs the command.
-pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Outcome> {
+pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Reply> {
     if args.dry_run {
-        let Selection { set, only, threads, .. } = &args.selection;
+        let SweepArgs { set, only, threads, .. } = &args.selection;
         // They decide how long it takes.
         let machine = [("threads", *threads), ("jobs", args.jobs)];
         let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
@@ -100,7 +100,7 @@ pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Outcome> {
     options.settings.jobs = args.jobs.map_or(options.settings.jobs, usize::from);
     options.deadline = args.deadline;
     options.progress = args.progress;
-    let summary = run::run(&experiment, &options)?;
+    let summary = run::run_experiment(&experiment, &options)?;
     let mut text = describe(&summary);
     // What finished is reported, whatever failed.
     if summary.trained + summary.skipped + summary.reused > 0 {
@@ -113,7 +113,7 @@ pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Outcome> {
         RunSummary { open: 1.., .. } => 3,
         _ => 0,
     };
-    Ok(Outcome { text, code })
+    Ok(Reply { text, code })
 }
 
 fn describe(summary: &RunSummary) -> String {

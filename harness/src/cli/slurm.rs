@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::Outcome;
-use super::run::Selection;
+use super::Reply;
+use super::run::SweepArgs;
 use super::table::{Cell, Format, Table};
 use crate::results::RunFolder;
-use crate::run::slurm::{self, Standing, TaskState};
+use crate::run::slurm::{self, SubmittedTrial, TaskState};
 
 /// What runs trials beyond this machine.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -23,7 +23,7 @@ pub struct SubmitArgs {
     /// The experiment.
     file: PathBuf,
     #[command(flatten)]
-    selection: Selection,
+    selection: SweepArgs,
     /// Whose queue.
     #[arg(long, value_enum, default_value_t)]
     engine: Engine,
@@ -36,7 +36,7 @@ pub struct SubmitArgs {
 }
 
 /// Submits what is missing.
-pub fn submit(args: &SubmitArgs) -> anyhow::Result<Outcome> {
+pub fn submit(args: &SubmitArgs) -> anyhow::Result<Reply> {
     let Engine::Slurm = args.engine;
     let (experiment, options) = args.selection.resolve(&args.file)?;
     let done = slurm::submit(&experiment, &options, &args.options, args.at_once.map(usize::from))?;
@@ -61,25 +61,25 @@ pub fn submit(args: &SubmitArgs) -> anyhow::Result<Outcome> {
 }
 
 /// A row a submitted trial.
-pub fn status(folder: &Path, format: Format) -> anyhow::Result<Outcome> {
-    let standings = slurm::status(&RunFolder::open(folder)?)?;
-    if standings.is_empty() && format == Format::Table {
+pub fn status(folder: &Path, format: Format) -> anyhow::Result<Reply> {
+    let trials = slurm::status(&RunFolder::open(folder)?)?;
+    if trials.is_empty() && format == Format::Table {
         return Ok(format!("no trial of {} was ever submitted\n", folder.display()).into());
     }
     let mut table = Table::new(&["trial", "seed", "key", "task", "state", "epochs", "note", "output"]);
-    for standing in &standings {
-        let (state, note) = words(&standing.state);
-        let (done, all) = standing.epochs;
+    for trial in &trials {
+        let (state, note) = words(&trial.state);
+        let (done, all) = trial.epochs;
         table.push(vec![
-            Cell::text(&standing.label),
-            standing.seed.map_or(Cell::Empty, Cell::Count),
-            Cell::text(&standing.key),
-            Cell::text(format!("{}_{}", standing.task.0, standing.task.1)),
+            Cell::text(&trial.label),
+            trial.seed.map_or(Cell::Empty, Cell::Count),
+            Cell::text(&trial.key),
+            Cell::text(format!("{}_{}", trial.task.0, trial.task.1)),
             Cell::text(state),
             Cell::text(all.map_or_else(|| done.to_string(), |all| format!("{done}/{all}"))),
             // A terminal is only so wide; the whole of it is in the trial's failed.json.
             Cell::text(if format == Format::Table { note.chars().take(60).collect() } else { note }),
-            Cell::text(standing.output.display().to_string()),
+            Cell::text(trial.output.display().to_string()),
         ]);
     }
     Ok(table.render(format).into())
@@ -104,9 +104,9 @@ pub struct CancelArgs {
 }
 
 /// Takes trials out of the queue.
-pub fn cancel(args: &CancelArgs) -> anyhow::Result<Outcome> {
-    let fits = |standing: &Standing| {
-        args.only.as_ref().is_none_or(|part| standing.label.contains(part) || standing.key.contains(part))
+pub fn cancel(args: &CancelArgs) -> anyhow::Result<Reply> {
+    let fits = |trial: &SubmittedTrial| {
+        args.only.as_ref().is_none_or(|part| trial.label.contains(part) || trial.key.contains(part))
     };
     let count = slurm::cancel(&RunFolder::open(&args.folder)?, fits)?;
     Ok(format!("{count} cancelled; what they had trained is in their checkpoints\n").into())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Outcome;
+use super::Reply;
 use crate::run::{ChildOptions, run_child};
 
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub struct TrialArgs {
 }
 
 /// Runs the command.
-pub fn train(args: TrialArgs) -> Outcome {
+pub fn train(args: TrialArgs) -> Reply {
     let options = ChildOptions {
         threads: args.threads,
         processors: args.processors,
@@ -44,5 +44,5 @@ pub fn train(args: TrialArgs) -> Outcome {
         attempt: args.attempt,
         attached: args.attached,
     };
-    Outcome { text: String::new(), code: run_child(&args.folder, &args.key, &options) }
+    Reply { text: String::new(), code: run_child(&args.folder, &args.key, &options) }
 }

@@ -31,7 +31,7 @@ pub use parquet::hush_caught_panics;
 use registry::by_name;
 pub use registry::{DATASETS, DatasetInfo, Reader, find};
 pub use sources::{DataRoots, Location};
-pub use split::{Split, split};
+pub use split::{Partition, split};
 
 /// Images of one split, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

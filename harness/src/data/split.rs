@@ -7,7 +7,7 @@ use super::random::{Purpose, shuffle, stream};
 
 /// Indices into the training images; both ascending, without overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Split {
+pub struct Partition {
     /// Trained on.
     pub train: Vec<usize>,
     /// Held back for every decision.
@@ -21,7 +21,7 @@ pub struct Split {
 ///
 /// # Errors
 /// More images asked for than there are.
-pub fn split(images: &Images, classes: usize, validation: usize, subset: usize) -> Result<Split> {
+pub fn split(images: &Images, classes: usize, validation: usize, subset: usize) -> Result<Partition> {
     let n = images.labels.len();
     ensure!(
         validation < n,
@@ -44,7 +44,7 @@ pub fn split(images: &Images, classes: usize, validation: usize, subset: usize) 
     }
     let validation = take(&mut by_class, validation);
     let train = take(&mut by_class, if subset == 0 { rest } else { subset });
-    Ok(Split { train, validation })
+    Ok(Partition { train, validation })
 }
 
 /// Removes `count` of the members: from each class its share, rounded down, and one more where most was rounded off.

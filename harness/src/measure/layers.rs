@@ -46,9 +46,9 @@ impl Use {
 
 /// What the layers are called: by the parameters of the network's store, `conv1`, `layer1.0.conv1.bn`; by what they are where
 /// they have none.
-pub struct Names(HashMap<TensorId, String>);
+pub struct LayerNames(HashMap<TensorId, String>);
 
-impl Names {
+impl LayerNames {
     /// Those of a network's parameters.
     pub fn of_network(entrant: &Entrant) -> Self {
         let layer = |name: String| name.rsplit_once('.').map_or(name.clone(), |(layer, _)| layer.to_owned());
@@ -225,7 +225,7 @@ impl<'a> Running<'a> {
     }
 
     fn times(self) -> Result<LayerTimes> {
-        let (names, mut found) = (Names::of_network(self.entrant), LayerTimes::default());
+        let (names, mut found) = (LayerNames::of_network(self.entrant), LayerTimes::default());
         for (purpose, samples) in self.samples {
             found.whole.insert(purpose, median(samples.whole.into_iter()).as_secs_f64() * 1e3);
             let Some(layers) = samples.layers else {

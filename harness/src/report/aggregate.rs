@@ -98,14 +98,14 @@ impl Split {
 
 /// One setting, over its seeds.
 #[derive(Clone, Debug)]
-pub struct Row<'a> {
+pub struct SettingRow<'a> {
     /// Method and options, unique within the group.
     pub label: String,
     /// Its trials by ascending seed; never empty.
     pub trials: Vec<&'a TrialRecord>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> SettingRow<'a> {
     /// A trial that stands for the row in everything seeds do not change.
     pub fn first(&self) -> &'a TrialRecord {
         self.trials[0]
@@ -171,7 +171,7 @@ impl<'a> Row<'a> {
 
     /// Difference in top-1 to `other` in percentage points, trial by trial over the seeds that both have: seeds share the
     /// order of the data, so that pairs vary less than their members. None without a common seed.
-    pub fn difference(&self, other: &Row<'_>, split: Split) -> Option<Summary> {
+    pub fn difference(&self, other: &SettingRow<'_>, split: Split) -> Option<Summary> {
         let values: Vec<f64> = self
             .trials
             .iter()
@@ -199,7 +199,7 @@ impl<'a> Row<'a> {
 #[derive(Clone, Debug)]
 pub struct Group<'a> {
     /// Vanilla first, then by method, each from the largest to the smallest network.
-    pub rows: Vec<Row<'a>>,
+    pub rows: Vec<SettingRow<'a>>,
 }
 
 impl<'a> Group<'a> {
@@ -214,7 +214,7 @@ impl<'a> Group<'a> {
     }
 
     /// The uncompressed network, if it is there.
-    pub fn vanilla(&self) -> Option<&Row<'a>> {
+    pub fn vanilla(&self) -> Option<&SettingRow<'a>> {
         self.rows.iter().find(|row| row.is_vanilla())
     }
 
@@ -269,12 +269,12 @@ pub fn groups(records: &[TrialRecord]) -> Vec<Group<'_>> {
     groups.into_values().map(|settings| Group { rows: rows(settings) }).collect()
 }
 
-fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<Row<'_>> {
-    let mut rows: Vec<Row<'_>> = settings
+fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<SettingRow<'_>> {
+    let mut rows: Vec<SettingRow<'_>> = settings
         .into_values()
         .map(|mut trials| {
             trials.sort_by_key(|record| record.trial.config.seed);
-            Row { label: trials[0].trial.label.clone(), trials }
+            SettingRow { label: trials[0].trial.label.clone(), trials }
         })
         .collect();
     let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();

@@ -5,8 +5,8 @@ pub mod plots;
 pub mod published;
 pub mod tables;
 
+mod completion;
 mod layers;
-mod standing;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::files::write_atomic;
 use crate::results::checksums::Checksums;
 use crate::results::{Collected, Headings, RunFolder, write_frames};
 use aggregate::{Group, SHORT_SCHEDULE};
-use standing::Standing;
+use completion::Completion;
 
 /// What was written.
 #[derive(Clone, Debug)]
@@ -94,8 +94,8 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
 
 /// A line that says what of the experiment is not done, if anything.
 fn unfinished(folder: &RunFolder, trials: &Collected) -> Option<String> {
-    match Standing::of(folder, trials) {
-        Ok(standing) => standing.missing().map(|missing| format!("Unfinished: {missing}")),
+    match Completion::of(folder, trials) {
+        Ok(completion) => completion.missing().map(|missing| format!("Unfinished: {missing}")),
         // The results of another harness's experiment can be reported all the same.
         Err(error) => {
             let why = explain(&error);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use conv_core::Backend;
 
-use super::aggregate::{Group, Row, SHORT_SCHEDULE, Split, Summary};
+use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow, Split, Summary};
 use crate::config::{Recipe, Schedule};
 use crate::results::TrialRecord;
 
@@ -49,12 +49,12 @@ pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
 
 struct Column<'g> {
     title: String,
-    cell: Box<dyn Fn(&Row<'_>) -> String + 'g>,
+    cell: Box<dyn Fn(&SettingRow<'_>) -> String + 'g>,
 }
 
 fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     let mut columns: Vec<Column<'g>> = Vec::new();
-    let mut add = |title: &str, cell: Box<dyn Fn(&Row<'_>) -> String + 'g>| {
+    let mut add = |title: &str, cell: Box<dyn Fn(&SettingRow<'_>) -> String + 'g>| {
         columns.push(Column { title: title.to_owned(), cell });
     };
     let vanilla = group.vanilla();
@@ -66,7 +66,8 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     add("MACs", Box::new(|row| quantity(row.macs())));
     add("of vanilla", Box::new(move |row| vanilla.map_or_else(dash, |vanilla| share(row.macs(), vanilla.macs()))));
     if group.cost_only() {
-        let share_of_params = move |row: &Row<'_>| vanilla.map_or_else(dash, |v| share(row.params(), v.params()));
+        let share_of_params =
+            move |row: &SettingRow<'_>| vanilla.map_or_else(dash, |v| share(row.params(), v.params()));
         add("params of vanilla", Box::new(share_of_params));
         add("Activations", Box::new(|row| quantity(row.first().network.cost.activations)));
         return columns;
@@ -77,7 +78,7 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     if varies(group, |row| row.epochs()) {
         add("Epochs", Box::new(|row| row.epochs().to_string()));
     }
-    let accuracy = |row: &Row<'_>, split| row.top1(split).map_or_else(dash, plus_minus);
+    let accuracy = |row: &SettingRow<'_>, split| row.top1(split).map_or_else(dash, plus_minus);
     add("Validation (%)", Box::new(move |row| accuracy(row, Split::Validation)));
     if group.rows.iter().any(|row| row.top1(Split::Test).is_some()) {
         add("Test (%)", Box::new(move |row| accuracy(row, Split::Test)));
@@ -90,9 +91,10 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
             _ => dash(),
         }),
     );
-    let mark = |row: &Row<'_>| if row.off_engine().is_some() { " †" } else { "" };
-    let speed =
-        move |row: &Row<'_>| row.images_per_second().map_or_else(dash, |speed| format!("{speed:.0}{}", mark(row)));
+    let mark = |row: &SettingRow<'_>| if row.off_engine().is_some() { " †" } else { "" };
+    let speed = move |row: &SettingRow<'_>| {
+        row.images_per_second().map_or_else(dash, |speed| format!("{speed:.0}{}", mark(row)))
+    };
     add("Images/s", Box::new(speed));
     columns
 }
@@ -150,10 +152,10 @@ fn caption(group: &Group<'_>) -> String {
 
 /// Methods (or rows, where those of a method differ) with the layers that they replaced, among the rows that are `shown`.
 /// Vanilla replaces nothing; saying so would only repeat it.
-pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&Row<'_>) -> bool) -> Vec<(String, String)> {
+pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&SettingRow<'_>) -> bool) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (replaced, rows) in by(group, |row| row.first().network.replaced.clone()) {
-        let rows: Vec<&Row<'_>> = rows.into_iter().filter(|row| !row.is_vanilla() && shown(row)).collect();
+        let rows: Vec<&SettingRow<'_>> = rows.into_iter().filter(|row| !row.is_vanilla() && shown(row)).collect();
         if !rows.is_empty() {
             all.push((names(group, &rows).join(", "), replaced));
         }
@@ -218,7 +220,7 @@ fn recipe(recipe: &Recipe, augment: bool) -> String {
 }
 
 fn seeds(group: &Group<'_>) -> String {
-    let mut all: Vec<u64> = group.rows.iter().flat_map(Row::seeds).collect();
+    let mut all: Vec<u64> = group.rows.iter().flat_map(SettingRow::seeds).collect();
     all.sort_unstable();
     all.dedup();
     if let [seed] = all[..] {
@@ -297,7 +299,7 @@ fn remarks(group: &Group<'_>) -> String {
 }
 
 /// Labels of rows; the method's name alone where all its rows are among them.
-fn names<'g>(group: &'g Group<'_>, rows: &[&'g Row<'_>]) -> Vec<&'g str> {
+fn names<'g>(group: &'g Group<'_>, rows: &[&'g SettingRow<'_>]) -> Vec<&'g str> {
     let mut names = Vec::new();
     for row in rows {
         let of_method = |method: &str| group.rows.iter().filter(|row| row.method() == method).count();
@@ -311,8 +313,11 @@ fn names<'g>(group: &'g Group<'_>, rows: &[&'g Row<'_>]) -> Vec<&'g str> {
 }
 
 /// Rows by a property of theirs, in order of first appearance.
-fn by<'g, 'a, K: PartialEq>(group: &'g Group<'a>, key: impl Fn(&Row<'a>) -> K) -> Vec<(K, Vec<&'g Row<'a>>)> {
-    let mut found: Vec<(K, Vec<&Row<'a>>)> = Vec::new();
+fn by<'g, 'a, K: PartialEq>(
+    group: &'g Group<'a>,
+    key: impl Fn(&SettingRow<'a>) -> K,
+) -> Vec<(K, Vec<&'g SettingRow<'a>>)> {
+    let mut found: Vec<(K, Vec<&SettingRow<'a>>)> = Vec::new();
     for row in &group.rows {
         let key = key(row);
         match found.iter_mut().find(|(known, _)| *known == key) {
@@ -323,7 +328,7 @@ fn by<'g, 'a, K: PartialEq>(group: &'g Group<'a>, key: impl Fn(&Row<'a>) -> K) -
     found
 }
 
-fn varies<K: PartialEq>(group: &Group<'_>, key: impl Fn(&Row<'_>) -> K) -> bool {
+fn varies<K: PartialEq>(group: &Group<'_>, key: impl Fn(&SettingRow<'_>) -> K) -> bool {
     group.rows.iter().any(|row| key(row) != key(&group.rows[0]))
 }
 

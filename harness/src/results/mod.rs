@@ -17,4 +17,4 @@ pub use folder::{FolderLock, Headings, Names, RunFolder};
 pub use frame::{collect, frame, write_frames};
 pub use frozen::FrozenTrial;
 pub use record::{Measures, NetworkSummary, Outcome, TrialRecord};
-pub use trials::{Claim, Collected, State};
+pub use trials::{Claim, Collected, TrialState};

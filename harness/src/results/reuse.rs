@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::checksums::{CHECKSUMS, Checksums};
-use super::{RunFolder, State};
+use super::{RunFolder, TrialState};
 use crate::files::write_atomic;
 
 impl RunFolder {
@@ -16,7 +16,7 @@ impl RunFolder {
     /// Files that cannot be copied.
     pub fn reuse(&self, other: &RunFolder, key: &str) -> Result<bool> {
         let (from, to) = (other.trial_dir(key), self.trial_dir(key));
-        if !matches!(other.state(key), Ok(State::Done(_))) {
+        if !matches!(other.state(key), Ok(TrialState::Done(_))) {
             return Ok(false);
         }
         let Some(sums) = Checksums::read(&from)? else { return Ok(false) };

@@ -28,7 +28,7 @@ const TABLED: [&str; 2] = [EPOCHS, COSTS];
 
 /// How far a trial is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum State {
+pub enum TrialState {
     /// No result yet; it may be under way.
     Open,
     /// Finished.
@@ -123,29 +123,29 @@ impl RunFolder {
     ///
     /// # Errors
     /// Files that are there and cannot be read.
-    pub fn state(&self, key: &str) -> Result<State> {
+    pub fn state(&self, key: &str) -> Result<TrialState> {
         let dir = self.trial_dir(key);
         let Some(bytes) = read(&dir.join(RESULT))? else {
             // A failure that cannot be read is tried again like any other.
             let failed = read(&dir.join(FAILED))?.and_then(|bytes| parse(&dir.join(FAILED), key, &bytes).ok());
-            return Ok(failed.map_or(State::Open, |record| State::Failed(Box::new(record))));
+            return Ok(failed.map_or(TrialState::Open, |record| TrialState::Failed(Box::new(record))));
         };
         let Some(sums) = Checksums::read(&dir)? else {
-            return Ok(State::Damaged(format!("{}: the checksums are missing", dir.display())));
+            return Ok(TrialState::Damaged(format!("{}: the checksums are missing", dir.display())));
         };
         let there = |name: &str| dir.join(name).exists();
         for name in sums.names().filter(|name| TABLED.contains(name) || !there(name)) {
             if let Some(damage) = sums.check(&dir, name)? {
-                return Ok(State::Damaged(damage.to_string()));
+                return Ok(TrialState::Damaged(damage.to_string()));
             }
         }
         let path = dir.join(RESULT);
         if let Some(what) = sums.damage(RESULT, &bytes) {
-            return Ok(State::Damaged(Damage { path, what }.to_string()));
+            return Ok(TrialState::Damaged(Damage { path, what }.to_string()));
         }
         Ok(match parse(&path, key, &bytes) {
-            Ok(record) => State::Done(Box::new(record)),
-            Err(error) => State::Damaged(format!("{error:#}")),
+            Ok(record) => TrialState::Done(Box::new(record)),
+            Err(error) => TrialState::Damaged(format!("{error:#}")),
         })
     }
 
@@ -155,15 +155,15 @@ impl RunFolder {
     /// A result that cannot be read, or is not what was written; names the file.
     pub fn record(&self, key: &str) -> Result<Option<TrialRecord>> {
         Ok(match self.sound(key)? {
-            State::Done(record) => Some(*record),
+            TrialState::Done(record) => Some(*record),
             _ => None,
         })
     }
 
     /// How far the trial is, damage being an error.
-    fn sound(&self, key: &str) -> Result<State> {
+    fn sound(&self, key: &str) -> Result<TrialState> {
         match self.state(key)? {
-            State::Damaged(what) => {
+            TrialState::Damaged(what) => {
                 bail!("{what}; run the experiment again to make the trial anew, the damaged files are kept aside")
             }
             state => Ok(state),
@@ -231,14 +231,14 @@ impl RunFolder {
     /// # Errors
     /// A result that cannot be read, or is not what was written; names the file.
     pub fn collected(&self) -> Result<Collected> {
-        let states: Vec<State> = self.keys()?.par_iter().map(|key| self.sound(key)).collect::<Result<_>>()?;
+        let states: Vec<TrialState> = self.keys()?.par_iter().map(|key| self.sound(key)).collect::<Result<_>>()?;
         let names = self.names()?;
         let mut collected = Collected::default();
         for state in states {
             let (list, mut record) = match state {
-                State::Done(record) => (&mut collected.done, *record),
-                State::Failed(record) => (&mut collected.failed, *record),
-                State::Open | State::Damaged(_) => continue,
+                TrialState::Done(record) => (&mut collected.done, *record),
+                TrialState::Failed(record) => (&mut collected.failed, *record),
+                TrialState::Open | TrialState::Damaged(_) => continue,
             };
             if let Some(names) = names.get(&record.trial.key) {
                 record.trial.label.clone_from(&names.label);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::checksums::{Checksums, Damage};
-use super::{RunFolder, State};
+use super::{RunFolder, TrialState};
 
 /// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,14 +49,14 @@ fn trial(folder: &RunFolder, key: &str) -> Result<Option<Vec<Damage>>> {
         let result = dir.join("result.json");
         return Ok(result.exists().then(|| vec![Damage { path: result, what: "has no checksum" }]));
     };
-    if let State::Open | State::Failed(_) = folder.state(key)? {
+    if let TrialState::Open | TrialState::Failed(_) = folder.state(key)? {
         return Ok(None);
     }
     let mut damaged = Vec::new();
     for name in sums.names().chain((!sums.names().any(|name| name == "result.json")).then_some("result.json")) {
         damaged.extend(sums.check(&dir, name)?);
     }
-    if damaged.is_empty() && matches!(folder.state(key)?, State::Damaged(_)) {
+    if damaged.is_empty() && matches!(folder.state(key)?, TrialState::Damaged(_)) {
         damaged.push(Damage { path: PathBuf::from(&dir), what: "cannot be read as a result" });
     }
     Ok(Some(damaged))

@@ -16,7 +16,7 @@ use super::{PricedTrial, TrialOptions, compute_threads, interrupt, limits, run_t
 use crate::config::error::explain;
 use crate::data::{self, decoded};
 use crate::measure::Environment;
-use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, State};
+use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, TrialState};
 use crate::train::{Control, Diverged, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog};
 
 /// Least time between two steps that are told.
@@ -84,7 +84,7 @@ pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> u8 {
 fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
     let folder = RunFolder::open(root)?;
     let Some(_claim) = folder.claim(key)? else { return Ok(Ended::Busy) };
-    if let State::Done(_) = folder.state(key)? {
+    if let TrialState::Done(_) = folder.state(key)? {
         return Ok(Ended::Done);
     }
     let trial = PricedTrial::new(folder.frozen(key)?)?;

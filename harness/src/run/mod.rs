@@ -44,7 +44,7 @@ pub struct RunOptions {
     /// Whether a trial may go on from a checkpoint of another kernel path: its bits will be neither's.
     pub allow_path_change: bool,
     /// How it is shown.
-    pub progress: screen::Kind,
+    pub progress: screen::ScreenKind,
 }
 
 /// What a sweep came to.
@@ -83,7 +83,7 @@ pub struct FailedTrial {
 /// # Errors
 /// Data that cannot be loaded or is too small for a trial, an output folder that cannot be used: nothing was written
 /// then. Failing trials are no error here: see [`RunSummary::failed`].
-pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
+pub fn run_experiment(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
     interrupt::listen();
     let sweep = prepare::prepare(experiment, options)?;
     sweep::train_missing(sweep, options)

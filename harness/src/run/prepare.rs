@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::priced::{no_data, save_price};
-use super::screen::Entry;
+use super::screen::TrialEntry;
 use super::{RunOptions, RunSummary};
 use crate::config::DatasetConfig;
 use crate::data::{self, Dataset, Provenance, decoded};
 use crate::experiment::{Experiment, Trial};
 use crate::measure::Environment;
-use crate::results::{FrozenTrial, Names, RunFolder, State};
+use crate::results::{FrozenTrial, Names, RunFolder, TrialState};
 use crate::train::Checkpoints;
 
 /// Where decoded data sets lie in a run folder.
@@ -26,7 +26,7 @@ pub(super) struct PreparedSweep {
     /// Where results go.
     pub folder: RunFolder,
     /// Trials that have to be trained, in the order in which they are: seed by seed.
-    pub missing: Vec<(FrozenTrial, Entry)>,
+    pub missing: Vec<(FrozenTrial, TrialEntry)>,
     /// What was found and done so far.
     pub summary: RunSummary,
     /// For everyone to read before it starts.
@@ -88,7 +88,7 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<P
 }
 
 /// Every setting on the first seed first, in the order of the file: a sweep that is stopped early leaves a comparison.
-fn seed_by_seed(missing: &mut [(FrozenTrial, Entry)], experiment: &Experiment) {
+fn seed_by_seed(missing: &mut [(FrozenTrial, TrialEntry)], experiment: &Experiment) {
     let mut places = HashMap::new();
     for trial in &experiment.trials {
         let next = places.len();
@@ -140,18 +140,18 @@ impl PreparedSweep {
     /// Whether the trial has a result, here or in one of the `others`, from where it is copied.
     fn is_there(&mut self, key: &str, others: &[RunFolder]) -> Result<bool> {
         match self.folder.state(key)? {
-            State::Done(_) => {
+            TrialState::Done(_) => {
                 // A kill between the result and this would have left them.
                 let _ = Checkpoints::new(&self.folder.trial_dir(key)).remove();
                 self.summary.skipped += 1;
                 return Ok(true);
             }
-            State::Damaged(what) => {
+            TrialState::Damaged(what) => {
                 let Some(_claim) = self.folder.claim(key)? else { return Ok(false) };
                 let aside = self.folder.set_aside(key)?;
                 self.notes.push(format!("{what}; it is made anew, the damaged files are in {}", aside.display()));
             }
-            State::Open | State::Failed(_) => {}
+            TrialState::Open | TrialState::Failed(_) => {}
         }
         for other in others {
             let Some(_claim) = self.folder.claim(key)? else { return Ok(false) };
@@ -185,9 +185,9 @@ pub(super) fn drop_images(root: &Path) {
     let _ = fs::remove_dir_all(root.join(IMAGES));
 }
 
-fn entry(trial: &Trial, frozen: &FrozenTrial, folder: &RunFolder) -> Entry {
+fn entry(trial: &Trial, frozen: &FrozenTrial, folder: &RunFolder) -> TrialEntry {
     let config = &trial.config;
-    Entry {
+    TrialEntry {
         key: frozen.key.clone(),
         name: format!("{} {} seed {}", config.backbone.name, trial.label, config.seed),
         method: config.method.name.clone(),

@@ -9,11 +9,11 @@ use anyhow::Result;
 use super::child::Ended;
 use super::prepare::{PreparedSweep, drop_images};
 use super::process::{End, Launch, Message, Process};
-use super::screen::{Display, Entry, Event, Outcome, Request, Update};
+use super::screen::{Display, Event, Request, TrialEntry, TrialSummary, Update};
 use super::{FailedTrial, PricedTrial, RunOptions, RunSummary, interrupt, limits};
 use crate::experiment::OnFailure;
 use crate::measure::Environment;
-use crate::results::{Failure, FailureKind, FrozenTrial, State};
+use crate::results::{Failure, FailureKind, FrozenTrial, TrialState};
 
 /// How often the screen is drawn and the clock looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ struct Runner<'a> {
 /// Runs what is missing; what came of it.
 pub(super) fn train_missing(sweep: PreparedSweep, options: &RunOptions) -> Result<RunSummary> {
     let watch = interrupt::Watch::start(Some(PATIENCE));
-    let entries: Vec<Entry> = sweep.missing.iter().map(|(_, entry)| entry.clone()).collect();
+    let entries: Vec<TrialEntry> = sweep.missing.iter().map(|(_, entry)| entry.clone()).collect();
     let (threads, slots) = slots(options, entries.len());
     let (sender, messages) = channel();
     let screen = Display::start(options.progress, &sweep.name, &entries);
@@ -235,8 +235,8 @@ impl Runner<'_> {
             }
             self.stages[index] = Stage::Elsewhere(now + ASK_AGAIN);
             let key = self.sweep.missing[index].0.key.clone();
-            if let State::Done(record) = self.sweep.folder.state(&key)? {
-                self.over(index, Update::Done(index, outcome(&record)));
+            if let TrialState::Done(record) = self.sweep.folder.state(&key)? {
+                self.over(index, Update::Done(index, summary(&record)));
                 self.sweep.summary.skipped += 1;
             } else if self.stopping.is_none() && self.sweep.folder.claim(&key)?.is_some() {
                 self.stages[index] = Stage::Waiting;
@@ -296,9 +296,9 @@ impl Runner<'_> {
         let (frozen, entry) = self.sweep.missing[index].clone();
         match end {
             End::Reported(Ended::Done) => match self.sweep.folder.state(&frozen.key)? {
-                State::Done(record) => {
+                TrialState::Done(record) => {
                     self.sweep.summary.trained += 1;
-                    self.over(index, Update::Done(index, outcome(&record)));
+                    self.over(index, Update::Done(index, summary(&record)));
                 }
                 _ => self.failed(index, &entry, FailureKind::Error, "it says it is done and left no result".into()),
             },
@@ -314,7 +314,9 @@ impl Runner<'_> {
             }
             End::Reported(Ended::Failed | Ended::FailedForGood) => {
                 let (kind, reason) = match self.sweep.folder.state(&frozen.key)? {
-                    State::Failed(record) => record.failure().map(|failure| (failure.kind, failure.reason.clone())),
+                    TrialState::Failed(record) => {
+                        record.failure().map(|failure| (failure.kind, failure.reason.clone()))
+                    }
                     _ => None,
                 }
                 .unwrap_or_else(|| (FailureKind::Error, "see its log".to_owned()));
@@ -339,7 +341,7 @@ impl Runner<'_> {
             .and_then(|trial| self.sweep.folder.save_failure(&trial.failed(&environment, failure)));
     }
 
-    fn failed(&mut self, index: usize, entry: &Entry, kind: FailureKind, reason: String) {
+    fn failed(&mut self, index: usize, entry: &TrialEntry, kind: FailureKind, reason: String) {
         let again = match self.options.settings.on_failure {
             OnFailure::Retry(times) => kind.may_pass() && self.attempts[index] <= times && self.stopping.is_none(),
             OnFailure::Continue | OnFailure::Stop => false,
@@ -371,9 +373,9 @@ impl Runner<'_> {
     }
 }
 
-fn outcome(record: &crate::results::TrialRecord) -> Outcome {
+fn summary(record: &crate::results::TrialRecord) -> TrialSummary {
     let measures = record.measures();
-    Outcome {
+    TrialSummary {
         validation: measures.map(|measures| measures.validation.top1),
         test: measures.and_then(|measures| measures.test).map(|test| test.top1),
         params: record.network.cost.params,

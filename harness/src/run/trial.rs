@@ -17,7 +17,7 @@ use crate::experiment::price;
 use crate::measure::Environment;
 use crate::methods::Methods;
 use crate::results::{FrozenTrial, Measures, Outcome, RunFolder, TrialRecord};
-use crate::train::{Course, EpochLog, Feed, LearningRate, Observer, Phase, SharedData, evaluate, fit, workers};
+use crate::train::{Course, EpochLog, Feed, LearningRate, Observer, SharedData, TrainingPhase, evaluate, fit, workers};
 
 const TRAIN: &str = "train";
 const FINETUNE: &str = "finetune";
@@ -124,7 +124,7 @@ impl<'t> Training<'t> {
         }
         let (epochs, _) = self.epochs;
         let rate = LearningRate::of_recipe(&self.config.recipe, epochs, self.feed.steps_per_epoch());
-        self.fit(&Phase { name: TRAIN, first_epoch: 1, epochs, rate })
+        self.fit(&TrainingPhase { name: TRAIN, first_epoch: 1, epochs, rate })
     }
 
     /// For a method that prunes: the cut, and the epochs after it.
@@ -137,7 +137,7 @@ impl<'t> Training<'t> {
         let (before, epochs) = self.epochs;
         let recipe = &self.config.recipe;
         let rate = LearningRate::cosine(recipe.finetune_lr, epochs * self.feed.steps_per_epoch());
-        self.fit(&Phase { name: FINETUNE, first_epoch: before + 1, epochs, rate })?;
+        self.fit(&TrainingPhase { name: FINETUNE, first_epoch: before + 1, epochs, rate })?;
         if epochs == 0 {
             let batches = self.course.evaluating(self.feed.validation());
             let validation = evaluate(&self.model.network, recipe.kernels, batches);
@@ -146,7 +146,7 @@ impl<'t> Training<'t> {
         Ok(())
     }
 
-    fn fit(&mut self, phase: &Phase) -> Result<()> {
+    fn fit(&mut self, phase: &TrainingPhase) -> Result<()> {
         let Self { config, feed, course, model, .. } = self;
         fit(&model.network, &model.store, feed, &config.recipe, phase, course)
     }

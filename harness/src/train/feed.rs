@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 
 use crate::config::TrialConfig;
-use crate::data::{self, Dataset, Images, Loader, Normalization, Provenance, Split};
+use crate::data::{self, Dataset, Images, Loader, Normalization, Partition, Provenance};
 
 /// A loaded data set that trials share.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl From<Dataset> for SharedData {
 pub struct Feed {
     images: Arc<Images>,
     test: Arc<Images>,
-    split: Split,
+    split: Partition,
     normalization: Normalization,
     batch: usize,
     augment: bool,

@@ -12,7 +12,7 @@ use crate::data::Batch;
 
 /// A stretch of training under one schedule: all of it, or what precedes or follows a cut.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Phase {
+pub struct TrainingPhase {
     /// `train` or `finetune`, as the log calls it.
     pub name: &'static str,
     /// Number of its first epoch; the first of a trial is 1.
@@ -34,7 +34,7 @@ pub fn fit(
     store: &ParamStore,
     feed: &Feed,
     recipe: &Recipe,
-    phase: &Phase,
+    phase: &TrainingPhase,
     course: &mut Course<'_>,
 ) -> Result<()> {
     let steps = feed.steps_per_epoch();
@@ -102,7 +102,7 @@ impl std::error::Error for Diverged {}
 
 /// What one optimizer step saw before it changed anything.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct StepMetrics {
     /// Mean loss of the batch, with label smoothing.
     pub loss: f64,
     /// Images whose class was the first guess.
@@ -113,7 +113,13 @@ pub struct Step {
 ///
 /// # Errors
 /// A loss that is not finite (the parameters are left as they were); shapes that do not fit.
-pub fn step(training: &mut Training<'_>, optimizer: &mut Sgd, batch: &Batch, lr: f64, smoothing: f64) -> Result<Step> {
+pub fn step(
+    training: &mut Training<'_>,
+    optimizer: &mut Sgd,
+    batch: &Batch,
+    lr: f64,
+    smoothing: f64,
+) -> Result<StepMetrics> {
     let conv_core::Step { loss: value, logits, gradients } = training.step(&batch.images, &batch.labels, smoothing)?;
     if !value.is_finite() {
         let advice = "a lower recipe.lr or a longer recipe.warmup_epochs may help";
@@ -123,5 +129,5 @@ pub fn step(training: &mut Training<'_>, optimizer: &mut Sgd, batch: &Batch, lr:
     let guesses = logits.to_vec2::<f32>()?;
     let labels = batch.labels.to_vec1::<u32>()?;
     let correct = guesses.iter().zip(labels).filter(|(row, label)| rank(row, *label as usize) == 0).count();
-    Ok(Step { loss: value, correct })
+    Ok(StepMetrics { loss: value, correct })
 }

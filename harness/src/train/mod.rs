@@ -14,7 +14,7 @@ mod schedule;
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use course::Course;
 pub use feed::{Feed, SharedData, workers};
-pub use fit::{Diverged, Phase, Step, fit, step};
+pub use fit::{Diverged, StepMetrics, TrainingPhase, fit, step};
 pub use metrics::evaluate;
 pub use observe::{Control, Interrupted, Observer, StepLog};
 pub use optimizer::Sgd;

@@ -1,6 +1,6 @@
 //! Where a training stands.
 
-use super::fit::Step;
+use super::fit::StepMetrics;
 use super::{EpochLog, Evaluation, StepLog};
 
 /// Where a training stands. With the weights and the momentum this decides everything that follows: the schedule is a
@@ -60,7 +60,7 @@ pub struct Tally {
 
 impl Tally {
     /// Another step on so many images; `seconds`: wall time of the epoch up to its end.
-    pub(super) fn add(&mut self, step: Step, images: usize, seconds: f64) {
+    pub(super) fn add(&mut self, step: StepMetrics, images: usize, seconds: f64) {
         self.steps += 1;
         self.images += images;
         self.correct += step.correct;

@@ -8,8 +8,8 @@ use candle_core::Device;
 use conv_core::Cost;
 use harness::experiment::{Experiment, RunSettings};
 use harness::results::{RunFolder, TrialRecord};
-use harness::run::screen::Kind;
-use harness::run::{RunOptions, RunSummary, run};
+use harness::run::screen::ScreenKind;
+use harness::run::{RunOptions, RunSummary, run_experiment};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -74,9 +74,9 @@ fn sweep(experiment: &Experiment, output: &Path, threads: usize) -> Result<RunSu
         deadline: None,
         reuse: vec![],
         allow_path_change: false,
-        progress: Kind::None,
+        progress: ScreenKind::None,
     };
-    run(experiment, &options)
+    run_experiment(experiment, &options)
 }
 
 #[test]

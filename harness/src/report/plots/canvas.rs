@@ -10,7 +10,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Drawn;
 use crate::methods;
-use crate::report::aggregate::Row;
+use crate::report::aggregate::SettingRow;
 
 /// Size of ordinary text, in pixels.
 pub const TEXT: u32 = 20;
@@ -65,7 +65,7 @@ pub fn lighten(RGBColor(r, g, b): RGBColor, share: f64) -> RGBColor {
 }
 
 /// A row's colour: vanilla's under whatever name it was trained.
-pub fn row_color(row: &Row<'_>) -> RGBColor {
+pub fn row_color(row: &SettingRow<'_>) -> RGBColor {
     color(if row.is_vanilla() { methods::reference() } else { row.method() })
 }
 
@@ -268,6 +268,6 @@ pub fn mark<DB: DrawingBackend>(
 }
 
 /// A row's mark: vanilla's under whatever name it was trained.
-pub fn row_mark<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, at: (i32, i32), row: &Row<'_>) -> Drawn<DB> {
+pub fn row_mark<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, at: (i32, i32), row: &SettingRow<'_>) -> Drawn<DB> {
     mark(area, at, if row.is_vanilla() { methods::reference() } else { row.method() }, row_color(row))
 }

@@ -9,14 +9,14 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{self, Axis, GREY};
 use super::{Drawn, Figure, heading, labels};
-use crate::report::aggregate::{Group, Row};
+use crate::report::aggregate::{Group, SettingRow};
 use crate::train::EpochLog;
 
 /// One line a row.
 pub(super) struct LearningCurves<'g> {
     group: &'g Group<'g>,
-    /// Row, and its mean accuracy in percent at each epoch.
-    curves: Vec<(&'g Row<'g>, Vec<(usize, f64)>)>,
+    /// SettingRow, and its mean accuracy in percent at each epoch.
+    curves: Vec<(&'g SettingRow<'g>, Vec<(usize, f64)>)>,
     finetuned: bool,
 }
 

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Drawn;
 use super::canvas::{DIM, TEXT, style};
-use crate::report::aggregate::{Group, Row};
+use crate::report::aggregate::{Group, SettingRow};
 use crate::report::tables;
 
 /// Pixels from one line of notes to the next.
@@ -16,7 +16,7 @@ const FIRST: i32 = 56;
 
 /// What stands under a figure's title: its own subtitle, then the images trained on and the layers replaced in the rows that
 /// are `drawn`, as the table's caption says them.
-pub fn notes(group: &Group<'_>, subtitle: String, drawn: impl Fn(&Row<'_>) -> bool) -> Vec<String> {
+pub fn notes(group: &Group<'_>, subtitle: String, drawn: impl Fn(&SettingRow<'_>) -> bool) -> Vec<String> {
     let mut parts = Vec::new();
     if !group.cost_only() {
         parts.push(tables::training_images(group.first()));

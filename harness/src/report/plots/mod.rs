@@ -6,7 +6,7 @@ mod cost;
 mod curves;
 mod heading;
 mod labels;
-mod setting;
+mod option;
 
 use anyhow::{Context, Result, anyhow};
 use image::ImageEncoder;
@@ -53,7 +53,7 @@ pub fn all(group: &Group<'_>, slug: &str, epochs: impl Fn(&str) -> Result<Vec<Ep
     {
         plots.push(render(format!("{slug}-accuracy-over-macs"), "Accuracy over MACs", &figure)?);
     }
-    for figure in setting::settings(group) {
+    for figure in option::varied_options(group) {
         let name = format!("{slug}-{}-{}", figure.method, figure.option);
         let what = if group.cost_only() { "Parameters and MACs" } else { "Accuracy and MACs" };
         plots.push(render(name, &format!("{what} over {}'s {}", figure.method, figure.option), &figure)?);

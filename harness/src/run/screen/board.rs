@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::live::Live;
 use super::text::{clean, duration, one_line, percent};
-use super::{Entry, Event, Outcome, Update};
+use super::{Event, TrialEntry, TrialSummary, Update};
 
 /// Most notes that are kept.
 const NOTES: usize = 200;
 
 /// Where a trial is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum CardState {
     Waiting,
     Running,
     Done,
@@ -42,16 +42,16 @@ pub struct Note {
 
 /// A trial of the sweep.
 #[derive(Debug)]
-pub struct Trial {
-    pub entry: Entry,
+pub struct Card {
+    pub entry: TrialEntry,
     /// Its name without the words that all trials share.
     pub short: String,
-    pub state: State,
+    pub state: CardState,
     /// The n-th, from 1; 0: never started.
     pub attempt: u32,
     /// Why it failed, if it did at its last attempt.
     pub reason: Option<String>,
-    pub outcome: Option<Outcome>,
+    pub summary: Option<TrialSummary>,
     /// What it says while it runs; kept of the one that ended last.
     pub live: Option<Box<Live>>,
 }
@@ -67,7 +67,7 @@ pub struct Best<'a> {
 /// The sweep.
 #[derive(Debug)]
 pub struct Board {
-    pub trials: Vec<Trial>,
+    pub trials: Vec<Card>,
     /// The words that all trials' names share.
     pub shared: String,
     /// What was said that is not routine, oldest first.
@@ -85,23 +85,23 @@ pub struct Board {
 
 impl Board {
     /// A sweep that starts now.
-    pub fn new(entries: &[Entry], now: Instant) -> Self {
+    pub fn new(entries: &[TrialEntry], now: Instant) -> Self {
         let names: Vec<String> = entries.iter().map(|entry| one_line(&entry.name)).collect();
         let (shared, shorts) = shorten(&names);
-        let entries = entries.iter().zip(names).map(|(entry, name)| Entry { name, ..entry.clone() });
-        let trial = |(entry, short)| Trial {
+        let entries = entries.iter().zip(names).map(|(entry, name)| TrialEntry { name, ..entry.clone() });
+        let trial = |(entry, short)| Card {
             entry,
             short,
-            state: State::Waiting,
+            state: CardState::Waiting,
             attempt: 0,
             reason: None,
-            outcome: None,
+            summary: None,
             live: None,
         };
-        let trials: Vec<Trial> = entries.zip(shorts).map(trial).collect();
+        let trials: Vec<Card> = entries.zip(shorts).map(trial).collect();
         let mut counts = [0; 6];
-        counts[State::Waiting as usize] = trials.len();
-        let work = (trials.iter().map(Trial::work).sum(), 0.0);
+        counts[CardState::Waiting as usize] = trials.len();
+        let work = (trials.iter().map(Card::work).sum(), 0.0);
         let (notes, running, best) = Default::default();
         Self { trials, shared, notes, started: now, running, ended: None, counts, best, work }
     }
@@ -119,15 +119,15 @@ impl Board {
         let (tone, text) = match update {
             Update::Launched(index, attempt) => self.launched(*index, *attempt, now),
             Update::Event(index, event) => self.trials[*index].said(event, now),
-            Update::Done(index, outcome) => self.done(*index, outcome),
+            Update::Done(index, summary) => self.done(*index, summary),
             Update::Failed(index, reason, again) => Some(self.failed(*index, reason, *again)),
             Update::Stopped(index) => {
-                let ran = self.trials[*index].state == State::Running;
-                self.turn(*index, State::Stopped);
+                let ran = self.trials[*index].state == CardState::Running;
+                self.turn(*index, CardState::Stopped);
                 ran.then(|| (Tone::News, "stopped; goes on from its checkpoint next time".into()))
             }
             Update::Elsewhere(index) => {
-                self.turn(*index, State::Elsewhere);
+                self.turn(*index, CardState::Elsewhere);
                 Some((Tone::News, "another process is at work on it".into()))
             }
             Update::Line(text) => Some((Tone::News, clean(text))),
@@ -143,55 +143,55 @@ impl Board {
     }
 
     fn launched(&mut self, index: usize, attempt: u32, now: Instant) -> Option<(Tone, String)> {
-        self.turn(index, State::Running);
+        self.turn(index, CardState::Running);
         let trial = &mut self.trials[index];
         trial.attempt = attempt;
         trial.live = Some(Box::new(Live::new(trial.entry.epochs, 0, now)));
         (attempt > 1).then(|| (Tone::News, format!("attempt {attempt}")))
     }
 
-    fn done(&mut self, index: usize, outcome: &Outcome) -> Option<(Tone, String)> {
-        self.turn(index, State::Done);
+    fn done(&mut self, index: usize, summary: &TrialSummary) -> Option<(Tone, String)> {
+        self.turn(index, CardState::Done);
         let trial = &mut self.trials[index];
-        (trial.outcome, trial.reason) = (Some(*outcome), None);
+        (trial.summary, trial.reason) = (Some(*summary), None);
         // Without training there is a cost and nothing to tell; thousands may come in a second.
-        let validation = outcome.validation?;
+        let validation = summary.validation?;
         let best = self.best.entry(trial.entry.method.clone()).or_insert((validation, index));
         if validation > best.0 {
             *best = (validation, index);
         }
-        let test = outcome.test.map_or(String::new(), |test| format!(", test {}", percent(test)));
+        let test = summary.test.map_or(String::new(), |test| format!(", test {}", percent(test)));
         let text = format!(
             "done, val {}{test}, {} params, {} MACs, {}",
             percent(validation),
-            outcome.params,
-            outcome.macs,
-            duration(outcome.seconds)
+            summary.params,
+            summary.macs,
+            duration(summary.seconds)
         );
         Some((Tone::Good, text))
     }
 
     fn failed(&mut self, index: usize, reason: &str, again: bool) -> (Tone, String) {
-        self.turn(index, if again { State::Waiting } else { State::Failed });
+        self.turn(index, if again { CardState::Waiting } else { CardState::Failed });
         let reason = clean(reason);
         let text = format!("FAILED: {reason}{}", if again { "; tried again" } else { "" });
         self.trials[index].reason = Some(reason);
         (Tone::Failure, text)
     }
 
-    fn turn(&mut self, index: usize, state: State) {
+    fn turn(&mut self, index: usize, state: CardState) {
         let trial = &mut self.trials[index];
         let before = std::mem::replace(&mut trial.state, state);
         self.counts[before as usize] -= 1;
         self.counts[state as usize] += 1;
         self.work.1 += trial.work() * (f64::from(u8::from(state.settled())) - f64::from(u8::from(before.settled())));
-        if state == State::Running {
+        if state == CardState::Running {
             self.running.insert(index);
-        } else if before == State::Running {
+        } else if before == CardState::Running {
             self.running.remove(&index);
             // A screen may go on showing the last one's curves; those of all would not fit in memory.
             if let Some(last) = self.ended.replace(index).filter(|&last| last != index)
-                && self.trials[last].state != State::Running
+                && self.trials[last].state != CardState::Running
             {
                 self.trials[last].live = None;
             }
@@ -199,7 +199,7 @@ impl Board {
     }
 
     /// Trials in this state.
-    pub fn count(&self, state: State) -> usize {
+    pub fn count(&self, state: CardState) -> usize {
         self.counts[state as usize]
     }
 
@@ -222,7 +222,7 @@ impl Board {
     pub fn best(&self) -> Vec<Best<'_>> {
         let mut best: BTreeMap<&str, (f64, usize)> = self.best.iter().map(|(key, &value)| (&**key, value)).collect();
         for &trial in &self.running {
-            let Trial { entry, live, .. } = &self.trials[trial];
+            let Card { entry, live, .. } = &self.trials[trial];
             let Some(log) = live.as_ref().and_then(|live| live.validation.as_ref()) else { continue };
             let place = best.entry(&entry.method).or_insert((log.validation_accuracy, trial));
             if log.validation_accuracy > place.0 {
@@ -241,13 +241,13 @@ impl Board {
     }
 }
 
-impl State {
+impl CardState {
     fn settled(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Stopped)
     }
 }
 
-impl Trial {
+impl Card {
     /// Its part of the sweep: epochs, or next to nothing where only a cost is worked out.
     fn work(&self) -> f64 {
         if self.entry.epochs == 0 { 1e-3 } else { self.entry.epochs as f64 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Entry, Event, Kind, Request, Screen, Update, open, terminal};
+use super::{Event, Request, Screen, ScreenKind, TrialEntry, Update, open, terminal};
 
 /// How often the screen is drawn at least, and asked for keys.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ pub struct Display {
 
 impl Display {
     /// Shows the sweep of this name over these trials. Without a terminal to draw on, a dashboard is lines.
-    pub fn start(kind: Kind, name: &str, entries: &[Entry]) -> Self {
+    pub fn start(kind: ScreenKind, name: &str, entries: &[TrialEntry]) -> Self {
         let (messages, received) = channel();
         let (asked, requests) = channel();
         let unread = Arc::new(AtomicUsize::new(0));

@@ -51,7 +51,7 @@ pub enum Event {
 
 /// A trial of the sweep, as it is called everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TrialEntry {
     /// Its identity.
     pub key: String,
     /// Backbone, label and seed.
@@ -72,7 +72,7 @@ pub enum Update {
     /// It said something.
     Event(usize, Event),
     /// It finished.
-    Done(usize, Outcome),
+    Done(usize, TrialSummary),
     /// It failed; the reason in words, and whether it will be tried again.
     Failed(usize, String, bool),
     /// It was stopped after a checkpoint, or never started, and will be there next time.
@@ -85,7 +85,7 @@ pub enum Update {
 
 /// What a finished trial came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Outcome {
+pub struct TrialSummary {
     /// Top-1 on validation, in [0, 1]; none: nothing was trained.
     pub validation: Option<f64>,
     /// Top-1 on test, in [0, 1], if it was read.
@@ -124,7 +124,7 @@ pub trait Screen {
 
 /// The ways of showing a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub enum ScreenKind {
     /// A dashboard on a terminal, lines elsewhere.
     #[default]
     Auto,
@@ -137,12 +137,12 @@ pub enum Kind {
 }
 
 /// The screen of a sweep of this name over these trials. Without a terminal to draw on, a dashboard is lines.
-fn open(kind: Kind, name: &str, entries: &[Entry]) -> Box<dyn Screen> {
+fn open(kind: ScreenKind, name: &str, entries: &[TrialEntry]) -> Box<dyn Screen> {
     let dashboard = match kind {
-        Kind::None => return Box::new(plain::Plain::quiet(entries)),
-        Kind::Plain => false,
-        Kind::Tui => true,
-        Kind::Auto => !entries.is_empty() && terminal::suits(),
+        ScreenKind::None => return Box::new(plain::Plain::quiet(entries)),
+        ScreenKind::Plain => false,
+        ScreenKind::Tui => true,
+        ScreenKind::Auto => !entries.is_empty() && terminal::suits(),
     };
     if dashboard {
         match tui::Tui::open(name, entries) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, Note, Tone};
 use super::text::duration;
-use super::{Entry, Request, Screen, Update};
+use super::{Request, Screen, TrialEntry, Update};
 
 /// A line for each thing that happens. Nothing can be asked of it.
 pub struct Plain {
@@ -15,12 +15,12 @@ pub struct Plain {
 }
 
 impl Plain {
-    pub fn new(entries: &[Entry]) -> Self {
+    pub fn new(entries: &[TrialEntry]) -> Self {
         Self::of(Board::new(entries, Instant::now()))
     }
 
     /// Failures and warnings alone, which nobody should miss.
-    pub fn quiet(entries: &[Entry]) -> Self {
+    pub fn quiet(entries: &[TrialEntry]) -> Self {
         Self { quiet: true, ..Self::new(entries) }
     }
 

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::board::{Board, State, Tone};
+use super::board::{Board, CardState, Tone};
 use super::plain::Plain;
-use super::{Entry, Event, Outcome, Update};
+use super::{Event, TrialEntry, TrialSummary, Update};
 use crate::train::{EpochLog, StepLog};
 
 /// Trials of this many epochs.
 const EPOCHS: usize = 10;
 const STEPS: usize = 350;
 
-pub fn entries() -> Vec<Entry> {
+pub fn entries() -> Vec<TrialEntry> {
     let labels = [
         ("vanilla", ""),
         ("depthwise", ""),
@@ -25,7 +25,7 @@ pub fn entries() -> Vec<Entry> {
         ("pruned", " criterion=l1"),
         ("pruned", " criterion=taylor"),
     ];
-    let entry = |(index, (method, options)): (usize, &(&str, &str))| Entry {
+    let entry = |(index, (method, options)): (usize, &(&str, &str))| TrialEntry {
         key: format!("{index:x}"),
         name: format!("resnet20 {method}{options} seed 0"),
         method: (*method).into(),
@@ -69,8 +69,8 @@ fn epoch(index: usize, epoch: usize, best: f64) -> Update {
     Update::Event(index, Event::Epoch(log))
 }
 
-pub fn done(validation: f64) -> Outcome {
-    Outcome {
+pub fn done(validation: f64) -> TrialSummary {
+    TrialSummary {
         validation: Some(validation),
         test: Some(validation - 0.01),
         params: 269_722,
@@ -121,8 +121,15 @@ fn trials_go_from_state_to_state() {
     let start = Instant::now();
     let mut board = Board::new(&entries(), start);
     let counts = |board: &Board| {
-        [State::Waiting, State::Running, State::Done, State::Failed, State::Stopped, State::Elsewhere]
-            .map(|state| board.count(state))
+        [
+            CardState::Waiting,
+            CardState::Running,
+            CardState::Done,
+            CardState::Failed,
+            CardState::Stopped,
+            CardState::Elsewhere,
+        ]
+        .map(|state| board.count(state))
     };
     assert_eq!(counts(&board), [9, 0, 0, 0, 0, 0]);
     for index in [0, 4, 5] {
@@ -199,7 +206,7 @@ fn the_best_of_each_method_counts_those_that_run() {
 #[test]
 fn names_are_shown_without_what_they_share() {
     let named = |names: &[&str]| {
-        let entry = |name: &&str| Entry { name: (*name).into(), ..entries()[0].clone() };
+        let entry = |name: &&str| TrialEntry { name: (*name).into(), ..entries()[0].clone() };
         let board = Board::new(&names.iter().map(entry).collect::<Vec<_>>(), Instant::now());
         (board.shared.clone(), board.trials.iter().map(|trial| trial.short.clone()).collect::<Vec<_>>())
     };

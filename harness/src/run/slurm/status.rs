@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::jobs;
 use super::queue::{command, queued};
-use crate::results::{RunFolder, State};
+use crate::results::{RunFolder, TrialState};
 
 /// How a submitted trial stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum TaskState {
 
 /// A submitted trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct SubmittedTrial {
     /// Its identity.
     pub key: String,
     /// How the experiment names it.
@@ -45,16 +45,16 @@ pub struct Standing {
 ///
 /// # Errors
 /// Files that cannot be read; `squeue` that is not there or fails.
-pub fn status(folder: &RunFolder) -> Result<Vec<Standing>> {
+pub fn status(folder: &RunFolder) -> Result<Vec<SubmittedTrial>> {
     let jobs = jobs(folder)?;
     let queue = if jobs.is_empty() { Default::default() } else { queued()? };
     let names = folder.names()?;
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    let mut standings: Vec<Standing> = Vec::new();
+    let mut trials: Vec<SubmittedTrial> = Vec::new();
     for job in &jobs {
         for (index, key) in job.keys.iter().enumerate() {
             let state = match (folder.state(key)?, queue.get(&(job.id, index))) {
-                (State::Done(_), _) => TaskState::Done,
+                (TrialState::Done(_), _) => TaskState::Done,
                 // Failed before, and running again.
                 (_, Some(task)) => {
                     let more = if task.nodes.is_empty() {
@@ -64,14 +64,14 @@ pub fn status(folder: &RunFolder) -> Result<Vec<Standing>> {
                     };
                     TaskState::Queued(task.state.clone(), more)
                 }
-                (State::Failed(record), None) => {
+                (TrialState::Failed(record), None) => {
                     TaskState::Failed(record.failure().map_or_else(String::new, |failure| failure.reason.clone()))
                 }
-                (State::Open | State::Damaged(_), None) => TaskState::Gone,
+                (TrialState::Open | TrialState::Damaged(_), None) => TaskState::Gone,
             };
             let frozen = folder.frozen(key).ok();
             let label = names.get(key).map(|names| names.label.clone());
-            let standing = Standing {
+            let trial = SubmittedTrial {
                 key: key.clone(),
                 label: label.unwrap_or_else(|| frozen.as_ref().map_or_else(String::new, |trial| trial.label.clone())),
                 seed: frozen.as_ref().map(|trial| trial.config.seed),
@@ -81,25 +81,25 @@ pub fn status(folder: &RunFolder) -> Result<Vec<Standing>> {
                 output: job.output(index),
             };
             match places.get(key) {
-                Some(&place) => standings[place] = standing,
+                Some(&place) => trials[place] = trial,
                 None => {
-                    places.insert(key.clone(), standings.len());
-                    standings.push(standing);
+                    places.insert(key.clone(), trials.len());
+                    trials.push(trial);
                 }
             }
         }
     }
-    Ok(standings)
+    Ok(trials)
 }
 
 /// Takes the trials that fit out of the queue, and stops those that run, after a checkpoint; how many.
 ///
 /// # Errors
 /// Those of [`status`], and of `scancel`.
-pub fn cancel(folder: &RunFolder, fits: impl Fn(&Standing) -> bool) -> Result<usize> {
-    let standings = status(folder)?;
-    let queued = standings.iter().filter(|standing| matches!(standing.state, TaskState::Queued(..)) && fits(standing));
-    let tasks: Vec<String> = queued.map(|Standing { task: (job, index), .. }| format!("{job}_{index}")).collect();
+pub fn cancel(folder: &RunFolder, fits: impl Fn(&SubmittedTrial) -> bool) -> Result<usize> {
+    let trials = status(folder)?;
+    let queued = trials.iter().filter(|trial| matches!(trial.state, TaskState::Queued(..)) && fits(trial));
+    let tasks: Vec<String> = queued.map(|SubmittedTrial { task: (job, index), .. }| format!("{job}_{index}")).collect();
     // So many at a time that no command line is too long.
     for some in tasks.chunks(500) {
         command("scancel", some)?;

@@ -10,7 +10,7 @@ use super::theme::{Theme, sign};
 use super::trials::{number, percent};
 use super::view::View;
 use super::widgets::{rule, title};
-use crate::run::screen::board::State;
+use crate::run::screen::board::CardState;
 use crate::run::screen::live::Live;
 
 pub fn draw(view: &View, frame: &mut Frame<'_>, area: Rect) {
@@ -22,7 +22,7 @@ pub fn draw(view: &View, frame: &mut Frame<'_>, area: Rect) {
         return;
     };
     let mut headline = title(&trial.short, theme);
-    if trial.state != State::Running {
+    if trial.state != CardState::Running {
         headline.push_span(Span::styled(format!("{} ", sign(trial.state).1), theme.state(trial.state).not_dim()));
     }
     let block = rule(headline, theme);

@@ -10,7 +10,7 @@ use super::theme::sign;
 use super::view::{Page, View};
 use super::widgets::{bar, fit};
 use super::{curves, pages, panels, trials};
-use crate::run::screen::board::State;
+use crate::run::screen::board::CardState;
 use crate::run::screen::text::{brief, duration};
 
 /// Two columns from this width on.
@@ -124,8 +124,8 @@ fn draw_header(view: &View, frame: &mut Frame<'_>, area: Rect, now: Instant) {
 /// How many trials are where.
 fn states(view: &View, words: bool) -> Vec<Span<'static>> {
     let mut spans = Vec::new();
-    let usual = [State::Running, State::Waiting, State::Done, State::Failed];
-    for state in usual.into_iter().chain([State::Stopped, State::Elsewhere]) {
+    let usual = [CardState::Running, CardState::Waiting, CardState::Done, CardState::Failed];
+    for state in usual.into_iter().chain([CardState::Stopped, CardState::Elsewhere]) {
         let count = view.board.count(state);
         if count == 0 && !usual.contains(&state) {
             continue;
@@ -142,11 +142,11 @@ fn keys(view: &View, width: u16) -> Line<'static> {
     let theme = view.theme;
     if let Some(trial) = view.question {
         let name = fit(&view.board.trials[trial].short, width.saturating_sub(14).into());
-        return Line::styled(format!("Skip {name}?  y / n"), theme.state(State::Stopped)).style(theme.strong());
+        return Line::styled(format!("Skip {name}?  y / n"), theme.state(CardState::Stopped)).style(theme.strong());
     }
     let mut spans = Vec::new();
     if view.stopping.is_some() {
-        spans.push(Span::styled("stopping after a checkpoint; again: at once   ", theme.state(State::Stopped)));
+        spans.push(Span::styled("stopping after a checkpoint; again: at once   ", theme.state(CardState::Stopped)));
     }
     let keys: &[(&str, &str)] = match &view.page {
         Page::Dashboard => {

@@ -21,7 +21,7 @@ use ratatui::crossterm::event::{self, Event};
 
 use super::board::{Board, Note, Tone};
 use super::plain::Plain;
-use super::{Entry, Request, Screen, Update, terminal};
+use super::{Request, Screen, TrialEntry, Update, terminal};
 use theme::Theme;
 use view::View;
 
@@ -51,7 +51,7 @@ impl Tui {
     ///
     /// # Errors
     /// No terminal, or one that belongs to somebody else at the moment.
-    pub fn open(name: &str, entries: &[Entry]) -> io::Result<Self> {
+    pub fn open(name: &str, entries: &[TrialEntry]) -> io::Result<Self> {
         let view = View::new(name, Board::new(entries, Instant::now()), Theme::from_environment());
         terminal::take()?;
         let terminal =

@@ -8,7 +8,7 @@ use ratatui::widgets::{List, ListItem, ListState, Paragraph};
 use super::theme::{mark, sign};
 use super::view::{Page, View};
 use super::widgets::{fit, rule, title};
-use crate::run::screen::board::{State, Tone};
+use crate::run::screen::board::{CardState, Tone};
 
 const HELP: [(&str, &str); 8] = [
     ("↑ ↓", "select the trial whose curves are shown; #2: its second attempt"),
@@ -28,11 +28,18 @@ pub fn help(view: &View, frame: &mut Frame<'_>, area: Rect) {
         .map(|(key, what)| Line::from(vec![Span::styled(format!("{key:<11}"), theme.strong()), Span::raw(*what)]))
         .collect();
     lines.push(Line::default());
-    let states =
-        [State::Running, State::Waiting, State::Done, State::Failed, State::Stopped, State::Elsewhere].map(|state| {
-            let (sign, word) = sign(state);
-            Span::styled(format!("{sign} {word}   "), theme.state(state))
-        });
+    let states = [
+        CardState::Running,
+        CardState::Waiting,
+        CardState::Done,
+        CardState::Failed,
+        CardState::Stopped,
+        CardState::Elsewhere,
+    ]
+    .map(|state| {
+        let (sign, word) = sign(state);
+        Span::styled(format!("{sign} {word}   "), theme.state(state))
+    });
     lines.push(Line::from(states.to_vec()));
     lines.push(Line::styled("elsewhere: another process is at work on it", theme.dim()));
     frame.render_widget(Paragraph::new(lines).block(rule(title("keys", theme), theme)), area);
@@ -50,7 +57,7 @@ pub fn failures(view: &View, at: usize, frame: &mut Frame<'_>, area: Rect) {
     let tallest = usize::from(area.height.saturating_sub(2));
     let items = failures.iter().map(|&index| {
         let trial = &view.board.trials[index];
-        let again = if trial.state == State::Failed { "" } else { "  (tried again)" };
+        let again = if trial.state == CardState::Failed { "" } else { "  (tried again)" };
         let head = vec![
             Span::styled(format!("{} ", mark(Tone::Failure)), theme.tone(Tone::Failure)),
             Span::styled(fit(&trial.short, width.saturating_sub(again.len())), theme.strong()),
@@ -88,7 +95,7 @@ pub fn log(view: &mut View, frame: &mut Frame<'_>, area: Rect) {
     let mut headline = title(&format!("log of {}:", trial.short), theme);
     headline.push_span(Span::styled(format!("{}{more} ", sign(trial.state).1), theme.state(trial.state).not_dim()));
     let text: Vec<Line<'_>> = if lines.is_empty() {
-        let ended = matches!(trial.state, State::Done | State::Failed | State::Stopped);
+        let ended = matches!(trial.state, CardState::Done | CardState::Failed | CardState::Stopped);
         vec![Line::styled(if ended { "  empty: it had nothing to report" } else { "  empty so far" }, theme.dim())]
     } else {
         shown.iter().map(|line| Line::raw(line.as_str())).collect()

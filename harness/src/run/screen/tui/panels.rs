@@ -8,7 +8,7 @@ use super::pages::wrap;
 use super::theme::mark;
 use super::view::View;
 use super::widgets::{fit, rule, title};
-use crate::run::screen::board::{Note, State, Tone};
+use crate::run::screen::board::{CardState, Note, Tone};
 use crate::run::screen::text::{one_line, percent};
 
 /// Methods that have a best trial.
@@ -37,8 +37,8 @@ pub fn best(view: &View, frame: &mut Frame<'_>, area: Rect) {
             return;
         }
         let trial = &view.board.trials[best.trial];
-        let running = trial.state == State::Running;
-        let style = theme.state(if running { State::Running } else { State::Done });
+        let running = trial.state == CardState::Running;
+        let style = theme.state(if running { CardState::Running } else { CardState::Done });
         let method = fit(best.method, widest);
         let pad = " ".repeat(widest - Span::raw(method.as_str()).width());
         let mut line = Line::from(vec![

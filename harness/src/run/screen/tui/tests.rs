@@ -7,9 +7,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::dashboard;
 use super::theme::Theme;
 use super::view::{Page, View};
-use crate::run::screen::board::{Board, State};
+use crate::run::screen::board::{Board, CardState};
 use crate::run::screen::tests::{done, entries, middle};
-use crate::run::screen::{Entry, Event, Outcome, Request, Update};
+use crate::run::screen::{Event, Request, TrialEntry, TrialSummary, Update};
 use crate::train::{EpochLog, StepLog};
 
 const COLOURLESS: Theme = Theme { colours: false };
@@ -217,7 +217,7 @@ impl Chance {
             0 | 1 => Update::Launched(index, self.count() as u32),
             2 => Update::Done(
                 index,
-                Outcome { validation: Some(self.number()).filter(|n| *n != 0.5), ..done(self.number()) },
+                TrialSummary { validation: Some(self.number()).filter(|n| *n != 0.5), ..done(self.number()) },
             ),
             3 => Update::Failed(index, self.text(), self.below(2) == 0),
             4 => self.of(&[Update::Stopped, Update::Elsewhere])(index),
@@ -266,7 +266,7 @@ fn whatever_happens_at_whatever_size_it_is_drawn() {
     std::fs::write(&log, b"\xff\x1b[31m\r\n".repeat(300)).unwrap();
     let mut chance = Chance(7);
     for round in 0..60 {
-        let mut entries: Vec<Entry> = entries().into_iter().take(chance.of(&[0, 1, 9, 9])).collect();
+        let mut entries: Vec<TrialEntry> = entries().into_iter().take(chance.of(&[0, 1, 9, 9])).collect();
         for entry in &mut entries {
             entry.log = log.clone();
             entry.epochs = chance.count();
@@ -304,11 +304,17 @@ fn whatever_happens_at_whatever_size_it_is_drawn() {
             let (width, height) =
                 (chance.of(&[1, 2, 5, 20, 39, 40, 80, 109, 110, 200]), chance.of(&[1, 2, 3, 4, 5, 6, 9, 10, 24, 60]));
             drawn(&mut view, now, width, height);
-            let counted: usize =
-                [State::Waiting, State::Running, State::Done, State::Failed, State::Stopped, State::Elsewhere]
-                    .iter()
-                    .map(|&state| view.board.count(state))
-                    .sum();
+            let counted: usize = [
+                CardState::Waiting,
+                CardState::Running,
+                CardState::Done,
+                CardState::Failed,
+                CardState::Stopped,
+                CardState::Elsewhere,
+            ]
+            .iter()
+            .map(|&state| view.board.count(state))
+            .sum();
             assert_eq!(counted, entries.len());
         }
     }

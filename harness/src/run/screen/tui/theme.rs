@@ -2,7 +2,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::run::screen::board::{State, Tone};
+use crate::run::screen::board::{CardState, Tone};
 
 /// Styles by meaning.
 #[derive(Clone, Copy, Debug)]
@@ -47,26 +47,26 @@ impl Theme {
         }
     }
 
-    pub fn state(self, state: State) -> Style {
+    pub fn state(self, state: CardState) -> Style {
         match state {
-            State::Running => self.accent(),
-            State::Done => self.tone(Tone::Good),
-            State::Failed => self.tone(Tone::Failure),
-            State::Stopped => self.tone(Tone::Warning),
-            State::Waiting | State::Elsewhere => Style::new(),
+            CardState::Running => self.accent(),
+            CardState::Done => self.tone(Tone::Good),
+            CardState::Failed => self.tone(Tone::Failure),
+            CardState::Stopped => self.tone(Tone::Warning),
+            CardState::Waiting | CardState::Elsewhere => Style::new(),
         }
     }
 }
 
 /// A state's sign and word.
-pub fn sign(state: State) -> (&'static str, &'static str) {
+pub fn sign(state: CardState) -> (&'static str, &'static str) {
     match state {
-        State::Running => ("●", "running"),
-        State::Waiting => ("○", "waiting"),
-        State::Done => ("✓", "done"),
-        State::Failed => ("✗", "failed"),
-        State::Stopped => ("■", "stopped"),
-        State::Elsewhere => ("◇", "elsewhere"),
+        CardState::Running => ("●", "running"),
+        CardState::Waiting => ("○", "waiting"),
+        CardState::Done => ("✓", "done"),
+        CardState::Failed => ("✗", "failed"),
+        CardState::Stopped => ("■", "stopped"),
+        CardState::Elsewhere => ("◇", "elsewhere"),
     }
 }
 

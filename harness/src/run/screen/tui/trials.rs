@@ -9,7 +9,7 @@ use ratatui::widgets::{Cell, Row, Table, TableState};
 
 use super::view::View;
 use super::widgets::{bar, fit, rule, title};
-use crate::run::screen::board::Trial;
+use crate::run::screen::board::Card;
 use crate::run::screen::live::Live;
 use crate::run::screen::text::brief;
 
@@ -18,7 +18,7 @@ struct Column {
     title: &'static str,
     width: u16,
     needed: u16,
-    text: fn(&Trial, &Live, Instant) -> String,
+    text: fn(&Card, &Live, Instant) -> String,
 }
 
 const COLUMNS: [Column; 7] = [

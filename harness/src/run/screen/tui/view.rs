@@ -8,7 +8,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::tail;
 use super::theme::Theme;
 use crate::run::screen::Request;
-use crate::run::screen::board::{Board, State};
+use crate::run::screen::board::{Board, CardState};
 use crate::run::screen::text::one_line;
 
 /// A second `q` within this time is the same key held down.
@@ -78,7 +78,7 @@ impl View {
 
     /// The trial that keys are about: one that runs, or else the last that was looked at.
     pub fn chosen(&self) -> Option<usize> {
-        let runs = |index: &usize| self.board.trials[*index].state == State::Running;
+        let runs = |index: &usize| self.board.trials[*index].state == CardState::Running;
         self.selected.filter(runs).or_else(|| self.board.running().next()).or(self.selected)
     }
 
@@ -173,7 +173,7 @@ impl View {
     }
 
     fn runs(&self, trial: usize) -> bool {
-        self.board.trials[trial].state == State::Running
+        self.board.trials[trial].state == CardState::Running
     }
 
     fn ask_to_skip(&mut self) {

@@ -9,11 +9,11 @@ use super::canvas::{self, Axis, GREY};
 use super::cost::trim;
 use super::labels::Rect;
 use super::{Drawn, Figure, heading};
-use crate::report::aggregate::{Group, Row};
+use crate::report::aggregate::{Group, SettingRow};
 use crate::report::tables::quantity;
 
 /// The rows of a method that differ in one option only, by the values of that option.
-pub(super) struct Setting<'g> {
+pub(super) struct OptionPlot<'g> {
     group: &'g Group<'g>,
     /// The method's name.
     pub method: String,
@@ -22,19 +22,19 @@ pub(super) struct Setting<'g> {
     /// The values, ascending.
     values: Vec<f64>,
     /// Rows that agree in every other option, with what those are.
-    series: Vec<(String, Vec<(f64, &'g Row<'g>)>)>,
+    series: Vec<(String, Vec<(f64, &'g SettingRow<'g>)>)>,
 }
 
 /// Every method and numeric option that a group sweeps.
-pub(super) fn settings<'g>(group: &'g Group<'g>) -> Vec<Setting<'g>> {
-    let mut found: Vec<Setting<'g>> = Vec::new();
+pub(super) fn varied_options<'g>(group: &'g Group<'g>) -> Vec<OptionPlot<'g>> {
+    let mut found: Vec<OptionPlot<'g>> = Vec::new();
     for row in &group.rows {
         for (option, value) in &row.first().trial.config.method.options {
             let Some(value) = number(value) else { continue };
             let method = row.method();
             let place = found.iter().position(|s| s.method == method && s.option == *option).unwrap_or_else(|| {
                 let (method, option) = (method.to_owned(), option.clone());
-                found.push(Setting { group, method, option, values: Vec::new(), series: Vec::new() });
+                found.push(OptionPlot { group, method, option, values: Vec::new(), series: Vec::new() });
                 found.len() - 1
             });
             let others = others(row, option);
@@ -63,7 +63,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 /// All that must be equal along a line, in words.
-fn others(row: &Row<'_>, option: &str) -> String {
+fn others(row: &SettingRow<'_>, option: &str) -> String {
     let config = &row.first().trial.config;
     let mut words: Vec<String> = config
         .method
@@ -76,7 +76,7 @@ fn others(row: &Row<'_>, option: &str) -> String {
     words.join(" ")
 }
 
-impl Figure for Setting<'_> {
+impl Figure for OptionPlot<'_> {
     const SIZE: (u32, u32) = (1200, 680);
 
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
@@ -91,22 +91,22 @@ impl Figure for Setting<'_> {
         if self.group.vanilla().is_some() {
             subtitle += ". Dashed: vanilla";
         }
-        let drawn = |row: &Row<'_>| self.points().any(|(_, point)| point.label == row.label);
+        let drawn = |row: &SettingRow<'_>| self.points().any(|(_, point)| point.label == row.label);
         let top = heading::heading(area, &self.group.title(), &heading::notes(self.group, subtitle, drawn))?;
         let (_, below) = area.split_vertically(top);
         let (left, right) = below.split_horizontally(600);
         if cost_only {
             self.panel(&left, "Parameters", &|row| Some((row.params() as f64, 0.0)), true)?;
         } else {
-            let top1 = |row: &Row<'_>| row.top1(split).map(|top1| (top1.mean, top1.deviation.unwrap_or(0.0)));
+            let top1 = |row: &SettingRow<'_>| row.top1(split).map(|top1| (top1.mean, top1.deviation.unwrap_or(0.0)));
             self.panel(&left, &format!("Top-1 on {} (%)", split.name()), &top1, false)?;
         }
         self.panel(&right, "Multiply-accumulates per image", &|row| Some((row.macs() as f64, 0.0)), true)
     }
 }
 
-impl Setting<'_> {
-    fn points(&self) -> impl Iterator<Item = &(f64, &Row<'_>)> {
+impl OptionPlot<'_> {
+    fn points(&self) -> impl Iterator<Item = &(f64, &SettingRow<'_>)> {
         self.series.iter().flat_map(|(_, rows)| rows)
     }
 
@@ -115,7 +115,7 @@ impl Setting<'_> {
         &self,
         area: &DrawingArea<DB, Shift>,
         title: &str,
-        measure: &dyn Fn(&Row<'_>) -> Option<(f64, f64)>,
+        measure: &dyn Fn(&SettingRow<'_>) -> Option<(f64, f64)>,
         count: bool,
     ) -> Drawn<DB> {
         let vanilla = self.group.vanilla().and_then(measure);

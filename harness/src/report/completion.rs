@@ -13,7 +13,7 @@ const MOST_LABELS: usize = 8;
 /// The trials of the experiment as it was last run, counted. Trials of the folder that the experiment no longer has, or
 /// has on other data, are not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Completion {
     /// Trials that have a result.
     pub done: usize,
     /// Trials that failed and have none.
@@ -24,7 +24,7 @@ pub struct Standing {
     pub absent: Vec<String>,
 }
 
-impl Standing {
+impl Completion {
     /// Holds the experiment that the folder keeps against what was collected in it. Data is not read: its content is known
     /// from the trials that used it.
     ///
@@ -45,7 +45,7 @@ impl Standing {
             found.any(|record| alone || named(&record.trial))
         };
 
-        let mut standing = Self::default();
+        let mut completion = Self::default();
         let mut settings: Vec<(&str, bool)> = Vec::new();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for trial in &experiment.trials {
@@ -54,16 +54,16 @@ impl Standing {
                 settings.len() - 1
             });
             if is_among(&done, trial) {
-                standing.done += 1;
+                completion.done += 1;
                 settings[place].1 = true;
             } else if is_among(&failed, trial) {
-                standing.failed += 1;
+                completion.failed += 1;
             } else {
-                standing.open += 1;
+                completion.open += 1;
             }
         }
-        standing.absent = settings.into_iter().filter(|(_, done)| !done).map(|(label, _)| label.to_owned()).collect();
-        Ok(standing)
+        completion.absent = settings.into_iter().filter(|(_, done)| !done).map(|(label, _)| label.to_owned()).collect();
+        Ok(completion)
     }
 
     /// In a sentence what is missing; none where every trial is done.
