@@ -178,16 +178,16 @@ fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
     let steps = feed.steps_per_epoch();
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, steps);
     let mut optimizer = Sgd::new(store.trainable(), recipe);
-    let mut training = network.training(recipe.kernels);
+    let mut training = network.training(recipe.kernels.backend());
     for epoch in 0..recipe.epochs {
         for (index, batch) in feed.train(epoch + 1, 0).enumerate() {
             let lr = rate.at(epoch * steps + index);
             step(&mut training, &mut optimizer, &batch?, lr, recipe.label_smoothing)?;
         }
-        evaluate(&network, recipe.kernels, feed.validation())?;
+        evaluate(&network, recipe.kernels.backend(), feed.validation())?;
     }
     if config.test {
-        evaluate(&network, recipe.kernels, feed.test())?;
+        evaluate(&network, recipe.kernels.backend(), feed.test())?;
     }
     Ok(())
 }

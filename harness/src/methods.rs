@@ -286,7 +286,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::Kind;
-    use crate::config::field::given;
+    use crate::config::field::literal;
 
     fn config(name: &str, options: &str) -> MethodConfig {
         MethodConfig { name: name.into(), options: toml::from_str(options).unwrap() }
@@ -298,7 +298,7 @@ mod tests {
             let defaults = (method.defaults)();
             for (key, value) in &defaults {
                 let field = method.options.iter().find(|field| field.key == key).unwrap();
-                assert!(field.kind.accepts(&given(value)), "{}.{key} accepts its default {value}", method.name);
+                assert!(field.kind.accepts(&literal(value)), "{}.{key} accepts its default {value}", method.name);
             }
             (method.make)(defaults).unwrap();
             for field in method.options {
@@ -318,7 +318,8 @@ mod tests {
             Kind::Number(_) => Value::Float(0.5),
             Kind::Text | Kind::Form(..) => Value::String("x".into()),
             Kind::Choice(names) => Value::String(names()[0].into()),
-            Kind::List(inner) | Kind::Filled(inner) | Kind::OneOrList(inner) => Value::Array(vec![sample(inner)]),
+            Kind::List(inner) | Kind::NonEmptyList(inner) | Kind::OneOrList(inner) => Value::Array(vec![sample(inner)]),
+            Kind::Table(_) => Value::Table(Table::new()),
         }
     }
 

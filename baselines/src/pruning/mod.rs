@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, bail};
 use conv_core::options;
-use conv_core::options::{Described, Given, Kind, SHARE, Setting, at_least};
+use conv_core::options::{Described, Kind, Literal, OptionType, SHARE, at_least};
 use serde::{Deserialize, Serialize};
 
 pub use criterion::Criterion;
@@ -46,11 +46,11 @@ pub enum Ratio {
     PerStage(Vec<f64>),
 }
 
-impl Setting for Ratio {
-    fn given(&self) -> Given<'_> {
+impl OptionType for Ratio {
+    fn literal(&self) -> Literal<'_> {
         match self {
-            Self::Uniform(ratio) => ratio.given(),
-            Self::PerStage(ratios) => ratios.given(),
+            Self::Uniform(ratio) => ratio.literal(),
+            Self::PerStage(ratios) => ratios.literal(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The values that options take, and values as they are looked at.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use super::Field;
 
 /// The values that a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +25,11 @@ pub enum Kind {
     /// A list; may be empty.
     List(&'static Kind),
     /// A list of at least one element.
-    Filled(&'static Kind),
+    NonEmptyList(&'static Kind),
     /// A single value, or a list of such.
     OneOrList(&'static Kind),
+    /// A table of options of its own.
+    Table(&'static [Field]),
 }
 
 /// Ends of a range of numbers.
@@ -62,7 +67,7 @@ const fn between(low: f64, low_included: bool, high: f64, high_included: bool) -
 
 /// A value as a [`Kind`] sees it, whatever it was written in.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Given<'a> {
+pub enum Literal<'a> {
     /// Nothing: an option that is left out.
     Absent,
     /// `true` or `false`.
@@ -72,69 +77,72 @@ pub enum Given<'a> {
     /// A number with a fraction.
     Number(f64),
     /// A text.
-    Text(&'a str),
+    Text(Cow<'a, str>),
     /// A list.
-    List(Vec<Given<'a>>),
+    List(Vec<Literal<'a>>),
+    /// A table.
+    Table,
     /// What no option is made of, by its name.
     Other(&'a str),
 }
 
 /// A type that an option can have.
-pub trait Setting {
+pub trait OptionType {
     /// Its value, to be checked.
-    fn given(&self) -> Given<'_>;
+    fn literal(&self) -> Literal<'_>;
 }
 
-impl Setting for bool {
-    fn given(&self) -> Given<'_> {
-        Given::Flag(*self)
+impl OptionType for bool {
+    fn literal(&self) -> Literal<'_> {
+        Literal::Flag(*self)
     }
 }
 
 macro_rules! integers {
     ($($type:ty),*) => {
-        $(impl Setting for $type {
-            fn given(&self) -> Given<'_> {
-                Given::Integer(*self as i128)
+        $(impl OptionType for $type {
+            fn literal(&self) -> Literal<'_> {
+                Literal::Integer(*self as i128)
             }
         })*
     };
 }
 integers!(u8, u16, u32, u64, usize, i32, i64);
 
-impl Setting for f64 {
-    fn given(&self) -> Given<'_> {
-        Given::Number(*self)
+impl OptionType for f64 {
+    fn literal(&self) -> Literal<'_> {
+        Literal::Number(*self)
     }
 }
 
-impl Setting for String {
-    fn given(&self) -> Given<'_> {
-        Given::Text(self)
+impl OptionType for String {
+    fn literal(&self) -> Literal<'_> {
+        Literal::Text(self.into())
     }
 }
 
-impl<T: Setting> Setting for Option<T> {
-    fn given(&self) -> Given<'_> {
-        self.as_ref().map_or(Given::Absent, T::given)
+impl<T: OptionType> OptionType for Option<T> {
+    fn literal(&self) -> Literal<'_> {
+        self.as_ref().map_or(Literal::Absent, T::literal)
     }
 }
 
-impl<T: Setting> Setting for Vec<T> {
-    fn given(&self) -> Given<'_> {
-        Given::List(self.iter().map(T::given).collect())
+impl<T: OptionType> OptionType for Vec<T> {
+    fn literal(&self) -> Literal<'_> {
+        Literal::List(self.iter().map(T::literal).collect())
     }
 }
 
 impl Kind {
     /// Whether `value` has the type, whatever its range.
-    pub fn has_type(&self, value: &Given<'_>) -> bool {
+    pub fn has_type(&self, value: &Literal<'_>) -> bool {
         match (self, value) {
-            (Self::Flag, Given::Flag(_))
-            | (Self::Integer(..) | Self::Odd | Self::Number(_), Given::Integer(_))
-            | (Self::Number(_), Given::Number(_))
-            | (Self::Text | Self::Choice(_) | Self::Form(..), Given::Text(_)) => true,
-            (Self::List(element) | Self::Filled(element), Given::List(list)) => {
+            (Self::Flag, Literal::Flag(_))
+            | (Self::Integer(..) | Self::Odd | Self::Number(_), Literal::Integer(_))
+            | (Self::Number(_), Literal::Number(_))
+            | (Self::Text | Self::Choice(_) | Self::Form(..), Literal::Text(_))
+            | (Self::Table(_), Literal::Table) => true,
+            (Self::List(element) | Self::NonEmptyList(element), Literal::List(list)) => {
                 list.iter().all(|v| element.has_type(v))
             }
             (Self::OneOrList(element), value) => element.has_type(value) || Self::List(element).has_type(value),
@@ -152,17 +160,19 @@ impl Kind {
     }
 
     /// Whether `value` has the type and lies in the range.
-    pub fn accepts(&self, value: &Given<'_>) -> bool {
+    pub fn accepts(&self, value: &Literal<'_>) -> bool {
         match (self, value) {
-            (Self::Integer(low, high), Given::Integer(v)) => (i128::from(*low)..=i128::from(*high)).contains(v),
-            (Self::Odd, Given::Integer(v)) => *v > 0 && v % 2 == 1,
-            (Self::Number(bounds), Given::Integer(v)) => bounds.contains(*v as f64),
-            (Self::Number(bounds), Given::Number(v)) => bounds.contains(*v),
-            (Self::Choice(names), Given::Text(text)) => names().contains(text),
-            (Self::Form(fits, _), Given::Text(text)) => fits(text),
-            (Self::List(element), Given::List(list)) => list.iter().all(|v| element.accepts(v)),
-            (Self::Filled(element), Given::List(list)) => !list.is_empty() && list.iter().all(|v| element.accepts(v)),
-            (Self::OneOrList(element), value) => element.accepts(value) || Self::Filled(element).accepts(value),
+            (Self::Integer(low, high), Literal::Integer(v)) => (i128::from(*low)..=i128::from(*high)).contains(v),
+            (Self::Odd, Literal::Integer(v)) => *v > 0 && v % 2 == 1,
+            (Self::Number(bounds), Literal::Integer(v)) => bounds.contains(*v as f64),
+            (Self::Number(bounds), Literal::Number(v)) => bounds.contains(*v),
+            (Self::Choice(names), Literal::Text(text)) => names().contains(&&**text),
+            (Self::Form(fits, _), Literal::Text(text)) => fits(text),
+            (Self::List(element), Literal::List(list)) => list.iter().all(|v| element.accepts(v)),
+            (Self::NonEmptyList(element), Literal::List(list)) => {
+                !list.is_empty() && list.iter().all(|v| element.accepts(v))
+            }
+            (Self::OneOrList(element), value) => element.accepts(value) || Self::NonEmptyList(element).accepts(value),
             _ => self.has_type(value),
         }
     }
@@ -189,8 +199,9 @@ impl fmt::Display for Kind {
             Self::Choice(names) => write!(f, "one of {}", names().join(", ")),
             Self::Form(_, accepted) => f.write_str(accepted),
             Self::List(element) => write!(f, "a list, each element {element}"),
-            Self::Filled(element) => write!(f, "a list of at least one element, each {element}"),
+            Self::NonEmptyList(element) => write!(f, "a list of at least one element, each {element}"),
             Self::OneOrList(element) => write!(f, "{element}, or a list of such"),
+            Self::Table(_) => f.write_str("a table"),
         }
     }
 }
@@ -209,7 +220,7 @@ impl fmt::Display for Bounds {
     }
 }
 
-impl fmt::Display for Given<'_> {
+impl fmt::Display for Literal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("nothing"),
@@ -217,6 +228,7 @@ impl fmt::Display for Given<'_> {
             Self::Integer(value) => write!(f, "{value}"),
             Self::Number(value) => write!(f, "{value}"),
             Self::Text(text) => write!(f, "{text:?}"),
+            Self::Table => f.write_str("a table"),
             Self::Other(name) => f.write_str(name),
             Self::List(list) => {
                 let list: Vec<String> = list.iter().map(ToString::to_string).collect();
@@ -232,7 +244,7 @@ mod tests {
 
     #[test]
     fn ranges_keep_their_ends() {
-        let (integer, number) = (Given::Integer, Given::Number);
+        let (integer, number) = (Literal::Integer, Literal::Number);
         for (kind, accepted, refused) in [
             (SHARE, integer(0), integer(1)),
             (SHARE, number(0.999), number(-0.001)),
@@ -244,12 +256,12 @@ mod tests {
             (at_least(1), integer(1), integer(0)),
             (at_least(1), integer(1), number(1.0)),
             (Kind::Odd, integer(3), integer(4)),
-            (Kind::OneOrList(&SHARE), Given::List(vec![number(0.1), number(0.2)]), Given::List(vec![])),
-            (Kind::OneOrList(&SHARE), number(0.1), Given::List(vec![number(0.1), number(1.5)])),
-            (Kind::List(&Kind::Integer(1, 9)), Given::List(vec![]), Given::List(vec![integer(0)])),
-            (Kind::Filled(&Kind::Text), Given::List(vec![Given::Text("a")]), Given::List(vec![])),
-            (Kind::Flag, Given::Flag(false), integer(0)),
-            (Kind::Text, Given::Text(""), Given::Absent),
+            (Kind::OneOrList(&SHARE), Literal::List(vec![number(0.1), number(0.2)]), Literal::List(vec![])),
+            (Kind::OneOrList(&SHARE), number(0.1), Literal::List(vec![number(0.1), number(1.5)])),
+            (Kind::List(&Kind::Integer(1, 9)), Literal::List(vec![]), Literal::List(vec![integer(0)])),
+            (Kind::NonEmptyList(&Kind::Text), Literal::List(vec![Literal::Text("a".into())]), Literal::List(vec![])),
+            (Kind::Flag, Literal::Flag(false), integer(0)),
+            (Kind::Text, Literal::Text("".into()), Literal::Absent),
         ] {
             assert!(kind.accepts(&accepted), "{kind} takes {accepted}");
             assert!(!kind.accepts(&refused), "{kind} refuses {refused}");

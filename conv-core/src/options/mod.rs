@@ -23,9 +23,11 @@
 //! assert_eq!(Halves::OPTIONS[1].meaning, "Side of the kernel; the layer's own when absent.");
 //! ```
 //!
-//! A field's lines of documentation are its meaning to people who never see the code. After the braces,
-//! `check = function` names a `fn(&Self) -> candle_core::Result<()>` for what options must hold together. Values may be
-//! flags, numbers, texts, [`choice!`](crate::choice!)s, lists and [`Option`]s of them, or whatever implements [`Setting`].
+//! A field's lines of documentation are its meaning to people who never see the code. A table of results has a column of the
+//! field's name; `column = Some("other_name")` at the end of the line gives it another one, and `column = None` none. After the
+//! braces, `check = function` names a `fn(&Self) -> candle_core::Result<()>` for what options must hold together. Values may be
+//! flags, numbers, texts, [`choice!`](crate::choice!)s, lists and [`Option`]s of them, tables of options (of
+//! [`Kind::Table`]), or whatever implements [`OptionType`].
 
 mod kind;
 
@@ -33,7 +35,7 @@ use candle_core::{Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use kind::{Bounds, FACTOR, Given, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, Setting, at_least};
+pub use kind::{Bounds, FACTOR, INSIDE, Kind, Literal, NOT_NEGATIVE, OptionType, POSITIVE, SHARE, at_least};
 
 /// A table of options that knows its own name, keys, ranges and defaults. Written by [`options!`](crate::options!).
 pub trait Described: Default + Serialize + DeserializeOwned + 'static {
@@ -43,6 +45,9 @@ pub trait Described: Default + Serialize + DeserializeOwned + 'static {
     const ABOUT: &'static str;
     /// Every option.
     const OPTIONS: &'static [Field];
+
+    /// The value of every option, in the order of [`Described::OPTIONS`].
+    fn values(&self) -> Vec<Literal<'_>>;
 
     /// Checks every option's range, then what the options must hold together.
     ///
@@ -60,32 +65,44 @@ pub struct Field {
     pub kind: Kind,
     /// One line for people.
     pub meaning: &'static str,
+    /// As a table of results calls its column; none where it has no column of its own.
+    pub column: Option<&'static str>,
+}
+
+impl Field {
+    /// A key by itself, of no table.
+    pub const fn new(key: &'static str, kind: Kind, meaning: &'static str) -> Self {
+        Self { key, kind, meaning, column: None }
+    }
 }
 
 /// Whether an option is left out where its table is written.
 #[doc(hidden)]
-pub fn is_absent(value: &impl Setting) -> bool {
-    value.given() == Given::Absent
+pub fn is_absent(value: &impl OptionType) -> bool {
+    value.literal() == Literal::Absent
 }
 
-/// Checks one option of `table`.
+/// Checks the range of every option of `table`.
 #[doc(hidden)]
-pub fn check_one(table: &str, Field { key, kind, .. }: &Field, value: &impl Setting) -> Result<()> {
-    let value = value.given();
-    if value == Given::Absent || kind.accepts(&value) {
-        return Ok(());
+pub fn check_ranges<T: Described>(table: &T) -> Result<()> {
+    for (Field { key, kind, .. }, value) in T::OPTIONS.iter().zip(table.values()) {
+        if value != Literal::Absent && !kind.accepts(&value) {
+            bail!("{}: {key} = {value} is out of range; accepted: {kind}", T::NAME);
+        }
     }
-    bail!("{table}: {key} = {value} is out of range; accepted: {kind}")
+    Ok(())
 }
 
 /// Writes a table of options: the struct (`Clone`, `Debug`, `PartialEq`, serde), its defaults, and [`Described`]. See
 /// [`options`](crate::options).
 #[macro_export]
 macro_rules! options {
+    (@column $key:ident) => { Some(stringify!($key)) };
+    (@column $key:ident $column:expr) => { $column };
     (
         $(#[$meta:meta])*
         $table:ident = $name:literal, $about:literal {
-            $( $(#[doc = $meaning:literal])+ $key:ident : $type:ty = $default:expr, $kind:expr; )*
+            $( $(#[doc = $meaning:literal])+ $key:ident : $type:ty = $default:expr, $kind:expr $(, column = $column:expr)?; )*
         }
         $(check = $check:expr)?
     ) => {
@@ -114,24 +131,30 @@ macro_rules! options {
                     key: stringify!($key),
                     kind: $kind,
                     meaning: concat!($($meaning),+).trim_ascii(),
+                    column: $crate::options!(@column $key $($column)?),
                 }
             ),*];
 
+            fn values(&self) -> Vec<$crate::options::Literal<'_>> {
+                vec![$($crate::options::OptionType::literal(&self.$key)),*]
+            }
+
             fn check_options(&self) -> $crate::candle_core::Result<()> {
-                let mut _fields = Self::OPTIONS.iter();
-                $(
-                    if let Some(field) = _fields.next() {
-                        $crate::options::check_one(Self::NAME, field, &self.$key)?;
-                    }
-                )*
+                $crate::options::check_ranges(self)?;
                 $( let check: fn(&Self) -> $crate::candle_core::Result<()> = $check; check(self)?; )?
                 Ok(())
+            }
+        }
+
+        impl $crate::options::OptionType for $table {
+            fn literal(&self) -> $crate::options::Literal<'_> {
+                $crate::options::Literal::Table
             }
         }
     };
 }
 
-/// Writes an option that is one of a few names: the enum, how it is read, and [`Setting`].
+/// Writes an option that is one of a few names: the enum, how it is read, and [`OptionType`].
 ///
 /// ```
 /// use conv_core::options::Kind;
@@ -163,11 +186,16 @@ macro_rules! choice {
             pub fn names() -> Vec<&'static str> {
                 vec![$($name),+]
             }
+
+            /// Its name, as an experiment writes it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
         }
 
-        impl $crate::options::Setting for $choice {
-            fn given(&self) -> $crate::options::Given<'_> {
-                $crate::options::Given::Text(match self { $(Self::$variant => $name),+ })
+        impl $crate::options::OptionType for $choice {
+            fn literal(&self) -> $crate::options::Literal<'_> {
+                $crate::options::Literal::Text(self.name().into())
             }
         }
     };

@@ -94,33 +94,3 @@ fn named(columns: &'static [&'static str], names: Vec<(String, String)>, section
     }
     text + &table.render(format)
 }
-
-#[cfg(test)]
-mod tests {
-    use toml::Table as Toml;
-
-    use super::*;
-    use crate::config::field::given;
-    use crate::config::{Protocol, Recipe};
-
-    #[test]
-    fn keys_and_structs_agree() {
-        // A key that no struct reads, or a field that no key checks, would go unnoticed otherwise.
-        let keys: Vec<&str> = KEYS.iter().map(|field| field.key).filter(|key| key.contains('.')).collect();
-        for key in keys.iter().filter(|key| !key.starts_with("method.") && !key.starts_with("run.")) {
-            let default = super::keys().default_of(key).unwrap_or_else(|| panic!("{key} has no default"));
-            let field = KEYS.iter().find(|field| field.key == *key).unwrap();
-            if !key.ends_with(".name") {
-                assert!(field.kind.accepts(&given(default)), "{key} accepts its default {default}");
-            }
-        }
-        for (section, table) in [
-            ("recipe", Toml::try_from(Recipe::default()).unwrap()),
-            ("protocol", Toml::try_from(Protocol::default()).unwrap()),
-        ] {
-            for field in table.keys() {
-                assert!(keys.contains(&format!("{section}.{field}").as_str()), "{section}.{field} is no key");
-            }
-        }
-    }
-}

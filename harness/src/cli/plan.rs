@@ -124,7 +124,7 @@ impl Speed {
     fn of(plan: &Plan<'_>) -> Option<Self> {
         let peak = plan.trains.then(|| peak_gflops(Isa::best()))?;
         let cores = rayon::current_num_threads();
-        let RunSettings { threads, jobs, .. } = RunSettings::of(plan.document());
+        let RunSettings { threads, jobs, .. } = RunSettings::of(plan.document()).ok()?;
         let threads = threads.unwrap_or(cores / jobs.max(1)).clamp(1, cores);
         let jobs = (jobs as u64).clamp(1, plan.trials) as f64;
         // More threads than there are share them.

@@ -10,7 +10,7 @@ use super::table::Format;
 use super::{Reply, plan, select};
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
-use crate::experiment::run_options::duration;
+use crate::experiment::run_settings::duration;
 use crate::report;
 use crate::results::RunFolder;
 use crate::run::screen::ScreenKind;

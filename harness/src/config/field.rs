@@ -1,20 +1,20 @@
 //! Keys of an experiment, each with its type, range and meaning: what checks a file also explains it.
 
-pub use conv_core::options::{Bounds, FACTOR, Field, Given, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+pub use conv_core::options::{Bounds, FACTOR, Field, INSIDE, Kind, Literal, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
 use toml::Value;
 
 use super::error::{Complaint, nearest};
 
 /// A value of a file as a [`Kind`] sees it.
-pub fn given(value: &Value) -> Given<'_> {
+pub fn literal(value: &Value) -> Literal<'_> {
     match value {
-        Value::Boolean(value) => Given::Flag(*value),
-        Value::Integer(value) => Given::Integer((*value).into()),
-        Value::Float(value) => Given::Number(*value),
-        Value::String(text) => Given::Text(text),
-        Value::Array(list) => Given::List(list.iter().map(given).collect()),
-        Value::Datetime(_) => Given::Other("a date"),
-        Value::Table(_) => Given::Other("a table"),
+        Value::Boolean(value) => Literal::Flag(*value),
+        Value::Integer(value) => Literal::Integer((*value).into()),
+        Value::Float(value) => Literal::Number(*value),
+        Value::String(text) => Literal::Text(text.into()),
+        Value::Array(list) => Literal::List(list.iter().map(literal).collect()),
+        Value::Datetime(_) => Literal::Other("a date"),
+        Value::Table(_) => Literal::Table,
     }
 }
 
@@ -29,11 +29,11 @@ pub trait Check {
 
 impl Check for Field {
     fn check(&self, shown: &str, value: &Value) -> Result<(), Complaint> {
-        if self.kind.accepts(&given(value)) {
+        if self.kind.accepts(&literal(value)) {
             return Ok(());
         }
         let what = match (&self.kind, value) {
-            _ if !self.kind.has_type(&given(value)) => format!("`{shown}` has the wrong type"),
+            _ if !self.kind.has_type(&literal(value)) => format!("`{shown}` has the wrong type"),
             (Kind::Choice(_), Value::String(name)) => format!("unknown `{shown}` \"{name}\""),
             (_, Value::Array(list)) if list.is_empty() => format!("`{shown}` is empty"),
             _ => format!("`{shown}` is out of range"),
@@ -89,16 +89,16 @@ mod tests {
             (Kind::OneOrList(&SHARE), "[0.1, 0.2]", "[]"),
             (Kind::OneOrList(&SHARE), "0.1", "[0.1, 1.5]"),
             (Kind::List(&Kind::Integer(1, 9)), "[]", "[0]"),
-            (Kind::Filled(&Kind::Text), "['a']", "[]"),
+            (Kind::NonEmptyList(&Kind::Text), "['a']", "[]"),
         ] {
-            assert!(kind.accepts(&given(&value(accepted))), "{kind} takes {accepted}");
-            assert!(!kind.accepts(&given(&value(refused))), "{kind} refuses {refused}");
+            assert!(kind.accepts(&literal(&value(accepted))), "{kind} takes {accepted}");
+            assert!(!kind.accepts(&literal(&value(refused))), "{kind} refuses {refused}");
         }
     }
 
     #[test]
     fn complaints_tell_type_from_range() {
-        let field = Field { key: "recipe.epochs", kind: at_least(1), meaning: "" };
+        let field = Field::new("recipe.epochs", at_least(1), "");
         let wrong = field.check("recipe.epochs", &value("'ten'")).unwrap_err();
         assert_eq!(
             (wrong.what.as_str(), wrong.found.as_str()),

@@ -1,161 +1,150 @@
-//! The sections of an experiment file, as data. Every default is written here once.
+//! The sections of an experiment file, as data. A key is one line here: its meaning, name, type, default and range, and what
+//! the results call its column. What a file may set, how that is checked, what commands tell of it, the columns of the results
+//! and the report's account of a recipe follow from that line.
+//!
+//! The names of data sets, backbones and methods are texts here: only the registries know which of them exist.
 
 use std::fmt::Display;
 
-use conv_core::{Backend, OffEngine};
+use conv_core::options::{FACTOR, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+use conv_core::{Backend, OffEngine, choice, options};
 use serde::{Deserialize, Serialize};
 
-/// `[dataset]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetConfig {
-    /// cifar10 | cifar100 | fashion-mnist | images | synthetic
-    pub name: String,
-    /// Where the data may come from, tried in order: a folder or file, `download`, or `synthetic`. Empty: `data/NAME`,
-    /// `download`, `synthetic`.
-    #[serde(default)]
-    pub sources: Vec<String>,
-    /// Random crops (4 pixels of zero padding) and horizontal flips while training.
-    #[serde(default = "yes")]
-    pub augment: bool,
-}
+const SEED: Kind = at_least(0);
 
-/// `[backbone]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackboneConfig {
-    /// vgg16 | resnet20 | resnet32 | resnet44 | resnet56 | resnet110 | resnet18 | resnet34 | resnet50
-    pub name: String,
-    /// VGG's classifier: `linear` (512 -> classes) or `mlp` (512 -> 512 -> classes).
-    #[serde(default)]
-    pub head: Head,
-    /// Which convolutions the method replaces, by role; the others stay vanilla.
-    #[serde(default)]
-    pub replace: Replace,
-}
-
-/// Which roles the method replaces. Default: everything but the stem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Replace {
-    /// The network's first convolution.
-    pub stem: bool,
-    /// Kernels larger than 1 x 1.
-    pub spatial: bool,
-    /// 1 x 1 convolutions on the main path.
-    pub pointwise: bool,
-    /// Projections of residual connections.
-    pub shortcut: bool,
-}
-
-impl Default for Replace {
-    fn default() -> Self {
-        Self { stem: false, spatial: true, pointwise: true, shortcut: true }
+options! {
+    /// `[dataset]`.
+    DatasetConfig = "dataset", "the images" {
+        /// The data.
+        name: String = String::new(), Kind::Text, column = Some("dataset");
+        /// Where it may come from, tried in order: folders or files, download, synthetic; []: data/NAME, then these two.
+        sources: Vec<String> = vec![], Kind::List(&Kind::Text), column = None;
+        /// Random crops (4 pixels of padding) and horizontal flips while training.
+        augment: bool = true, Kind::Flag;
     }
 }
 
-/// VGG's two heads; the literature mixes them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Head {
-    /// 512 -> classes
-    #[default]
-    Linear,
-    /// 512 -> 512 (batch norm, ReLU) -> classes
-    Mlp,
+options! {
+    /// `[backbone]`.
+    BackboneConfig = "backbone", "the network" {
+        /// The network.
+        name: String = String::new(), Kind::Text, column = Some("backbone");
+        /// VGG's classifier: 512 -> classes, or 512 -> 512 -> classes.
+        head: Head = Head::Linear, Kind::Choice(Head::names);
+        /// Which convolutions the method replaces, by role; the others stay vanilla.
+        replace: Replace = Replace::default(), Kind::Table(Replace::OPTIONS), column = None;
+    }
 }
 
-impl Head {
-    /// As experiments write it.
-    pub fn name(self) -> &'static str {
+options! {
+    /// `[backbone.replace]`. By default everything is replaced but the stem.
+    #[derive(Copy, Eq)]
+    Replace = "backbone.replace", "which convolutions the method replaces" {
+        /// Whether the method replaces the first convolution.
+        stem: bool = false, Kind::Flag;
+        /// Whether it replaces kernels larger than 1 x 1.
+        spatial: bool = true, Kind::Flag;
+        /// Whether it replaces 1 x 1 convolutions on the main path.
+        pointwise: bool = true, Kind::Flag;
+        /// Whether it replaces projections of residual connections.
+        shortcut: bool = true, Kind::Flag;
+    }
+}
+
+choice! {
+    /// VGG's two heads; the literature mixes them.
+    Head {
+        /// 512 -> classes.
+        Linear = "linear",
+        /// 512 -> 512 (batch norm, ReLU) -> classes.
+        Mlp = "mlp",
+    }
+}
+
+options! {
+    /// `[recipe]`: how a network is trained.
+    ///
+    /// Every trial has the same budget: a method that prunes trains the whole network for `epochs - finetune_epochs` epochs, and
+    /// what is left after the cut for the last `finetune_epochs`, so these are fewer than `epochs`. The last, smaller batch of
+    /// an epoch is left out while training.
+    ///
+    /// A recipe is part of its trials' identity, key by key. A key that is added is therefore an [`Option`] whose default is
+    /// `None`: it is not written where it is not set, and the trials there were stay the same trials.
+    Recipe = "recipe", "how a network is trained" {
+        /// Passes over the training images; 0: nothing is trained, costs only.
+        epochs: usize = 10, at_least(0);
+        /// Images per optimizer step.
+        batch: usize = 128, at_least(1);
+        /// Peak learning rate.
+        lr: f64 = 0.1, POSITIVE;
+        /// Shape of the learning rate after warm-up.
+        schedule: Schedule = Schedule::Cosine, Kind::Choice(Schedule::names);
+        /// For step: fractions of the training at which the rate drops.
+        milestones: Vec<f64> = vec![0.5, 0.75], Kind::List(&INSIDE);
+        /// For step: the factor at each milestone.
+        gamma: f64 = 0.1, FACTOR;
+        /// Epochs over which the rate grows linearly from 0 to lr.
+        warmup_epochs: f64 = 0.0, NOT_NEGATIVE;
+        /// SGD momentum.
+        momentum: f64 = 0.9, SHARE;
+        /// Nesterov's form of it.
+        nesterov: bool = true, Kind::Flag;
+        /// L2 penalty, added to the gradient.
+        weight_decay: f64 = 5e-4, NOT_NEGATIVE;
+        /// Whether batch norms and biases decay too.
+        decay_norm_and_bias: bool = true, Kind::Flag;
+        /// Share of the target spread evenly over all classes.
+        label_smoothing: f64 = 0.0, SHARE;
+        /// Train on this many images only, drawn class-balanced; 0: all.
+        subset: usize = 0, at_least(0);
+        /// For pruning: how many of the epochs, the last ones, come after the cut.
+        finetune_epochs: usize = 0, at_least(0);
+        /// For pruning: peak rate after the cut.
+        finetune_lr: f64 = 0.01, POSITIVE;
+        /// What computes: own kernels, the same without Winograd's, or candle's operations (slow); equal to rounding.
+        kernels: Kernels = Kernels::Own, Kind::Choice(Kernels::names), column = Some("recipe_kernels");
+    }
+}
+
+choice! {
+    /// The shape of the learning rate over the training, after warm-up.
+    Schedule {
+        /// Half a cosine, from the peak to 0.
+        Cosine = "cosine",
+        /// Times `gamma` at each milestone.
+        Step = "step",
+        /// The peak throughout.
+        Constant = "constant",
+    }
+}
+
+choice! {
+    /// What computes a network.
+    Kernels {
+        /// This workspace's kernels.
+        Own = "own",
+        /// Those without Winograd's convolutions.
+        Direct = "direct",
+        /// Candle's own operations: much slower.
+        Candle = "candle",
+    }
+}
+
+impl Kernels {
+    /// The same as the engine calls it.
+    pub fn backend(self) -> Backend {
         match self {
-            Self::Linear => "linear",
-            Self::Mlp => "mlp",
+            Self::Own => Backend::Engine { winograd: true },
+            Self::Direct => Backend::Engine { winograd: false },
+            Self::Candle => Backend::Candle,
         }
     }
-}
-
-/// `[recipe]`: how a network is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Recipe {
-    /// Passes over the training images; 0: nothing is trained, the trial is its cost.
-    pub epochs: usize,
-    /// Images per optimizer step; the last, smaller batch of an epoch is left out while training.
-    pub batch: usize,
-    /// Peak learning rate.
-    pub lr: f64,
-    /// `cosine` (to 0), `step` (times `gamma` at each milestone) or `constant`.
-    pub schedule: Schedule,
-    /// For `step`: fractions of the training, e.g. [0.5, 0.75].
-    pub milestones: Vec<f64>,
-    /// For `step`: the factor at each milestone.
-    pub gamma: f64,
-    /// Epochs (may be fractional) over which the rate grows linearly from 0 to `lr`.
-    pub warmup_epochs: f64,
-    /// SGD momentum.
-    pub momentum: f64,
-    /// Nesterov's form of it.
-    pub nesterov: bool,
-    /// L2 penalty, added to the gradient as PyTorch's SGD does.
-    pub weight_decay: f64,
-    /// Whether batch norms and biases decay too.
-    pub decay_norm_and_bias: bool,
-    /// Share of the target spread evenly over all classes.
-    pub label_smoothing: f64,
-    /// Train on this many images only, drawn class-balanced (0: all that validation leaves).
-    pub subset: usize,
-    /// For methods that prune: how many of `epochs` come after the cut, at `finetune_lr`. The budget is everyone's: `epochs`
-    /// in all, the whole network for `epochs - finetune_epochs` of them, the cut one for the last `finetune_epochs`; so less
-    /// than `epochs`. 0: cut at the end, not fine-tuned.
-    pub finetune_epochs: usize,
-    /// For methods that prune: peak rate after the cut.
-    pub finetune_lr: f64,
-    /// What computes: `own` (this workspace's kernels), `direct` (those without Winograd's convolutions) or `candle`
-    /// (candle's own operations: much slower); the same to rounding.
-    #[serde(with = "kernels_name")]
-    pub kernels: Backend,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        Self {
-            epochs: 10,
-            batch: 128,
-            lr: 0.1,
-            schedule: Schedule::Cosine,
-            milestones: vec![0.5, 0.75],
-            gamma: 0.1,
-            warmup_epochs: 0.0,
-            momentum: 0.9,
-            nesterov: true,
-            weight_decay: 5e-4,
-            decay_norm_and_bias: true,
-            label_smoothing: 0.0,
-            subset: 0,
-            finetune_epochs: 0,
-            finetune_lr: 0.01,
-            kernels: Backend::default(),
-        }
-    }
-}
-
-/// The shape of the learning rate over the training, after warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Half a cosine, from the peak to 0.
-    Cosine,
-    /// Piecewise constant.
-    Step,
-    /// The peak throughout.
-    Constant,
 }
 
 impl Recipe {
     /// Why training steps of this recipe run operation by operation, whatever the network; none where that is up to it.
     pub fn off_engine(&self) -> Option<OffEngine> {
-        self.kernels.off_engine(self.batch, true)
+        self.kernels.backend().off_engine(self.batch, true)
     }
 }
 
@@ -164,52 +153,15 @@ pub fn off_engine_remark(why: impl Display) -> String {
     format!("trains operation by operation, not on the engine: {why}; its images/s do not compare")
 }
 
-/// How files write a [`Backend`].
-mod kernels_name {
-    use conv_core::Backend;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Name {
-        Own,
-        Direct,
-        Candle,
-    }
-
-    pub fn serialize<S: Serializer>(backend: &Backend, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = match backend {
-            Backend::Engine { winograd: true } => Name::Own,
-            Backend::Engine { winograd: false } => Name::Direct,
-            Backend::Candle => Name::Candle,
-        };
-        name.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Backend, D::Error> {
-        Ok(match Name::deserialize(deserializer)? {
-            Name::Own => Backend::Engine { winograd: true },
-            Name::Direct => Backend::Engine { winograd: false },
-            Name::Candle => Backend::Candle,
-        })
-    }
-}
-
-/// `[protocol]`: what makes the comparison fair.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Protocol {
-    /// One training per seed.
-    pub seeds: Vec<u64>,
-    /// Images carved from the training set (class-balanced, the same for every seed), for every decision.
-    pub validation: usize,
-    /// Whether the finished network is measured, once, on the test split.
-    pub test: bool,
-}
-
-impl Default for Protocol {
-    fn default() -> Self {
-        Self { seeds: vec![0], validation: 5000, test: true }
+options! {
+    /// `[protocol]`: what makes the comparison fair.
+    Protocol = "protocol", "what makes the comparison fair" {
+        /// One training per seed.
+        seeds: Vec<u64> = vec![0], Kind::NonEmptyList(&SEED), column = None;
+        /// Images carved from the training set, class-balanced, for every decision.
+        validation: usize = 5000, at_least(1), column = Some("validation_images");
+        /// Whether the finished network is measured, once, on the test split.
+        test: bool = true, Kind::Flag, column = Some("test_read");
     }
 }
 
@@ -273,8 +225,4 @@ impl TrialConfig {
         let section = toml::Value::Table(table.ok()?);
         rest.split('.').try_fold(section, |value, part| value.get(part).cloned())
     }
-}
-
-fn yes() -> bool {
-    true
 }

@@ -1,93 +1,46 @@
-//! Every key of an experiment file but the methods' own options (those are in [`crate::methods`]).
+//! Every key of an experiment file but the methods' own options (those are in [`crate::methods`]). The keys of a section are
+//! those of its table of options; what is added here is which names there are.
 
 use std::sync::LazyLock;
 
+use conv_core::options::Described;
 use toml::{Table, Value};
 
-use super::run_options;
+pub use super::run_settings::MOST_THREADS;
+use super::run_settings::RunSettings;
 use super::sweep::Keys;
 use super::sweep::keys::MethodKeys;
-use crate::config::field::Kind::{Choice, Filled, Flag, Form, Integer, List, Text};
-use crate::config::field::{FACTOR, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+use crate::config::field::Kind::{Choice, Text};
 use crate::config::{BackboneConfig, DatasetConfig, Field, Kind, Protocol, Recipe};
 use crate::{backbones, data, methods};
 
-/// More threads to compute on are a slip.
-pub const MOST_THREADS: i64 = 1024;
-
-const SEED: Kind = at_least(0);
-
-const TIME: Kind = Form(|text| run_options::duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
-const MEMORY: Kind = Form(|text| run_options::bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
-const POLICY: Kind =
-    Form(|text| run_options::on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
-
-const fn key(key: &'static str, kind: Kind, meaning: &'static str) -> Field {
-    Field { key, kind, meaning }
-}
-
 /// All keys, by section.
-pub const KEYS: &[Field] = &[
-    key("name", Text, "Names the folder of the results, reports/NAME: letters, digits, `-`, `_` and `.`."),
-    key("title", Text, "Heads the report."),
-    key("description", Text, "Opens the report."),
-    key("dataset.name", Choice(datasets_by_name), "The data."),
-    key(
-        "dataset.sources",
-        List(&Text),
-        "Where it may come from, tried in order: folders or files, download, synthetic; []: data/NAME, then these two.",
-    ),
-    key("dataset.augment", Flag, "Random crops (4 pixels of padding) and horizontal flips while training."),
-    key("backbone.name", Choice(backbones_by_name), "The network."),
-    key(
-        "backbone.head",
-        Choice(|| vec!["linear", "mlp"]),
-        "VGG's classifier: 512 -> classes, or 512 -> 512 -> classes.",
-    ),
-    key("backbone.replace.stem", Flag, "Whether the method replaces the first convolution."),
-    key("backbone.replace.spatial", Flag, "Whether it replaces kernels larger than 1 x 1."),
-    key("backbone.replace.pointwise", Flag, "Whether it replaces 1 x 1 convolutions on the main path."),
-    key("backbone.replace.shortcut", Flag, "Whether it replaces projections of residual connections."),
-    key("method.name", Choice(methods::names), "What makes the convolutions; its options stand beside it."),
-    key("recipe.epochs", at_least(0), "Passes over the training images; 0: nothing is trained, costs only."),
-    key("recipe.batch", at_least(1), "Images per optimizer step."),
-    key("recipe.lr", POSITIVE, "Peak learning rate."),
-    key("recipe.schedule", Choice(|| vec!["cosine", "step", "constant"]), "Shape of the learning rate after warm-up."),
-    key("recipe.milestones", List(&INSIDE), "For step: fractions of the training at which the rate drops."),
-    key("recipe.gamma", FACTOR, "For step: the factor at each milestone."),
-    key("recipe.warmup_epochs", NOT_NEGATIVE, "Epochs over which the rate grows linearly from 0 to lr."),
-    key("recipe.momentum", SHARE, "SGD momentum."),
-    key("recipe.nesterov", Flag, "Nesterov's form of it."),
-    key("recipe.weight_decay", NOT_NEGATIVE, "L2 penalty, added to the gradient."),
-    key("recipe.decay_norm_and_bias", Flag, "Whether batch norms and biases decay too."),
-    key("recipe.label_smoothing", SHARE, "Share of the target spread evenly over all classes."),
-    key("recipe.subset", at_least(0), "Train on this many images only, drawn class-balanced; 0: all."),
-    key(
-        "recipe.finetune_epochs",
-        at_least(0),
-        "For pruning: how many of the epochs, the last ones, come after the cut.",
-    ),
-    key("recipe.finetune_lr", POSITIVE, "For pruning: peak rate after the cut."),
-    key(
-        "recipe.kernels",
-        Choice(|| vec!["own", "direct", "candle"]),
-        "What computes: own kernels, the same without Winograd's, or candle's operations (slow); equal to rounding.",
-    ),
-    key("protocol.seeds", Filled(&SEED), "One training per seed."),
-    key("protocol.validation", at_least(1), "Images carved from the training set, class-balanced, for every decision."),
-    key("protocol.test", Flag, "Whether the finished network is measured, once, on the test split."),
-    key("run.threads", Integer(1, MOST_THREADS), "Threads that compute, of each trial; changes no result."),
-    key("run.jobs", Integer(1, MOST_THREADS), "Trials that run at once, each in a process of its own."),
-    key("run.memory", MEMORY, "Most memory a trial may hold; beyond it, it fails."),
-    key("run.time_limit", TIME, "Most time an attempt at a trial may take; beyond it, it fails."),
-    key("run.checkpoint_every", TIME, "Time between checkpoints, from which an interrupted trial goes on."),
-    key("run.on_failure", POLICY, "What a failed trial does to the others."),
-];
+pub static KEYS: LazyLock<Vec<Field>> = LazyLock::new(|| {
+    let key = Field::new;
+    let top = [
+        key("name", Text, "Names the folder of the results, reports/NAME: letters, digits, `-`, `_` and `.`."),
+        key("title", Text, "Heads the report."),
+        key("description", Text, "Opens the report."),
+    ];
+    let method =
+        [key("method.name", Choice(methods::names), "What makes the convolutions; its options stand beside it.")];
+    let network = [section::<DatasetConfig>(), section::<BackboneConfig>(), method.into()].concat();
+    let training = [section::<Recipe>(), section::<Protocol>(), section::<RunSettings>()].concat();
+    let mut keys = [&top[..], &network, &training].concat();
+    for field in &mut keys {
+        match field.key {
+            "dataset.name" => field.kind = Choice(|| data::DATASETS.iter().map(|info| info.name).collect()),
+            "backbone.name" => field.kind = Choice(|| backbones::all().map(|info| info.name).collect()),
+            _ => {}
+        }
+    }
+    keys
+});
 
 /// Keys of a `[[layer]]` block, beside its method's options.
-pub const LAYER_KEYS: &[Field] = &[
-    key("match", Text, "A layer's name as `harness cost` prints it; `*` stands for any run of characters."),
-    key("method.name", Choice(methods::names), "The method there, whatever backbone.replace says."),
+pub static LAYER_KEYS: &[Field] = &[
+    Field::new("match", Text, "A layer's name as `harness cost` prints it; `*` stands for any run of characters."),
+    Field::new("method.name", Choice(methods::names), "The method there, whatever backbone.replace says."),
 ];
 
 /// The keys in the form in which the language of sweeps takes them.
@@ -98,30 +51,84 @@ pub fn keys() -> &'static Keys {
             options: info.options,
             defaults: (info.defaults)(),
         };
-        Keys::new(KEYS, LAYER_KEYS, methods::all().iter().map(method).collect(), default_of)
+        let defaults = defaults();
+        let default_of = |dotted: &str| dotted.split('.').try_fold(&defaults, |value, part| value.get(part)).cloned();
+        Keys::new(&KEYS, LAYER_KEYS, methods::all().iter().map(method).collect(), default_of)
     });
     &WHOLE
 }
 
-/// The default of a key outside of methods, if it has one.
-fn default_of(dotted: &str) -> Option<Value> {
-    let name = || Table::from_iter([("name".to_string(), Value::String("cifar10".into()))]);
-    let (section, rest) = dotted.split_once('.')?;
-    let defaults = match section {
-        "dataset" => Table::try_from(name().try_into::<DatasetConfig>().ok()?),
-        "backbone" => Table::try_from(name().try_into::<BackboneConfig>().ok()?),
-        "recipe" => Table::try_from(Recipe::default()),
-        "protocol" => Table::try_from(Protocol::default()),
-        _ => return None,
+/// The keys of a section, dotted.
+fn section<T: Described>() -> Vec<Field> {
+    dotted(T::NAME, T::OPTIONS)
+}
+
+fn dotted(section: &str, fields: &[Field]) -> Vec<Field> {
+    let field = |field: &Field| {
+        let key = format!("{section}.{}", field.key);
+        match field.kind {
+            Kind::Table(inner) => dotted(&key, inner),
+            // Keys live as long as the program, as those of the tables do.
+            _ => vec![Field { key: key.leak(), ..*field }],
+        }
     };
-    let value = Value::Table(defaults.ok()?);
-    rest.split('.').try_fold(value, |value, part| value.get(part).cloned())
+    fields.iter().flat_map(field).collect()
 }
 
-fn backbones_by_name() -> Vec<&'static str> {
-    backbones::all().map(|info| info.name).collect()
+/// The sections as they are where nothing is set.
+fn defaults() -> Value {
+    fn of<T: Described>() -> (String, Value) {
+        (T::NAME.to_owned(), Value::try_from(T::default()).expect("a table of options has a TOML form"))
+    }
+    let sections =
+        [of::<DatasetConfig>(), of::<BackboneConfig>(), of::<Recipe>(), of::<Protocol>(), of::<RunSettings>()];
+    Value::Table(Table::from_iter(sections))
 }
 
-fn datasets_by_name() -> Vec<&'static str> {
-    data::DATASETS.iter().map(|info| info.name).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Replace;
+    use crate::config::field::literal;
+
+    /// What a key's line says is all there is to say of it, so it has to say it in full.
+    fn check_table<T: Described>() {
+        let default = T::default();
+        for (field, value) in T::OPTIONS.iter().zip(default.values()) {
+            let key = format!("{}.{}", T::NAME, field.key);
+            assert!(field.meaning.ends_with('.'), "{key} has a meaning in plain words: {}", field.meaning);
+            if let Kind::Table(_) = field.kind {
+                continue;
+            }
+            let known = keys().lookup(&key, &[]).unwrap_or_else(|error| panic!("{error}"));
+            if field.key == "name" {
+                assert!(matches!(known.kind, Choice(_)), "{key} is one of a registry's names");
+            } else if value == conv_core::options::Literal::Absent {
+                assert_eq!(keys().default_of(&key), None);
+            } else {
+                assert!(field.kind.accepts(&value), "{key} accepts its default {value}");
+                assert_eq!(keys().default_of(&key).map(literal), Some(value), "{key}");
+            }
+        }
+        default
+            .check_options()
+            .map_err(|error| error.to_string())
+            .or_else(|error| {
+                // A name is asked for, and has no default.
+                if error.contains("name = ") { Ok(()) } else { Err(error) }
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn every_key_of_a_section_has_a_meaning_and_a_default_that_it_accepts() {
+        check_table::<DatasetConfig>();
+        check_table::<BackboneConfig>();
+        check_table::<Replace>();
+        check_table::<Recipe>();
+        check_table::<Protocol>();
+        check_table::<RunSettings>();
+        let sections = ["dataset", "backbone", "method", "recipe", "protocol", "run"];
+        assert_eq!(keys().sections[..sections.len()], sections);
+    }
 }

@@ -3,7 +3,7 @@
 //! [`sweep`] is the language: it turns a file into combinations of values, given the [`mod@keys`] there are. Here [`setting`] types
 //! each combination, drops what a condition excludes and labels the rest; [`plan`] sees to it that every trial comes once, and
 //! `data_sets` tells whether two of them are trained on the same images. [`network`] remembers what networks cost ([`price`]),
-//! [`images`] checks whether the data is large enough, [`identity`] says which trials are the same, [`run_options`] how they
+//! [`images`] checks whether the data is large enough, [`identity`] says which trials are the same, [`run_settings`] how they
 //! are executed.
 
 use std::path::Path;
@@ -17,11 +17,11 @@ pub mod network;
 pub mod plan;
 pub mod price;
 pub mod resolve;
-pub mod run_options;
+pub mod run_settings;
 pub mod setting;
 pub mod sweep;
 
-pub use run_options::{OnFailure, RunSettings};
+pub use run_settings::{OnFailure, RunSettings, Size, Time};
 pub use sweep::Document;
 
 use crate::config::error::{At, Complaint};
@@ -116,7 +116,7 @@ impl Experiment {
             description: text("description"),
             frozen: document.to_toml(),
             document: document.clone(),
-            run: RunSettings::of(document),
+            run: RunSettings::of(document)?,
             trials: plan.rows_of().map(|row| Ok(Trial::new(&row?, plan.layers()))).collect::<anyhow::Result<_>>()?,
         })
     }

@@ -1,6 +1,6 @@
 //! Checked values -> the typed configuration of one trial.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -123,8 +123,9 @@ pub(super) fn parts(document: &Document, entries: &[Cow<'_, Entry>]) -> anyhow::
 }
 
 /// One section of a setting, typed; what is not set has its default.
-pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[Cow<'_, Entry>], prefix: &str) -> anyhow::Result<T> {
-    let values = entries.iter().filter_map(|entry| Some((entry.key.strip_prefix(prefix)?, entry.value.clone())));
+pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[impl Borrow<Entry>], prefix: &str) -> anyhow::Result<T> {
+    let entries = entries.iter().map(Borrow::borrow);
+    let values = entries.filter_map(|entry| Some((entry.key.strip_prefix(prefix)?, entry.value.clone())));
     let map = MapDeserializer::<_, toml::de::Error>::new(values);
     T::deserialize(map).context("a checked configuration was refused")
 }

@@ -76,7 +76,7 @@ impl Entrant {
     /// Shapes that do not fit.
     pub(super) fn engine_layers(&self, images: usize, train: bool) -> Result<Result<Vec<EngineLayer>, OffEngine>> {
         let (c, h, w) = self.geometry.shape;
-        Ok(self.network.engine_layers(self.config.recipe.kernels, [images, c, h, w], train)?)
+        Ok(self.network.engine_layers(self.config.recipe.kernels.backend(), [images, c, h, w], train)?)
     }
 
     pub(super) fn optimizer(&self) -> Sgd {
@@ -84,11 +84,11 @@ impl Entrant {
     }
 
     pub(super) fn training(&self) -> Training<'_> {
-        self.network.training(self.config.recipe.kernels)
+        self.network.training(self.config.recipe.kernels.backend())
     }
 
     pub(super) fn inference(&self) -> Inference<'_> {
-        self.network.inference(self.config.recipe.kernels)
+        self.network.inference(self.config.recipe.kernels.backend())
     }
 
     pub(super) fn batch(&self, images: usize) -> Result<Batch> {

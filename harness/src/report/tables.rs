@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use conv_core::Backend;
+use conv_core::options::Described;
 
 use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow, Split, Summary};
-use crate::config::{Recipe, Schedule};
+use crate::config::{Kernels, Recipe, Schedule};
 use crate::results::TrialRecord;
 
 /// The comparison of one group: a Markdown table with its caption.
@@ -212,12 +212,24 @@ fn recipe(recipe: &Recipe, augment: bool) -> String {
         let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
     }
     text += match recipe.kernels {
-        Backend::Engine { winograd: true } => "",
-        Backend::Engine { winograd: false } => ", computed without Winograd's convolutions",
-        Backend::Candle => ", computed by candle's own operations",
+        Kernels::Own => "",
+        Kernels::Direct => ", computed without Winograd's convolutions",
+        Kernels::Candle => ", computed by candle's own operations",
     };
+    let default = Recipe::default();
+    let values = recipe.values().into_iter().zip(default.values());
+    for (field, (value, usual)) in Recipe::OPTIONS.iter().zip(values) {
+        if !TOLD.split(' ').any(|key| key == field.key) && value != usual {
+            let _ = write!(text, ", `{}` = {value}", field.key);
+        }
+    }
     text + if augment { ", crops and flips." } else { ", no augmentation." }
 }
+
+/// Keys of a recipe that a caption tells in words of their own: in [`recipe`], with the images, or of the cut. Any other is told
+/// as it is written in a file, where it is not at its default.
+const TOLD: &str = "epochs batch lr schedule milestones gamma warmup_epochs momentum nesterov weight_decay \
+    decay_norm_and_bias label_smoothing subset finetune_epochs finetune_lr kernels";
 
 fn seeds(group: &Group<'_>) -> String {
     let mut all: Vec<u64> = group.rows.iter().flat_map(SettingRow::seeds).collect();
@@ -382,4 +394,41 @@ pub fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|three| str::from_utf8(three).ok()).collect();
     groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use conv_core::options::Kind;
+    use toml::{Table, Value};
+
+    use super::*;
+
+    /// A value that is not the one there is.
+    fn other(kind: &Kind, value: Option<&Value>) -> Value {
+        match kind {
+            Kind::Flag => Value::Boolean(value.and_then(Value::as_bool) != Some(true)),
+            Kind::Integer(low, _) => Value::Integer(value.and_then(Value::as_integer).unwrap_or(*low) + 1),
+            Kind::Number(_) => Value::Float(0.25),
+            Kind::Choice(names) => {
+                let mut others = names().into_iter().filter(|name| value.and_then(Value::as_str) != Some(name));
+                Value::String(others.next().unwrap().into())
+            }
+            Kind::List(element) => Value::Array(vec![other(element, None)]),
+            kind => panic!("no other value of {kind} is known here"),
+        }
+    }
+
+    #[test]
+    fn every_key_of_a_recipe_is_told() {
+        let base = Table::try_from(Recipe { schedule: Schedule::Step, ..Recipe::default() }).unwrap();
+        let text = |table: &Table| recipe(&table.clone().try_into().unwrap(), true);
+        for field in Recipe::OPTIONS {
+            let mut changed = base.clone();
+            changed.insert(field.key.into(), other(&field.kind, base.get(field.key)));
+            // These stand in other lines of the caption.
+            let elsewhere = ["subset", "finetune_epochs", "finetune_lr"].contains(&field.key);
+            assert_eq!(text(&changed) == text(&base), elsewhere, "{}", field.key);
+        }
+        assert!(TOLD.split(' ').all(|key| Recipe::OPTIONS.iter().any(|field| field.key == key)));
+    }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
-use serde::Serialize;
+use conv_core::options::{Described, Kind, Literal};
+use polars::prelude::{AnyValue, Column, CsvWriter, DataFrame, DataType, ParquetWriter, SerWriter, Series};
 use toml::{Table, Value};
 
 use super::{Collected, Measures, RunFolder, TrialRecord, epoch_frame};
-use crate::config::MethodConfig;
+use crate::config::{MethodConfig, Protocol, TrialConfig};
 use crate::files::write_atomic;
 use crate::methods;
 use crate::train::Evaluation;
@@ -65,40 +65,26 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
     columns.extend([
         rows.text("layers", |r| (!r.trial.config.layers.is_empty()).then(|| overrides(r))),
         rows.text("aliases", |r| Some(r.trial.aliases.join("; "))),
-        rows.text("backbone", |r| Some(r.trial.config.backbone.name.clone())),
-        rows.text("head", |r| name(&r.trial.config.backbone.head)),
-        rows.text("replaced", |r| Some(r.network.replaced.clone())),
-        rows.text("dataset", |r| Some(r.trial.config.dataset.name.clone())),
+    ]);
+    columns.extend(rows.section(|config| config.backbone.clone())?);
+    columns.push(rows.text("replaced", |r| Some(r.network.replaced.clone())));
+    columns.extend(rows.section(|config| config.dataset.clone())?);
+    columns.extend([
         rows.text("data_source", |r| Some(r.trial.data.source.clone())),
         rows.text("data_label", |r| Some(r.trial.data.label.clone())),
         rows.flag("synthetic", |r| r.trial.data.synthetic),
         rows.text("data_fingerprint", |r| Some(r.trial.data.fingerprint.clone())),
-        rows.flag("augment", |r| r.trial.config.dataset.augment),
         rows.count("seed", |r| Some(r.trial.config.seed)),
-        rows.count("epochs", |r| Some(r.trial.config.recipe.epochs as u64)),
-        rows.count("finetune_epochs", |r| Some(r.trial.config.recipe.finetune_epochs as u64)),
+    ]);
+    columns.extend(rows.section(|config| config.recipe.clone())?);
+    columns.extend(rows.section(|&TrialConfig { seed, validation, test, .. }| Protocol {
+        seeds: vec![seed],
+        validation,
+        test,
+    })?);
+    columns.extend([
         rows.count("epochs_trained", |r| Some(r.measures().map_or(0, |m| m.epochs) as u64)),
-        rows.count("batch", |r| Some(r.trial.config.recipe.batch as u64)),
-        rows.real("lr", |r| Some(r.trial.config.recipe.lr)),
-        rows.text("schedule", |r| name(&r.trial.config.recipe.schedule)),
-        rows.text("milestones", |r| {
-            Some(r.trial.config.recipe.milestones.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
-        }),
-        rows.real("gamma", |r| Some(r.trial.config.recipe.gamma)),
-        rows.real("warmup_epochs", |r| Some(r.trial.config.recipe.warmup_epochs)),
-        rows.real("momentum", |r| Some(r.trial.config.recipe.momentum)),
-        rows.flag("nesterov", |r| r.trial.config.recipe.nesterov),
-        rows.real("weight_decay", |r| Some(r.trial.config.recipe.weight_decay)),
-        rows.flag("decay_norm_and_bias", |r| r.trial.config.recipe.decay_norm_and_bias),
-        rows.real("label_smoothing", |r| Some(r.trial.config.recipe.label_smoothing)),
-        rows.real("finetune_lr", |r| Some(r.trial.config.recipe.finetune_lr)),
-        rows.text("recipe_kernels", |r| {
-            Some(serde_json::to_value(&r.trial.config.recipe).ok()?["kernels"].as_str()?.to_owned())
-        }),
-        rows.flag("test_read", |r| r.trial.config.test),
-        rows.count("subset", |r| Some(r.trial.config.recipe.subset as u64)),
         rows.count("train_images", |r| Some(r.measures().map_or(0, |m| m.train_images) as u64)),
-        rows.count("validation_images", |r| Some(r.trial.config.validation as u64)),
         rows.count("params", |r| Some(r.network.cost.params)),
         rows.count("macs", |r| Some(r.network.cost.macs)),
         rows.count("activations", |r| Some(r.network.cost.activations)),
@@ -154,6 +140,43 @@ impl Rows<'_> {
     fn flag(&self, name: &str, value: impl Fn(&TrialRecord) -> bool) -> Column {
         Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
     }
+
+    /// The columns of a section's keys.
+    fn section<T: Described>(&self, section: impl Fn(&TrialConfig) -> T) -> Result<Vec<Column>> {
+        let sections: Vec<T> = self.0.iter().map(|record| section(&record.trial.config)).collect();
+        let rows: Vec<Vec<Literal<'_>>> = sections.iter().map(T::values).collect();
+        let fields = T::OPTIONS.iter().enumerate();
+        let columns = fields.filter_map(|(at, field)| {
+            field.column.map(|title| key(title, &field.kind, rows.iter().map(|row| &row[at])))
+        });
+        columns.collect()
+    }
+}
+
+/// The column of a key: numbers and flags as such, all else as texts; null where nothing is set.
+fn key<'a>(title: &str, kind: &Kind, values: impl Iterator<Item = &'a Literal<'a>>) -> Result<Column> {
+    fn text(value: &Literal<'_>) -> String {
+        match value {
+            Literal::Text(text) => text.to_string(),
+            Literal::List(list) => list.iter().map(text).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        }
+    }
+    let cell = |value: &Literal<'_>| match value {
+        Literal::Absent => AnyValue::Null,
+        Literal::Flag(value) => AnyValue::Boolean(*value),
+        Literal::Integer(value) => AnyValue::Int128(*value),
+        Literal::Number(value) => AnyValue::Float64(*value),
+        other => AnyValue::StringOwned(text(other).into()),
+    };
+    let dtype = match kind {
+        Kind::Flag => DataType::Boolean,
+        Kind::Integer(0.., _) | Kind::Odd => DataType::UInt64,
+        Kind::Number(_) => DataType::Float64,
+        _ => DataType::String,
+    };
+    let cells: Vec<AnyValue<'_>> = values.map(cell).collect();
+    Ok(Series::from_any_values_and_dtype(title.into(), &cells, &dtype, false)?.into())
 }
 
 /// A method's options: those that were set, and the defaults of the others.
@@ -181,11 +204,6 @@ fn option(name: &str, options: &[Table]) -> Column {
     }
 }
 
-/// How a unit variant is written in experiment files.
-fn name(value: &impl Serialize) -> Option<String> {
-    serde_json::to_value(value).ok()?.as_str().map(String::from)
-}
-
 /// The `[[layer]]` exceptions in one line, e.g. `layer3.*: ghost ratio=4`.
 fn overrides(record: &TrialRecord) -> String {
     let one = |layer: &crate::config::LayerOverride| {
@@ -193,4 +211,38 @@ fn overrides(record: &TrialRecord) -> String {
         format!("{}: {}{options}", layer.pattern, layer.method.name)
     };
     record.trial.config.layers.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Recipe;
+
+    #[test]
+    fn every_key_has_a_column_of_its_type_and_no_two_the_same() {
+        let frame = frame(&[]).unwrap();
+        for field in Recipe::OPTIONS {
+            let title = field.column.unwrap_or_else(|| panic!("{} has a column", field.key));
+            let expected = match field.kind {
+                Kind::Flag => DataType::Boolean,
+                Kind::Integer(..) => DataType::UInt64,
+                Kind::Number(_) => DataType::Float64,
+                _ => DataType::String,
+            };
+            assert_eq!(*frame.column(title).unwrap().dtype(), expected, "{title}");
+        }
+        for title in ["dataset", "augment", "backbone", "head", "validation_images", "test_read", "recipe_kernels"] {
+            assert!(frame.column(title).is_ok(), "{title}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_written_by_its_kind() {
+        let text = |value: Literal<'_>| key("x", &Kind::Text, [value].iter()).unwrap().get(0).unwrap().to_string();
+        assert_eq!(text(Literal::List(vec![Literal::Number(0.5), Literal::Number(0.75)])), "\"0.5 0.75\"");
+        assert_eq!(text(Literal::Text("cosine".into())), "\"cosine\"");
+        assert_eq!(text(Literal::Absent), "null");
+        let whole = key("x", &Kind::Integer(0, 9), [Literal::Integer(7), Literal::Absent].iter()).unwrap();
+        assert_eq!((whole.null_count(), whole.dtype()), (1, &DataType::UInt64));
+    }
 }

@@ -37,7 +37,7 @@ impl PricedTrial {
         TrialRecord {
             trial: self.frozen.clone(),
             network: self.network(vec![]),
-            environment: environment.computed_by(self.frozen.config.recipe.kernels),
+            environment: environment.computed_by(self.frozen.config.recipe.kernels.backend()),
             outcome,
         }
     }

@@ -114,12 +114,12 @@ impl Process {
 
 /// What a trial's process is told wherever it runs.
 pub(super) fn common_arguments(settings: &RunSettings, allow_path_change: bool) -> Vec<String> {
-    let mut arguments = vec!["--checkpoint-every-ms".into(), settings.checkpoint_every.as_millis().to_string()];
+    let mut arguments = vec!["--checkpoint-every-ms".into(), settings.checkpoint_every.0.as_millis().to_string()];
     if let Some(memory) = settings.memory {
-        arguments.extend(["--memory-bytes".into(), memory.to_string()]);
+        arguments.extend(["--memory-bytes".into(), memory.0.to_string()]);
     }
     if let Some(limit) = settings.time_limit {
-        arguments.extend(["--time-limit-ms".into(), limit.as_millis().to_string()]);
+        arguments.extend(["--time-limit-ms".into(), limit.0.as_millis().to_string()]);
     }
     if allow_path_change {
         arguments.push("--allow-path-change".into());

@@ -55,7 +55,7 @@ pub fn run_trial(
     options: TrialOptions,
 ) -> Result<TrialRecord> {
     let FrozenTrial { key, config, .. } = &trial.frozen;
-    let environment = environment.computed_by(config.recipe.kernels);
+    let environment = environment.computed_by(config.recipe.kernels.backend());
     let dir = folder.trial_dir(key);
     let course = Course::new(&dir, key, TRAIN, &environment, options.allow_path_change, observer)?;
     folder.start(key, config, &course.progress.history)?;
@@ -111,7 +111,7 @@ impl<'t> Training<'t> {
         }
         let model = Model::new(backbone, &methods, config.seed)?;
         let (c, h, w) = geometry.shape;
-        let off_engine = model.network.engine_layers(recipe.kernels, [recipe.batch, c, h, w], true)?.err();
+        let off_engine = model.network.engine_layers(recipe.kernels.backend(), [recipe.batch, c, h, w], true)?.err();
         environment.off_engine = off_engine.map(|why| why.to_string()).unwrap_or_default();
         course.restore(&model.store)?;
         Ok(Self { config, methods, environment, feed, course, model, epochs: (recipe.epochs - after, after) })
@@ -140,7 +140,7 @@ impl<'t> Training<'t> {
         self.fit(&TrainingPhase { name: FINETUNE, first_epoch: before + 1, epochs, rate })?;
         if epochs == 0 {
             let batches = self.course.evaluating(self.feed.validation());
-            let validation = evaluate(&self.model.network, recipe.kernels, batches);
+            let validation = evaluate(&self.model.network, recipe.kernels.backend(), batches);
             self.course.progress.validation = validation.context("on the validation images")?;
         }
         Ok(())
@@ -158,7 +158,7 @@ impl<'t> Training<'t> {
         let mut test = None;
         if self.config.test {
             let batches = self.course.evaluating(self.feed.test());
-            let evaluation = evaluate(&self.model.network, self.config.recipe.kernels, batches);
+            let evaluation = evaluate(&self.model.network, self.config.recipe.kernels.backend(), batches);
             test = Some(evaluation.context("on the test images")?);
         }
         let history = &self.course.progress.history;

@@ -40,7 +40,7 @@ pub fn fit(
     let steps = feed.steps_per_epoch();
     let mut optimizer = Sgd::new(store.trainable(), recipe);
     course.restore_momentum(&mut optimizer)?;
-    let mut training = network.training(recipe.kernels);
+    let mut training = network.training(recipe.kernels.backend());
     for done in course.progress.epoch.saturating_sub(phase.first_epoch)..phase.epochs {
         let epoch = phase.first_epoch + done;
         let (first, earlier, started) = (course.progress.tally.steps, course.progress.tally.seconds, Instant::now());
@@ -62,7 +62,7 @@ pub fn fit(
             course.obey(control, store, &optimizer)?;
             batch
         });
-        let validation = evaluate(network, recipe.kernels, batches).context("on the validation images")?;
+        let validation = evaluate(network, recipe.kernels.backend(), batches).context("on the validation images")?;
         let loss = validation.loss;
         if !loss.is_finite() {
             bail!(Diverged(format!("the validation loss is {loss} after epoch {epoch}; a lower recipe.lr may help")));

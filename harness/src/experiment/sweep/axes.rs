@@ -7,7 +7,7 @@ use toml::Value;
 use super::document::{Block, Case, Document, Entry, find};
 use super::draw::{self, Draws, Range};
 use crate::config::error::{Complaint, ExperimentError};
-use crate::config::field::{Check, Field, Kind, describe, given};
+use crate::config::field::{Check, Field, Kind, describe, literal};
 
 /// Axes, and how they are combined.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ pub(super) fn is_option(key: &str) -> bool {
 pub(super) fn is_axis(kind: &Kind, value: &Value) -> bool {
     match value {
         Value::Array(elements) if elements.is_empty() => !matches!(kind, Kind::List(_)),
-        Value::Array(elements) => elements.iter().all(|element| kind.has_type(&given(element))),
+        Value::Array(elements) => elements.iter().all(|element| kind.has_type(&literal(element))),
         _ => false,
     }
 }
@@ -192,8 +192,9 @@ fn axis(document: &Document, entry: &Entry, names: &[&str], ranges: bool) -> Res
             elements.clone()
         }
         // A list in which not everything fits was meant as an axis, unless the key takes lists.
-        Value::Array(elements) if !field.kind.has_type(&given(&entry.value)) => {
-            let culprit = elements.iter().find(|element| !field.kind.has_type(&given(element))).unwrap_or(&entry.value);
+        Value::Array(elements) if !field.kind.has_type(&literal(&entry.value)) => {
+            let culprit =
+                elements.iter().find(|element| !field.kind.has_type(&literal(element))).unwrap_or(&entry.value);
             let what = format!("`{}` has a value of the wrong type", entry.key);
             return fail(Complaint::new(what, describe(culprit), field.kind.to_string()));
         }

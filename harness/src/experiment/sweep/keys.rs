@@ -1,11 +1,11 @@
-//! The keys that a file may set. The language is given them and knows only two things of their meaning: `method.name` names
+//! The keys that a file may set. The language is literal them and knows only two things of their meaning: `method.name` names
 //! a method, and `method.OPTION` is an option of the methods that have it.
 
 use std::collections::HashMap;
 
 use toml::{Table, Value};
 
-use crate::config::field::{Check, NOT_NEGATIVE, given};
+use crate::config::field::{Check, NOT_NEGATIVE, literal};
 use crate::config::{Complaint, Field, Kind};
 
 /// The blocks that make settings, each any number of times.
@@ -195,15 +195,15 @@ impl Name {
     /// A value of another type; a text that is none of the key's.
     pub fn check(&self, shown: &str, value: &Value) -> Result<(), Complaint> {
         let fits = |kind: &Kind| match kind {
-            Kind::Choice(_) => kind.accepts(&given(value)),
+            Kind::Choice(_) => kind.accepts(&literal(value)),
             _ if kind.is_number() && value.is_float() => true,
-            _ => kind.has_type(&given(value)),
+            _ => kind.has_type(&literal(value)),
         };
         if self.kinds.iter().any(fits) {
             return Ok(());
         }
         let kind = self.kinds.first().copied().unwrap_or(Kind::Text);
-        let complaint = Field { key: "", kind, meaning: "" }.check(shown, value);
+        let complaint = Field::new("", kind, "").check(shown, value);
         complaint.and(Err(Complaint::new(format!("`{shown}` never is this"), value.to_string(), kind.to_string())))
     }
 }

@@ -6,13 +6,13 @@ use toml::{Table, Value};
 
 use super::keys::{Keys, MethodKeys};
 use crate::config::Kind;
-use crate::config::field::Kind::{Choice, Filled, Flag, Integer, List, Odd, OneOrList, Text};
+use crate::config::field::Kind::{Choice, Flag, Integer, List, NonEmptyList, Odd, OneOrList, Text};
 use crate::config::field::{FACTOR, Field, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
 
 const SEED: Kind = at_least(0);
 
 const fn field(key: &'static str, kind: Kind) -> Field {
-    Field { key, kind, meaning: "" }
+    Field::new(key, kind, "")
 }
 
 const METHODS: Kind = Choice(|| vec!["vanilla", "thin", "ghost", "pruned", "compconv"]);
@@ -35,7 +35,7 @@ static FIELDS: &[Field] = &[
     field("recipe.momentum", SHARE),
     field("recipe.weight_decay", NOT_NEGATIVE),
     field("recipe.label_smoothing", SHARE),
-    field("protocol.seeds", Filled(&SEED)),
+    field("protocol.seeds", NonEmptyList(&SEED)),
     field("protocol.validation", at_least(1)),
     field("protocol.test", Flag),
     field("run.threads", Integer(1, 1024)),

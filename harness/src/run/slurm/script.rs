@@ -40,7 +40,7 @@ pub(super) fn script(job: &Job<'_>) -> String {
     option(format!("--cpus-per-task={}", job.settings.threads.unwrap_or(1)));
     if let Some(memory) = job.settings.memory {
         // A tenth more than the trial's own limit, so that a trial that goes beyond it can say so itself.
-        option(format!("--mem={}M", (memory / 10 * 11).div_ceil(1 << 20)));
+        option(format!("--mem={}M", (memory.0 / 10 * 11).div_ceil(1 << 20)));
     }
     let arguments = common_arguments(job.settings, job.allow_path_change).join(" ");
     let retries = match job.settings.on_failure {
@@ -85,13 +85,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::experiment::{Size, Time};
 
     #[test]
     fn a_script_asks_for_what_the_settings_say() {
         let settings = RunSettings {
             threads: Some(4),
-            memory: Some(1 << 30),
-            time_limit: Some(Duration::from_secs(60)),
+            memory: Some(Size(1 << 30)),
+            time_limit: Some(Time(Duration::from_secs(60))),
             on_failure: OnFailure::Retry(2),
             ..RunSettings::default()
         };

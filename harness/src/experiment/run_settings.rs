@@ -1,0 +1,214 @@
+//! `[run]`: how trials are executed. Nothing in it changes a result, and none of it counts for a trial's identity.
+
+use std::fmt;
+use std::time::Duration;
+
+use conv_core::options;
+use conv_core::options::{Kind, Literal, OptionType};
+
+use super::resolve::section;
+use super::sweep::Document;
+
+/// More threads to compute on are a slip.
+pub const MOST_THREADS: i64 = 1024;
+
+const COUNT: Kind = Kind::Integer(1, MOST_THREADS);
+const TIME: Kind = Kind::Form(|text| duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
+const SIZE: Kind = Kind::Form(|text| bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
+const POLICY: Kind =
+    Kind::Form(|text| on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
+
+options! {
+    /// `[run]`.
+    #[derive(Eq)]
+    RunSettings = "run", "how trials are executed" {
+        /// Threads that compute, of each trial; changes no result.
+        threads: Option<usize> = None, COUNT;
+        /// Trials that run at once, each in a process of its own.
+        jobs: usize = 1, COUNT;
+        /// Most memory a trial may hold; beyond it, it fails.
+        memory: Option<Size> = None, SIZE;
+        /// Most time an attempt at a trial may take; beyond it, it fails.
+        time_limit: Option<Time> = None, TIME;
+        /// Time between checkpoints, from which an interrupted trial goes on.
+        checkpoint_every: Time = Time(Duration::from_secs(60)), TIME;
+        /// What a failed trial does to the others.
+        on_failure: OnFailure = OnFailure::Continue, POLICY;
+    }
+}
+
+impl RunSettings {
+    /// Those of a document whose values have been checked; what is not set has its default.
+    ///
+    /// # Errors
+    /// None where every value has been checked.
+    pub fn of(document: &Document) -> anyhow::Result<Self> {
+        section(&document.base, "run.")
+    }
+}
+
+/// What happens to the sweep when a trial fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The others go on; the failure is a row of the results.
+    Continue,
+    /// Nothing more is started; trials that run are stopped after a checkpoint.
+    Stop,
+    /// The trial is tried again, so many times at most, from its last checkpoint; then as `Continue`.
+    Retry(u32),
+}
+
+/// A time, as files write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+/// A number of bytes, as files write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl fmt::Display for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Continue => f.write_str("continue"),
+            Self::Stop => f.write_str("stop"),
+            Self::Retry(times) => write!(f, "retry({times})"),
+        }
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}s", self.0.as_secs_f64())
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}B", self.0)
+    }
+}
+
+/// A type whose values stand in files as texts, read by a function and written as they are displayed.
+macro_rules! text_form {
+    ($($type:ty, $read:expr;)*) => {
+        $(
+            impl serde::Serialize for $type {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    serializer.collect_str(self)
+                }
+            }
+
+            impl<'de> serde::Deserialize<'de> for $type {
+                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let text = String::deserialize(deserializer)?;
+                    $read(&text).ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" cannot be read")))
+                }
+            }
+
+            impl OptionType for $type {
+                fn literal(&self) -> Literal<'_> {
+                    Literal::Text(self.to_string().into())
+                }
+            }
+        )*
+    };
+}
+
+text_form! {
+    OnFailure, on_failure;
+    Time, |text| duration(text).map(Time);
+    Size, |text| bytes(text).map(Size);
+}
+
+/// `90s`, `30min`, `6h`, `2d`, and sums such as `1h30min`; more than nothing.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|&n| n > 0)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let seconds = match &tail[..letters] {
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86400.0,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?)?;
+        rest = tail[letters..].trim_start();
+    }
+    (total > Duration::ZERO).then_some(total)
+}
+
+/// `500MiB`, `4GiB`, `2GB`, `1024B`: bytes; more than nothing.
+pub fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "B" => 1.0,
+        "kB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "KiB" => 1024.0,
+        "MiB" => 1048576.0,
+        "GiB" => 1073741824.0,
+        _ => return None,
+    };
+    let value = number.parse::<f64>().ok()? * factor;
+    (1.0..1e18).contains(&value).then_some(value as u64)
+}
+
+/// `continue`, `stop`, `retry(n)` with n from 1 to 100.
+pub fn on_failure(text: &str) -> Option<OnFailure> {
+    match text.trim() {
+        "continue" => Some(OnFailure::Continue),
+        "stop" => Some(OnFailure::Stop),
+        other => {
+            let times = other.strip_prefix("retry(")?.strip_suffix(')')?.trim().parse().ok()?;
+            (1..=100).contains(&times).then_some(OnFailure::Retry(times))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conv_core::options::Described;
+
+    use super::*;
+
+    #[test]
+    fn times_sizes_and_policies_as_people_write_them() {
+        let seconds = |text: &str| duration(text).map(|time| time.as_secs_f64());
+        assert_eq!(seconds("6h"), Some(21600.0));
+        assert_eq!(seconds("1h30min"), Some(5400.0));
+        assert_eq!(seconds("1.5 h"), None, "a blank between number and unit");
+        assert_eq!(seconds("250ms"), Some(0.25));
+        for refused in ["", "6", "h", "0s", "6 parsecs", "-1s", "1e400h", ".s", "9999999999999999999999d"] {
+            assert_eq!(duration(refused), None, "{refused}");
+        }
+        assert_eq!(bytes("1.5GiB"), Some(3 << 29));
+        assert_eq!(bytes("500 MB"), Some(500_000_000));
+        for refused in ["", "4", "GiB", "0MB", "-4GiB", "4gib", "1e30GB"] {
+            assert_eq!(bytes(refused), None, "{refused}");
+        }
+        assert_eq!(on_failure("retry( 3 )"), Some(OnFailure::Retry(3)));
+        assert_eq!(on_failure("retry(0)"), None);
+        assert_eq!(on_failure("retry"), None);
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let settings = RunSettings {
+            memory: bytes("1.3GiB").map(Size),
+            time_limit: duration("250ms").map(Time),
+            on_failure: OnFailure::Retry(3),
+            ..RunSettings::default()
+        };
+        let text = toml::to_string(&settings).unwrap();
+        assert_eq!(toml::from_str::<RunSettings>(&text).unwrap(), settings, "{text}");
+        settings.check_options().unwrap();
+    }
+}
