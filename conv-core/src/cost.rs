@@ -8,7 +8,7 @@ use std::ops::{Add, AddAssign};
 /// Convention: `params` counts weights, biases and the scale and shift of batch norms (not running statistics);
 /// `macs` counts multiply-accumulates of convolutions and linear layers, padded taps included, and nothing else
 /// (papers print these as "FLOPs"); `activations` counts the elements that convolutions and linear layers write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Cost {
     /// Trainable parameters.
     pub params: u64,

@@ -24,9 +24,10 @@ pub struct TrialRecord {
 }
 
 /// A network in figures and words.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetworkSummary {
     /// Price of the final network, closed form; the parameters were counted in it where it was trained.
+    #[serde(flatten)]
     pub cost: Cost,
     /// Deepest effective recursion of any layer, for methods that recurse.
     pub depth: Option<usize>,
@@ -49,15 +50,17 @@ pub enum Outcome {
 }
 
 /// What was measured of a training and its network.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Training images used (after validation was carved and the subset drawn).
+    #[serde(skip)]
     pub train_images: usize,
     /// Last epoch, validation images.
     pub validation: Evaluation,
     /// The finished network on the test split, read once; none if the protocol left it closed.
     pub test: Option<Evaluation>,
     /// Training loss of the last epoch.
+    #[serde(deserialize_with = "crate::files::nan_if_null")]
     pub train_loss: f64,
     /// Epochs trained, fine-tuning included.
     pub epochs: usize,
@@ -93,7 +96,8 @@ impl TrialRecord {
     }
 }
 
-/// A record as its file holds it: every field on one level, and zeros where nothing was measured.
+/// A record as its file holds it: every field on one level, in the order in which files have always had them, and zeros where
+/// nothing was measured.
 #[derive(Serialize, Deserialize)]
 struct Flat {
     key: String,
@@ -102,19 +106,10 @@ struct Flat {
     config: TrialConfig,
     data: Provenance,
     train_images: usize,
-    params: u64,
-    macs: u64,
-    activations: u64,
-    depth: Option<usize>,
-    replaced: String,
-    remarks: Vec<String>,
-    validation: Evaluation,
-    test: Option<Evaluation>,
-    #[serde(deserialize_with = "crate::files::nan_if_null")]
-    train_loss: f64,
-    epochs: usize,
-    seconds: f64,
-    images_per_second: f64,
+    #[serde(flatten)]
+    network: NetworkSummary,
+    #[serde(flatten)]
+    measures: Measures,
     environment: Environment,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
@@ -122,29 +117,13 @@ struct Flat {
 
 impl From<Flat> for TrialRecord {
     fn from(flat: Flat) -> Self {
-        let Flat { key, aliases, label, config, data, train_images, params, macs, activations, .. } = flat;
-        let Flat { depth, replaced, remarks, validation, test, train_loss, epochs, seconds, .. } = flat;
-        let Flat { images_per_second, environment, failure, .. } = flat;
+        let Flat { key, aliases, label, config, data, train_images, network, measures, environment, failure } = flat;
         let outcome = match failure {
             Some(failure) => Outcome::Failed(failure),
             None if config.recipe.epochs == 0 => Outcome::Priced,
-            None => Outcome::Trained(Measures {
-                train_images,
-                validation,
-                test,
-                train_loss,
-                epochs,
-                seconds,
-                images_per_second,
-            }),
+            None => Outcome::Trained(Measures { train_images, ..measures }),
         };
-        let cost = Cost { params, macs, activations };
-        Self {
-            trial: FrozenTrial { key, label, aliases, config, data },
-            network: NetworkSummary { cost, depth, replaced, remarks },
-            environment,
-            outcome,
-        }
+        Self { trial: FrozenTrial { key, label, aliases, config, data }, network, environment, outcome }
     }
 }
 
@@ -152,36 +131,13 @@ impl From<TrialRecord> for Flat {
     fn from(record: TrialRecord) -> Self {
         let TrialRecord { trial, network, environment, outcome } = record;
         let FrozenTrial { key, label, aliases, config, data } = trial;
-        let NetworkSummary { cost, depth, replaced, remarks } = network;
-        let Cost { params, macs, activations } = cost;
         let (measures, failure) = match outcome {
             Outcome::Trained(measures) => (measures, None),
             Outcome::Priced => (Measures::default(), None),
             Outcome::Failed(failure) => (Measures::default(), Some(failure)),
         };
-        let Measures { train_images, validation, test, train_loss, epochs, seconds, images_per_second } = measures;
-        Self {
-            key,
-            aliases,
-            label,
-            config,
-            data,
-            train_images,
-            params,
-            macs,
-            activations,
-            depth,
-            replaced,
-            remarks,
-            validation,
-            test,
-            train_loss,
-            epochs,
-            seconds,
-            images_per_second,
-            environment,
-            failure,
-        }
+        let train_images = measures.train_images;
+        Self { key, aliases, label, config, data, train_images, network, measures, environment, failure }
     }
 }
 
