@@ -16,6 +16,7 @@ pub mod keys;
 pub mod network;
 pub mod plan;
 pub mod price;
+mod repeats;
 pub mod resolve;
 pub mod run_settings;
 pub mod setting;
@@ -30,7 +31,6 @@ use images::{ImageDemand, ImageKeyPlaces};
 use keys::keys;
 use network::Network;
 use plan::{Plan, Row};
-use setting::{Step, TrainableSetting};
 use sweep::{Sweep, combine, filter};
 
 /// More trials than these cannot be run; [`Plan`] goes through larger sweeps.
@@ -69,7 +69,7 @@ pub struct Trial {
     /// Everything that decides the result but the data's content, hashed.
     pub signature: String,
     /// Where its numbers of images were asked for.
-    pub places: Arc<ImageKeyPlaces>,
+    pub places: ImageKeyPlaces,
 }
 
 /// Reads a file with all that it includes, and applies `KEY=VALUE`s to it.
@@ -117,7 +117,7 @@ impl Experiment {
             frozen: document.to_toml(),
             document: document.clone(),
             run: RunSettings::of(document)?,
-            trials: plan.rows_of().map(|row| Ok(Trial::new(&row?, plan.layers()))).collect::<anyhow::Result<_>>()?,
+            trials: plan.rows().map(|row| Ok(Trial::new(&row?, plan.layers()))).collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -146,16 +146,15 @@ impl Experiment {
 }
 
 impl Trial {
-    fn new(row: &Row<'_, TrainableSetting>, layers: &[LayerOverride]) -> Self {
-        let Row { setting: trainable, seed, aliases, index, .. } = row;
-        let setting = trainable.setting();
+    fn new(row: &Row<'_>, layers: &[LayerOverride]) -> Self {
+        let Row { setting, seed, aliases, index, .. } = row;
         Self {
             label: setting.label.to_string(),
             aliases: aliases.iter().flat_map(|aliases| &aliases.labels).map(ToString::to_string).collect(),
             config: setting.config(layers, *seed),
             network: setting.network.clone(),
-            signature: trainable.signatures[*index].to_hex().to_string(),
-            places: trainable.places.clone(),
+            signature: setting.hashes[*index].to_hex().to_string(),
+            places: setting.places.clone(),
         }
     }
 

@@ -40,10 +40,8 @@ pub struct Network {
     pub remarks: Arc<[String]>,
     /// Which layers the method made, in words.
     pub replaced: Arc<str>,
-    /// The beginning of its trials' identity, hashed.
-    pub(super) digest: [u8; 32],
-    /// The same in full, where it is kept.
-    pub(super) head: Option<String>,
+    /// The beginning of its trials' identity: in full where trials are to be trained, else its hash.
+    pub(super) head: Box<[u8]>,
     /// The most training images that its data can have, where that is known.
     pub images: Option<usize>,
     /// Whether each `[[layer]]` block fits any of its layers.
@@ -130,8 +128,11 @@ impl<'d> Networks<'d> {
             depth: price.depth(),
             remarks: price.remarks().into(),
             replaced: price.replaced.as_str().into(),
-            digest: *blake3::hash(head.as_bytes()).as_bytes(),
-            head: self.keeps_heads.then_some(head),
+            head: if self.keeps_heads {
+                head.into_bytes().into()
+            } else {
+                blake3::hash(head.as_bytes()).as_slice().into()
+            },
             images,
             matched: self.layers.iter().map(matches).collect(),
             parts: Parts { dataset: config.dataset, backbone: config.backbone, method: config.method },

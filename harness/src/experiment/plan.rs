@@ -1,28 +1,21 @@
 //! A sweep's trials, each once: duplicates and what conditions drop are found in a first pass, in which everything is
 //! checked; rows come in a second one. Of a trial no more is held than a hash.
 //!
-//! Two trials are the same if their signatures are and their images are: `data_sets` tells the latter.
+//! `repeats` tells which trials were there before.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::data_sets::DataSets;
 use super::network::Networks;
+pub use super::repeats::Aliases;
+use super::repeats::Repeats;
 use super::resolve::{file_name, layers};
-use super::setting::{IdentifiedSetting, Setting, Settings, Step, Tally};
+use super::setting::{Setting, Settings, Tally};
 use super::sweep::document::{Rule, find};
 use super::sweep::filter::{SHOWN, fits, none_fits};
 use super::sweep::{Document, Sweep};
 use crate::config::LayerOverride;
 use crate::config::error::{At, Complaint, ExperimentError};
-
-/// At most this many labels are kept of the settings that make the same trial; the others are counted.
-const MOST_ALIASES: usize = 64;
-/// At most this many of them are kept of a whole sweep.
-const MOST_ALIASES_IN_ALL: usize = 1_000_000;
 
 /// A checked sweep, and what its trials share.
 #[derive(Debug)]
@@ -31,11 +24,7 @@ pub struct Plan<'d> {
     layers: Arc<[LayerOverride]>,
     networks: Networks<'d>,
     tally: Tally,
-    /// For each trial of the sweep, in order, whether it was there before.
-    repeated: Bits,
-    /// By the number of the trial that they belong to; duplicates have no number.
-    aliases: HashMap<u32, Aliases>,
-    data_sets: DataSets,
+    repeats: Repeats,
     /// Trials, each counted once.
     pub trials: u64,
     /// Trials that were there before, under the same label or another one.
@@ -44,20 +33,11 @@ pub struct Plan<'d> {
     pub trains: bool,
 }
 
-/// Labels of other settings that make the same trial.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Aliases {
-    /// The first of them.
-    pub labels: Vec<Arc<str>>,
-    /// How many trials went under further labels.
-    pub more: u64,
-}
-
 /// One trial.
 #[derive(Debug)]
-pub struct Row<'p, S = Setting> {
+pub struct Row<'p> {
     /// All but its seed; the seeds of a setting follow each other.
-    pub setting: Arc<S>,
+    pub setting: Arc<Setting>,
     /// Its seed.
     pub seed: u64,
     /// Labels of other settings that make the same trial.
@@ -86,56 +66,22 @@ impl<'d> Plan<'d> {
         let sweep = Sweep::new(document)?;
         let layers: Arc<[LayerOverride]> = layers(document)?.into();
         let networks = Networks::new(document, layers.clone(), keeps_heads);
-        let mut settings = Settings::<IdentifiedSetting>::new(&sweep, &networks);
+        let mut settings = Settings::new(&sweep, &networks);
         let mut unmatched: Vec<usize> = (0..layers.len()).collect();
-        let mut known: HashMap<Short, FirstTrial> = HashMap::new();
-        let mut aliases: HashMap<u32, Aliases> = HashMap::new();
-        let mut data_sets = DataSets::default();
-        let (mut repeated, mut trials, mut duplicates) = (Bits::default(), 0u64, 0u64);
-        let (mut trains, mut named_too) = (false, 0);
+        let (mut repeats, mut trains) = (Repeats::default(), false);
         for setting in settings.by_ref() {
-            let identified = setting?;
-            let setting = identified.setting();
-            let trained = setting.recipe.epochs > 0;
-            trains |= trained;
+            let setting = setting?;
+            trains |= setting.recipe.epochs > 0;
             unmatched.retain(|&layer| !setting.network.matched[layer]);
-            let label = blake3::hash(setting.label.as_bytes());
-            let label = u32::from_le_bytes(label.as_bytes()[..4].try_into().unwrap_or_default());
-            // Where nothing is trained, no images are read: any are the same.
-            let data = if trained { data_sets.number(&setting.network.parts.dataset) } else { 0 };
-            for hash in &identified.hashes {
-                let new = FirstTrial { number: known.len() as u32, label, data };
-                let mut key = short(hash);
-                if let Some(first) = known.get(&key)
-                    && first.data != data
-                    && data_sets.first_equal(first.data) != data_sets.first_equal(data)
-                {
-                    key = on_other_images(hash, data_sets.first_equal(data));
-                }
-                match known.entry(key) {
-                    Vacant(free) => {
-                        free.insert(new);
-                        repeated.push(false);
-                        trials += 1;
-                    }
-                    Occupied(first) => {
-                        repeated.push(true);
-                        duplicates += 1;
-                        let first = first.get();
-                        if first.label != label {
-                            let room = named_too < MOST_ALIASES_IN_ALL;
-                            let aliases = aliases.entry(first.number).or_default();
-                            named_too += usize::from(aliases.add(&setting.label, room));
-                        }
-                    }
-                }
-            }
+            repeats.add(&setting);
         }
+        repeats.close();
         let tally = settings.tally;
+        let (trials, duplicates) = (repeats.first_ones, repeats.duplicates);
         if let Some(&index) = unmatched.first().filter(|_| trials > 0) {
             return Err(unmatched_layer(document, index, &layers[index].pattern).into());
         }
-        let plan = Self { sweep, layers, networks, tally, repeated, aliases, data_sets, trials, duplicates, trains };
+        let plan = Self { sweep, layers, networks, tally, repeats, trials, duplicates, trains };
         if trials == 0 {
             return Err(plan.nothing_left().into());
         }
@@ -144,10 +90,6 @@ impl<'d> Plan<'d> {
 
     /// Every trial once, in the order of the file. The first come before the last are looked at.
     pub fn rows(&self) -> Rows<'_> {
-        self.rows_of()
-    }
-
-    pub(super) fn rows_of<S: Step>(&self) -> Rows<'_, S> {
         let settings = Settings::new(&self.sweep, &self.networks);
         Rows { plan: self, settings, setting: None, seed: 0, seen: 0, unique: 0 }
     }
@@ -201,7 +143,7 @@ impl<'d> Plan<'d> {
                 _ => {}
             }
         }
-        notes.extend(self.data_sets.notes());
+        notes.extend(self.repeats.notes());
         if self.duplicates > 0 {
             let repeated = trials(self.duplicates);
             notes.push(format!(
@@ -231,26 +173,6 @@ fn unmatched_layer(document: &Document, index: usize, pattern: &str) -> Experime
     document.error(at, Complaint::new(format!("no layer is called `{pattern}`"), "", accepted))
 }
 
-impl Aliases {
-    /// Adds a label, or counts it where there is no `room`; whether it was kept.
-    fn add(&mut self, label: &Arc<str>, room: bool) -> bool {
-        let new = !self.labels.contains(label);
-        let kept = new && room && self.labels.len() < MOST_ALIASES;
-        if kept {
-            self.labels.push(label.clone());
-        }
-        self.more += u64::from(new && !kept);
-        kept
-    }
-}
-
-impl fmt::Display for Aliases {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.labels.join(" = "))?;
-        if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
-    }
-}
-
 impl Row<'_> {
     /// Whether it fits a filter (see [`super::Trial::matches`]).
     pub fn matches(&self, filter: &str) -> bool {
@@ -262,10 +184,10 @@ impl Row<'_> {
 
 /// See [`Plan::rows`].
 #[derive(Debug)]
-pub struct Rows<'p, S = Setting> {
+pub struct Rows<'p> {
     plan: &'p Plan<'p>,
-    settings: Settings<'p, S>,
-    setting: Option<Arc<S>>,
+    settings: Settings<'p>,
+    setting: Option<Arc<Setting>>,
     /// The next one of the setting.
     seed: usize,
     /// Trials so far, duplicates counted.
@@ -274,12 +196,12 @@ pub struct Rows<'p, S = Setting> {
     unique: u32,
 }
 
-impl<'p, S: Step> Iterator for Rows<'p, S> {
-    type Item = anyhow::Result<Row<'p, S>>;
+impl<'p> Iterator for Rows<'p> {
+    type Item = anyhow::Result<Row<'p>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some(setting) = self.setting.clone().filter(|setting| self.seed < setting.setting().seeds.len()) else {
+            let Some(setting) = self.setting.clone().filter(|setting| self.seed < setting.seeds.len()) else {
                 match self.settings.next()? {
                     Ok(setting) => (self.setting, self.seed) = (Some(Arc::new(setting)), 0),
                     Err(error) => return Some(Err(error)),
@@ -288,60 +210,14 @@ impl<'p, S: Step> Iterator for Rows<'p, S> {
             };
             let index = self.seed;
             (self.seed, self.seen) = (self.seed + 1, self.seen + 1);
-            if self.plan.repeated.get(self.seen - 1) {
+            if self.plan.repeats.flags[self.seen - 1] {
                 continue;
             }
             self.unique += 1;
-            let aliases = self.plan.aliases.get(&(self.unique - 1));
-            let seed = setting.setting().seeds[index];
+            let aliases = self.plan.repeats.aliases.get(&(self.unique - 1));
+            let seed = setting.seeds[index];
             return Some(Ok(Row { setting, seed, aliases, index, layers: &self.plan.layers }));
         }
-    }
-}
-
-/// The first trial of a signature and its images.
-struct FirstTrial {
-    /// Its number, duplicates not counted.
-    number: u32,
-    /// A hash of its label.
-    label: u32,
-    /// The number of its data set.
-    data: u32,
-}
-
-/// Enough of a hash that no two trials share it.
-type Short = [u32; 3];
-
-fn short(hash: &blake3::Hash) -> Short {
-    let bytes = hash.as_bytes();
-    [0, 4, 8].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default()))
-}
-
-/// What stands for a signature that was there before, on other images.
-fn on_other_images(hash: &blake3::Hash, data: u32) -> Short {
-    short(&blake3::Hasher::new().update(hash.as_bytes()).update(&data.to_le_bytes()).finalize())
-}
-
-/// Flags, 64 to a word.
-#[derive(Debug, Default)]
-struct Bits {
-    words: Vec<u64>,
-    count: usize,
-}
-
-impl Bits {
-    fn push(&mut self, flag: bool) {
-        if self.count.is_multiple_of(64) {
-            self.words.push(0);
-        }
-        if let Some(word) = self.words.last_mut() {
-            *word |= u64::from(flag) << (self.count % 64);
-        }
-        self.count += 1;
-    }
-
-    fn get(&self, index: usize) -> bool {
-        self.words.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 }
 

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use anyhow::Context;
 use blake3::Hash;
 use rayon::prelude::*;
 use toml::Value;
@@ -39,6 +38,10 @@ pub struct Setting {
     pub test: bool,
     /// The seeds that conditions left; each makes one trial.
     pub seeds: Vec<u64>,
+    /// What tells each of these trials from all others of the sweep; its signature, where the network keeps its head in full.
+    pub(super) hashes: Vec<Hash>,
+    /// Where its numbers of images were asked for.
+    pub(super) places: ImageKeyPlaces,
 }
 
 impl Setting {
@@ -63,13 +66,6 @@ impl Setting {
             test: self.test,
             seed,
         }
-    }
-
-    /// The identity of each of its trials, which begins with `head`.
-    fn hashes(&self, head: &[u8]) -> anyhow::Result<Vec<Hash>> {
-        let pruning = self.network.pruning.as_ref();
-        let identity = Identity::new(head, &self.recipe, pruning, self.validation, self.test)?;
-        Ok(self.seeds.iter().map(|seed| identity.of_seed(*seed)).collect())
     }
 }
 
@@ -96,78 +92,17 @@ impl Tally {
     }
 }
 
-/// What is made of a setting while the values it came from are at hand, on all threads.
-pub(super) trait Step: Sized + Send + Sync {
-    /// Of a setting and its values.
-    fn of(setting: Setting, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self>;
-
-    /// The setting.
-    fn setting(&self) -> &Setting;
-}
-
-/// A setting as it is: enough to show it.
-impl Step for Setting {
-    fn of(setting: Setting, _entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self> {
-        Ok(setting)
-    }
-
-    fn setting(&self) -> &Setting {
-        self
-    }
-}
-
-/// A setting with what tells its trials from all others of the sweep.
-#[derive(Debug)]
-pub(super) struct IdentifiedSetting {
-    setting: Setting,
-    /// One for each seed.
-    pub hashes: Vec<Hash>,
-}
-
-impl Step for IdentifiedSetting {
-    fn of(setting: Setting, _entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self> {
-        let hashes = setting.hashes(&setting.network.digest)?;
-        Ok(Self { setting, hashes })
-    }
-
-    fn setting(&self) -> &Setting {
-        &self.setting
-    }
-}
-
-/// A setting to be trained.
-#[derive(Debug)]
-pub(super) struct TrainableSetting {
-    setting: Setting,
-    /// One for each seed.
-    pub signatures: Vec<Hash>,
-    /// Where its numbers of images were asked for.
-    pub places: Arc<ImageKeyPlaces>,
-}
-
-impl Step for TrainableSetting {
-    fn of(setting: Setting, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Self> {
-        let head = setting.network.head.as_ref().context("a network whose identity was not kept in full")?;
-        let signatures = setting.hashes(head.as_bytes())?;
-        Ok(Self { setting, signatures, places: Arc::new(ImageKeyPlaces::of(entries)) })
-    }
-
-    fn setting(&self) -> &Setting {
-        &self.setting
-    }
-}
-
 /// Every setting of a sweep in the order of the file, those that conditions drop left out.
 #[derive(Debug)]
-pub(super) struct Settings<'s, S> {
+pub(super) struct Settings<'s> {
     sweep: &'s Sweep<'s>,
     networks: &'s Networks<'s>,
     combinations: Combinations<'s>,
-    ready: std::vec::IntoIter<anyhow::Result<Option<S>>>,
+    ready: std::vec::IntoIter<anyhow::Result<Option<Setting>>>,
     pub tally: Tally,
 }
 
-impl<'s, S: Step> Settings<'s, S> {
+impl<'s> Settings<'s> {
     pub fn new(sweep: &'s Sweep<'s>, networks: &'s Networks<'s>) -> Self {
         let tally = Tally::new(sweep.conditions.len());
         let (combinations, ready) = (Combinations::new(sweep), vec![].into_iter());
@@ -181,7 +116,7 @@ impl<'s, S: Step> Settings<'s, S> {
     }
 
     /// Makes a setting of a combination; none if a condition drops it.
-    fn settle(&self, combination: Combination<'_>) -> anyhow::Result<Option<S>> {
+    fn settle(&self, combination: Combination<'_>) -> anyhow::Result<Option<Setting>> {
         let document = self.sweep.document;
         let keys = document.keys;
         let block = combination.block;
@@ -223,7 +158,10 @@ impl<'s, S: Step> Settings<'s, S> {
             });
         }
         let label = self.label(entries, &network.label).into();
-        S::of(Setting { label, network, recipe, validation, test, seeds }, entries).map(Some)
+        let identity = Identity::new(&network.head, &recipe, network.pruning.as_ref(), validation, test)?;
+        let hashes = seeds.iter().map(|seed| identity.of_seed(*seed)).collect();
+        let places = ImageKeyPlaces::of(entries);
+        Ok(Some(Setting { label, network, recipe, validation, test, seeds, hashes, places }))
     }
 
     /// Whether one of the conditions that are `such` drops a setting of the block; `trials` gives how many trials it has.
@@ -269,8 +207,8 @@ impl<'s, S: Step> Settings<'s, S> {
     }
 }
 
-impl<S: Step> Iterator for Settings<'_, S> {
-    type Item = anyhow::Result<S>;
+impl Iterator for Settings<'_> {
+    type Item = anyhow::Result<Setting>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
