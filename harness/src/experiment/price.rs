@@ -105,16 +105,16 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     let mut backbone =
         backbones::by_name(&config.backbone, &geometry, methods.width()).map_err(blame("backbone.name"))?;
     let trained = backbone.layers();
-    let mut known = Known { methods: &methods, made: vec![] };
+    let mut descriptions = LayerDescriptions { methods: &methods, list: vec![] };
     let mut architecture = String::new();
     for layer in &trained {
-        let made = known.made(layer).map_err(method_error)?;
+        let made = descriptions.of(layer).map_err(method_error)?;
         architecture += &format!("{} {}\n", layer.name, made.line);
     }
     if let Some(pruned) = methods.pruning() {
         let couplings = backbone.prunable();
         pruned.check(&couplings).map_err(method_error)?;
-        if let Some(name) = foreign(&trained, &couplings, &mut known).map_err(method_error)? {
+        if let Some(name) = foreign(&trained, &couplings, &mut descriptions).map_err(method_error)? {
             let why = format!(
                 "{by} cuts vanilla convolutions, and [[layer]] gives `{name}` to another method; \
                  put {by} into an experiment of its own, or leave that layer out of [[layer]]",
@@ -129,7 +129,7 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         .into_iter()
         .zip(&nominal)
         .map(|(layer, nominal)| {
-            let Made { cost, depth, remarks, .. } = known.made(&layer)?.clone();
+            let LayerDescription { cost, depth, remarks, .. } = descriptions.of(&layer)?.clone();
             Ok(LayerPrice { name: layer.name, cost, vanilla: vanilla_cost(nominal)?, depth, remarks })
         })
         .collect::<Result<Vec<_>, _>>()
@@ -160,11 +160,15 @@ pub fn cut(backbone: &dyn Backbone, pruned: &Pruned) -> candle_core::Result<Box<
 }
 
 /// The first layer that is to lose filters or inputs, and is no vanilla convolution.
-fn foreign(layers: &[Layer], couplings: &[Coupling], known: &mut Known<'_>) -> candle_core::Result<Option<String>> {
+fn foreign(
+    layers: &[Layer],
+    couplings: &[Coupling],
+    descriptions: &mut LayerDescriptions<'_>,
+) -> candle_core::Result<Option<String>> {
     for layer in layers {
         let cut = |coupling: &Coupling| coupling.producer == layer.name || coupling.consumers.contains(&layer.name);
         let unit = matches!(layer.kind, LayerKind::Unit(_));
-        if unit && couplings.iter().any(cut) && !known.made(layer)?.vanilla {
+        if unit && couplings.iter().any(cut) && !descriptions.of(layer)?.vanilla {
             return Ok(Some(layer.name.clone()));
         }
     }
@@ -173,7 +177,7 @@ fn foreign(layers: &[Layer], couplings: &[Coupling], known: &mut Known<'_>) -> c
 
 /// What a method makes of a layer, whatever its name.
 #[derive(Clone)]
-struct Made {
+struct LayerDescription {
     cost: Cost,
     depth: Option<Depth>,
     remarks: Vec<String>,
@@ -183,33 +187,33 @@ struct Made {
     line: String,
 }
 
-/// Networks repeat few kinds of layers many times.
-struct Known<'m> {
+/// Descriptions of layers, each made once: networks repeat few kinds of layers many times.
+struct LayerDescriptions<'m> {
     methods: &'m Methods,
-    made: Vec<(LayerKind, (usize, usize), *const (), Made)>,
+    list: Vec<(LayerKind, (usize, usize), *const (), LayerDescription)>,
 }
 
-impl Known<'_> {
-    fn made(&mut self, layer: &Layer) -> candle_core::Result<&Made> {
+impl LayerDescriptions<'_> {
+    fn of(&mut self, layer: &Layer) -> candle_core::Result<&LayerDescription> {
         let method = match &layer.kind {
             LayerKind::Unit(spec) => std::ptr::from_ref(self.methods.method(&layer.name, spec)).cast(),
             LayerKind::Linear { .. } => std::ptr::null(),
         };
-        let same = |(kind, input, by, _): &(LayerKind, (usize, usize), *const (), Made)| {
+        let same = |(kind, input, by, _): &(LayerKind, (usize, usize), *const (), LayerDescription)| {
             *kind == layer.kind && *input == layer.input && std::ptr::eq(*by, method)
         };
-        let index = match self.made.iter().position(same) {
+        let index = match self.list.iter().position(same) {
             Some(index) => index,
             None => {
-                let made = self.make(layer)?;
-                self.made.push((layer.kind.clone(), layer.input, method, made));
-                self.made.len() - 1
+                let made = self.describe(layer)?;
+                self.list.push((layer.kind.clone(), layer.input, method, made));
+                self.list.len() - 1
             }
         };
-        Ok(&self.made[index].3)
+        Ok(&self.list[index].3)
     }
 
-    fn make(&self, layer: &Layer) -> candle_core::Result<Made> {
+    fn describe(&self, layer: &Layer) -> candle_core::Result<LayerDescription> {
         let (height, width) = layer.output;
         match &layer.kind {
             LayerKind::Unit(spec) => {
@@ -217,11 +221,23 @@ impl Known<'_> {
                 let Description { cost, signature, vanilla, depth, remarks } = describe(method, spec, layer.input)?;
                 // A layer that a method leaves vanilla is the same layer whichever method that was.
                 let version = if vanilla { Vanilla {}.version() } else { method.version() };
-                Ok(Made { cost, depth, remarks, vanilla, line: format!("{height}x{width} v{version} {signature}") })
+                Ok(LayerDescription {
+                    cost,
+                    depth,
+                    remarks,
+                    vanilla,
+                    line: format!("{height}x{width} v{version} {signature}"),
+                })
             }
             LayerKind::Linear { inputs, outputs, norm } => {
                 let line = format!("{height}x{width} linear {inputs}->{outputs} norm={norm}");
-                Ok(Made { cost: layer_cost(layer, self.methods)?, depth: None, remarks: vec![], vanilla: true, line })
+                Ok(LayerDescription {
+                    cost: layer_cost(layer, self.methods)?,
+                    depth: None,
+                    remarks: vec![],
+                    vanilla: true,
+                    line,
+                })
             }
         }
     }
