@@ -4,7 +4,7 @@ use std::borrow::{Borrow, Cow};
 
 use toml::Value;
 
-use super::document::{Block, Case, Document, Entry, find};
+use super::document::{Block, Document, Entry, Group, find};
 use super::draw::{self, Draws, Range};
 use crate::config::error::{Complaint, ExperimentError};
 use crate::config::field::{Check, Field, Kind, describe, literal};
@@ -139,13 +139,9 @@ pub(super) fn names_of(entries: &[Entry], base: &str) -> Vec<String> {
 
 /// Every method that settings of a block may have.
 pub(super) fn all_names(block: &Block, base: &str) -> Vec<String> {
-    let mut names = names_of(&block.entries, base);
-    let rows = block.rows.iter().map(|row| &row.entries);
-    let more = rows.chain(block.cases.iter().map(|case| &case.entries));
-    names.extend(
-        more.filter(|entries| find(entries, "method.name").is_some()).flat_map(|entries| names_of(entries, base)),
-    );
-    names
+    let named = |list: &&Vec<Entry>| find(list, "method.name").is_some();
+    let others = block.lists().skip(1).filter(named);
+    std::iter::once(&block.entries).chain(others).flat_map(|list| names_of(list, base)).collect()
 }
 
 /// Puts the values of `over` in the place of those of `entries`. If `over` names another method, the options of the one before
@@ -212,7 +208,7 @@ fn axis(document: &Document, entry: &Entry, names: &[&str], ranges: bool) -> Res
 pub(super) fn case_axes(
     document: &Document,
     block: &Block,
-    case: &Case,
+    case: &Group,
     ranges: bool,
 ) -> Result<Vec<Axis>, ExperimentError> {
     if find(&case.entries, "method.name").is_some() {

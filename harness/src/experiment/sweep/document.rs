@@ -19,11 +19,13 @@ pub struct Entry {
     pub at: At,
 }
 
-/// Values that stand together: a `[[layer]]` block, a row of a `[[list]]`.
+/// Values that stand together: a `[[layer]]` block, a row of a `[[list]]`, a block's `[[*.case]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Its first line.
     pub at: At,
+    /// The `if` of a case; without one it applies to every setting of the block.
+    pub condition: Option<Condition>,
     /// Its values.
     pub entries: Vec<Entry>,
 }
@@ -91,17 +93,6 @@ pub struct Condition {
     pub at: At,
 }
 
-/// A block's `[[*.case]]`: values for those of its settings that a condition holds for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Case {
-    /// Its first line.
-    pub at: At,
-    /// Its `if`; without one it applies to every setting of the block.
-    pub condition: Option<Condition>,
-    /// Its values.
-    pub entries: Vec<Entry>,
-}
-
 /// A block that makes settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
@@ -114,7 +105,7 @@ pub struct Block {
     /// `rows` of a list.
     pub rows: Vec<Group>,
     /// Its cases, in order.
-    pub cases: Vec<Case>,
+    pub cases: Vec<Group>,
     /// Its `when` and `exclude`.
     pub conditions: Vec<Condition>,
 }
@@ -123,6 +114,17 @@ impl Block {
     /// A grid without anything in it.
     pub fn grid(at: At) -> Self {
         Self { kind: BlockKind::Grid, at, entries: vec![], rows: vec![], cases: vec![], conditions: vec![] }
+    }
+
+    /// Its own values, then those of each row and of each case.
+    pub fn lists(&self) -> impl Iterator<Item = &Vec<Entry>> {
+        std::iter::once(&self.entries).chain(self.rows.iter().chain(&self.cases).map(|group| &group.entries))
+    }
+
+    /// The same, to be changed.
+    pub fn lists_mut(&mut self) -> impl Iterator<Item = &mut Vec<Entry>> {
+        let groups = self.rows.iter_mut().chain(&mut self.cases);
+        std::iter::once(&mut self.entries).chain(groups.map(|group| &mut group.entries))
     }
 }
 
@@ -273,15 +275,13 @@ impl Document {
             conditions.iter_mut().map(|condition| &mut condition.at)
         }
         fn groups(groups: &mut [Group]) -> impl Iterator<Item = &mut At> {
-            groups.iter_mut().flat_map(|group| of(&mut group.entries).chain([&mut group.at]))
+            groups.iter_mut().flat_map(|Group { at, condition, entries }| {
+                of(entries).chain([at]).chain(condition.iter_mut().map(|condition| &mut condition.at))
+            })
         }
         let blocks = self.blocks.iter_mut().flat_map(|block| {
-            let cases = block.cases.iter_mut().flat_map(|case| {
-                let condition = case.condition.iter_mut().map(|condition| &mut condition.at);
-                of(&mut case.entries).chain([&mut case.at]).chain(condition)
-            });
             let own = of(&mut block.entries).chain([&mut block.at]).chain(conditions(&mut block.conditions));
-            own.chain(groups(&mut block.rows)).chain(cases)
+            own.chain(groups(&mut block.rows)).chain(groups(&mut block.cases))
         });
         of(&mut self.base)
             .chain(of(&mut self.include))

@@ -35,6 +35,7 @@ pub mod combine;
 pub mod condition;
 pub mod document;
 pub mod draw;
+mod edits;
 pub mod filter;
 pub mod include;
 pub mod keys;
@@ -42,6 +43,7 @@ pub mod overrides;
 pub mod parse;
 #[cfg(test)]
 mod sample;
+mod tokens;
 pub mod vocabulary;
 
 pub use axes::check;

@@ -12,8 +12,9 @@
 use toml::Value;
 
 use super::MOST;
-use super::axes::{all_names, is_axis};
-use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Rule, find};
+use super::axes::is_axis;
+use super::document::{Block, BlockKind, Condition, Document, Entry, Rule, find};
+use super::edits::{add_case, clear, note, put, put_axis, split};
 use super::keys::{BLOCKS, Keys};
 use super::parse::texts;
 use crate::config::error::{At, Complaint, ExperimentError};
@@ -147,78 +148,6 @@ fn set_range(document: &mut Document, entry: &Entry) -> Result<(), ExperimentErr
     if any { Ok(()) } else { Err(no_draw(document, &entry.key, &entry.at)) }
 }
 
-/// The block's methods that have the key, and those that have not.
-fn split(keys: &Keys, block: &Block, base: &str, key: &str) -> (Vec<String>, Vec<String>) {
-    let has = |name: &String| keys.lookup(key, &[name]).is_ok();
-    all_names(block, base).into_iter().partition(has)
-}
-
-fn put(entries: &mut Vec<Entry>, entry: Entry) {
-    match entries.iter_mut().find(|there| there.key == entry.key) {
-        Some(there) => *there = entry,
-        None => entries.push(entry),
-    }
-}
-
-/// Takes a key out of a block: rows and cases, and (unless its place is to be `kept`) its own values.
-fn clear(block: &mut Block, key: &str, kept: bool) {
-    let other = |entry: &Entry| entry.key != key;
-    block.entries.retain(|entry| kept || other(entry));
-    block.rows.iter_mut().for_each(|row| row.entries.retain(other));
-    block.cases.iter_mut().for_each(|case| case.entries.retain(other));
-    block.cases.retain(|case| !case.entries.is_empty());
-}
-
-/// Adds a case with one key: for every setting of the block, or for those of some methods.
-fn add_case(block: &mut Block, methods: Option<Vec<String>>, entry: &Entry) {
-    if block.entries.is_empty() && block.rows.iter().all(|row| row.entries.is_empty()) {
-        // Nothing is left that the block could be of any kind for.
-        *block = Block { kind: BlockKind::Grid, rows: vec![], entries: vec![entry.clone()], ..block.clone() };
-        return;
-    }
-    let condition = methods.map(|names| Condition {
-        rule: Rule::If,
-        text: format!("method.name in [{}]", names.join(", ")),
-        at: entry.at.clone(),
-    });
-    let case = Case { at: entry.at.clone(), condition, entries: vec![entry.clone()] };
-    // Methods before anything that depends on them.
-    let first = if entry.key == "method.name" { 0 } else { block.cases.len() };
-    block.cases.insert(first, case);
-}
-
-/// Sets a key of a block as an axis, for all of its methods.
-fn put_axis(block: &mut Block, entry: &Entry) {
-    let in_place = match block.kind {
-        BlockKind::Grid | BlockKind::Draw { .. } => true,
-        BlockKind::Zip => find(&block.entries, &entry.key).is_some_and(|there| there.value.is_array()),
-        BlockKind::List => false,
-    };
-    clear(block, &entry.key, in_place);
-    if in_place { put(&mut block.entries, entry.clone()) } else { add_case(block, None, entry) }
-}
-
-/// Notes it where a single value takes the place of several.
-fn note(document: &mut Document, index: usize, field: &Field, entry: &Entry) {
-    let block = &document.blocks[index];
-    let there = find(&block.entries, &entry.key).map(|there| &there.value);
-    let what = match there {
-        Some(Value::Array(values))
-            if block.kind != BlockKind::List && is_axis(&field.kind, &Value::Array(values.clone())) =>
-        {
-            format!("an axis of {} values", values.len())
-        }
-        Some(Value::Table(_)) => "a range".to_string(),
-        _ if block.rows.iter().any(|row| find(&row.entries, &entry.key).is_some()) => "the values of rows".to_string(),
-        _ if block.cases.iter().any(|case| find(&case.entries, &entry.key).is_some()) => {
-            "the values of cases".to_string()
-        }
-        _ => return,
-    };
-    let (set, place) = (document.place(&entry.at), document.place(&block.at));
-    document.notes.push(format!("{set} replaces {what} in the [[{}]] at {place}", block.kind.name()));
-}
-
 fn set_key(document: &mut Document, field: &Field, entry: Entry) {
     // Names and threads belong to the experiment as a whole: no axis.
     let varies = entry.key.contains('.') && !entry.key.starts_with("run.");
@@ -231,10 +160,7 @@ fn set_key(document: &mut Document, field: &Field, entry: Entry) {
     }
     for index in 0..document.blocks.len() {
         note(document, index, field, &entry);
-        let block = &mut document.blocks[index];
-        let rows = block.rows.iter_mut().flat_map(|row| &mut row.entries);
-        let cases = block.cases.iter_mut().flat_map(|case| &mut case.entries);
-        let all = block.entries.iter_mut().chain(rows).chain(cases);
+        let all = document.blocks[index].lists_mut().flatten();
         all.filter(|there| there.key == entry.key).for_each(|there| *there = entry.clone());
     }
     put(&mut document.base, entry);
@@ -249,14 +175,10 @@ fn set_method(document: &mut Document, entry: Entry) {
         document.blocks.push(Block::grid(entry.at.clone()));
     }
     for block in &mut document.blocks {
-        let rows = block.rows.iter().flat_map(|row| &row.entries);
-        let cases = block.cases.iter().flat_map(|case| &case.entries);
-        if !several && !block.entries.iter().chain(rows).chain(cases).any(of_method) {
+        if !several && !block.lists().flatten().any(of_method) {
             continue;
         }
-        block.entries.retain(keep);
-        block.rows.iter_mut().for_each(|row| row.entries.retain(keep));
-        block.cases.iter_mut().for_each(|case| case.entries.retain(keep));
+        block.lists_mut().for_each(|list| list.retain(keep));
         block.cases.retain(|case| !case.entries.is_empty());
         if several && matches!(block.kind, BlockKind::Zip | BlockKind::List) {
             add_case(block, None, &entry);
@@ -289,9 +211,7 @@ fn set_option(document: &mut Document, option: &str, entry: Entry) -> Result<(),
         note(document, index, field, &entry);
         let block = &mut document.blocks[index];
         // Rows and cases with methods of their own take none of the block's options.
-        let named = |entries: &[Entry]| find(entries, "method.name").is_some();
-        let apart =
-            block.rows.iter().any(|row| named(&row.entries)) || block.cases.iter().any(|case| named(&case.entries));
+        let apart = block.lists().skip(1).any(|list| find(list, "method.name").is_some());
         if !without.is_empty() || apart {
             clear(block, &entry.key, false);
             add_case(block, Some(with), &entry);

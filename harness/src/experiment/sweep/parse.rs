@@ -1,12 +1,10 @@
 //! TOML text -> [`Document`]: every value under its dotted key, with the line it stands in.
 
-use std::ops::Range;
-
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::MOST;
-use super::document::{Block, BlockKind, Case, Condition, Document, Entry, Group, Rule};
+use super::document::{Block, BlockKind, Condition, Document, Entry, Group, Rule};
 use super::keys::{BLOCKS, Keys};
 use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::field::describe;
@@ -21,17 +19,14 @@ impl Document {
         let document = Self::new(keys, file, text);
         let lines = Lines::new(text);
         let syntax = |error: toml::de::Error| {
-            let at = error.span().map_or(At::File, |span| lines.at(&span));
+            let at = error.span().map_or(At::File, |span| lines.at(span.start));
             document.error(&at, Complaint::new(error.message().replace('\n', ", "), "", "TOML 1.0"))
         };
         // Twice: once for the values, once for the places they stand in.
         let values = toml::from_str::<Table>(text).map_err(syntax)?;
         let spans = DeTable::parse(text).map_err(syntax)?;
         let mut parser = Parser { keys, document, lines, starts: vec![] };
-        for (key, spanned) in spans.get_ref().iter() {
-            let Some(value) = values.get(key.get_ref().as_ref()) else { continue };
-            parser.section(key, value, spanned)?;
-        }
+        items((&values, spans.get_ref())).try_for_each(|item| parser.section(item))?;
         // TOML gathers blocks by their name; settings come in the order of the file.
         let Parser { mut document, starts, .. } = parser;
         let mut blocks: Vec<(usize, Block)> = starts.into_iter().zip(document.blocks).collect();
@@ -46,15 +41,38 @@ struct Lines(Vec<usize>);
 
 impl Lines {
     fn new(text: &str) -> Self {
-        Self(
-            std::iter::once(0)
-                .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1))
-                .collect(),
-        )
+        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
     }
 
-    fn at(&self, span: &Range<usize>) -> At {
-        At::Line(self.0.partition_point(|start| *start <= span.start))
+    fn at(&self, offset: usize) -> At {
+        At::Line(self.0.partition_point(|start| *start <= offset))
+    }
+}
+
+/// A table with the places of its keys.
+type Spans<'a, 's> = (&'a Table, &'a DeTable<'s>);
+
+/// A key of a table, where it begins, and its value.
+#[derive(Clone, Copy)]
+struct Item<'a, 's> {
+    word: &'a str,
+    start: usize,
+    value: &'a Value,
+    spans: &'a Spanned<DeValue<'s>>,
+}
+
+fn items<'a, 's>((table, spans): Spans<'a, 's>) -> impl Iterator<Item = Item<'a, 's>> {
+    spans.iter().filter_map(|(key, spans)| {
+        let word = key.get_ref().as_ref();
+        Some(Item { word, start: key.span().start, value: table.get(word)?, spans })
+    })
+}
+
+/// The value as a table, if it is one.
+fn table<'a, 's>(value: &'a Value, spans: &'a Spanned<DeValue<'s>>) -> Option<Spans<'a, 's>> {
+    match (value, spans.get_ref()) {
+        (Value::Table(table), DeValue::Table(spans)) => Some((table, spans)),
+        _ => None,
     }
 }
 
@@ -66,39 +84,43 @@ struct Parser {
     starts: Vec<usize>,
 }
 
-/// A table with the places of its keys.
-type Spans<'a, 's> = (&'a Table, &'a DeTable<'s>);
-
 impl Parser {
     fn fail<T>(&self, at: &At, complaint: Complaint) -> Result<T, ExperimentError> {
         Err(self.document.error(at, complaint))
     }
 
-    fn section(
-        &mut self,
-        key: &Spanned<toml::de::DeString<'_>>,
-        value: &Value,
-        spanned: &Spanned<DeValue<'_>>,
-    ) -> Result<(), ExperimentError> {
-        let name: &str = key.get_ref();
-        let at = self.lines.at(&key.span());
-        match (name, value, spanned.get_ref()) {
-            ("include", ..) => {
+    fn section(&mut self, item: Item<'_, '_>) -> Result<(), ExperimentError> {
+        let Item { word: name, value, spans, .. } = item;
+        let at = self.lines.at(item.start);
+        match (name, table(value, spans)) {
+            ("include", _) => {
                 let accepted = "a path in quotes, relative to this file, or a list of such";
                 let texts = self.texts(name, value, &at, accepted)?;
                 let entry = |text| Entry { key: name.into(), value: Value::String(text), at: at.clone() };
                 self.document.include.extend(texts.into_iter().map(entry));
             }
-            ("when" | "exclude", ..) => {
+            ("when" | "exclude", _) => {
                 let conditions = self.conditions(name, value, &at)?;
                 self.document.conditions.extend(conditions);
             }
-            _ if name == "layer" || BLOCKS.contains(&name) => self.blocks(name, value, spanned, &at)?,
-            (_, Value::Table(table), DeValue::Table(spans)) => {
+            ("layer", _) => {
+                for (start, table) in self.tables("[[layer]]", item)? {
+                    let layer = self.layer(start, table)?;
+                    self.document.layers.push(layer);
+                }
+            }
+            _ if BLOCKS.contains(&name) => {
+                for (start, table) in self.tables(&format!("[[{name}]]"), item)? {
+                    let block = self.block(name, start, table)?;
+                    self.document.blocks.push(block);
+                    self.starts.push(start);
+                }
+            }
+            (_, Some(table)) => {
                 if !self.keys.sections.contains(&name) {
                     return self.fail(&at, Complaint::unknown("section", name, &self.keys.sections));
                 }
-                let entries = self.flatten(name, (table, spans));
+                let entries = self.flatten(name, table);
                 entries.iter().try_for_each(|entry| self.check_key(entry))?;
                 self.document.base.extend(entries);
             }
@@ -116,54 +138,29 @@ impl Parser {
         Ok(())
     }
 
-    fn blocks(
-        &mut self,
-        name: &str,
-        value: &Value,
-        spanned: &Spanned<DeValue<'_>>,
-        at: &At,
-    ) -> Result<(), ExperimentError> {
-        for (start, table) in self.tables(name, &format!("[[{name}]]"), value, spanned, at)? {
-            if name == "layer" {
-                let layer = self.layer(start, table)?;
-                self.document.layers.push(layer);
-            } else {
-                let block = self.block(name, start, table)?;
-                self.document.blocks.push(block);
-                self.starts.push(start);
-            }
-        }
-        Ok(())
-    }
-
     /// An array of tables, each with the place where it begins.
-    fn tables<'a, 's>(
-        &self,
-        name: &str,
-        header: &str,
-        value: &'a Value,
-        spanned: &'a Spanned<DeValue<'s>>,
-        at: &At,
-    ) -> Result<Vec<(usize, Spans<'a, 's>)>, ExperimentError> {
-        let (Value::Array(values), DeValue::Array(spans)) = (value, spanned.get_ref()) else {
+    fn tables<'a, 's>(&self, header: &str, item: Item<'a, 's>) -> Result<Vec<(usize, Spans<'a, 's>)>, ExperimentError> {
+        let Item { word: name, value, spans, start } = item;
+        let at = self.lines.at(start);
+        let wrong = |found: String| {
             let accepted = format!("blocks of their own, each headed {header}");
-            return self.fail(at, Complaint::new(format!("`{name}` has the wrong type"), "", accepted));
+            self.document.error(&at, Complaint::new(format!("`{name}` has the wrong type"), found, accepted))
+        };
+        let (Value::Array(values), DeValue::Array(spans)) = (value, spans.get_ref()) else {
+            return Err(wrong(String::new()));
         };
         if values.is_empty() {
-            return self.fail(at, Complaint::new(format!("`{name}` is empty"), "[]", format!("{header} blocks")));
+            return self.fail(&at, Complaint::new(format!("`{name}` is empty"), "[]", format!("{header} blocks")));
         }
-        let table = |(value, spanned): (&'a Value, &'a Spanned<DeValue<'s>>)| match (value, spanned.get_ref()) {
-            (Value::Table(table), DeValue::Table(spans)) => Ok((spanned.span().start, (table, spans))),
-            _ => {
-                let accepted = format!("blocks of their own, each headed {header}");
-                self.fail(at, Complaint::new(format!("`{name}` has the wrong type"), describe(value), accepted))
-            }
+        let block = |(value, spans): (&'a Value, &'a Spanned<DeValue<'s>>)| {
+            let block = table(value, spans).ok_or_else(|| wrong(describe(value)))?;
+            Ok((spans.span().start, block))
         };
-        values.iter().zip(spans.iter()).map(table).collect()
+        values.iter().zip(spans.iter()).map(block).collect()
     }
 
     fn layer(&self, start: usize, table: Spans<'_, '_>) -> Result<Group, ExperimentError> {
-        let at = self.lines.at(&(start..start));
+        let at = self.lines.at(start);
         let entries = self.flatten("", table);
         if entries.is_empty() {
             let accepted = "match = \"layer3.*\" and method.name = \"vanilla\"";
@@ -172,35 +169,34 @@ impl Parser {
         for entry in entries.iter().filter(|entry| !entry.key.starts_with("method.")) {
             self.keys.lookup_layer(&entry.key, &[]).or_else(|complaint| self.fail(&entry.at, complaint))?;
         }
-        Ok(Group { at, entries })
+        Ok(Group { at, condition: None, entries })
     }
 
-    fn block(&self, name: &str, start: usize, (table, spans): Spans<'_, '_>) -> Result<Block, ExperimentError> {
-        let mut block = Block::grid(self.lines.at(&(start..start)));
+    fn block(&self, name: &str, start: usize, table: Spans<'_, '_>) -> Result<Block, ExperimentError> {
+        let mut block = Block::grid(self.lines.at(start));
         let (mut count, mut seed) = (None, 0);
         let is_draw = name == "draw";
         let mut values = Vec::new();
-        for (key, spanned) in spans.iter() {
-            let word: &str = key.get_ref();
-            let Some(value) = table.get(word) else { continue };
-            let at = self.lines.at(&key.span());
+        for item in items(table) {
+            let Item { word, value, .. } = item;
+            let at = self.lines.at(item.start);
             match word {
                 "when" | "exclude" => block.conditions.extend(self.conditions(word, value, &at)?),
                 "case" => {
                     let header = format!("[[{name}.case]]");
-                    for (start, case) in self.tables(word, &header, value, spanned, &at)? {
+                    for (start, case) in self.tables(&header, item)? {
                         block.cases.push(self.case(name, start, case)?);
                     }
                 }
                 "rows" if name == "list" => {
-                    for (start, row) in self.tables(word, "{ ... } in rows = [...]", value, spanned, &at)? {
+                    for (start, row) in self.tables("{ ... } in rows = [...]", item)? {
                         let entries = self.varying(name, self.flatten("", row))?;
-                        block.rows.push(Group { at: self.lines.at(&(start..start)), entries });
+                        block.rows.push(Group { at: self.lines.at(start), condition: None, entries });
                     }
                 }
                 "count" if is_draw => count = Some(self.whole(word, value, &at, 1, MOST)?),
                 "seed" if is_draw => seed = self.whole(word, value, &at, 0, i64::MAX as u64)?,
-                _ => self.descend("", word, key, value, spanned, &mut values),
+                _ => self.descend("", item, &mut values),
             }
         }
         block.entries = self.varying(name, sorted(values))?;
@@ -225,22 +221,20 @@ impl Parser {
         Ok(block)
     }
 
-    fn case(&self, name: &str, start: usize, (table, spans): Spans<'_, '_>) -> Result<Case, ExperimentError> {
-        let mut case = Case { at: self.lines.at(&(start..start)), condition: None, entries: vec![] };
+    fn case(&self, name: &str, start: usize, table: Spans<'_, '_>) -> Result<Group, ExperimentError> {
+        let mut case = Group { at: self.lines.at(start), condition: None, entries: vec![] };
         let mut values = Vec::new();
-        for (key, spanned) in spans.iter() {
-            let word: &str = key.get_ref();
-            let Some(value) = table.get(word) else { continue };
-            match (word, value) {
+        for item in items(table) {
+            match (item.word, item.value) {
                 ("if", Value::String(text)) => {
-                    let at = self.lines.at(&key.span());
+                    let at = self.lines.at(item.start);
                     case.condition = Some(Condition { rule: Rule::If, text: text.clone(), at });
                 }
                 ("if", other) => {
                     let complaint = Complaint::new("`if` has the wrong type", describe(other), CONDITION);
-                    return self.fail(&self.lines.at(&key.span()), complaint);
+                    return self.fail(&self.lines.at(item.start), complaint);
                 }
-                _ => self.descend("", word, key, value, spanned, &mut values),
+                _ => self.descend("", item, &mut values),
             }
         }
         case.entries = self.varying(name, sorted(values))?;
@@ -307,40 +301,20 @@ impl Parser {
     }
 
     /// Every value of a table under its dotted key, in the order of the file.
-    fn flatten(&self, prefix: &str, (table, spans): Spans<'_, '_>) -> Vec<Entry> {
+    fn flatten(&self, prefix: &str, table: Spans<'_, '_>) -> Vec<Entry> {
         let mut values = Vec::new();
-        for (key, spanned) in spans.iter() {
-            if let Some(value) = table.get(key.get_ref().as_ref()) {
-                self.descend(prefix, key.get_ref(), key, value, spanned, &mut values);
-            }
-        }
+        items(table).for_each(|item| self.descend(prefix, item, &mut values));
         sorted(values)
     }
 
-    fn descend(
-        &self,
-        prefix: &str,
-        name: &str,
-        key: &Spanned<toml::de::DeString<'_>>,
-        value: &Value,
-        spanned: &Spanned<DeValue<'_>>,
-        out: &mut Vec<(usize, Entry)>,
-    ) {
-        let dotted = if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") };
+    fn descend(&self, prefix: &str, item: Item<'_, '_>, out: &mut Vec<(usize, Entry)>) {
+        let Item { word, start, value, spans } = item;
+        let key = if prefix.is_empty() { word.to_string() } else { format!("{prefix}.{word}") };
         // A table that stands for a value is the value: a range to draw from, or something of the wrong type.
-        let leaf = dotted.starts_with("method.") || self.keys.fields.iter().any(|field| field.key == dotted);
-        match (value, spanned.get_ref()) {
-            (Value::Table(inner), DeValue::Table(spans)) if !inner.is_empty() && !leaf => {
-                for (key, spanned) in spans.iter() {
-                    if let Some(value) = inner.get(key.get_ref().as_ref()) {
-                        self.descend(&dotted, key.get_ref(), key, value, spanned, out);
-                    }
-                }
-            }
-            _ => {
-                let at = self.lines.at(&key.span());
-                out.push((key.span().start, Entry { key: dotted, value: value.clone(), at }));
-            }
+        let leaf = key.starts_with("method.") || self.keys.fields.iter().any(|field| field.key == key);
+        match table(value, spans).filter(|(inner, _)| !inner.is_empty() && !leaf) {
+            Some(inner) => items(inner).for_each(|item| self.descend(&key, item, out)),
+            None => out.push((start, Entry { key, value: value.clone(), at: self.lines.at(start) })),
         }
     }
 }
