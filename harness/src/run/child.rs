@@ -14,6 +14,7 @@ use super::prepare::images;
 use super::screen::Event;
 use super::{PricedTrial, TrialOptions, compute_threads, interrupt, limits, run_trial};
 use crate::config::error::explain;
+use crate::config::schema::off_engine_remark;
 use crate::data::{self, decoded};
 use crate::measure::Environment;
 use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, TrialState};
@@ -215,6 +216,11 @@ impl Observer for Reporter<'_> {
             say!("goes on from epoch {}, step {} of {steps_per_epoch}", progress.epoch, progress.tally.steps);
         }
         self.tell(&Event::Started { epochs, steps_per_epoch, resumed: progress.history.clone() });
+    }
+
+    fn off_engine(&mut self, why: &str) {
+        say!("{}", off_engine_remark(why));
+        self.tell(&Event::OffEngine { why: why.to_owned() });
     }
 
     fn warn(&mut self, text: &str) {

@@ -268,7 +268,7 @@ impl Runner<'_> {
                 self.trained += (log.epoch as f64 - *epoch).clamp(0.0, total);
                 *epoch = log.epoch as f64;
             }
-            Event::Step(_) | Event::Warning { .. } => {}
+            Event::Step(_) | Event::OffEngine { .. } | Event::Warning { .. } => {}
         }
     }
 

@@ -112,7 +112,10 @@ impl<'t> Training<'t> {
         let model = Model::new(backbone, &methods, config.seed)?;
         let (c, h, w) = geometry.shape;
         let off_engine = model.network.engine_layers(recipe.kernels.backend(), [recipe.batch, c, h, w], true)?.err();
-        environment.off_engine = off_engine.map(|why| why.to_string()).unwrap_or_default();
+        if let Some(why) = off_engine {
+            environment.off_engine = why.to_string();
+            course.observer.off_engine(&environment.off_engine);
+        }
         course.restore(&model.store)?;
         Ok(Self { config, methods, environment, feed, course, model, epochs: (recipe.epochs - after, after) })
     }

@@ -37,6 +37,9 @@ pub trait Observer {
     /// Training begins: `epochs` in all, of `steps_per_epoch` each. `progress`: how far earlier attempts had come.
     fn started(&mut self, _epochs: usize, _steps_per_epoch: usize, _progress: &Progress) {}
 
+    /// The network is computed operation by operation, and not by the engine: its images/s do not compare.
+    fn off_engine(&mut self, _why: &str) {}
+
     /// Something a person should know, such as a checkpoint that could not be read; may come before anything else.
     fn warn(&mut self, _text: &str) {}
 

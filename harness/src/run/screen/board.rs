@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::live::Live;
 use super::text::{clean, duration, one_line, percent};
 use super::{Event, TrialEntry, TrialSummary, Update};
+use crate::config::schema::off_engine_remark;
 
 /// Most notes that are kept.
 const NOTES: usize = 200;
@@ -281,6 +282,10 @@ impl Card {
             Event::Epoch(log) => {
                 live.epoch(log, now);
                 Some((Tone::Routine, live.sentence(log, now)))
+            }
+            Event::OffEngine { why } => {
+                live.off_engine = true;
+                Some((Tone::Warning, format!("† {}", off_engine_remark(clean(why)))))
             }
             Event::Warning { .. } => None,
         }

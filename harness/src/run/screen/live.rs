@@ -19,6 +19,8 @@ pub struct Live {
     pub accuracy: Option<f64>,
     pub validation: Option<EpochLog>,
     pub images_per_second: Option<f64>,
+    /// Whether it trains operation by operation, so that its images/s do not compare.
+    pub off_engine: bool,
     pub curves: Curves,
     /// When this attempt first told a step, and how many epochs were done then: what earlier ones did says nothing of its
     /// pace, and one that was interrupted goes on in the middle of an epoch.
@@ -47,6 +49,7 @@ impl Live {
             accuracy: None,
             validation: None,
             images_per_second: None,
+            off_engine: false,
             curves: Curves::default(),
             began: None,
             heard: now,
@@ -92,10 +95,15 @@ impl Live {
         (done > 0.0).then(|| (took / done * (self.epochs as f64 - self.position()) - since).max(0.0))
     }
 
+    /// What marks its images/s, as in reports: nothing where they compare.
+    pub fn speed_mark(&self) -> &'static str {
+        if self.off_engine { "†" } else { "" }
+    }
+
     /// An epoch as a line of text.
     pub fn sentence(&self, log: &EpochLog, now: Instant) -> String {
         format!(
-            "epoch {}/{}{}, loss {:.3}, acc {}, val {}, {:.0} img/s{}",
+            "epoch {}/{}{}, loss {:.3}, acc {}, val {}, {:.0}{} img/s{}",
             log.epoch,
             self.epochs,
             if log.phase == "train" { String::new() } else { format!(" ({})", one_line(&log.phase)) },
@@ -103,6 +111,7 @@ impl Live {
             percent(log.train_accuracy),
             percent(log.validation_accuracy),
             log.images_per_second,
+            self.speed_mark(),
             self.left(now).map_or(String::new(), |left| format!(", {} left", duration(left)))
         )
     }

@@ -42,6 +42,11 @@ pub enum Event {
     Step(StepLog),
     /// An epoch and its validation.
     Epoch(EpochLog),
+    /// Its network is computed operation by operation, and not by the engine: its images/s do not compare with others'.
+    OffEngine {
+        /// In a few words.
+        why: String,
+    },
     /// Something a person should know, such as a checkpoint that could not be read.
     Warning {
         /// In a line.

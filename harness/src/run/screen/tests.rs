@@ -117,6 +117,25 @@ pub fn middle(now: Instant) -> (Board, Instant) {
 }
 
 #[test]
+fn images_per_second_off_the_engine_are_marked() {
+    let now = Instant::now();
+    let mut board = Board::new(&entries(), now);
+    for index in [0, 1] {
+        board.update(&Update::Launched(index, 1), now);
+        board.update(&started(index), now);
+    }
+    let why = "4 images at a time, and the engine trains 8 and more".to_owned();
+    board.update(&Update::Event(1, Event::OffEngine { why }), now);
+    let said = &board.notes.back().unwrap().text;
+    assert!(said.starts_with("† trains operation by operation, not on the engine: 4 images"), "{said}");
+    let shown = [0, 1].map(|index| {
+        let Update::Event(_, Event::Epoch(log)) = epoch(index, 1, 0.5) else { unreachable!("an epoch") };
+        board.trials[index].live.as_ref().unwrap().sentence(&log, now)
+    });
+    assert!(!shown[0].contains('†') && shown[1].contains("† img/s"), "{shown:?}");
+}
+
+#[test]
 fn trials_go_from_state_to_state() {
     let start = Instant::now();
     let mut board = Board::new(&entries(), start);

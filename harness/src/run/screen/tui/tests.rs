@@ -222,6 +222,7 @@ impl Chance {
             3 => Update::Failed(index, self.text(), self.below(2) == 0),
             4 => self.of(&[Update::Stopped, Update::Elsewhere])(index),
             5 => Update::Line(self.text()),
+            6 if self.below(3) == 0 => Update::Event(index, Event::OffEngine { why: self.text() }),
             6 => Update::Event(index, Event::Warning { text: self.text() }),
             7 => Update::Event(
                 index,

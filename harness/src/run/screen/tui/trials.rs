@@ -32,7 +32,12 @@ const COLUMNS: [Column; 7] = [
         needed: 34,
         text: |_, live, _| percent(live.validation.as_ref().map(|log| log.validation_accuracy)),
     },
-    Column { title: "img/s", width: 6, needed: 68, text: |_, live, _| number(live.images_per_second, 0) },
+    Column {
+        title: "img/s",
+        width: 6,
+        needed: 68,
+        text: |_, live, _| format!("{}{}", number(live.images_per_second, 0), live.speed_mark()),
+    },
     Column { title: "left", width: 9, needed: 52, text: |_, live, now| live.left(now).map_or("–".into(), brief) },
 ];
 
