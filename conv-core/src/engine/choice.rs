@@ -33,6 +33,7 @@ use candle_core::{DType, Tensor};
 
 use crate::kernels::image::{LANES, PlaneLayout, Spread};
 use crate::kernels::shape::ConvShape;
+use crate::kernels::taps::Axis;
 
 /// Images from which a batch fills the engine's vectors of 16 well enough: fewer are inferred one after the other, and trained
 /// operation by operation.
@@ -275,12 +276,9 @@ fn keeps_size(s: &ConvShape) -> bool {
 
 /// Taps that outputs of one channel meet in one input channel, all together.
 fn taps_met(s: &ConvShape) -> usize {
-    let along = |input: usize, output: usize| -> usize {
-        let met =
-            |o: usize| (0..s.kernel).filter(|k| (s.padding..input + s.padding).contains(&(o * s.stride + k))).count();
-        (0..output).map(met).sum()
-    };
-    along(s.input.0, s.output.0) * along(s.input.1, s.output.1)
+    let (rows, columns) = s.axes();
+    let along = |axis: Axis| -> usize { (0..axis.output).map(|o| axis.taps(o).len()).sum() };
+    along(rows) * along(columns)
 }
 
 #[cfg(test)]

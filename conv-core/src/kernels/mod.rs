@@ -24,6 +24,7 @@ pub(crate) mod reference;
 mod scratch;
 pub(crate) mod shape;
 pub(crate) mod simd;
+pub(crate) mod taps;
 pub(crate) mod windows;
 
 pub use simd::Isa;

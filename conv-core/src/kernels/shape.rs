@@ -2,6 +2,7 @@
 
 use candle_core::{Result, bail};
 
+use super::taps::Axis;
 use crate::ConvSpec;
 
 /// A convolution with everything that its kernels need to know, checked.
@@ -47,5 +48,12 @@ impl ConvShape {
 
     pub(crate) fn taps(&self) -> usize {
         self.kernel * self.kernel
+    }
+
+    /// Its two dimensions.
+    pub(crate) fn axes(&self) -> (Axis, Axis) {
+        let Self { kernel, stride, padding, .. } = *self;
+        let axis = |input, output| Axis { input, output, kernel, stride, padding };
+        (axis(self.input.0, self.output.0), axis(self.input.1, self.output.1))
     }
 }

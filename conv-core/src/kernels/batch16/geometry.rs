@@ -1,6 +1,7 @@
 //! Which pixels a convolution combines, worked out once per shape.
 
 use crate::kernels::shape::ConvShape;
+use crate::kernels::taps::Axis;
 
 /// A kernel tap as its pixels see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,34 +35,26 @@ pub(crate) struct Geometry {
 /// Taps along one dimension, and the destinations that meet just these.
 type AxisClass<'a> = (&'a [(usize, i32)], Vec<usize>);
 
-/// One dimension: for each destination its source for tap 0 (may lie outside) and which taps are inside.
-struct Axis {
+/// One dimension: for each destination its source for offset 0 (may lie outside) and which taps are inside.
+struct Meetings {
     /// `(source of offset 0, [(tap, offset)])` by destination.
     items: Vec<(i32, Vec<(usize, i32)>)>,
 }
 
-impl Axis {
-    fn forward(input: usize, output: usize, s: &ConvShape) -> Self {
-        let items = (0..output).map(|o| {
-            let origin = (o * s.stride) as i32 - s.padding as i32;
-            let taps = (0..s.kernel).map(|k| (k, k as i32));
-            (origin, taps.filter(|&(_, offset)| (0..input as i32).contains(&(origin + offset))).collect())
+impl Meetings {
+    fn forward(axis: Axis) -> Self {
+        let items = (0..axis.output).map(|o| {
+            let origin = (o * axis.stride) as i32 - axis.padding as i32;
+            (origin, axis.taps(o).map(|k| (k, k as i32)).collect())
         });
         Self { items: items.collect() }
     }
 
-    /// Destinations are input pixels, sources output pixels: `i = o stride + k - padding`.
-    fn backward(input: usize, output: usize, s: &ConvShape) -> Self {
-        let items = (0..input).map(|i| {
-            let reach = (i + s.padding) as i32;
-            let origin = reach / s.stride as i32;
-            let taps = (0..s.kernel).filter_map(|k| {
-                let distance = reach - k as i32;
-                let o = distance.div_euclid(s.stride as i32);
-                (distance.rem_euclid(s.stride as i32) == 0 && (0..output as i32).contains(&o))
-                    .then_some((k, o - origin))
-            });
-            (origin, taps.collect())
+    /// Destinations are input pixels, sources output pixels.
+    fn backward(axis: Axis) -> Self {
+        let items = (0..axis.input).map(|i| {
+            let origin = ((i + axis.padding) / axis.stride) as i32;
+            (origin, axis.meeting(i).map(|(k, o)| (k, o as i32 - origin)).collect())
         });
         Self { items: items.collect() }
     }
@@ -82,38 +75,36 @@ impl Axis {
 impl Geometry {
     /// Outputs from inputs.
     pub(crate) fn forward(s: &ConvShape) -> Self {
-        let (rows, columns) = (Axis::forward(s.input.0, s.output.0, s), Axis::forward(s.input.1, s.output.1, s));
-        Self::new(&rows, &columns, (s.input, s.input.1), (s.output, s.output.1), s.kernel)
+        Self::padded(s, s.input.1, s.output.1)
     }
 
     /// Outputs from inputs, where rows lie so far apart.
     pub(crate) fn padded(s: &ConvShape, from_pitch: usize, to_pitch: usize) -> Self {
         assert!(from_pitch >= s.input.1 && to_pitch >= s.output.1, "rows overlap");
-        let (rows, columns) = (Axis::forward(s.input.0, s.output.0, s), Axis::forward(s.input.1, s.output.1, s));
-        Self::new(&rows, &columns, (s.input, from_pitch), (s.output, to_pitch), s.kernel)
+        Self::new(s, Meetings::forward, (s.input, from_pitch), (s.output, to_pitch))
     }
 
     /// The inputs' gradient from the outputs'.
     pub(crate) fn backward(s: &ConvShape) -> Self {
-        let (rows, columns) = (Axis::backward(s.input.0, s.output.0, s), Axis::backward(s.input.1, s.output.1, s));
-        Self::new(&rows, &columns, (s.output, s.output.1), (s.input, s.input.1), s.kernel)
+        Self::new(s, Meetings::backward, (s.output, s.output.1), (s.input, s.input.1))
     }
 
     /// `from` and `to` are sizes, and how far apart rows lie.
     fn new(
-        rows: &Axis,
-        columns: &Axis,
+        s: &ConvShape,
+        meetings: fn(Axis) -> Meetings,
         (from, from_pitch): ((usize, usize), usize),
         (to, to_pitch): ((usize, usize), usize),
-        kernel: usize,
     ) -> Self {
+        let (rows, columns) = s.axes();
+        let (rows, columns) = (meetings(rows), meetings(columns));
         let mut classes = Vec::new();
         for (row_taps, row_members) in rows.classes() {
             for (column_taps, column_members) in columns.classes() {
                 let taps = row_taps.iter().flat_map(|&(k, y)| {
                     column_taps
                         .iter()
-                        .map(move |&(l, x)| Tap { index: (k * kernel + l) as u32, offset: y * from_pitch as i32 + x })
+                        .map(move |&(l, x)| Tap { index: (k * s.kernel + l) as u32, offset: y * from_pitch as i32 + x })
                 });
                 // A pixel's source is that of its first tap, which is inside; offsets count from there.
                 let mut taps: Vec<Tap> = taps.collect();
@@ -134,7 +125,7 @@ impl Geometry {
         classes.sort_by_key(|class| std::cmp::Reverse(class.taps.len() * class.pixels.len()));
         let len = |(height, width): (usize, usize), pitch: usize| (height - 1) * pitch + width;
         let (from, pixels) = (len(from, from_pitch), to.0 * to.1);
-        let geometry = Self { classes, from, to: len(to, to_pitch), taps: kernel * kernel };
+        let geometry = Self { classes, from, to: len(to, to_pitch), taps: s.taps() };
         geometry.check(pixels);
         geometry
     }

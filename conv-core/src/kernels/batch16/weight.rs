@@ -4,6 +4,7 @@ use super::conv::row_blocks;
 use super::{LANES, Line};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::{Isa, Simd, Task};
+use crate::kernels::taps::Axis;
 
 /// `dw[o][c][tap] += sum over images and pixels of dy[o] x[c]`, weights in PyTorch's order.
 pub(crate) struct WeightGradient<'a> {
@@ -31,12 +32,13 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    pub(super) fn new(tap: usize, input: usize, output: usize, s: &ConvShape) -> Self {
-        let shift = tap as isize - s.padding as isize;
-        let inside = |o: &usize| (0..input as isize).contains(&((o * s.stride) as isize + shift));
-        let from = (0..output).find(inside).unwrap_or(output);
-        let to = (from..output).rev().find(inside).map_or(from, |last| last + 1);
-        Self { from, to, shift }
+    /// By tap.
+    pub(super) fn of_taps(axis: Axis) -> Vec<Self> {
+        let reach = |tap| {
+            let outputs = axis.outputs(tap);
+            Self { from: outputs.start, to: outputs.end, shift: axis.inputs(tap).start }
+        };
+        (0..axis.kernel).map(reach).collect()
     }
 }
 
@@ -52,8 +54,8 @@ impl Task for WeightGradient<'_> {
         assert!(x.iter().all(|plane| plane.len() == s.input.0 * s.input.1), "weight gradient: input planes");
         assert!(dy.iter().all(|plane| plane.len() == s.output.0 * s.output.1), "weight gradient: output planes");
         assert_eq!(self.dw.len(), s.w_len(), "weight gradient: weights");
-        let rows: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.0, s.output.0, s)).collect();
-        let columns: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.1, s.output.1, s)).collect();
+        let (rows, columns) = s.axes();
+        let (rows, columns) = (Reach::of_taps(rows), Reach::of_taps(columns));
         let row_blocks = row_blocks(self.isa, outputs);
         let band = (BAND / s.output.1.max(1)).max(1);
         let mut taps = Vec::with_capacity(s.kernel * s.kernel);

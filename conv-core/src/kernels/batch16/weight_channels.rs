@@ -73,8 +73,8 @@ impl Task for ByChannels<'_> {
             "weight gradient: output planes"
         );
         assert_eq!(self.dw.len(), count * s.in_channels * s.kernel * s.kernel, "weight gradient: weights");
-        let rows: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.0, s.output.0, s)).collect();
-        let columns: Vec<Reach> = (0..s.kernel).map(|k| Reach::new(k, s.input.1, s.output.1, s)).collect();
+        let (rows, columns) = s.axes();
+        let (rows, columns) = (Reach::of_taps(rows), Reach::of_taps(columns));
         // Two vectors of channels: a line of the narrow paths, two lines of the widest.
         let step = 2usize.div_ceil(S::WIDTH);
         for group in (0..self.x.groups()).step_by(step) {

@@ -6,56 +6,44 @@
 
 use rayon::prelude::*;
 
-use super::lower::{Lowered, Output, Sizes};
+use super::lower::{Lowered, Output};
 use super::tile::{Correlate, MultiplyAdd, row_blocks};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::{Isa, scratch};
 
-fn sizes(s: &ConvShape) -> Sizes {
-    let ConvShape { input, output, kernel, stride, padding, .. } = *s;
-    Sizes { input, output, kernel, stride, padding }
-}
-
-/// Images per block: enough positions to fill vector tiles, little enough scratch to stay in cache, and never so many
-/// that a batch gives too few blocks to share out. A function of the shape alone.
-fn block_images(s: &ConvShape, lowered: &Lowered) -> usize {
+/// The convolution lowered for a block, and the images of the block: enough positions to fill vector tiles, little enough
+/// scratch to stay in cache, and never so many that a batch gives too few blocks to share out. A function of the shape alone.
+fn lower(s: &ConvShape, lower: fn(&ConvShape, usize) -> Lowered) -> (Lowered, usize) {
     const POSITIONS: usize = 1024;
     const SCRATCH: usize = 384 * 1024;
+    let lowered = lower(s, 1);
     let pitch = lowered.image_pitch().max(1);
     let channels = (s.in_channels * lowered.sources.len() + s.out_channels) / s.groups;
     let images = (POSITIONS / pitch).min(SCRATCH / (pitch * channels).max(1));
-    images.min(s.batch.div_ceil(8)).max(1)
+    let images = images.min(s.batch.div_ceil(8)).max(1);
+    (lower(s, images), images)
 }
 
 /// `y = x * w`: `x: [n, c, h, w]`, `w: [o, c / groups, k, k]`, `y: [n, o, h', w']`, all contiguous.
 pub(crate) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f32> {
     assert_eq!((x.len(), w.len()), (s.x_len(), s.w_len()), "convolution: wrong lengths");
-    let images = block_images(s, &Lowered::forward(&sizes(s), 1));
-    let lowered = Lowered::forward(&sizes(s), images);
+    let (lowered, images) = lower(s, Lowered::forward);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: inputs * s.taps(), input: s.taps() };
-    FlatConvolution { groups: s.groups, inputs, outputs, images, lowered: &lowered, strides }.compute(
-        isa,
-        x,
-        w,
-        s.y_len(),
-    )
+    let flat = FlatConvolution { groups: s.groups, inputs, outputs, images, lowered: &lowered, strides };
+    flat.compute(isa, x, w, s.y_len())
 }
 
 /// `dx` from `dy: [n, o, h', w']`: as `x`.
 pub(crate) fn data_gradient(isa: Isa, s: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f32> {
     assert_eq!((dy.len(), w.len()), (s.y_len(), s.w_len()), "convolution: wrong lengths");
-    let images = block_images(s, &Lowered::data_gradient(&sizes(s), 1));
-    let lowered = Lowered::data_gradient(&sizes(s), images);
+    let (lowered, images) = lower(s, Lowered::data_gradient);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: s.taps(), input: inputs * s.taps() };
+    // Its inputs are the outputs of the forward pass.
     let (inputs, outputs) = (outputs, inputs);
-    FlatConvolution { groups: s.groups, inputs, outputs, images, lowered: &lowered, strides }.compute(
-        isa,
-        dy,
-        w,
-        s.x_len(),
-    )
+    let flat = FlatConvolution { groups: s.groups, inputs, outputs, images, lowered: &lowered, strides };
+    flat.compute(isa, dy, w, s.x_len())
 }
 
 /// Where the weight of (group, output, input, tap) lies; the data gradient swaps output and input.
@@ -200,8 +188,7 @@ pub(crate) fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32]) ->
     if s.batch == 0 {
         return vec![0f32; s.w_len()];
     }
-    let images = block_images(s, &Lowered::forward(&sizes(s), 1));
-    let lowered = Lowered::forward(&sizes(s), images);
+    let (lowered, images) = lower(s, Lowered::forward);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let blocks = row_blocks(outputs, widest(isa));
     let channel_pitch = lowered.sources.len() * lowered.plane;

@@ -10,34 +10,15 @@
 //! constant offset into one long row, and vector lanes run over positions without regard to rows or images. Positions at the seams
 //! compute garbage that is never copied out. To keep them few, neighbouring rows (and images) share their zero padding.
 
-/// Where the elements of a phase lie: element v is index `v step + start` of the other side, if that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Phase {
-    pub(super) start: isize,
-    pub(super) step: usize,
-}
+use crate::kernels::shape::ConvShape;
+use crate::kernels::taps::{Axis, Progression};
 
-impl Phase {
-    /// The elements, out of `0..len`, that exist in a side of `size`.
-    pub(super) fn existing(&self, len: usize, size: usize) -> std::ops::Range<usize> {
-        let first = div_ceil(-self.start, self.step).min(len);
-        first..div_ceil(size as isize - self.start, self.step).clamp(first, len)
-    }
-
-    /// Index of element `v`, which must exist.
-    pub(super) fn index(&self, v: usize) -> usize {
-        (self.start + (v * self.step) as isize) as usize
-    }
-}
-
-/// `ceil(value / by)` of what is not negative, 0 else.
-fn div_ceil(value: isize, by: usize) -> usize {
-    value.max(0).unsigned_abs().div_ceil(by)
-}
+/// Where the elements of a phase lie on the other side.
+pub(super) type Phase = Progression;
 
 /// One spatial axis of a lowered convolution.
 #[derive(Clone, Debug)]
-struct Axis {
+struct LoweredAxis {
     /// Phases of the source, each `count + reach` long.
     sources: Vec<Phase>,
     /// Phases of the destination, each `count` long, with their taps.
@@ -58,30 +39,30 @@ struct Tap {
     shift: usize,
 }
 
-impl Axis {
-    fn forward(size: usize, out: usize, kernel: usize, stride: usize, padding: usize) -> Self {
-        let sources =
-            (0..stride.min(kernel)).map(|a| Phase { start: a as isize - padding as isize, step: stride }).collect();
+impl LoweredAxis {
+    fn forward(axis: Axis) -> Self {
+        let Axis { input, output, kernel, stride, .. } = axis;
+        let sources = (0..stride.min(kernel)).map(|a| axis.inputs(a)).collect();
         let taps = (0..kernel).map(|tap| Tap { tap, source: tap % stride, shift: tap / stride }).collect();
-        Self::new(sources, vec![(Phase { start: 0, step: 1 }, taps)], out, (kernel - 1) / stride, size)
+        Self::new(sources, vec![(Phase { start: 0, step: 1 }, taps)], output, (kernel - 1) / stride, input)
     }
 
-    /// `size`: of `dx`, the destination; `out`: of `dy`, the source.
-    fn data_gradient(size: usize, out: usize, kernel: usize, stride: usize, padding: usize) -> Self {
+    /// The source is `dy`, the destination `dx`.
+    fn data_gradient(axis: Axis) -> Self {
+        let Axis { input, output, kernel, stride, .. } = axis;
         let reach = (kernel - 1) / stride;
         let phases = stride.min(kernel);
-        let ranges = (0..phases)
-            .map(|a| Phase { start: a as isize - padding as isize, step: stride }.existing(usize::MAX >> 2, size));
+        let ranges = (0..phases).map(|a| axis.inputs(a).existing(usize::MAX >> 2, input));
         let ranges: Vec<_> = ranges.filter(|range| !range.is_empty()).collect();
         let first = ranges.iter().map(|range| range.start).min().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(first);
         let outputs = (0..phases).map(|a| {
-            let start = (first * stride + a) as isize - padding as isize;
+            let start = axis.inputs(a).start + (first * stride) as isize;
             let taps = (a..kernel).step_by(stride).enumerate();
             (Phase { start, step: stride }, taps.map(|(j, tap)| Tap { tap, source: 0, shift: reach - j }).collect())
         });
         let source = Phase { start: first as isize - reach as isize, step: 1 };
-        Self::new(vec![source], outputs.collect(), end - first, reach, out)
+        Self::new(vec![source], outputs.collect(), end - first, reach, output)
     }
 
     fn new(
@@ -130,37 +111,26 @@ pub(super) struct Lowered {
     pub(super) plane: usize,
 }
 
-/// The sizes of a convolution that lowering looks at.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    pub(super) input: (usize, usize),
-    pub(super) output: (usize, usize),
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) padding: usize,
-}
-
 impl Lowered {
     /// For `y` from `x`, and for `dw` from `x`.
-    pub(super) fn forward(s: &Sizes, images: usize) -> Self {
-        let axis = |size, out| Axis::forward(size, out, s.kernel, s.stride, s.padding);
-        Self::new(axis(s.input.0, s.output.0), axis(s.input.1, s.output.1), s.kernel, s.input, s.output, images)
+    pub(super) fn forward(s: &ConvShape, images: usize) -> Self {
+        Self::new(s, LoweredAxis::forward, s.input, s.output, images)
     }
 
     /// For `dx` from `dy`.
-    pub(super) fn data_gradient(s: &Sizes, images: usize) -> Self {
-        let axis = |size, out| Axis::data_gradient(size, out, s.kernel, s.stride, s.padding);
-        Self::new(axis(s.input.0, s.output.0), axis(s.input.1, s.output.1), s.kernel, s.output, s.input, images)
+    pub(super) fn data_gradient(s: &ConvShape, images: usize) -> Self {
+        Self::new(s, LoweredAxis::data_gradient, s.output, s.input, images)
     }
 
     fn new(
-        rows: Axis,
-        columns: Axis,
-        kernel: usize,
+        s: &ConvShape,
+        lower: fn(Axis) -> LoweredAxis,
         source: (usize, usize),
         destination: (usize, usize),
         images: usize,
     ) -> Self {
+        let (rows, columns) = s.axes();
+        let (rows, columns) = (lower(rows), lower(columns));
         let mut lowered = Self {
             sources: product(&rows.sources, &columns.sources),
             outputs: Vec::new(),
@@ -186,7 +156,7 @@ impl Lowered {
                 outputs.push(Output {
                     rows: *row_phase,
                     columns: *column_phase,
-                    taps: both.iter().map(|(r, c)| r.tap * kernel + c.tap).collect(),
+                    taps: both.iter().map(|(r, c)| r.tap * s.kernel + c.tap).collect(),
                     offsets: both.iter().map(|(r, c)| offset(r, c)).collect(),
                 });
             }

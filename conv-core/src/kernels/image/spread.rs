@@ -3,12 +3,12 @@
 
 use super::{COPY, LANES, PlaneLayout, Shared, Spans, part, tasks};
 use crate::kernels::shape::ConvShape;
+use crate::kernels::taps::Axis;
 
 /// Copies a convolution's inputs apart.
 pub(crate) struct Spread {
-    input: (usize, usize),
-    stride: usize,
-    padding: usize,
+    /// Rows and columns of the convolution.
+    axes: (Axis, Axis),
     /// Rows and columns of a phase.
     size: (usize, usize),
     pitch: usize,
@@ -51,9 +51,7 @@ impl Spread {
         let len = (lines | 1) * LANES;
         let channels = sources.iter().enumerate();
         Some(Self {
-            input: s.input,
-            stride: s.stride,
-            padding: s.padding,
+            axes: s.axes(),
             size: (s.output.0 + room, s.output.1 + room),
             pitch: to.pitch,
             from_pitch: from.pitch,
@@ -73,11 +71,12 @@ impl Spread {
 
     /// First values of the channels, `count` of them from `place` on; and for each tap where it reads, from there.
     pub(crate) fn sources(&self, kernel: usize, place: usize, count: usize) -> (Vec<usize>, Vec<isize>) {
-        let of = |k: usize| (k % self.stride, k / self.stride);
+        let stride = self.axes.0.stride;
+        let of = |k: usize| (k % stride, k / stride);
         let taps = (0..kernel * kernel).map(|tap| {
             let ((y, row), (x, column)) = (of(tap / kernel), of(tap % kernel));
             // As `new` lists them.
-            let phase = y * self.stride.min(kernel) + x;
+            let phase = y * stride.min(kernel) + x;
             (phase * self.len + row * self.pitch + column) as isize
         });
         ((0..count).map(|c| place + c * self.phases.len() * self.len).collect(), taps.collect())
@@ -113,21 +112,16 @@ impl Spread {
     }
 
     fn phase(&self, from: &[f32], plane: &mut [f32], (y, x): (usize, usize)) {
-        let inside = |count: usize, first: usize, size: usize| {
-            // Those `i` in `0..count` for which `i stride + first - padding` is in `0..size`.
-            let start = self.padding.saturating_sub(first).div_ceil(self.stride);
-            let end = (size + self.padding).saturating_sub(first).div_ceil(self.stride);
-            start..end.min(count)
-        };
-        let columns = inside(self.size.1, x, self.input.1);
+        // A phase holds what its first tap meets.
+        let (in_rows, in_columns) = (self.axes.0.inputs(y), self.axes.1.inputs(x));
+        let columns = in_columns.existing(self.size.1, self.axes.1.input);
         if columns.is_empty() {
             return;
         }
-        for row in inside(self.size.0, y, self.input.0) {
-            let start = (row * self.stride + y - self.padding) * self.from_pitch;
-            let from = &from[start + columns.start * self.stride + x - self.padding..];
+        for row in in_rows.existing(self.size.0, self.axes.0.input) {
+            let from = &from[in_rows.index(row) * self.from_pitch + in_columns.index(columns.start)..];
             let to = &mut plane[row * self.pitch..][columns.clone()];
-            match self.stride {
+            match in_columns.step {
                 1 => to.copy_from_slice(&from[..to.len()]),
                 // Compiled for the stride that there is, mostly.
                 2 => to.iter_mut().zip(from.iter().step_by(2)).for_each(|(to, from)| *to = *from),
