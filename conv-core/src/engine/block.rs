@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::layers::{Buffer, Channel};
 use super::memory::{Content, Slots};
 use crate::kernels::batch16::Line;
-use crate::kernels::batch16::norm::Moments;
+use crate::kernels::moments::Moments;
 
 /// Where everything lies in every block's memory.
 #[derive(Clone, Copy)]

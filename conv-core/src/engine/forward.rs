@@ -7,8 +7,9 @@ use super::norm::FinishLayer;
 use super::packed::ConvLayer;
 use super::step::Context;
 use crate::kernels::batch16::conv::Output;
-use crate::kernels::batch16::norm::{Apply, Measure, Moments};
+use crate::kernels::batch16::norm::{Apply, Measure};
 use crate::kernels::batch16::{Line, pool};
+use crate::kernels::moments::Moments;
 
 impl Context<'_> {
     pub(super) fn conv(&self, conv: &ConvLayer, block: &mut Block) {

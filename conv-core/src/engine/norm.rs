@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use super::block::{Block, BlockNorm};
 use super::layers::{Finish, FinishId, Norm};
 use super::program::Mode;
-use crate::kernels::batch16::norm::Moments;
+use crate::kernels::moments::{Moments, inv_std, scale_and_shift};
 use crate::ops::with_values;
 
 /// A finish as an engine holds it. What follows the plan is by channel.
@@ -59,10 +59,9 @@ impl FinishLayer {
         let mean = statistic(norm.layer.running_mean.as_tensor())?;
         let variance = statistic(norm.layer.running_var.as_tensor())?;
         for c in 0..self.scale.len() {
-            let inv_std = 1.0 / (f64::from(variance[c]) + norm.layer.eps).sqrt();
-            let scale = f64::from(parameters[norm.weight][c]) * inv_std;
-            self.scale[c] = scale as f32;
-            self.shift[c] = (f64::from(parameters[norm.bias][c]) - scale * f64::from(mean[c])) as f32;
+            let inv_std = inv_std(f64::from(variance[c]), norm.layer.eps);
+            let (weight, bias) = (parameters[norm.weight][c], parameters[norm.bias][c]);
+            (self.scale[c], self.shift[c]) = scale_and_shift(weight, bias, f64::from(mean[c]), inv_std);
         }
         Ok(())
     }
@@ -85,13 +84,10 @@ impl FinishLayer {
         let affine = parameters[*weight].iter().zip(&parameters[*bias]);
         for (c, (&weight, &bias)) in affine.enumerate() {
             let all = all_blocks(id, blocks).fold(Moments::default(), |all, block| all.merge(block.moments[c]));
-            let variance = all.squares / all.count;
-            self.inv_std[c] = 1.0 / (variance + layer.eps).sqrt();
+            self.inv_std[c] = inv_std(all.variance(), layer.eps);
             self.mean[c] = all.mean as f32;
             self.count = all.count;
-            let scale = f64::from(weight) * self.inv_std[c];
-            self.scale[c] = scale as f32;
-            self.shift[c] = (f64::from(bias) - scale * all.mean) as f32;
+            (self.scale[c], self.shift[c]) = scale_and_shift(weight, bias, all.mean, self.inv_std[c]);
             means.push(all.mean as f32);
             // PyTorch keeps the unbiased variance.
             variances.push((all.squares / (all.count - 1.0).max(1.0)) as f32);

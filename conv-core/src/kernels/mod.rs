@@ -19,6 +19,7 @@
 pub(crate) mod batch16;
 pub(crate) mod flat;
 pub(crate) mod image;
+pub(crate) mod moments;
 #[cfg(test)]
 pub(crate) mod reference;
 mod scratch;

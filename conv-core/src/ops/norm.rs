@@ -3,6 +3,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use super::{gradient, on_kernels, output, relu, slice, with_values};
 use crate::kernels::Isa;
 use crate::kernels::flat::norm::{self, Gradients, Planes, Saved};
+use crate::kernels::moments::{Moments, inv_std};
 
 /// Statistics of a batch, per channel, for the layer to update its running ones.
 #[derive(Clone, Debug)]
@@ -35,11 +36,11 @@ pub fn batch_norm_train(
         return compose(x, gamma, beta, eps, residual, relu_after);
     }
     let (isa, x) = (Isa::best(), x.contiguous()?);
-    let (mean, variance) = with_values(&x, |x| Ok(norm::moments(isa, &planes, x)))?;
-    let narrow = |values: Vec<f64>| -> Vec<f32> { values.into_iter().map(|value| value as f32).collect() };
-    let inv_std = narrow(variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect());
-    let variance = narrow(variance.iter().map(|variance| variance * count / (count - 1.0)).collect());
-    let mean = narrow(mean);
+    let moments = with_values(&x, |x| Ok(norm::moments(isa, &planes, x)))?;
+    let narrow = |of: &dyn Fn(&Moments) -> f64| -> Vec<f32> { moments.iter().map(|all| of(all) as f32).collect() };
+    let inv_std = narrow(&|all| inv_std(all.variance(), eps));
+    let variance = narrow(&|all| all.variance() * count / (count - 1.0));
+    let mean = narrow(&|all| all.mean);
     let stats = BatchStats {
         mean: Tensor::from_slice(&mean, planes.channels, x.device())?,
         variance: Tensor::from_vec(variance, planes.channels, x.device())?,

@@ -1,30 +1,8 @@
 //! Batch normalisation, residual addition and ReLU of a block, a channel at a time.
 
 use super::{LANES, Line};
+use crate::kernels::moments::Moments;
 use crate::kernels::simd::{Simd, Task};
-
-/// Sums of a channel's values in one block, from which blocks are put together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Moments {
-    pub(crate) count: f64,
-    pub(crate) mean: f64,
-    /// Sum of squared distances from the mean.
-    pub(crate) squares: f64,
-}
-
-impl Moments {
-    /// Both together (Chan, Golub & LeVeque 1979).
-    pub(crate) fn merge(self, other: Self) -> Self {
-        let count = self.count + other.count;
-        if count == 0.0 {
-            return self;
-        }
-        let distance = other.mean - self.mean;
-        let mean = self.mean + distance * other.count / count;
-        let squares = self.squares + other.squares + distance * distance * self.count * other.count / count;
-        Self { count, mean, squares }
-    }
-}
 
 /// Moments of a plane's first `images` lanes.
 pub(crate) struct Measure<'a> {

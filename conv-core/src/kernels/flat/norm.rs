@@ -1,10 +1,11 @@
-//! The fallback where the engine does not run: batch normalisation with what follows it, in as few passes as there can be: one to take the moments, one to write.
+//! Batch normalisation with what follows it, in as few passes as there can be: one to take the moments, one to write.
 //!
 //! All slices are `[n, c, pixels]`; images are shared out over threads and per-image sums are added in image order.
 
 use rayon::prelude::*;
 
 use crate::kernels::Isa;
+use crate::kernels::moments::Moments;
 use crate::kernels::simd::{Simd, Task};
 
 /// Batch, channels, pixels.
@@ -25,35 +26,25 @@ impl Planes {
     }
 }
 
-/// Mean and (biased) variance per channel.
-pub(crate) fn moments(isa: Isa, planes: &Planes, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
+/// Moments of each channel.
+pub(crate) fn moments(isa: Isa, planes: &Planes, x: &[f32]) -> Vec<Moments> {
     assert_eq!(x.len(), planes.len(), "batch norm: wrong length");
-    struct Moments<'a>(&'a [f32], usize);
-    impl Task for Moments<'_> {
-        type Output = Vec<(f64, f64)>;
+    struct Measure<'a>(&'a [f32], usize);
+    impl Task for Measure<'_> {
+        type Output = Vec<Moments>;
         #[inline(always)]
         fn execute<S: Simd>(self, _: S) -> Self::Output {
             let moments = self.0.chunks_exact(self.1).map(|plane| {
                 let mean = lanes_sum(plane, |x| x) / self.1 as f32;
-                let spread = lanes_sum(plane, |x| (x - mean) * (x - mean));
-                (f64::from(mean), f64::from(spread))
+                let squares = lanes_sum(plane, |x| (x - mean) * (x - mean));
+                Moments { count: self.1 as f64, mean: f64::from(mean), squares: f64::from(squares) }
             });
             moments.collect()
         }
     }
     let images: Vec<_> =
-        x.par_chunks(planes.image().max(1)).map(|image| isa.execute(Moments(image, planes.pixels))).collect();
-    // Chan et al.: the spread of equal parts is their spreads, and that of their means.
-    let count = planes.batch as f64;
-    let mean: Vec<f64> =
-        (0..planes.channels).map(|c| images.iter().map(|image| image[c].0).sum::<f64>() / count).collect();
-    let variance = (0..planes.channels).map(|c| {
-        let spread: f64 =
-            images.iter().map(|image| image[c].1 + planes.pixels as f64 * (image[c].0 - mean[c]).powi(2)).sum();
-        spread / (count * planes.pixels as f64)
-    });
-    let variance = variance.collect();
-    (mean, variance)
+        x.par_chunks(planes.image().max(1)).map(|image| isa.execute(Measure(image, planes.pixels))).collect();
+    (0..planes.channels).map(|c| Moments::of_equal_parts(images.iter().map(|image| image[c]))).collect()
 }
 
 /// Sum of `f` over a plane, in sixteen partial sums whatever the instruction set.
