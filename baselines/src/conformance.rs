@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, ModuleT, Result, Tensor, Var, bail};
 use candle_nn::{VarBuilder, VarMap};
 use conv_core::{
-    Activation, ConvSpec, Cost, Layer, Method, ParamStore, Role, UnitSpec, describe, is_running_statistic, meter,
-    normal_stream, run_unit,
+    Activation, ConvSpec, Cost, Layer, Method, ParamStore, Role, UnitSpec, describe, forward_unit,
+    is_running_statistic, meter, normal_stream,
 };
 
 /// Images in a batch: two, so that a cost per image and one per batch differ.
@@ -110,7 +110,7 @@ fn refuses(method: &dyn Method, spec: &UnitSpec) -> Result<bool> {
     let store = ParamStore::new(0, &Device::Cpu);
     let channels = spec.conv.in_channels;
     let x = Tensor::zeros((1, channels.max(1), SIZE.0, SIZE.1), DType::F32, &Device::Cpu)?;
-    let built = run_unit(method, spec, store.builder(), &x, None, false);
+    let built = forward_unit(method, spec, store.builder(), &x, None, false);
     match (built.is_err(), describe(method, spec, SIZE).is_err()) {
         (true, true) => Ok(true),
         (false, false) if spec.conv.validate().is_ok() => Ok(false),
@@ -183,7 +183,7 @@ fn check_unit(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()
     // Any VarBuilder.
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
-    run_unit(method, spec, vb, &x, added, true)?;
+    forward_unit(method, spec, vb, &x, added, true)?;
     let made: usize = map.data().lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len();
     if made != fresh.len() {
         bail!("{made} tensors in candle's VarMap, {} in a ParamStore", fresh.len());
@@ -215,7 +215,7 @@ struct Unit<'a> {
 
 impl Unit<'_> {
     fn run(&self, store: &ParamStore, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        run_unit(self.method, self.spec, store.builder().pp("unit"), x, residual, train)
+        forward_unit(self.method, self.spec, store.builder().pp("unit"), x, residual, train)
     }
 
     /// Runs the unit and holds the work that it executes against the counted cost.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use baselines::{Depthwise, Ghost};
 use candle_core::{Device, Tensor, Var};
-use conv_core::{Activation, ConvSpec, Layer, Method, ParamStore, Role, UnitSpec, run_unit};
+use conv_core::{Activation, ConvSpec, Layer, Method, ParamStore, Role, UnitSpec, forward_unit};
 
 type Tensors = HashMap<String, Tensor>;
 
@@ -41,7 +41,7 @@ fn hold(all: &Tensors, case: &str, method: &dyn Method, spec: UnitSpec) {
     let residual = inputs.get("residual").map(|residual| Var::from_tensor(residual).unwrap());
     let added = residual.as_ref().map(Var::as_tensor);
 
-    let y = run_unit(method, &spec, store.builder(), &x, added, true).unwrap();
+    let y = forward_unit(method, &spec, store.builder(), &x, added, true).unwrap();
     assert_close(&format!("{case}: training"), &y, &outputs["train"]);
 
     let grads = (&y * &inputs["loss"]).unwrap().sum_all().unwrap().backward().unwrap();
@@ -58,7 +58,7 @@ fn hold(all: &Tensors, case: &str, method: &dyn Method, spec: UnitSpec) {
         assert_close(&format!("{case}: {name} after"), &now[name], statistic);
     }
     assert_eq!(after.is_empty(), !spec.norm, "{case}");
-    let y = run_unit(method, &spec, store.builder(), &x, added, false).unwrap();
+    let y = forward_unit(method, &spec, store.builder(), &x, added, false).unwrap();
     assert_close(&format!("{case}: inference"), &y, &outputs["eval"]);
 }
 

@@ -7,7 +7,7 @@ use baselines::pruning::{Coupling, Pruned, Ratio, Selection};
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use conv_core::layers::Linear;
-use conv_core::{ConvSpec, Cost, Layer, ParamStore, Role, UnitSpec, describe, normal_stream, ops, run_unit};
+use conv_core::{ConvSpec, Cost, Layer, ParamStore, Role, UnitSpec, describe, forward_unit, normal_stream, ops};
 
 type Weights = BTreeMap<String, Tensor>;
 
@@ -39,7 +39,7 @@ impl Dense {
 
     /// In inference mode.
     fn forward(&self, x: &Tensor, residual: Option<&Tensor>) -> Tensor {
-        run_unit(&Vanilla {}, &self.spec, self.vb.clone(), x, residual, false).unwrap()
+        forward_unit(&Vanilla {}, &self.spec, self.vb.clone(), x, residual, false).unwrap()
     }
 }
 

@@ -4,7 +4,7 @@ use baselines::{Depthwise, Ghost, Thin, Vanilla};
 use candle_core::{Device, ModuleT, Tensor};
 use conv_core::layers::Linear;
 use conv_core::options::Described;
-use conv_core::{ConvSpec, Cost, Layer, Method, ParamStore, Role, UnitSpec, describe, run_unit};
+use conv_core::{ConvSpec, Cost, Layer, Method, ParamStore, Role, UnitSpec, describe, forward_unit};
 
 fn unit(conv: ConvSpec) -> UnitSpec {
     UnitSpec::conv_bn_relu(conv, Role::Spatial)
@@ -190,7 +190,7 @@ fn the_bare_layer_is_the_unit_and_refuses_groups() {
         let store = ParamStore::new(0, &Device::Cpu);
         let layer = Layer::new(method, &spec, store.builder()).unwrap();
         let y = flat(layer.forward_t(&x, true).unwrap());
-        assert_eq!(y, flat(run_unit(method, &spec, store.builder(), &x, None, true).unwrap()));
+        assert_eq!(y, flat(forward_unit(method, &spec, store.builder(), &x, None, true).unwrap()));
         assert!(y.iter().any(|&value| value > 0.0));
         let error = Layer::new(method, &grouped, store.builder()).err().unwrap().to_string();
         assert!(error.contains("does not replace conv 4->8 k3 s1 p1 g2") && error.contains("grouped"), "{error}");

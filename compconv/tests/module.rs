@@ -5,8 +5,8 @@ use candle_nn::{Conv2dConfig, VarBuilder, VarMap};
 use compconv::{CompConv2dT, CompConvOptions, Downsample, InnerNorm, Plan, Tail, compconv2d, compconv2d_no_bias};
 use conv_core::options::Described;
 use conv_core::{
-    Activation, ConvSpec, Cost, Description, Layer, Method, ParamStore, Role, UnitSpec, describe, meter, normal_stream,
-    run_unit,
+    Activation, ConvSpec, Cost, Description, Layer, Method, ParamStore, Role, UnitSpec, describe, forward_unit, meter,
+    normal_stream,
 };
 use proptest::prelude::*;
 
@@ -66,7 +66,7 @@ proptest! {
         let store = ParamStore::new(3, &Device::Cpu);
         let out = spec.conv.output_size((h, w)).unwrap();
         let x = image((2, spec.conv.in_channels, h, w));
-        let run = |spec: &UnitSpec, residual, train| run_unit(&options, spec, store.builder(), &x, residual, train);
+        let run = |spec: &UnitSpec, residual, train| forward_unit(&options, spec, store.builder(), &x, residual, train);
         let (y, executed) = meter::measure(|| run(&spec, None, true));
         let y = y.unwrap();
         prop_assert_eq!(y.dims(), [2, spec.conv.out_channels, out.0, out.1]);
@@ -96,7 +96,7 @@ proptest! {
         let x = image((1, spec.conv.in_channels, 4, 5));
         let run = |options: CompConvOptions| -> Result<_> {
             let store = ParamStore::new(5, &Device::Cpu);
-            let y = run_unit(&options, &spec, store.builder(), &x, None, false)?.flatten_all()?.to_vec1::<f32>()?;
+            let y = forward_unit(&options, &spec, store.builder(), &x, None, false)?.flatten_all()?.to_vec1::<f32>()?;
             Ok((describe(&options, &spec, (4, 5))?.signature, store.params(), y))
         };
         // Neighbours: few of two random settings agree, many that differ in one switch do.
@@ -209,8 +209,8 @@ fn depth_zero_is_vanilla_in_name_and_parameters() {
         assert_eq!((made.signature, made.cost), (plain.signature, plain.cost));
         let (ours, theirs) = (ParamStore::new(9, &Device::Cpu), ParamStore::new(9, &Device::Cpu));
         let x = image((1, 6, 8, 10));
-        run_unit(&options, &spec, ours.builder(), &x, None, false).unwrap();
-        run_unit(&Plain {}, &spec, theirs.builder(), &x, None, false).unwrap();
+        forward_unit(&options, &spec, ours.builder(), &x, None, false).unwrap();
+        forward_unit(&Plain {}, &spec, theirs.builder(), &x, None, false).unwrap();
         let names = |store: &ParamStore| store.named().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(&ours), names(&theirs));
     }

@@ -153,7 +153,7 @@ fn above_vanilla(unit: &UnitSpec, input: (usize, usize), cost: Cost) -> Result<O
 ///
 /// # Errors
 /// Those of [`Scope::make`]; shapes that do not fit.
-pub fn run_unit(
+pub fn forward_unit(
     method: &dyn Method,
     unit: &UnitSpec,
     vb: VarBuilder<'_>,
@@ -166,7 +166,7 @@ pub fn run_unit(
     let added = residual.map(|residual| residual.dim(1)).transpose()?.map(|channels| graph.input(channels));
     let output = Scope::build(&mut graph, vb).make("", method, unit, input, added)?;
     let inputs: Vec<&Tensor> = std::iter::once(x).chain(residual).collect();
-    graph.run(&inputs, output, train)
+    graph.interpret(&inputs, output, train)
 }
 
 /// A unit of a method as a layer of its own, for use without the rest.

@@ -7,8 +7,8 @@ use candle_core::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 use conv_core::layers::{BatchNorm2d, Conv2d, Linear};
 use conv_core::{
-    Activation, ConvSpec, Graph, Method, Network, ParamStore, Role, Scope, UnitSpec, Value, normal_stream, ops,
-    run_unit,
+    Activation, ConvSpec, Graph, Method, Network, ParamStore, Role, Scope, UnitSpec, Value, forward_unit,
+    normal_stream, ops,
 };
 
 /// Channels of the input of most tests.
@@ -64,7 +64,7 @@ fn check(
     let inputs = [graph.input(CHANNELS), graph.input(CHANNELS)];
     let output = write(&mut graph, inputs[0], inputs[1]).unwrap();
     for train in [false, true] {
-        let (got, want) = (graph.run(&[x, &other], output, train).unwrap(), direct(x, &other, train).unwrap());
+        let (got, want) = (graph.interpret(&[x, &other], output, train).unwrap(), direct(x, &other, train).unwrap());
         assert_same(&got, &want, &format!("{what}, training: {train}"));
         assert_eq!(graph.channels(output), got.dim(1).unwrap(), "{what}");
     }
@@ -151,7 +151,7 @@ fn what_changes_nothing_is_no_operation() {
     assert_eq!(graph.avg_pool(x, 1, 1, true), x);
     assert_eq!(graph.finish(x, None, None, false).unwrap(), x);
     let image = noise("x", &[1, CHANNELS, 2, 2]);
-    assert_same(&graph.run(&[&image], x, true).unwrap(), &image, "the input is the output");
+    assert_same(&graph.interpret(&[&image], x, true).unwrap(), &image, "the input is the output");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn what_only_shows_when_it_runs_is_refused_then() {
     let sum = graph.finish(x, None, Some(y), false).unwrap();
     let (image, small) = (noise("x", &[1, CHANNELS, 3, 3]), noise("y", &[1, CHANNELS, 2, 2]));
     let fails = |inputs: &[&Tensor], words: &str| {
-        let error = graph.run(inputs, sum, false).unwrap_err().to_string();
+        let error = graph.interpret(inputs, sum, false).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     };
     fails(&[&image], "it has 2 inputs and was given 1");
@@ -193,10 +193,10 @@ fn what_only_shows_when_it_runs_is_refused_then() {
     fails(&[&image, &small], "shape mismatch");
 
     let liar = graph.custom(&[x], &[], CHANNELS, Arc::new(|inputs, _| inputs[0].narrow(1, 0, 2)));
-    let error = graph.run(&[&image, &image], liar, false).unwrap_err().to_string();
+    let error = graph.interpret(&[&image, &image], liar, false).unwrap_err().to_string();
     assert!(error.contains("6 channels were announced, [1, 2, 3, 3] came"), "{error}");
     let elsewhere = graph.clone().input(1);
-    assert!(graph.run(&[&image, &image], elsewhere, false).unwrap_err().to_string().contains("no such output"));
+    assert!(graph.interpret(&[&image, &image], elsewhere, false).unwrap_err().to_string().contains("no such output"));
 }
 
 /// Every value of a graph can be its output: also one that later operations read, and the last one to do so.
@@ -210,7 +210,7 @@ fn values_live_until_their_last_reader() {
     let both = graph.concat(&[twice, twice]).unwrap();
     let sum = graph.finish(x, None, Some(twice), false).unwrap();
     let image = noise("x", &[2, CHANNELS, 3, 3]);
-    let run = |output| graph.run(&[&image], output, false).unwrap();
+    let run = |output| graph.interpret(&[&image], output, false).unwrap();
 
     let positive = ops::relu(&image).unwrap();
     let double = (&positive + &positive).unwrap();
@@ -231,7 +231,7 @@ fn inputs_are_given_in_their_order() {
     let output = graph.concat(&[y, first]).unwrap();
     let (x, y) = (noise("x", &[1, CHANNELS, 2, 2]), noise("y", &[1, 1, 2, 2]));
     let expected = Tensor::cat(&[&y, &x.narrow(1, 0, 2).unwrap()], 1).unwrap();
-    assert_same(&graph.run(&[&x, &y], output, false).unwrap(), &expected, "y before a part of x");
+    assert_same(&graph.interpret(&[&x, &y], output, false).unwrap(), &expected, "y before a part of x");
 }
 
 conv_core::options! {
@@ -257,8 +257,9 @@ fn a_unit_runs_alone_as_inside_a_network() {
     let twice = net.make("", &Plain {}, &spec, once, Some(input)).unwrap();
     drop(net);
     let network = Network::new(graph, twice);
-    let run =
-        |x: &Tensor, residual: Option<&Tensor>, train| run_unit(&Plain {}, &spec, store.builder(), x, residual, train);
+    let run = |x: &Tensor, residual: Option<&Tensor>, train| {
+        forward_unit(&Plain {}, &spec, store.builder(), x, residual, train)
+    };
 
     let x = Var::from_tensor(&noise("x", &[2, CHANNELS, 4, 3])).unwrap();
     let gradients = |y: &Tensor| {

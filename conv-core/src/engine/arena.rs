@@ -11,7 +11,7 @@ use crate::kernels::Isa;
 use crate::kernels::image::{self, Apply, Channels, Convolution, ImageStep, Pixels, PlaneLayout, Spread, Target};
 
 /// Where everything lies.
-pub(super) struct ArenaMap<'a> {
+pub(super) struct ArenaLayout<'a> {
     program: &'a Program,
     /// By size of a map.
     pub(super) layouts: BTreeMap<(usize, usize), PlaneLayout>,
@@ -32,7 +32,7 @@ pub(super) enum Placed {
     Channels,
 }
 
-impl<'a> ArenaMap<'a> {
+impl<'a> ArenaLayout<'a> {
     pub(super) fn new(layers: &Layers, program: &'a Program) -> Self {
         let mut pads: BTreeMap<(usize, usize), usize> = program.buffers.iter().map(|buffer| (buffer.size, 0)).collect();
         for conv in &layers.convs {

@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 use super::block::{Block, Chain, Slab};
 use super::choice::WeightKernel;
+use super::context::Context;
 use super::layers::{Conv, Pool};
 use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
-use super::step::Context;
 use crate::kernels::batch16::conv::{Output, row_blocks};
 use crate::kernels::batch16::depthwise::DepthwiseGradient;
 use crate::kernels::batch16::norm::{GradientSums, InputGradient, Mask};
@@ -20,7 +20,7 @@ use crate::kernels::batch16::{Line, pool};
 impl Context<'_> {
     /// Zeros for the gradients of outputs that nothing reads.
     pub(super) fn clear(&self, buffer: usize, block: &mut Block) {
-        block.slab.write(self.map, &self.program.unread[buffer], Content::Gradient, |_, planes| {
+        block.slab.write(self.layout, &self.program.backward.unread[buffer], Content::Gradient, |_, planes| {
             planes.into_iter().flatten().for_each(|plane| plane.fill(Line::ZERO));
         });
     }
@@ -29,7 +29,7 @@ impl Context<'_> {
     fn masks<'b>(&self, finish: &FinishLayer, slab: &'b Slab, x: &[&'b [Line]]) -> Vec<Mask<'b>> {
         let plan = &finish.plan;
         // Looked at only where it is kept.
-        let y = if plan.masked_by_output() { self.values(slab, &self.all(plan.y)) } else { Vec::new() };
+        let y = if plan.masked_by_output() { self.values(slab, &self.program.all(plan.y)) } else { Vec::new() };
         let mask = |c: usize| {
             if !plan.relu {
                 Mask::Open
@@ -46,8 +46,8 @@ impl Context<'_> {
     pub(super) fn sums(&self, finish: &FinishLayer, block: &mut Block, chain: &mut Chain) -> Vec<(f64, f64)> {
         let plan = &finish.plan;
         let residual = plan.residual.as_deref().unwrap_or_default();
-        let sums: Vec<(f64, f64)> = block.slab.write(self.map, residual, Content::Gradient, |slab, planes| {
-            let (x, dy) = (self.values(slab, &plan.x), self.gradients(slab, &self.all(plan.y)));
+        let sums: Vec<(f64, f64)> = block.slab.write(self.layout, residual, Content::Gradient, |slab, planes| {
+            let (x, dy) = (self.values(slab, &plan.x), self.gradients(slab, &self.program.all(plan.y)));
             let masks = self.masks(finish, slab, &x);
             let mut planes = planes.into_iter();
             let of_channel = |c: usize| {
@@ -66,10 +66,10 @@ impl Context<'_> {
         sums
     }
 
-    pub(super) fn input_gradient(&self, finish: &FinishLayer, block: &mut Block) {
+    pub(super) fn finish_input_gradient(&self, finish: &FinishLayer, block: &mut Block) {
         let (plan, images) = (&finish.plan, block.images);
-        block.slab.write(self.map, &plan.x, Content::Gradient, |slab, planes| {
-            let (x, dy) = (self.values(slab, &plan.x), self.gradients(slab, &self.all(plan.y)));
+        block.slab.write(self.layout, &plan.x, Content::Gradient, |slab, planes| {
+            let (x, dy) = (self.values(slab, &plan.x), self.gradients(slab, &self.program.all(plan.y)));
             let masks = self.masks(finish, slab, &x);
             for (c, dx) in planes.into_iter().enumerate() {
                 let Some(dx) = dx else { continue };
@@ -83,11 +83,11 @@ impl Context<'_> {
 
     /// # Errors
     /// A convolution before which nothing wants a gradient.
-    pub(super) fn data_gradient(&self, conv: &ConvLayer, block: &mut Block) -> Result<()> {
+    pub(super) fn conv_input_gradient(&self, conv: &ConvLayer, block: &mut Block) -> Result<()> {
         let plan = &conv.plan;
-        let Some(gradient) = &plan.data_gradient else { bail!("engine: a data gradient that nothing asks for") };
-        block.slab.write(self.map, &plan.x, Content::Gradient, |slab, planes| {
-            let dy = self.gradients(slab, &self.all(plan.y));
+        let Some(gradient) = &plan.input_gradient else { bail!("engine: a input gradient that nothing asks for") };
+        block.slab.write(self.layout, &plan.x, Content::Gradient, |slab, planes| {
+            let dy = self.gradients(slab, &self.program.all(plan.y));
             // Channels of zeros have no gradient to keep; a convolution of all channels at once has to put it somewhere.
             let mut nowhere: Vec<Vec<Line>> =
                 planes.iter().filter(|plane| plane.is_none()).map(|_| vec![Line::ZERO; gradient.geometry.to]).collect();
@@ -98,12 +98,12 @@ impl Context<'_> {
                     to.push(Output::plain(plane, add));
                 }
             }
-            conv.data_gradient(self.isa, &dy, &mut to)
+            conv.input_gradient(self.isa, &dy, &mut to)
         })
     }
 
     fn planes<'b>(&self, conv: &Conv, slab: &'b Slab) -> Planes<'b> {
-        Planes { x: self.values(slab, &conv.x), dy: self.gradients(slab, &self.all(conv.y)) }
+        Planes { x: self.values(slab, &conv.x), dy: self.gradients(slab, &self.program.all(conv.y)) }
     }
 
     /// # Errors
@@ -156,9 +156,9 @@ impl Context<'_> {
         });
     }
 
-    pub(super) fn pool_gradient(&self, layer: &Pool, block: &mut Block) {
-        block.slab.write(self.map, &layer.x, Content::Gradient, |slab, planes| {
-            let all = self.all(layer.y);
+    pub(super) fn pool_input_gradient(&self, layer: &Pool, block: &mut Block) {
+        block.slab.write(self.layout, &layer.x, Content::Gradient, |slab, planes| {
+            let all = self.program.all(layer.y);
             let dy = self.gradients(slab, &all);
             let (x, y) = if layer.max {
                 (self.values(slab, &layer.x), self.values(slab, &all))

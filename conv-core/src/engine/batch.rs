@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::block::{Block, Chain, Map};
+use super::block::{Block, BlockLayout, Chain};
 use super::choice::WeightKernel;
 use super::layers::{Conv, Layers};
 use super::lowering::{Lowered, lower};
@@ -50,21 +50,6 @@ pub(crate) struct BatchEngine {
     pub(super) images: usize,
     /// How long layers took, where that is asked for.
     pub(super) times: Option<Times>,
-}
-
-/// What each layer of such an engine does.
-///
-/// # Errors
-/// Those of [`BatchEngine::new`].
-pub(super) fn survey_batches(
-    graph: &Graph,
-    output: Value,
-    image: (usize, usize, usize),
-    mode: Mode,
-    winograd: bool,
-) -> Lowered<Vec<EngineLayer>> {
-    let (layers, program) = lower(graph, output, image, mode, winograd)?;
-    Ok(survey::of_batch(&layers, &program))
 }
 
 impl BatchEngine {
@@ -158,9 +143,9 @@ impl BatchEngine {
         self.images = images;
         let blocks = images.div_ceil(LANES);
         self.blocks.truncate(blocks);
-        let map = Map { buffers: &self.program.buffers, slots: &self.slots };
+        let layout = BlockLayout { buffers: &self.program.buffers, slots: &self.slots };
         while self.blocks.len() < blocks {
-            self.blocks.push(Block::new(map, self.layers.finishes.len()));
+            self.blocks.push(Block::new(layout, self.layers.finishes.len()));
         }
         for (index, block) in self.blocks.iter_mut().enumerate() {
             block.images = (images - index * LANES).min(LANES);

@@ -9,40 +9,40 @@ use crate::kernels::moments::Moments;
 
 /// Where everything lies in every block's memory.
 #[derive(Clone, Copy)]
-pub(super) struct Map<'a> {
+pub(super) struct BlockLayout<'a> {
     pub(super) buffers: &'a [Buffer],
     pub(super) slots: &'a Slots,
 }
 
 /// The memory of one block of images.
 pub(super) struct Slab {
-    /// By slot. A step takes what it writes out, and puts it back.
+    /// By slot. While a step writes to a slot, the slot is taken out of here, so that everything else can be read.
     slots: Vec<Vec<Line>>,
     /// As long as the longest plane.
     zeros: Vec<Line>,
 }
 
 impl Slab {
-    fn new(map: Map<'_>) -> Self {
-        let longest = map.buffers.iter().map(|buffer| buffer.pixels).max().unwrap_or(0);
-        let slots = map.slots.lens.iter().map(|&len| vec![Line::ZERO; len]).collect();
+    fn new(layout: BlockLayout<'_>) -> Self {
+        let longest = layout.buffers.iter().map(|buffer| buffer.pixels).max().unwrap_or(0);
+        let slots = layout.slots.lens.iter().map(|&len| vec![Line::ZERO; len]).collect();
         Self { slots, zeros: vec![Line::ZERO; longest] }
     }
 
     /// The planes of these channels, of values or of gradients as `content` says.
     pub(super) fn planes(
         &self,
-        map: Map<'_>,
+        layout: BlockLayout<'_>,
         channels: &[Channel],
         content: impl Fn(usize) -> Content,
     ) -> Vec<&[Line]> {
-        let pixels = channels.iter().find_map(|channel| channel.buffer()).map(|buffer| map.buffers[buffer].pixels);
+        let pixels = channels.iter().find_map(|channel| channel.buffer()).map(|buffer| layout.buffers[buffer].pixels);
         let pixels = pixels.unwrap_or(self.zeros.len());
         let plane = |channel: &Channel| match *channel {
             Channel::Zero => &self.zeros[..pixels],
             Channel::Plane { buffer, plane } => {
-                let slot = map.slots.slot(content(buffer));
-                &self.slots[slot][plane * map.buffers[buffer].stride..][..pixels]
+                let slot = layout.slots.slot(content(buffer));
+                &self.slots[slot][plane * layout.buffers[buffer].stride..][..pixels]
             }
         };
         channels.iter().map(plane).collect()
@@ -51,7 +51,7 @@ impl Slab {
     /// Calls `work` with the planes of these channels to be written (none for zeros) and with everything else to be read.
     pub(super) fn write<R>(
         &mut self,
-        map: Map<'_>,
+        layout: BlockLayout<'_>,
         channels: &[Channel],
         content: impl Fn(usize) -> Content,
         work: impl FnOnce(&Self, Vec<Option<&mut [Line]>>) -> R,
@@ -60,14 +60,14 @@ impl Slab {
         let mut taken: Vec<(usize, usize, Vec<Line>)> = Vec::new();
         for buffer in channels.iter().filter_map(|channel| channel.buffer()) {
             if !taken.iter().any(|&(known, ..)| known == buffer) {
-                let slot = map.slots.slot(content(buffer));
+                let slot = layout.slots.slot(content(buffer));
                 taken.push((buffer, slot, std::mem::take(&mut self.slots[slot])));
             }
         }
         let result = {
             let mut dealt: Vec<(usize, Vec<Option<&mut [Line]>>)> = (taken.iter_mut())
                 .map(|(buffer, _, lines)| {
-                    let Buffer { pixels, stride, .. } = map.buffers[*buffer];
+                    let Buffer { pixels, stride, .. } = layout.buffers[*buffer];
                     (*buffer, lines.chunks_exact_mut(stride.max(1)).map(|plane| Some(&mut plane[..pixels])).collect())
                 })
                 .collect();
@@ -106,12 +106,12 @@ pub(super) struct BlockNorm {
 
 impl Block {
     /// For a network of so many finishes.
-    pub(super) fn new(map: Map<'_>, finishes: usize) -> Self {
-        Self { slab: Slab::new(map), norms: (0..finishes).map(|_| BlockNorm::default()).collect(), images: 0 }
+    pub(super) fn new(layout: BlockLayout<'_>, finishes: usize) -> Self {
+        Self { slab: Slab::new(layout), norms: (0..finishes).map(|_| BlockNorm::default()).collect(), images: 0 }
     }
 }
 
-/// What consecutive blocks add to in order.
+/// What consecutive blocks add their gradients to, one block after the other.
 #[derive(Default)]
 pub(super) struct Chain {
     /// Gradients, by parameter.

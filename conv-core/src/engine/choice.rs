@@ -15,7 +15,7 @@
 //! | batch | forward | [`BatchKernel::Winograd`] | 3 x 3, stride 1, padding 1, one group, [`WINOGRAD_CHANNELS`] channels and more on both sides, maps of [`WINOGRAD_SIDE`] pixels and more | 16 multiplications do the work of 36; transforms cost the same for few channels as for many |
 //! | | | [`BatchKernel::Gathered`] | 1 x 1 with [`GATHERED_ROWS`] outputs a group and more | sources are copied together once and read by every output |
 //! | | | [`BatchKernel::Direct`] | everything else | the sum over channels and taps, read where it lies |
-//! | | data gradient | as forward | as forward, with inputs and outputs exchanged | it is a convolution of the outputs' gradient |
+//! | | input gradient | as forward | as forward, with inputs and outputs exchanged | it is a convolution of the outputs' gradient |
 //! | | weight gradient | [`WeightKernel::Depthwise`] | as many groups as inputs | one input channel meets few outputs |
 //! | | | [`WeightKernel::AllBlocks`] | one group, and more than [`ALL_BLOCKS_WEIGHTS`] weights or maps below [`ALL_BLOCKS_PIXELS`] pixels | channels as lanes: no sum over lanes for every weight |
 //! | | | [`WeightKernel::EachBlock`] | everything else | a block finds its planes in the cache |
@@ -197,7 +197,7 @@ pub(crate) fn forward(s: &ConvShape, winograd: bool) -> BatchKernel {
 }
 
 /// The kernel of the inputs' gradient over blocks of 16 images: a convolution whose destinations are the inputs.
-pub(crate) fn data_gradient(s: &ConvShape, winograd: bool) -> BatchKernel {
+pub(crate) fn input_gradient(s: &ConvShape, winograd: bool) -> BatchKernel {
     batch(s, s.in_channels / s.groups, winograd)
 }
 
@@ -324,9 +324,9 @@ mod tests {
             (shape([15, 16], (9, 9), 1, 2, 1), [Gathered, Direct]),
             (shape([32, 30], (9, 9), 1, 1, 2), [Direct, Gathered]),
         ] {
-            assert_eq!([forward(&s, true), data_gradient(&s, true)], kernels, "{s:?}");
+            assert_eq!([forward(&s, true), input_gradient(&s, true)], kernels, "{s:?}");
             let direct = kernels.map(|kernel| if kernel == Winograd { Direct } else { kernel });
-            assert_eq!([forward(&s, false), data_gradient(&s, false)], direct, "{s:?} without Winograd");
+            assert_eq!([forward(&s, false), input_gradient(&s, false)], direct, "{s:?} without Winograd");
         }
     }
 

@@ -1,20 +1,20 @@
 //! Steps of the forward pass.
 
 use super::block::Block;
+use super::context::Context;
 use super::layers::{Channel, Pool};
 use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
-use super::step::Context;
 use crate::kernels::batch16::conv::Output;
 use crate::kernels::batch16::norm::{Apply, Measure};
 use crate::kernels::batch16::{Line, pool};
 use crate::kernels::moments::Moments;
 
 impl Context<'_> {
-    pub(super) fn conv(&self, conv: &ConvLayer, block: &mut Block) {
+    pub(super) fn convolve(&self, conv: &ConvLayer, block: &mut Block) {
         let to = &conv.plan.to;
-        block.slab.write(self.map, &to.channels, Content::Value, |slab, planes| {
+        block.slab.write(self.layout, &to.channels, Content::Value, |slab, planes| {
             let from = self.values(slab, &conv.plan.x);
             let residual = self.values(slab, &to.residual);
             let is_there = |o: usize| to.residual.get(o).is_some_and(|channel| *channel != Channel::Zero);
@@ -42,7 +42,7 @@ impl Context<'_> {
         let of = |channels: &[Channel]| plan.left.iter().map(|&c| channels[c]).collect::<Vec<_>>();
         let (x, residual) = (of(&plan.x), plan.residual.as_deref().map(of));
         let to = plan.left.iter().map(|&plane| Channel::Plane { buffer: plan.y, plane }).collect::<Vec<_>>();
-        block.slab.write(self.map, &to, Content::Value, |slab, planes| {
+        block.slab.write(self.layout, &to, Content::Value, |slab, planes| {
             let x = self.values(slab, &x);
             let added = residual.as_deref().map(|channels| self.values(slab, channels));
             for (at, (y, &c)) in planes.into_iter().flatten().zip(&plan.left).enumerate() {
@@ -57,7 +57,7 @@ impl Context<'_> {
     }
 
     pub(super) fn pool(&self, layer: &Pool, block: &mut Block) {
-        block.slab.write(self.map, &self.all(layer.y), Content::Value, |slab, planes| {
+        block.slab.write(self.layout, &self.program.all(layer.y), Content::Value, |slab, planes| {
             for (x, y) in self.values(slab, &layer.x).into_iter().zip(planes.into_iter().flatten()) {
                 if layer.max {
                     pool::max(&layer.windows, x, y);

@@ -1,5 +1,5 @@
-//! For inference: what follows a convolution is done where the convolution stores its outputs. The norm's scale goes into the
-//! weights, its shift becomes a bias, residual and ReLU come on the way.
+//! Fuses, for inference, a convolution with the finish that follows it: the norm's scale goes into the weights, its shift
+//! becomes a bias, and the residual and the ReLU are applied before the outputs are stored.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ struct Reader {
 /// Lets every convolution finish its outputs that are read once each, by one finish whose residual is there before the
 /// convolution.
 pub(super) fn fuse(layers: &mut Layers, order: &[LayerId], output: &[Channel]) {
-    // By buffer. What the output reads has to stay as it is: it gets a reader that is no finish.
+    // By buffer. A buffer that the network's output reads must not be fused: it gets a reader that is no finish (`None`).
     let mut readers: HashMap<usize, Vec<Option<Reader>>> = HashMap::new();
     let mut made: HashMap<usize, usize> = HashMap::new();
     for channel in output {

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use candle_core::{Error, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::arena::{ArenaMap, Placed};
+use super::arena::{ArenaLayout, Placed};
 use super::choice::OffEngine;
 use super::layers::{Conv, LayerId, Layers};
 use super::lowering::{Lowered, lower};
 use super::norm::FinishLayer;
 use super::packed::scale_and_bias;
-use super::program::{ConvStep, FinishStep, Mode, Pass, PoolStep, Program, Step};
+use super::program::{FinishStep, Mode, Pass, PoolStep, Program, Step};
 use super::survey::{self, EngineLayer};
 use super::times::Times;
 use super::{parameters, team};
@@ -49,18 +49,9 @@ pub(crate) struct ImageEngine {
 ///
 /// # Errors
 /// A graph that only operations can run, or with another output than one value a channel; shapes that do not fit.
-fn lower_flat(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<(Layers, Program)> {
+pub(super) fn lower_flat(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<(Layers, Program)> {
     let lowered = lower(graph, output, image, Mode::Infer, false)?;
     if graph.is_flat(output) { Ok(lowered) } else { Err(OffEngine::FewImagesOfMaps.into()) }
-}
-
-/// What each layer of such a network does.
-///
-/// # Errors
-/// Those of [`ImageEngine::new`].
-pub(super) fn survey_images(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<Vec<EngineLayer>> {
-    let (layers, program) = lower_flat(graph, output, image)?;
-    Ok(survey::of_image(&layers, &program, &ArenaMap::new(&layers, &program)))
 }
 
 impl ImageEngine {
@@ -72,27 +63,27 @@ impl ImageEngine {
     pub(crate) fn new(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<Self> {
         let (layers, program) = lower_flat(graph, output, image)?;
         let values = parameters(&program.parameters, layers.convs.iter())?;
-        let mut map = ArenaMap::new(&layers, &program);
-        let survey = survey::of_image(&layers, &program, &map);
+        let mut layout = ArenaLayout::new(&layers, &program);
+        let survey = survey::of_image(&layers, &program, &layout);
         let Layers { convs, finishes, pools } = layers;
         let mut finishes: Vec<FinishLayer> = finishes.into_iter().map(FinishLayer::new).collect();
         finishes.iter_mut().try_for_each(|finish| finish.load(&values, Mode::Infer))?;
         // First the memory of everything, one after the other; then the packing, at the same time.
-        let placed: Vec<Placed> = convs.iter().map(|conv| map.place(conv)).collect();
+        let placed: Vec<Placed> = convs.iter().map(|conv| layout.place(conv)).collect();
         let isa = Isa::best();
         let pack = |(conv, placed): (&Conv, Placed)| {
             let (scale, biases) = scale_and_bias(conv, &finishes, &values);
             with_values(&program.parameters[conv.weight], |weight| {
-                Ok(map.conv(isa, conv, placed, weight, &scale, &biases))
+                Ok(layout.conv(isa, conv, placed, weight, &scale, &biases))
             })
         };
         let mut packed = convs.par_iter().zip(placed).map(pack).collect::<Result<Vec<_>>>()?;
         let mut steps = Vec::new();
         for step in program.forward.iter().flat_map(|phase| &phase.steps) {
             let (layer, of_layer) = match *step {
-                Step::Conv(id, ConvStep::Forward) => (LayerId::Conv(id), std::mem::take(&mut packed[id.0])),
-                Step::Finish(id, FinishStep::Apply) => (LayerId::Finish(id), vec![map.finish(&finishes[id.0])]),
-                Step::Pool(id, PoolStep::Forward) => (LayerId::Pool(id), vec![map.pool(&pools[id.0])]),
+                Step::Conv(id, Pass::Forward) => (LayerId::Conv(id), std::mem::take(&mut packed[id.0])),
+                Step::Finish(id, FinishStep::Apply) => (LayerId::Finish(id), vec![layout.finish(&finishes[id.0])]),
+                Step::Pool(id, PoolStep::Forward) => (LayerId::Pool(id), vec![layout.pool(&pools[id.0])]),
                 Step::Clear { .. } | Step::Conv(..) | Step::Finish(..) | Step::Pool(..) => {
                     return Err(Error::Msg(format!("engine: {step:?} is a step of training")).into());
                 }
@@ -102,16 +93,16 @@ impl ImageEngine {
         for (_, step) in &steps {
             let (reads, writes) = step.spans();
             Spans::check_apart(&writes, &reads);
-            assert!(reads.end().max(writes.end()) <= map.end, "single image: a place outside of the arena");
+            assert!(reads.end().max(writes.end()) <= layout.end, "single image: a place outside of the arena");
         }
         Ok(Self {
             isa,
-            arena: Arena::new(map.end),
+            arena: Arena::new(layout.end),
             tasks: steps.iter().map(|(_, step)| step.tasks()).collect(),
             steps,
-            input: map.layouts[&program.input().size],
-            images: map.all(0),
-            logits: program.output.iter().map(|channel| map.first_pixel(channel, (1, 1))).collect(),
+            input: layout.layouts[&program.input().size],
+            images: layout.all(0),
+            logits: program.output.iter().map(|channel| layout.first_pixel(channel, (1, 1))).collect(),
             macs: program.macs,
             activations: program.activations,
             survey,

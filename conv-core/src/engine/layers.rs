@@ -95,12 +95,12 @@ pub(super) struct Conv {
     pub(super) forward: BatchKernel,
     pub(super) forward_geometry: Geometry,
     /// None where nothing before it wants a gradient.
-    pub(super) data_gradient: Option<DataGradient>,
+    pub(super) input_gradient: Option<InputGradient>,
     pub(super) weight_gradient: WeightKernel,
 }
 
 /// How a convolution's outputs' gradient becomes its inputs'.
-pub(super) struct DataGradient {
+pub(super) struct InputGradient {
     pub(super) kernel: BatchKernel,
     pub(super) geometry: Geometry,
     /// By input channel: whether its gradient adds to what is there.
@@ -157,8 +157,8 @@ pub(super) struct Pool {
     pub(super) adds: Vec<bool>,
 }
 
-/// All layers, by kind: as they are planned, or with what an engine holds for each of them. A name made for one kind finds
-/// nothing else.
+/// All layers, by kind: their plans, as lowering made them ([`Conv`], [`Finish`]), or what an engine holds for each of them,
+/// the plan included. A name made for one kind finds nothing else.
 pub(super) struct Layers<C = Conv, F = Finish> {
     pub(super) convs: Vec<C>,
     pub(super) finishes: Vec<F>,

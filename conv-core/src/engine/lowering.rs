@@ -1,4 +1,4 @@
-//! Writes a graph's operations down as layers over buffers.
+//! Lowers a graph: turns its operations into layers over buffers, and then into a program.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,10 @@ use candle_core::{Result, Tensor, bail};
 use super::choice::{self, OffEngine};
 use super::fuse::fuse;
 use super::layers::{
-    Buffer, Channel, Conv, ConvId, DataGradient, Destination, Finish, FinishId, LayerId, Layers, Norm, Pool, PoolId,
+    Buffer, Channel, Conv, ConvId, Destination, Finish, FinishId, InputGradient, LayerId, Layers, Norm, Pool, PoolId,
 };
 use super::program::{Mode, Program};
-use super::schedule::{self, Backward};
+use super::schedule;
 use crate::graph::{Graph, Op, Value};
 use crate::kernels::batch16::geometry::Geometry;
 use crate::kernels::shape::ConvShape;
@@ -41,6 +41,18 @@ impl From<candle_core::Error> for Refusal {
 /// What came of it, unless it was refused.
 pub(crate) type Lowered<T> = std::result::Result<T, Refusal>;
 
+/// What came of it, or why it can only run operation by operation.
+///
+/// # Errors
+/// Why it cannot run at all.
+pub(crate) fn or_off_engine<T>(lowered: Lowered<T>) -> Result<std::result::Result<T, OffEngine>> {
+    match lowered {
+        Ok(made) => Ok(Ok(made)),
+        Err(Refusal::OffEngine(why)) => Ok(Err(why)),
+        Err(Refusal::Failed(error)) => Err(error),
+    }
+}
+
 /// The layers and the program of `output`, for images of `[channels, h, w]`.
 ///
 /// # Errors
@@ -52,17 +64,18 @@ pub(super) fn lower(
     mode: Mode,
     winograd: bool,
 ) -> Lowered<(Layers, Program)> {
-    let mut lowering = Lowering::new(mode, winograd);
+    let (layers, program, values) = Default::default();
+    let mut lowering = Lowering { mode, winograd, layers, program, values };
     for (index, op) in graph.ops().iter().enumerate() {
         let plane = lowering.lower(op, graph.channels(Value::from_index(index)), image)?;
         lowering.values.push(plane);
     }
-    lowering.program(output)
+    lowering.finished(output)
 }
 
 /// A value: where its channels lie, and their size.
 #[derive(Clone)]
-struct Map {
+struct LoweredValue {
     channels: Vec<Channel>,
     size: (usize, usize),
 }
@@ -72,32 +85,20 @@ struct Lowering {
     mode: Mode,
     winograd: bool,
     layers: Layers,
-    order: Vec<LayerId>,
-    buffers: Vec<Buffer>,
-    parameters: Vec<Tensor>,
+    /// Its steps come last.
+    program: Program,
     /// By value of the graph.
-    values: Vec<Map>,
-    macs: u64,
-    activations: u64,
+    values: Vec<LoweredValue>,
 }
 
 impl Lowering {
-    fn new(mode: Mode, winograd: bool) -> Self {
-        Self {
-            mode,
-            winograd,
-            layers: Layers::default(),
-            order: Vec::new(),
-            buffers: Vec::new(),
-            parameters: Vec::new(),
-            values: Vec::new(),
-            macs: 0,
-            activations: 0,
-        }
-    }
-
     /// The value of an operation with so many channels.
-    fn lower(&mut self, op: &Op, channels: usize, (image_channels, h, w): (usize, usize, usize)) -> Lowered<Map> {
+    fn lower(
+        &mut self,
+        op: &Op,
+        channels: usize,
+        (image_channels, h, w): (usize, usize, usize),
+    ) -> Lowered<LoweredValue> {
         Ok(match op {
             Op::Input if self.values.is_empty() && channels == image_channels => {
                 let buffer = self.buffer(channels, (h, w));
@@ -135,43 +136,49 @@ impl Lowering {
             }
             Op::Slice { x, channels } => {
                 let x = &self.values[x.index()];
-                Map { channels: x.channels[channels.clone()].to_vec(), size: x.size }
+                LoweredValue { channels: x.channels[channels.clone()].to_vec(), size: x.size }
             }
             Op::Concat { parts } => self.concat(parts)?,
             Op::Shuffle { x, groups } => {
-                let Map { channels: x, size } = &self.values[x.index()];
+                let LoweredValue { channels: x, size } = &self.values[x.index()];
                 let rows = x.len() / groups;
-                Map { channels: (0..x.len()).map(|at| x[at % groups * rows + at / groups]).collect(), size: *size }
+                LoweredValue {
+                    channels: (0..x.len()).map(|at| x[at % groups * rows + at / groups]).collect(),
+                    size: *size,
+                }
             }
             Op::Pad { x, before, after } => {
-                let Map { channels: x, size } = &self.values[x.index()];
+                let LoweredValue { channels: x, size } = &self.values[x.index()];
                 let zeros = |count: &usize| vec![Channel::Zero; *count];
-                Map { channels: [zeros(before), x.clone(), zeros(after)].concat(), size: *size }
+                LoweredValue { channels: [zeros(before), x.clone(), zeros(after)].concat(), size: *size }
             }
             Op::Custom { .. } => return Err(OffEngine::Custom.into()),
         })
     }
 
-    fn value(&self, value: Value) -> Map {
+    fn value(&self, value: Value) -> LoweredValue {
         self.values[value.index()].clone()
     }
 
     fn buffer(&mut self, planes: usize, size: (usize, usize)) -> usize {
-        self.buffers.push(Buffer::new(planes, size));
-        self.buffers.len() - 1
+        self.program.buffers.push(Buffer::new(planes, size));
+        self.program.buffers.len() - 1
     }
 
     /// The value that a whole buffer is.
-    fn whole(&self, buffer: usize) -> Map {
-        Map { channels: self.buffers[buffer].channels(buffer), size: self.buffers[buffer].size }
+    fn whole(&self, buffer: usize) -> LoweredValue {
+        LoweredValue {
+            channels: self.program.buffers[buffer].channels(buffer),
+            size: self.program.buffers[buffer].size,
+        }
     }
 
     fn parameter(&mut self, tensor: &Tensor) -> usize {
-        match self.parameters.iter().position(|known| known.id() == tensor.id()) {
+        match self.program.parameters.iter().position(|known| known.id() == tensor.id()) {
             Some(index) => index,
             None => {
-                self.parameters.push(tensor.clone());
-                self.parameters.len() - 1
+                self.program.parameters.push(tensor.clone());
+                self.program.parameters.len() - 1
             }
         }
     }
@@ -181,7 +188,7 @@ impl Lowering {
         Norm { layer: layer.clone(), weight, bias }
     }
 
-    fn conv(&mut self, x: Map, conv: &Conv2d) -> Result<Map> {
+    fn conv(&mut self, x: LoweredValue, conv: &Conv2d) -> Result<LoweredValue> {
         let spec = conv.spec();
         let dims = [1, spec.in_channels, x.size.0, x.size.1];
         let shape = ConvShape::new(&dims, &spec.weight_shape(), spec.stride, spec.padding, spec.groups)?;
@@ -189,7 +196,7 @@ impl Lowering {
     }
 
     /// A linear layer is a 1 x 1 convolution of maps of one pixel.
-    fn linear(&mut self, x: Map, linear: &Linear) -> Lowered<Map> {
+    fn linear(&mut self, x: LoweredValue, linear: &Linear) -> Lowered<LoweredValue> {
         if x.size != (1, 1) {
             return Err(OffEngine::LinearOfMaps.into());
         }
@@ -198,31 +205,37 @@ impl Lowering {
         Ok(self.convolution(shape, &linear.weight, Some(&linear.bias), x))
     }
 
-    fn convolution(&mut self, shape: ConvShape, weight: &Tensor, bias: Option<&Tensor>, x: Map) -> Map {
+    fn convolution(
+        &mut self,
+        shape: ConvShape,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        x: LoweredValue,
+    ) -> LoweredValue {
         let (weight, bias) = (self.parameter(weight), bias.map(|bias| self.parameter(bias)));
-        self.macs += (shape.y_len() * shape.w_len() / shape.out_channels) as u64;
-        self.activations += shape.y_len() as u64;
+        self.program.macs += (shape.y_len() * shape.w_len() / shape.out_channels) as u64;
+        self.program.activations += shape.y_len() as u64;
         let y = self.buffer(shape.out_channels, shape.output);
         // Buffer 0 are the images.
         let first = if self.mode.images() { 0 } else { 1 };
         let wanted = x.channels.iter().any(|channel| channel.buffer().is_some_and(|buffer| buffer >= first));
-        let data_gradient = (wanted && self.mode.trains()).then(|| DataGradient {
-            kernel: choice::data_gradient(&shape, self.winograd),
+        let input_gradient = (wanted && self.mode.trains()).then(|| InputGradient {
+            kernel: choice::input_gradient(&shape, self.winograd),
             geometry: Geometry::backward(&shape),
             adds: Vec::new(),
         });
-        self.order.push(LayerId::Conv(ConvId(self.layers.convs.len())));
+        self.program.order.push(LayerId::Conv(ConvId(self.layers.convs.len())));
         self.layers.convs.push(Conv {
             forward: choice::forward(&shape, self.winograd),
             forward_geometry: Geometry::forward(&shape),
-            data_gradient,
+            input_gradient,
             weight_gradient: choice::weight_gradient(&shape),
             shape,
             weight,
             bias,
             x: x.channels,
             y,
-            to: Destination { channels: self.buffers[y].channels(y), residual: Vec::new(), relu: false },
+            to: Destination { channels: self.program.buffers[y].channels(y), residual: Vec::new(), relu: false },
             fused: None,
         });
         self.whole(y)
@@ -230,14 +243,14 @@ impl Lowering {
 
     fn finish(
         &mut self,
-        x: Map,
+        x: LoweredValue,
         norm: Option<Norm>,
         bias: Option<usize>,
         residual: Option<Vec<Channel>>,
         relu: bool,
-    ) -> Map {
+    ) -> LoweredValue {
         let y = self.buffer(x.channels.len(), x.size);
-        self.order.push(LayerId::Finish(FinishId(self.layers.finishes.len())));
+        self.program.order.push(LayerId::Finish(FinishId(self.layers.finishes.len())));
         self.layers.finishes.push(Finish {
             norm,
             bias,
@@ -252,60 +265,45 @@ impl Lowering {
         self.whole(y)
     }
 
-    fn pool(&mut self, windows: Windows, max: bool, x: Map) -> Map {
+    fn pool(&mut self, windows: Windows, max: bool, x: LoweredValue) -> LoweredValue {
         let y = self.buffer(x.channels.len(), windows.output);
-        self.order.push(LayerId::Pool(PoolId(self.layers.pools.len())));
+        self.program.order.push(LayerId::Pool(PoolId(self.layers.pools.len())));
         self.layers.pools.push(Pool { windows, max, x: x.channels, y, adds: Vec::new() });
         self.whole(y)
     }
 
-    fn concat(&self, parts: &[Value]) -> Result<Map> {
+    fn concat(&self, parts: &[Value]) -> Result<LoweredValue> {
         let parts = parts.iter().map(|part| &self.values[part.index()]);
         let mut sizes = parts.clone().map(|part| part.size);
         let Some(size) = sizes.next() else { bail!("graph: nothing is concatenated") };
         match sizes.find(|&other| other != size) {
             Some(other) => Err(different(size, other, "concatenated")),
-            None => Ok(Map { channels: parts.flat_map(|part| part.channels.iter().copied()).collect(), size }),
+            None => Ok(LoweredValue { channels: parts.flat_map(|part| part.channels.iter().copied()).collect(), size }),
         }
     }
 
-    /// All operations are there: the order of their steps, and what is fused.
-    fn program(mut self, output: Value) -> Lowered<(Layers, Program)> {
-        let Map { channels: output, size } = self.value(output);
-        let tables = self.order.iter().flat_map(|&layer| self.layers.reads(layer));
+    /// All operations are there: the steps of the program, and what is fused.
+    fn finished(self, output: Value) -> Lowered<(Layers, Program)> {
+        let LoweredValue { channels: output, size } = self.value(output);
+        let Self { mode, mut layers, mut program, .. } = self;
+        let tables = program.order.iter().flat_map(|&layer| layers.reads(layer));
         if !tables.chain([&*output]).all(names_each_once) {
             return Err(OffEngine::RepeatedChannel.into());
         }
-        if self.mode == Mode::Infer {
-            fuse(&mut self.layers, &self.order, &output);
-        }
-        let forward = schedule::forward(&self.layers, &self.order, self.mode);
-        let Backward { phases: backward, unread, mut image_gradients } = if self.mode.trains() {
-            schedule::backward(&mut self.layers, &self.order, &self.buffers, &output)
-        } else {
-            Backward::default()
-        };
-        if !self.mode.images() {
-            image_gradients = Vec::new();
-        }
-        let Self { layers, order, buffers, parameters, macs, activations, .. } = self;
-        if buffers.is_empty() {
+        if program.buffers.is_empty() {
             return Err(OffEngine::Inputs.into());
         }
-        let program = Program {
-            order,
-            buffers,
-            parameters,
-            output,
-            size,
-            forward,
-            backward,
-            unread,
-            image_gradients,
-            macs,
-            activations,
-        };
-        Ok((layers, program))
+        if mode == Mode::Infer {
+            fuse(&mut layers, &program.order, &output);
+        }
+        program.forward = schedule::forward(&layers, &program.order, mode);
+        if mode.trains() {
+            program.backward = schedule::backward(&mut layers, &program.order, &program.buffers, &output);
+        }
+        if !mode.images() {
+            program.backward.image_gradients.clear();
+        }
+        Ok((layers, Program { output, size, ..program }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which buffers share memory: those that are never alive at the same time.
 
 use super::layers::{Channel, Layers};
-use super::program::{ConvStep, FinishStep, Phase, PoolStep, Program, Reduction, Step};
+use super::program::{FinishStep, Pass, Phase, PoolStep, Program, Reduction, Step};
 
 /// What memory holds: the values of a buffer, or their gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,7 +90,7 @@ fn lifetimes(layers: &Layers, program: &Program) -> Vec<Option<Lifetime>> {
         let Lifetime { first, last } = alive[content.index(buffers)].get_or_insert(Lifetime { first: at, last: at });
         (*first, *last) = ((*first).min(at), (*last).max(at));
     };
-    let steps: Vec<Step> = program.forward.iter().chain(&program.backward).flat_map(steps).collect();
+    let steps: Vec<Step> = program.forward.iter().chain(&program.backward.phases).flat_map(steps).collect();
     let forward: usize = program.forward.iter().map(|phase| phase.steps.len()).sum();
     touch(Content::Value(0), 0);
     for (at, step) in steps.iter().enumerate() {
@@ -100,11 +100,11 @@ fn lifetimes(layers: &Layers, program: &Program) -> Vec<Option<Lifetime>> {
     }
     for buffer in program.output.iter().filter_map(|channel| channel.buffer()) {
         touch(Content::Value(buffer), forward + 1);
-        if !program.backward.is_empty() {
+        if !program.backward.phases.is_empty() {
             touch(Content::Gradient(buffer), forward + 1);
         }
     }
-    if program.image_gradients.contains(&true) {
+    if program.backward.image_gradients.contains(&true) {
         touch(Content::Gradient(0), steps.len() + 1);
     }
     alive
@@ -113,7 +113,7 @@ fn lifetimes(layers: &Layers, program: &Program) -> Vec<Option<Lifetime>> {
 /// A phase's steps, and the one that its reduction does for all blocks.
 fn steps(phase: &Phase) -> impl Iterator<Item = Step> {
     let last = match phase.reduction {
-        Reduction::Weights(id) => Some(Step::Conv(id, ConvStep::WeightGradient)),
+        Reduction::Weights(id) => Some(Step::Conv(id, Pass::WeightGradient)),
         Reduction::Moments(_) | Reduction::Sums(_) | Reduction::Nothing => None,
     };
     phase.steps.iter().copied().chain(last)
@@ -129,14 +129,14 @@ fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
     let values = |channels: &[Channel]| of(channels, Content::Value);
     let gradients = |channels: &[Channel]| of(channels, Content::Gradient);
     match step {
-        Step::Clear { buffer } => gradients(&program.unread[buffer]),
-        Step::Conv(id, step) => {
+        Step::Clear { buffer } => gradients(&program.backward.unread[buffer]),
+        Step::Conv(id, pass) => {
             let conv = &layers[id];
             let gradient = vec![Content::Gradient(conv.y)];
-            match step {
-                ConvStep::Forward => [values(&conv.x), values(&conv.to.residual), values(&conv.to.channels)].concat(),
-                ConvStep::DataGradient => [gradients(&conv.x), gradient].concat(),
-                ConvStep::WeightGradient => [values(&conv.x), gradient].concat(),
+            match pass {
+                Pass::Forward => [values(&conv.x), values(&conv.to.residual), values(&conv.to.channels)].concat(),
+                Pass::InputGradient => [gradients(&conv.x), gradient].concat(),
+                Pass::WeightGradient => [values(&conv.x), gradient].concat(),
             }
         }
         Step::Finish(id, step) => {
@@ -159,7 +159,7 @@ fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
             let forward = [values(&pool.x), vec![Content::Value(pool.y)]].concat();
             match step {
                 PoolStep::Forward => forward,
-                PoolStep::Gradient => {
+                PoolStep::InputGradient => {
                     let kept = if pool.max { forward } else { Vec::new() };
                     [gradients(&pool.x), vec![Content::Gradient(pool.y)], kept].concat()
                 }

@@ -1,13 +1,13 @@
 //! Runs a network on the CPU: forward, backward and all gradients, without an autograd graph.
 //!
-//! [`lowering`] writes a graph down as [`layers`] and as the steps of a [`program`], whose order [`schedule`] decides; in
-//! inference [`fuse`] merges steps. Which kernel a convolution gets, [`choice`] decides: its page is the table. [`memory`]
-//! says which buffers share a piece of memory. Then there are two engines:
+//! [`lowering`] turns a graph into [`layers`] and a [`program`]: steps over these layers, in phases that [`schedule`] makes. In
+//! inference [`fuse`] lets convolutions do what follows them. Which kernel a convolution gets, [`choice`] decides: its page is
+//! the table. [`memory`] says which buffers share a piece of memory. Then there are two engines:
 //!
 //! - [`BatchEngine`] computes 16 images a vector. Every block of 16 has its own memory ([`block`]), so blocks are worked on
-//!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. [`passes`]
-//!   go through its steps, which are listed in [`step`] and written in [`forward`] and [`backward`]; it holds a layer as a [`packed::ConvLayer`] or
-//!   a [`norm::FinishLayer`].
+//!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. [`batch`]
+//!   says what it holds: a layer as a [`packed::ConvLayer`] or a [`norm::FinishLayer`]. [`passes`] goes through the phases of a
+//!   forward or backward pass, [`context`] knows the function of every step, and [`forward`] and [`backward`] have them.
 //! - [`ImageEngine`] infers few images, for which vectors of 16 would be mostly empty, one after the other, each shared out
 //!   over a [`team`] of threads. [`arena`] lays its memory out.
 //!
@@ -19,6 +19,7 @@ mod backward;
 mod batch;
 mod block;
 pub(crate) mod choice;
+mod context;
 mod forward;
 mod fuse;
 mod image;
@@ -30,7 +31,6 @@ mod packed;
 mod passes;
 mod program;
 mod schedule;
-mod step;
 mod survey;
 mod team;
 #[cfg(test)]
@@ -45,11 +45,12 @@ use crate::ops::with_values;
 pub(crate) use batch::BatchEngine;
 pub use choice::{Backend, OffEngine, SMALLEST_BATCH};
 pub(crate) use image::ImageEngine;
-pub(crate) use lowering::{Lowered, Refusal};
+pub(crate) use lowering::{Lowered, or_off_engine};
 pub(crate) use program::Mode;
 pub use program::Pass;
 pub use survey::{EngineLayer, PassWork};
 
+use arena::ArenaLayout;
 use choice::Regime;
 use layers::Conv;
 
@@ -65,8 +66,14 @@ pub(crate) fn survey(
     regime: Regime,
 ) -> Lowered<Vec<EngineLayer>> {
     match regime {
-        Regime::Batch { winograd } => batch::survey_batches(graph, output, image, mode, winograd),
-        Regime::Image => image::survey_images(graph, output, image),
+        Regime::Batch { winograd } => {
+            let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;
+            Ok(survey::of_batch(&layers, &program))
+        }
+        Regime::Image => {
+            let (layers, program) = image::lower_flat(graph, output, image)?;
+            Ok(survey::of_image(&layers, &program, &ArenaLayout::new(&layers, &program)))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::program::Mode;
 use crate::kernels::moments::{Moments, inv_std, scale_and_shift};
 use crate::ops::with_values;
 
-/// A finish as an engine holds it. What follows the plan is by channel.
+/// A finish as an engine holds it: the plan, then numbers for each channel.
 pub(super) struct FinishLayer {
     pub(super) plan: Finish,
     /// `y = relu?(scale x + shift + residual?)`
@@ -66,7 +66,8 @@ impl FinishLayer {
         Ok(())
     }
 
-    /// Batch statistics from all blocks, in their order; `follow`: the running ones move. `id` is its own name.
+    /// Batch statistics from all blocks, in their order. With `follow` the running statistics move towards them. `id` is this
+    /// finish's name, under which blocks keep its moments.
     ///
     /// # Errors
     /// A finish without a norm; running statistics that cannot be set.
@@ -98,7 +99,7 @@ impl FinishLayer {
         Ok(())
     }
 
-    /// The norm's gradients from all blocks, in their order. `id` is its own name.
+    /// The norm's gradients from all blocks, in their order. `id` is this finish's name, under which blocks keep its sums.
     ///
     /// # Errors
     /// A finish without a norm.

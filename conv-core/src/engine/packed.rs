@@ -3,7 +3,7 @@
 use candle_core::{Result, bail};
 
 use super::choice::BatchKernel;
-use super::layers::{Conv, DataGradient};
+use super::layers::{Conv, InputGradient};
 use super::norm::FinishLayer;
 use crate::kernels::Isa;
 use crate::kernels::batch16::conv::{self, Output};
@@ -59,7 +59,7 @@ pub(super) struct ConvLayer {
     pub(super) plan: Conv,
     forward: Weights,
     /// None where nothing before wants a gradient.
-    data_gradient: Option<Weights>,
+    input_gradient: Option<Weights>,
     /// Added to each output.
     pub(super) biases: Vec<f32>,
 }
@@ -75,10 +75,10 @@ impl ConvLayer {
     pub(super) fn new(isa: Isa, plan: Conv) -> Self {
         let s = &plan.shape;
         let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
-        let backward = |gradient: &DataGradient| Weights::new(isa, gradient.kernel, s, inputs, outputs);
+        let backward = |gradient: &InputGradient| Weights::new(isa, gradient.kernel, s, inputs, outputs);
         Self {
             forward: Weights::new(isa, plan.forward, s, outputs, inputs),
-            data_gradient: plan.data_gradient.as_ref().map(backward),
+            input_gradient: plan.input_gradient.as_ref().map(backward),
             biases: vec![0.0; s.out_channels],
             plan,
         }
@@ -89,7 +89,7 @@ impl ConvLayer {
         let s = &self.plan.shape;
         let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.kernel * s.kernel);
         let of = |group: usize, output: usize, input: usize| &w[((group * outputs + output) * inputs + input) * taps..];
-        if let Some(backward) = &mut self.data_gradient {
+        if let Some(backward) = &mut self.input_gradient {
             let (now, before) = match direction {
                 Direction::Forward => (&mut self.forward, backward),
                 Direction::Backward => (backward, &mut self.forward),
@@ -109,7 +109,7 @@ impl ConvLayer {
                     Weights::Winograd(weights) => weights.pack(|o, i| of(0, o, i), |o| scale[o], false),
                 }
             }
-            Direction::Backward => match &mut self.data_gradient {
+            Direction::Backward => match &mut self.input_gradient {
                 Some(Weights::Direct { weights, .. }) => {
                     weights.pack(|group, input, output| of(group, output, input), |_, _| 1.0);
                 }
@@ -127,9 +127,9 @@ impl ConvLayer {
 
     /// # Errors
     /// A convolution before which nothing wants a gradient.
-    pub(super) fn data_gradient(&self, isa: Isa, from: &[&[Line]], to: &mut [Output<'_>]) -> Result<()> {
-        let (Some(weights), Some(plan)) = (&self.data_gradient, &self.plan.data_gradient) else {
-            bail!("engine: a data gradient that nothing asks for");
+    pub(super) fn input_gradient(&self, isa: Isa, from: &[&[Line]], to: &mut [Output<'_>]) -> Result<()> {
+        let (Some(weights), Some(plan)) = (&self.input_gradient, &self.plan.input_gradient) else {
+            bail!("engine: a input gradient that nothing asks for");
         };
         weights.convolve(isa, &plan.geometry, &self.plan.shape, from, to);
         Ok(())

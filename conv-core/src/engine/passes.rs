@@ -1,4 +1,4 @@
-//! The passes of a batch: over all blocks of images, from and to candle's tensors.
+//! The forward and the backward pass of the batch engine: over all blocks of images, from and to candle's tensors.
 
 use std::time::Instant;
 
@@ -6,12 +6,12 @@ use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::batch::BatchEngine;
-use super::block::Map;
+use super::block::BlockLayout;
+use super::context::Context;
 use super::layers::{Channel, Conv};
 use super::memory::Content;
 use super::packed::Direction;
 use super::program::{Phase, Program, Reduction};
-use super::step::Context;
 use crate::kernels::batch16::{LANES, to_lines, to_rows};
 use crate::meter;
 use crate::ops::with_values;
@@ -66,10 +66,10 @@ impl BatchEngine {
     ) -> Result<()> {
         let values = channels.len() * pixels;
         let Self { blocks, program, slots, .. } = self;
-        let map = Map { buffers: &program.buffers, slots };
+        let layout = BlockLayout { buffers: &program.buffers, slots };
         with_values(rows, |all| {
             blocks.par_iter_mut().zip(all.par_chunks((LANES * values).max(1))).for_each(|(block, rows)| {
-                block.slab.write(map, channels, content, |_, planes| {
+                block.slab.write(layout, channels, content, |_, planes| {
                     for (channel, plane) in planes.into_iter().enumerate() {
                         plane.into_iter().for_each(|lines| to_lines(&rows[channel * pixels..], values, lines));
                     }
@@ -83,9 +83,9 @@ impl BatchEngine {
     fn rows(&self, channels: &[Channel], pixels: usize, content: fn(usize) -> Content) -> Vec<f32> {
         let values = channels.len() * pixels;
         let mut all = vec![0f32; self.images * values];
-        let map = Map { buffers: &self.program.buffers, slots: &self.slots };
+        let layout = BlockLayout { buffers: &self.program.buffers, slots: &self.slots };
         self.blocks.par_iter().zip(all.par_chunks_mut((LANES * values).max(1))).for_each(|(block, rows)| {
-            for (channel, lines) in block.slab.planes(map, channels, content).into_iter().enumerate() {
+            for (channel, lines) in block.slab.planes(layout, channels, content).into_iter().enumerate() {
                 to_rows(lines, values, &mut rows[channel * pixels..]);
             }
         });
@@ -112,7 +112,7 @@ impl BatchEngine {
         self.chains.iter_mut().for_each(|chain| chain.clear(&of_chains));
         self.gradients = of_all;
         self.fill(gradient, &output, pixels, Content::Gradient)?;
-        for phase in 0..self.program.backward.len() {
+        for phase in 0..self.program.backward.phases.len() {
             self.phase(phase, Direction::Backward, false)?;
         }
         let gradients = self.total_gradients()?;
@@ -148,7 +148,7 @@ impl BatchEngine {
         let wanted = |(plane, &wanted): (usize, &bool)| {
             if wanted { Channel::Plane { buffer: 0, plane } } else { Channel::Zero }
         };
-        let channels: Vec<Channel> = self.program.image_gradients.iter().enumerate().map(wanted).collect();
+        let channels: Vec<Channel> = self.program.backward.image_gradients.iter().enumerate().map(wanted).collect();
         self.rows(&channels, self.program.input().pixels, Content::Gradient)
     }
 
@@ -157,11 +157,11 @@ impl BatchEngine {
         let Self { layers, program, slots, isa, parameters, blocks, chains, gradients, times, .. } = self;
         let phases = match direction {
             Direction::Forward => &program.forward,
-            Direction::Backward => &program.backward,
+            Direction::Backward => &program.backward.phases,
         };
         let Phase { steps, reduction } = &phases[phase];
-        let map = Map { buffers: &program.buffers, slots };
-        let context = Context { layers, program, map, isa: *isa };
+        let layout = BlockLayout { buffers: &program.buffers, slots };
+        let context = Context { layers, program, layout, isa: *isa };
         let (length, timed) = (blocks.len().div_ceil(chains.len().max(1)), times.is_some());
         blocks.par_chunks_mut(length).zip(chains.par_iter_mut()).try_for_each(|(blocks, chain)| {
             chain.times.clear();

@@ -1,4 +1,4 @@
-//! What an engine does with its layers: steps in an order, over buffers.
+//! A program: what an engine does with its layers, as steps in an order, over buffers.
 //!
 //! Steps form [`Phase`]s. Within a phase every block of images goes through all steps by itself; a phase ends with a
 //! [`Reduction`], where something is made of all blocks together. In inference there is a single phase.
@@ -14,24 +14,17 @@ pub(super) enum Step {
     Clear {
         buffer: usize,
     },
-    Conv(ConvId, ConvStep),
+    Conv(ConvId, Pass),
     Finish(FinishId, FinishStep),
     Pool(PoolId, PoolStep),
 }
 
 impl Step {
-    /// Whose step it is, and in which pass; clearing gradients that nothing reads is nobody's.
+    /// The layer whose step it is, and in which pass; none for clearing gradients, which belongs to no layer.
     pub(super) fn pass(self) -> Option<(LayerId, Pass)> {
         Some(match self {
             Self::Clear { .. } => return None,
-            Self::Conv(id, step) => (
-                LayerId::Conv(id),
-                match step {
-                    ConvStep::Forward => Pass::Forward,
-                    ConvStep::DataGradient => Pass::InputGradient,
-                    ConvStep::WeightGradient => Pass::WeightGradient,
-                },
-            ),
+            Self::Conv(id, pass) => (LayerId::Conv(id), pass),
             Self::Finish(id, step) => (
                 LayerId::Finish(id),
                 match step {
@@ -43,19 +36,11 @@ impl Step {
                 LayerId::Pool(id),
                 match step {
                     PoolStep::Forward => Pass::Forward,
-                    PoolStep::Gradient => Pass::InputGradient,
+                    PoolStep::InputGradient => Pass::InputGradient,
                 },
             ),
         })
     }
-}
-
-/// What a convolution does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ConvStep {
-    Forward,
-    DataGradient,
-    WeightGradient,
 }
 
 /// What a finish does.
@@ -73,7 +58,7 @@ pub(super) enum FinishStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PoolStep {
     Forward,
-    Gradient,
+    InputGradient,
 }
 
 /// What ends a phase: something that is made of all blocks.
@@ -89,7 +74,7 @@ pub(super) enum Reduction {
 }
 
 impl Reduction {
-    /// Whose reduction it is.
+    /// The layer whose reduction it is, and in which pass.
     pub(super) fn pass(self) -> Option<(LayerId, Pass)> {
         match self {
             Self::Moments(id) => Some((LayerId::Finish(id), Pass::Forward)),
@@ -100,7 +85,7 @@ impl Reduction {
     }
 }
 
-/// What a layer does at a time.
+/// The work of a layer in a pass over the network: going forward there is one, going backward there are two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
     /// Outputs from inputs.
@@ -128,7 +113,18 @@ pub(super) struct Phase {
     pub(super) reduction: Reduction,
 }
 
+/// The backward pass.
+#[derive(Default)]
+pub(super) struct Backward {
+    pub(super) phases: Vec<Phase>,
+    /// By buffer: the planes that nothing reads, of which the gradient is zero.
+    pub(super) unread: Vec<Vec<Channel>>,
+    /// By channel of the images, where their gradient is wanted: whether anything reads it, so that it has one.
+    pub(super) image_gradients: Vec<bool>,
+}
+
 /// A network for images of one size, beside its layers.
+#[derive(Default)]
 pub(super) struct Program {
     /// The layers in the order in which the graph has them.
     pub(super) order: Vec<LayerId>,
@@ -138,12 +134,8 @@ pub(super) struct Program {
     pub(super) output: Vec<Channel>,
     pub(super) size: (usize, usize),
     pub(super) forward: Vec<Phase>,
-    /// Empty in inference.
-    pub(super) backward: Vec<Phase>,
-    /// By buffer: the planes that nothing reads, of which the gradient is zero.
-    pub(super) unread: Vec<Vec<Channel>>,
-    /// By channel of the images whether it has a gradient that is wanted.
-    pub(super) image_gradients: Vec<bool>,
+    /// Without phases in inference.
+    pub(super) backward: Backward,
     /// Multiply-accumulates and activations of an image.
     pub(super) macs: u64,
     pub(super) activations: u64,

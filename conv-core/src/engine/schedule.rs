@@ -1,8 +1,9 @@
-//! The order of steps: forward, and backward with where each gradient is stored first and added later.
+//! Makes the phases of a program: its steps in order, forward, and backward with where each gradient is stored first and added
+//! to later.
 
 use super::choice::WeightKernel;
 use super::layers::{Buffer, Channel, LayerId, Layers};
-use super::program::{ConvStep, FinishStep, Mode, Phase, PoolStep, Reduction, Step};
+use super::program::{Backward, FinishStep, Mode, Pass, Phase, PoolStep, Reduction, Step};
 
 /// Phases under construction.
 #[derive(Default)]
@@ -31,7 +32,7 @@ pub(super) fn forward(layers: &Layers, order: &[LayerId], mode: Mode) -> Vec<Pha
     let mut phases = Phases::default();
     for &layer in order {
         match layer {
-            LayerId::Conv(id) => phases.push(Step::Conv(id, ConvStep::Forward)),
+            LayerId::Conv(id) => phases.push(Step::Conv(id, Pass::Forward)),
             LayerId::Pool(id) => phases.push(Step::Pool(id, PoolStep::Forward)),
             LayerId::Finish(id) => {
                 if layers[id].norm.is_some() && mode.trains() {
@@ -47,21 +48,11 @@ pub(super) fn forward(layers: &Layers, order: &[LayerId], mode: Mode) -> Vec<Pha
     phases.all()
 }
 
-/// The backward pass.
-#[derive(Default)]
-pub(super) struct Backward {
-    pub(super) phases: Vec<Phase>,
-    /// By buffer: the planes that nothing reads.
-    pub(super) unread: Vec<Vec<Channel>>,
-    /// By channel of the images: whether anything reads it, so that it has a gradient.
-    pub(super) image_gradients: Vec<bool>,
-}
-
 /// Which planes have a gradient already.
 struct Written(Vec<Vec<bool>>);
 
 impl Written {
-    /// Writes to these channels' gradients; says of each whether something is there to be added to.
+    /// Notes that these channels' gradients are written. Says of each whether it was written before, so that this has to add to it.
     fn write(&mut self, channels: &[Channel]) -> Vec<bool> {
         let mut visit = |channel: &Channel| match *channel {
             Channel::Zero => false,
@@ -78,7 +69,7 @@ pub(super) fn backward(layers: &mut Layers, order: &[LayerId], buffers: &[Buffer
     let mut unread = vec![Vec::new(); buffers.len()];
     let mut phases = Phases::default();
     for &layer in order.iter().rev() {
-        // Planes that nobody read, a convolution whose channels were cut for instance, have a gradient of zero.
+        // Planes that no later layer reads (channels that a slice cut off, for instance) have a gradient of zero.
         let buffer = layers.y(layer);
         let planes = (0..buffers[buffer].planes).filter(|&plane| !written.0[buffer][plane]);
         unread[buffer] = planes.map(|plane| Channel::Plane { buffer, plane }).collect();
@@ -91,17 +82,17 @@ pub(super) fn backward(layers: &mut Layers, order: &[LayerId], buffers: &[Buffer
                 match conv.weight_gradient {
                     WeightKernel::AllBlocks => phases.end(Reduction::Weights(id)),
                     WeightKernel::EachBlock | WeightKernel::Depthwise => {
-                        phases.push(Step::Conv(id, ConvStep::WeightGradient));
+                        phases.push(Step::Conv(id, Pass::WeightGradient));
                     }
                 }
-                if let Some(gradient) = &mut conv.data_gradient {
+                if let Some(gradient) = &mut conv.input_gradient {
                     gradient.adds = written.write(&conv.x);
-                    phases.push(Step::Conv(id, ConvStep::DataGradient));
+                    phases.push(Step::Conv(id, Pass::InputGradient));
                 }
             }
             LayerId::Pool(id) => {
                 layers[id].adds = written.write(&layers[id].x);
-                phases.push(Step::Pool(id, PoolStep::Gradient));
+                phases.push(Step::Pool(id, PoolStep::InputGradient));
             }
             LayerId::Finish(id) => {
                 let finish = &mut layers[id];
@@ -147,14 +138,11 @@ mod tests {
         assert_eq!(
             steps(&train),
             [
-                (
-                    vec![Step::Conv(c0, ConvStep::Forward), Step::Finish(f0, FinishStep::Measure)],
-                    Reduction::Moments(f0)
-                ),
+                (vec![Step::Conv(c0, Pass::Forward), Step::Finish(f0, FinishStep::Measure)], Reduction::Moments(f0)),
                 (
                     vec![
                         Step::Finish(f0, FinishStep::Apply),
-                        Step::Conv(c1, ConvStep::Forward),
+                        Step::Conv(c1, Pass::Forward),
                         Step::Finish(f1, FinishStep::Measure)
                     ],
                     Reduction::Moments(f1)
@@ -175,10 +163,10 @@ mod tests {
         assert_eq!(phases[0].steps[0], Step::Clear { buffer: 4 });
         // The residual's gradient comes first; the second convolution, which reads the same value, adds to it.
         assert_eq!(layers.finishes[1].residual_adds, [false; 4]);
-        assert_eq!(layers.convs[1].data_gradient.as_ref().map(|gradient| gradient.adds.clone()), Some(vec![true; 4]));
+        assert_eq!(layers.convs[1].input_gradient.as_ref().map(|gradient| gradient.adds.clone()), Some(vec![true; 4]));
         assert_eq!(layers.finishes[0].adds, [false; 4]);
         // The first convolution reads images, which want no gradient.
-        assert!(layers.convs[0].data_gradient.is_none());
+        assert!(layers.convs[0].input_gradient.is_none());
         assert_eq!(image_gradients, [false; 3]);
         // Small maps: the weights' gradients are made of all blocks.
         let reductions: Vec<Reduction> = phases.iter().map(|phase| phase.reduction).collect();

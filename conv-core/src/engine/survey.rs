@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use candle_core::Tensor;
 
-use super::arena::ArenaMap;
+use super::arena::ArenaLayout;
 use super::choice::{BatchKernel, ImageKernel, WeightKernel};
 use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Pool};
 use super::program::{Pass, Program};
@@ -59,7 +59,7 @@ pub(super) fn of_batch<C: AsRef<Conv>, F: AsRef<Finish>>(layers: &Layers<C, F>, 
         };
         match pass {
             Pass::Forward => of_batch(conv.forward),
-            Pass::InputGradient => conv.data_gradient.as_ref().map_or("none", |gradient| of_batch(gradient.kernel)),
+            Pass::InputGradient => conv.input_gradient.as_ref().map_or("none", |gradient| of_batch(gradient.kernel)),
             Pass::WeightGradient => match conv.weight_gradient {
                 WeightKernel::Depthwise => "depthwise",
                 WeightKernel::EachBlock => "each block",
@@ -71,8 +71,8 @@ pub(super) fn of_batch<C: AsRef<Conv>, F: AsRef<Finish>>(layers: &Layers<C, F>, 
 }
 
 /// The layers of an engine of single images.
-pub(super) fn of_image(layers: &Layers, program: &Program, map: &ArenaMap<'_>) -> Vec<EngineLayer> {
-    let kernel = |id: ConvId, _| match map.kernel(&layers[id]) {
+pub(super) fn of_image(layers: &Layers, program: &Program, layout: &ArenaLayout<'_>) -> Vec<EngineLayer> {
+    let kernel = |id: ConvId, _| match layout.kernel(&layers[id]) {
         ImageKernel::Pixels => "pixels",
         ImageKernel::SpreadPixels => "spread pixels",
         ImageKernel::Channels => "channels",
@@ -86,7 +86,7 @@ fn survey<C: AsRef<Conv>, F: AsRef<Finish>>(
     kernel: impl Fn(ConvId, Pass) -> &'static str,
 ) -> Vec<EngineLayer> {
     let mut passes: HashMap<LayerId, Vec<Pass>> = HashMap::new();
-    for phase in program.forward.iter().chain(&program.backward) {
+    for phase in program.forward.iter().chain(&program.backward.phases) {
         let steps = phase.steps.iter().filter_map(|step| step.pass());
         for (layer, pass) in steps.chain(phase.reduction.pass()) {
             let passes = passes.entry(layer).or_default();
@@ -95,7 +95,7 @@ fn survey<C: AsRef<Conv>, F: AsRef<Finish>>(
             }
         }
     }
-    let trains = !program.backward.is_empty();
+    let trains = !program.backward.phases.is_empty();
     let of = |&layer: &LayerId| {
         let mut row = match layer {
             LayerId::Conv(id) => conv(layers[id].as_ref(), program, |pass| kernel(id, pass)),

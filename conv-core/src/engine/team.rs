@@ -1,4 +1,5 @@
-//! Threads that stay together from step to step: a layer of a single image is too short to wake anybody up for it.
+//! A team: threads that wait for each other's next step without sleeping. A layer of a single image takes less time than waking
+//! a thread up for it would.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -52,7 +53,7 @@ const BACK: u64 = 1;
 
 impl Team<'_> {
     fn lead(&self, work: &(impl Fn(usize, usize) + Sync)) {
-        // However this ends, helpers go home.
+        // Helpers stop looking for tasks however this function ends, by a panic too.
         let _close = OnDrop(|| self.state.0.store(CLOSED, Ordering::Release));
         for (step, &count) in self.tasks.iter().enumerate() {
             if count < 2 {
@@ -86,7 +87,7 @@ impl Team<'_> {
         }
     }
 
-    /// A task of the open step that nobody has, if there is one.
+    /// Claims a task of the open step, if one is left.
     fn claim(&self, side: u64) -> Option<(usize, usize)> {
         let mut state = self.state.0.load(Ordering::Acquire);
         loop {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::choice;
 use super::layers::{
-    Buffer, Channel, Conv, ConvId, DataGradient, Destination, Finish, FinishId, LayerId, Layers, Norm,
+    Buffer, Channel, Conv, ConvId, Destination, Finish, FinishId, InputGradient, LayerId, Layers, Norm,
 };
 use crate::ParamStore;
 use crate::kernels::batch16::geometry::Geometry;
@@ -32,8 +32,8 @@ pub(super) fn conv(inputs: Range<usize>, x: usize, y: usize, outputs: usize, tra
         fused: None,
         forward: choice::forward(&shape, true),
         forward_geometry: Geometry::forward(&shape),
-        data_gradient: (train && x > 0).then(|| DataGradient {
-            kernel: choice::data_gradient(&shape, true),
+        input_gradient: (train && x > 0).then(|| InputGradient {
+            kernel: choice::input_gradient(&shape, true),
             geometry: Geometry::backward(&shape),
             adds: Vec::new(),
         }),

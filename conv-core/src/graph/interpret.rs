@@ -1,4 +1,4 @@
-//! Runs a graph operation by operation on candle tensors, which carry the gradients: on any device and in any precision.
+//! Interprets a graph operation by operation on candle tensors, which carry the gradients: on any device and in any precision.
 
 use candle_core::{Module, Result, Tensor, bail};
 
@@ -11,7 +11,7 @@ impl Graph {
     /// # Errors
     /// Shapes that do not fit; inputs in another number, or with other channels, than the graph's; a custom function that
     /// gives other channels than it was said to; an output that is not the graph's.
-    pub fn run(&self, inputs: &[&Tensor], output: Value, train: bool) -> Result<Tensor> {
+    pub fn interpret(&self, inputs: &[&Tensor], output: Value, train: bool) -> Result<Tensor> {
         let expected = self.ops.iter().filter(|op| matches!(op, Op::Input)).count();
         if inputs.len() != expected {
             bail!("graph: it has {expected} inputs and was given {}", inputs.len());
@@ -35,7 +35,7 @@ impl Graph {
                 bail!("graph: {} channels were announced, {:?} came", self.channels[index], value.dims());
             }
             values.push(Some(value));
-            // What nobody reads any more is memory.
+            // A value that no later operation reads is dropped, to free its memory.
             for read in op.reads() {
                 if last_read[read.0] == index {
                     values[read.0] = None;
@@ -48,7 +48,7 @@ impl Graph {
         }
     }
 
-    /// For each value the operation that reads it last; never, for what nobody reads and for `output`.
+    /// For each value the operation that reads it last; `usize::MAX` for `output` and for what no operation reads.
     fn last_reads(&self, output: Value) -> Vec<usize> {
         let mut last = vec![usize::MAX; self.ops.len()];
         for (index, op) in self.ops.iter().enumerate() {

@@ -106,7 +106,7 @@ pub(crate) fn forward(s: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f32> {
     rounded(y)
 }
 
-pub(crate) fn data_gradient(s: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn input_gradient(s: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f32> {
     let mut dx = vec![0f64; s.x_len()];
     each(s, |xi, wi, yi| dx[xi] += f64::from(dy[yi]) * f64::from(w[wi]));
     rounded(dx)

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, V
 
 use super::Gradients;
 use crate::engine::choice::regime;
-use crate::engine::{Backend, BatchEngine, Mode, OffEngine, Refusal};
+use crate::engine::{Backend, BatchEngine, Mode, OffEngine, or_off_engine};
 use crate::graph::{Graph, Op, Value};
 use crate::ops::{is_composed, is_cpu_f32};
 
@@ -41,12 +41,8 @@ impl EnginePool {
         let known = idle.iter().position(|idle| (idle.0, idle.1) == (size, mode));
         let known = known.map(|index| idle.remove(index).2);
         drop(idle);
-        let engine = match known.map_or_else(|| BatchEngine::new(graph, output, size, mode, true), Ok) {
-            Ok(engine) => engine,
-            Err(Refusal::OffEngine(why)) => return Ok(Err(why)),
-            Err(Refusal::Failed(error)) => return Err(error),
-        };
-        Ok(Ok(Loan { pool: self.clone(), size, mode, engine: Some(engine) }))
+        let engine = known.map_or_else(|| BatchEngine::new(graph, output, size, mode, true), Ok);
+        Ok(or_off_engine(engine)?.map(|engine| Loan { pool: self.clone(), size, mode, engine: Some(engine) }))
     }
 }
 
@@ -182,7 +178,7 @@ impl CustomOp2 for Operation {
             Backward::Engine(state) => state.lock().unwrap_or_else(PoisonError::into_inner).backward(x, dy)?,
             Backward::Graph(graph, output) => {
                 let x = Var::from_tensor(x)?;
-                let y = graph.run(&[x.as_tensor()], *output, false)?;
+                let y = graph.interpret(&[x.as_tensor()], *output, false)?;
                 let store = (y * dy)?.sum_all()?.backward()?;
                 let of = |tensor: &Tensor| Some((tensor.clone(), store.get(tensor)?.clone()));
                 let gradients = self.parameters.iter().filter_map(of).collect();

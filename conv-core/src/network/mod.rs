@@ -10,7 +10,7 @@ use std::fmt;
 use candle_core::{Result, Tensor};
 
 use crate::engine::choice::regime_of;
-use crate::engine::{self, Backend, EngineLayer, Mode, OffEngine, Refusal};
+use crate::engine::{self, Backend, EngineLayer, Mode, OffEngine};
 use crate::graph::{Graph, Value};
 
 use autograd::EnginePool;
@@ -58,7 +58,7 @@ impl Network {
     pub fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         match autograd::operate(&self.graph, self.output, &self.engines, x, train)? {
             Ok(y) => Ok(y),
-            Err(_) => self.graph.run(&[x], self.output, train),
+            Err(_) => self.graph.interpret(&[x], self.output, train),
         }
     }
 
@@ -89,10 +89,6 @@ impl Network {
             Err(why) => return Ok(Err(why)),
         };
         let mode = if train { Mode::Train { images: false } } else { Mode::Infer };
-        match engine::survey(&self.graph, self.output, (c, h, w), mode, regime) {
-            Ok(layers) => Ok(Ok(layers)),
-            Err(Refusal::OffEngine(why)) => Ok(Err(why)),
-            Err(Refusal::Failed(error)) => Err(error),
-        }
+        engine::or_off_engine(engine::survey(&self.graph, self.output, (c, h, w), mode, regime))
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, Var};
 
 use super::Gradients;
 use crate::engine::choice::{Regime, regime};
-use crate::engine::{Backend, BatchEngine, EngineLayer, ImageEngine, Lowered, Mode, OffEngine, Refusal};
+use crate::engine::{Backend, BatchEngine, EngineLayer, ImageEngine, Lowered, Mode, OffEngine, or_off_engine};
 use crate::graph::{Graph, Value};
 use crate::ops;
 
@@ -21,12 +21,7 @@ impl<E> Kept<E> {
     /// Shapes that do not fit.
     fn get(&mut self, size: Size, make: impl FnOnce() -> Lowered<E>) -> Result<std::result::Result<&mut E, OffEngine>> {
         if self.0.as_ref().is_none_or(|(known, _)| *known != size) {
-            let engine = match make() {
-                Ok(engine) => Ok(engine),
-                Err(Refusal::OffEngine(why)) => Err(why),
-                Err(Refusal::Failed(error)) => return Err(error),
-            };
-            self.0 = Some((size, engine));
+            self.0 = Some((size, or_off_engine(make())?));
         }
         match &mut self.0 {
             Some((_, Ok(engine))) => Ok(Ok(engine)),
@@ -77,7 +72,7 @@ impl<'a> Session<'a> {
 
     /// The output as a candle tensor, operation by operation.
     fn interpret(&self, x: &Tensor) -> Result<Tensor> {
-        let forward = || self.graph.run(&[x], self.output, self.mode.trains());
+        let forward = || self.graph.interpret(&[x], self.output, self.mode.trains());
         match self.backend {
             Backend::Engine { .. } => forward(),
             Backend::Candle => ops::composed(forward),
@@ -137,8 +132,8 @@ impl<'a> Training<'a> {
         Ok(Step { loss: value, logits: logits.as_tensor().detach(), gradients })
     }
 
-    /// Measures how long each layer takes in all steps from the next one on; times so far are forgotten. Nobody who does not
-    /// ask pays for a clock.
+    /// Measures how long each layer takes in all steps from the next one on; times so far are forgotten. Without this call
+    /// no clock is read.
     pub fn time_layers(&mut self) {
         self.session.time_layers();
     }

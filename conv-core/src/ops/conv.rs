@@ -54,7 +54,7 @@ impl CustomOp2 for Convolution {
         let (isa, s) = (self.isa, &self.shape);
         with_values(dy, |dy| {
             let dx = if self.x_needs_gradient {
-                Some(with_values(w, |w| gradient(conv::data_gradient(isa, s, dy, w), x))?)
+                Some(with_values(w, |w| gradient(conv::input_gradient(isa, s, dy, w), x))?)
             } else {
                 None
             };

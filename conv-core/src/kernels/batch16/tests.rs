@@ -58,7 +58,7 @@ fn check_data(s: &ConvShape, data: &Data, winograd: Special) {
     let dy_planes: Vec<&[Line]> = dy_lines.chunks_exact(y_pixels).collect();
     let (forward, backward) = (Geometry::forward(s), Geometry::backward(s));
     let want_y = reference::forward(s, x, w);
-    let want_dx = reference::data_gradient(s, dy, w);
+    let want_dx = reference::input_gradient(s, dy, w);
     let mut want_dw = reference::weight_gradient(s, x, dy);
     want_dw.iter_mut().for_each(|value| *value += 1.0);
     // Added to what is there in every other channel; and with everything that may follow a convolution.

@@ -1,4 +1,4 @@
-//! Convolution forward, data gradient and weight gradient, dense, grouped and
+//! Convolution forward, input gradient and weight gradient, dense, grouped and
 //! depthwise, any stride and padding (see [`super`] for when).
 //!
 //! All three walk over blocks of images. A block's channels are laid out as flat planes (`lower.rs`) in a thread's scratch,
@@ -35,9 +35,9 @@ pub(crate) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f32>
 }
 
 /// `dx` from `dy: [n, o, h', w']`: as `x`.
-pub(crate) fn data_gradient(isa: Isa, s: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f32> {
+pub(crate) fn input_gradient(isa: Isa, s: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f32> {
     assert_eq!((dy.len(), w.len()), (s.y_len(), s.w_len()), "convolution: wrong lengths");
-    let (lowered, images) = lower(s, Lowered::data_gradient);
+    let (lowered, images) = lower(s, Lowered::input_gradient);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let strides = Strides { group: outputs * inputs * s.taps(), output: s.taps(), input: inputs * s.taps() };
     // Its inputs are the outputs of the forward pass.
@@ -46,7 +46,7 @@ pub(crate) fn data_gradient(isa: Isa, s: &ConvShape, dy: &[f32], w: &[f32]) -> V
     flat.compute(isa, dy, w, s.x_len())
 }
 
-/// Where the weight of (group, output, input, tap) lies; the data gradient swaps output and input.
+/// Where the weight of (group, output, input, tap) lies; the input gradient swaps output and input.
 #[derive(Clone, Copy)]
 struct Strides {
     group: usize,
@@ -54,7 +54,7 @@ struct Strides {
     input: usize,
 }
 
-/// A convolution of flat planes: a forward pass, or a data gradient, which is one of the outputs' gradient.
+/// A convolution of flat planes: a forward pass, or a input gradient, which is one of the outputs' gradient.
 struct FlatConvolution<'a> {
     groups: usize,
     /// Channels of a group that are read, and that are written.
@@ -266,13 +266,13 @@ mod tests {
         change(&mut x, &mut w, &mut dy);
         let want = (
             reference::forward(s, &x, &w),
-            reference::data_gradient(s, &dy, &w),
+            reference::input_gradient(s, &dy, &w),
             reference::weight_gradient(s, &x, &dy),
         );
         for isa in Isa::available() {
             let what = |pass: &'static str| move || format!("{pass} {isa:?} {s:?}");
             special.assert(what("y"), &forward(isa, s, &x, &w), &want.0);
-            special.assert(what("dx"), &data_gradient(isa, s, &dy, &w), &want.1);
+            special.assert(what("dx"), &input_gradient(isa, s, &dy, &w), &want.1);
             special.assert(what("dw"), &weight_gradient(isa, s, &x, &dy), &want.2);
         }
     }
@@ -333,7 +333,7 @@ mod tests {
         let (x, w, dy) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3));
         let all = || {
             let isa = Isa::best();
-            (forward(isa, &s, &x, &w), data_gradient(isa, &s, &dy, &w), weight_gradient(isa, &s, &x, &dy))
+            (forward(isa, &s, &x, &w), input_gradient(isa, &s, &dy, &w), weight_gradient(isa, &s, &x, &dy))
         };
         let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
         let one = on(1);

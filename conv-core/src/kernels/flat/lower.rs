@@ -2,7 +2,7 @@
 //!
 //! Take one axis. Output `o` and tap `t` of a convolution with stride s and padding p meet source index `o s + t - p`. Write
 //! `t = j s + a`: that is element `o + j` of *phase* a, the sequence of source indices `v s + (a - p)`, v = 0, 1, ..., with zeros
-//! outside the source. Within a phase every tap is a shift by j, whatever the stride. The same holds for the data gradient with
+//! outside the source. Within a phase every tap is a shift by j, whatever the stride. The same holds for the input gradient with
 //! the roles turned: the source is `dy`, in one phase, and each phase a of `dx` is a stride-1 convolution with the taps
 //! `t = j s + a` alone.
 //!
@@ -48,7 +48,7 @@ impl LoweredAxis {
     }
 
     /// The source is `dy`, the destination `dx`.
-    fn data_gradient(axis: Axis) -> Self {
+    fn input_gradient(axis: Axis) -> Self {
         let Axis { input, output, kernel, stride, .. } = axis;
         let reach = (kernel - 1) / stride;
         let phases = stride.min(kernel);
@@ -118,8 +118,8 @@ impl Lowered {
     }
 
     /// For `dx` from `dy`.
-    pub(super) fn data_gradient(s: &ConvShape, images: usize) -> Self {
-        Self::new(s, LoweredAxis::data_gradient, s.output, s.input, images)
+    pub(super) fn input_gradient(s: &ConvShape, images: usize) -> Self {
+        Self::new(s, LoweredAxis::input_gradient, s.output, s.input, images)
     }
 
     fn new(

@@ -1,13 +1,13 @@
-//! The steps of a block of images: which function does which, in one place.
+//! A context: what the steps of a block of images read, and which function does which step.
 
 use candle_core::Result;
 
-use super::block::{Block, Chain, Map, Slab};
+use super::block::{Block, BlockLayout, Chain, Slab};
 use super::layers::{Channel, Layers};
 use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
-use super::program::{ConvStep, FinishStep, PoolStep, Program, Step};
+use super::program::{FinishStep, Pass, PoolStep, Program, Step};
 use crate::kernels::Isa;
 use crate::kernels::batch16::Line;
 
@@ -16,7 +16,7 @@ use crate::kernels::batch16::Line;
 pub(super) struct Context<'a> {
     pub(super) layers: &'a Layers<ConvLayer, FinishLayer>,
     pub(super) program: &'a Program,
-    pub(super) map: Map<'a>,
+    pub(super) layout: BlockLayout<'a>,
     pub(super) isa: Isa,
 }
 
@@ -28,12 +28,12 @@ impl Context<'_> {
     pub(super) fn execute(&self, step: Step, block: &mut Block, chain: &mut Chain) -> Result<()> {
         match step {
             Step::Clear { buffer } => self.clear(buffer, block),
-            Step::Conv(id, step) => {
+            Step::Conv(id, pass) => {
                 let conv = &self.layers[id];
-                match step {
-                    ConvStep::Forward => self.conv(conv, block),
-                    ConvStep::DataGradient => return self.data_gradient(conv, block),
-                    ConvStep::WeightGradient => return self.weight_gradient(&conv.plan, block, chain),
+                match pass {
+                    Pass::Forward => self.convolve(conv, block),
+                    Pass::InputGradient => return self.conv_input_gradient(conv, block),
+                    Pass::WeightGradient => return self.weight_gradient(&conv.plan, block, chain),
                 }
             }
             Step::Finish(id, step) => {
@@ -42,14 +42,14 @@ impl Context<'_> {
                     FinishStep::Measure => block.norms[id.0].moments = self.measure(finish, block),
                     FinishStep::Apply => self.apply(finish, block),
                     FinishStep::Sums => block.norms[id.0].sums = self.sums(finish, block, chain),
-                    FinishStep::InputGradient => self.input_gradient(finish, block),
+                    FinishStep::InputGradient => self.finish_input_gradient(finish, block),
                 }
             }
             Step::Pool(id, step) => {
                 let pool = &self.layers[id];
                 match step {
                     PoolStep::Forward => self.pool(pool, block),
-                    PoolStep::Gradient => self.pool_gradient(pool, block),
+                    PoolStep::InputGradient => self.pool_input_gradient(pool, block),
                 }
             }
         }
@@ -58,16 +58,11 @@ impl Context<'_> {
 
     /// The values of these channels.
     pub(super) fn values<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
-        slab.planes(self.map, channels, Content::Value)
+        slab.planes(self.layout, channels, Content::Value)
     }
 
     /// Their gradients.
     pub(super) fn gradients<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
-        slab.planes(self.map, channels, Content::Gradient)
-    }
-
-    /// All planes of a buffer.
-    pub(super) fn all(&self, buffer: usize) -> Vec<Channel> {
-        self.program.all(buffer)
+        slab.planes(self.layout, channels, Content::Gradient)
     }
 }
