@@ -46,7 +46,7 @@ pub struct ChildOptions {
 
 /// How a trial's process ends: its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum TrialEnd {
     /// With a result.
     Done = 0,
     /// With a failure, written down.
@@ -61,7 +61,7 @@ pub(super) enum Ended {
     FailedForGood = 6,
 }
 
-impl Ended {
+impl TrialEnd {
     pub(super) const ALL: [Self; 6] =
         [Self::Done, Self::Failed, Self::Stopped, Self::Busy, Self::DiskFull, Self::FailedForGood];
 }
@@ -77,16 +77,16 @@ pub fn run_child(root: &Path, key: &str, options: &ChildOptions) -> u8 {
     limits::offer_to_the_oom_killer();
     let ended = work(root, key, options).unwrap_or_else(|error| {
         say!("error: {}", explain(&error));
-        if disk_is_full(&error) { Ended::DiskFull } else { Ended::Failed }
+        if disk_is_full(&error) { TrialEnd::DiskFull } else { TrialEnd::Failed }
     });
     ended as u8
 }
 
-fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
+fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<TrialEnd> {
     let folder = RunFolder::open(root)?;
-    let Some(_claim) = folder.claim(key)? else { return Ok(Ended::Busy) };
+    let Some(_claim) = folder.claim(key)? else { return Ok(TrialEnd::Busy) };
     if let TrialState::Done(_) = folder.state(key)? {
-        return Ok(Ended::Done);
+        return Ok(TrialEnd::Done);
     }
     let trial = PricedTrial::new(folder.frozen(key)?)?;
     let pool = compute_threads(options.threads)?;
@@ -103,7 +103,7 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
     limits::watch(options.memory, options.time_limit, move |kind, reason| {
         let written = exceeded(kind, reason);
         // Without a failure written down, its parent finds a process that ended without a word.
-        std::process::exit(written.map_or(2, |()| i32::from(Ended::Failed as u8)));
+        std::process::exit(written.map_or(2, |()| i32::from(TrialEnd::Failed as u8)));
     });
     let trained = caught(|| {
         pool.install(|| {
@@ -114,15 +114,15 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<Ended> {
         })
     });
     match trained {
-        Ok(Ok(_)) => Ok(Ended::Done),
-        Ok(Err(error)) if error.is::<Interrupted>() => Ok(Ended::Stopped),
+        Ok(Ok(_)) => Ok(TrialEnd::Done),
+        Ok(Err(error)) if error.is::<Interrupted>() => Ok(TrialEnd::Stopped),
         Ok(Err(error)) if disk_is_full(&error) => Err(error),
         Ok(Err(error)) => {
             let kind = if error.is::<Diverged>() { FailureKind::Diverged } else { FailureKind::Error };
-            let ended = if kind.may_pass() { Ended::Failed } else { Ended::FailedForGood };
+            let ended = if kind.may_pass() { TrialEnd::Failed } else { TrialEnd::FailedForGood };
             fail(kind, explain(&error)).map(|()| ended)
         }
-        Err(panic) => fail(FailureKind::Panic, panic).map(|()| Ended::Failed),
+        Err(panic) => fail(FailureKind::Panic, panic).map(|()| TrialEnd::Failed),
     }
 }
 

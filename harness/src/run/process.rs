@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 use anyhow::{Context, Result};
 
 use super::RunOptions;
-use super::child::Ended;
+use super::child::TrialEnd;
 use super::screen::Event;
 use crate::experiment::RunSettings;
 use crate::results::RunFolder;
@@ -23,9 +23,9 @@ pub(super) enum Message {
 }
 
 /// How a process ended.
-pub(super) enum End {
+pub(super) enum ProcessEnd {
     /// As it says.
-    Reported(Ended),
+    Reported(TrialEnd),
     /// Without a word: the signal or exit code, in words.
     Died(String),
 }
@@ -101,12 +101,12 @@ impl Process {
     }
 
     /// How it ended; waits for it.
-    pub fn end(mut self) -> End {
+    pub fn end(mut self) -> ProcessEnd {
         match self.child.wait() {
-            Err(error) => End::Died(format!("its process is lost: {error}")),
+            Err(error) => ProcessEnd::Died(format!("its process is lost: {error}")),
             Ok(status) => {
-                let said = Ended::ALL.into_iter().find(|ended| status.code() == Some(*ended as i32));
-                said.map_or_else(|| End::Died(in_words(status)), End::Reported)
+                let said = TrialEnd::ALL.into_iter().find(|ended| status.code() == Some(*ended as i32));
+                said.map_or_else(|| ProcessEnd::Died(in_words(status)), ProcessEnd::Reported)
             }
         }
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::child::Ended;
+use super::child::TrialEnd;
 use super::prepare::{PreparedSweep, drop_images};
-use super::process::{End, Launch, Message, Process};
+use super::process::{Launch, Message, Process, ProcessEnd};
 use super::screen::{Display, Event, Request, TrialEntry, TrialSummary, Update};
 use super::{FailedTrial, PricedTrial, RunOptions, RunSummary, interrupt, limits};
 use crate::experiment::OnFailure;
@@ -295,24 +295,24 @@ impl Runner<'_> {
         self.slots[slot].taken = false;
         let (frozen, entry) = self.sweep.missing[index].clone();
         match end {
-            End::Reported(Ended::Done) => match self.sweep.folder.state(&frozen.key)? {
+            ProcessEnd::Reported(TrialEnd::Done) => match self.sweep.folder.state(&frozen.key)? {
                 TrialState::Done(record) => {
                     self.sweep.summary.trained += 1;
                     self.over(index, Update::Done(index, summary(&record)));
                 }
                 _ => self.failed(index, &entry, FailureKind::Error, "it says it is done and left no result".into()),
             },
-            End::Reported(Ended::Busy) => {
+            ProcessEnd::Reported(TrialEnd::Busy) => {
                 self.attempts[index] -= 1;
                 self.stages[index] = Stage::Elsewhere(Instant::now() + ASK_AGAIN);
                 self.screen.show(Update::Elsewhere(index));
             }
-            End::Reported(Ended::Stopped) => self.screen.show(Update::Stopped(index)),
-            End::Reported(Ended::DiskFull) => {
+            ProcessEnd::Reported(TrialEnd::Stopped) => self.screen.show(Update::Stopped(index)),
+            ProcessEnd::Reported(TrialEnd::DiskFull) => {
                 self.screen.show(Update::Stopped(index));
                 self.stop_for("the disk is full: free some space and run again; what was done is kept");
             }
-            End::Reported(Ended::Failed | Ended::FailedForGood) => {
+            ProcessEnd::Reported(TrialEnd::Failed | TrialEnd::FailedForGood) => {
                 let (kind, reason) = match self.sweep.folder.state(&frozen.key)? {
                     TrialState::Failed(record) => {
                         record.failure().map(|failure| (failure.kind, failure.reason.clone()))
@@ -323,8 +323,8 @@ impl Runner<'_> {
                 self.failed(index, &entry, kind, reason);
             }
             // Killed by whoever asked it to stop, because it took too long.
-            End::Died(_) if asked && self.stopping.is_some() => self.screen.show(Update::Stopped(index)),
-            End::Died(how) => {
+            ProcessEnd::Died(_) if asked && self.stopping.is_some() => self.screen.show(Update::Stopped(index)),
+            ProcessEnd::Died(how) => {
                 self.write_down(&frozen, &how, self.attempts[index]);
                 self.failed(index, &entry, FailureKind::Killed, how);
             }
