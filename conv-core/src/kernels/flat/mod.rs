@@ -5,8 +5,8 @@
 //! block out as flat planes (see `lower.rs`), so that vector lanes run over positions, whatever the number of images.
 //!
 //! It stays because what could replace it measures worse (`cargo bench -p conv-core --bench fallback`, table in
-//! docs/performance.md): the engine's vectors of 16 images are mostly empty for one to four images, which take two to fifteen
-//! times as long, and candle's own operations take two to twenty times as long at any batch, depthwise ones up to two hundred.
+//! docs/performance.md): one or two images leave most of the engine's vectors empty and take 1.7 to 16 times as long, and
+//! candle's own operations take 1.7 to 22 times as long at any batch, depthwise ones up to 200 times.
 
 pub(crate) mod conv;
 mod lower;
