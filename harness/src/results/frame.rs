@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use conv_core::options::{Described, Kind, Literal};
-use polars::prelude::{AnyValue, Column, CsvWriter, DataFrame, DataType, ParquetWriter, SerWriter, Series};
+use polars::prelude::{AnyValue, Column, CsvWriter, DataFrame, DataType, NamedFrom, ParquetWriter, SerWriter, Series};
 use toml::{Table, Value};
 
 use super::{Collected, Measures, RunFolder, TrialRecord, epoch_frame};
@@ -56,25 +56,25 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
     let rows = Rows(records);
     let options: Vec<Table> = records.iter().map(|r| options(&r.trial.config.method)).collect();
     let mut columns = vec![
-        rows.text("key", |r| Some(r.trial.key.clone())),
-        rows.text("label", |r| Some(r.trial.label.clone())),
-        rows.text("method", |r| Some(r.trial.config.method.name.clone())),
+        rows.column("key", |r| Some(r.trial.key.clone())),
+        rows.column("label", |r| Some(r.trial.label.clone())),
+        rows.column("method", |r| Some(r.trial.config.method.name.clone())),
     ];
     let names: BTreeSet<&String> = options.iter().flat_map(Table::keys).collect();
     columns.extend(names.into_iter().map(|name| option(name, &options)));
     columns.extend([
-        rows.text("layers", |r| (!r.trial.config.layers.is_empty()).then(|| overrides(r))),
-        rows.text("aliases", |r| Some(r.trial.aliases.join("; "))),
+        rows.column("layers", |r| (!r.trial.config.layers.is_empty()).then(|| overrides(r))),
+        rows.column("aliases", |r| Some(r.trial.aliases.join("; "))),
     ]);
     columns.extend(rows.section(|config| config.backbone.clone())?);
-    columns.push(rows.text("replaced", |r| Some(r.network.replaced.clone())));
+    columns.push(rows.column("replaced", |r| Some(r.network.replaced.clone())));
     columns.extend(rows.section(|config| config.dataset.clone())?);
     columns.extend([
-        rows.text("data_source", |r| Some(r.trial.data.source.clone())),
-        rows.text("data_label", |r| Some(r.trial.data.label.clone())),
-        rows.flag("synthetic", |r| r.trial.data.synthetic),
-        rows.text("data_fingerprint", |r| Some(r.trial.data.fingerprint.clone())),
-        rows.count("seed", |r| Some(r.trial.config.seed)),
+        rows.column("data_source", |r| Some(r.trial.data.source.clone())),
+        rows.column("data_label", |r| Some(r.trial.data.label.clone())),
+        rows.column("synthetic", |r| r.trial.data.synthetic),
+        rows.column("data_fingerprint", |r| Some(r.trial.data.fingerprint.clone())),
+        rows.column("seed", |r| Some(r.trial.config.seed)),
     ]);
     columns.extend(rows.section(|config| config.recipe.clone())?);
     columns.extend(rows.section(|&TrialConfig { seed, validation, test, .. }| Protocol {
@@ -83,40 +83,40 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         test,
     })?);
     columns.extend([
-        rows.count("epochs_trained", |r| Some(r.measures().map_or(0, |m| m.epochs) as u64)),
-        rows.count("train_images", |r| Some(r.measures().map_or(0, |m| m.train_images) as u64)),
-        rows.count("params", |r| Some(r.network.cost.params)),
-        rows.count("macs", |r| Some(r.network.cost.macs)),
-        rows.count("activations", |r| Some(r.network.cost.activations)),
-        rows.count("depth", |r| r.network.depth.map(|depth| depth as u64)),
+        rows.column("epochs_trained", |r| Some(r.measures().map_or(0, |m| m.epochs) as u64)),
+        rows.column("train_images", |r| Some(r.measures().map_or(0, |m| m.train_images) as u64)),
+        rows.column("params", |r| Some(r.network.cost.params)),
+        rows.column("macs", |r| Some(r.network.cost.macs)),
+        rows.column("activations", |r| Some(r.network.cost.activations)),
+        rows.column("depth", |r| r.network.depth.map(|depth| depth as u64)),
     ]);
     type Read = fn(&Measures) -> Option<Evaluation>;
     let splits: [(&str, Read); 2] = [("validation", |m| Some(m.validation)), ("test", |m| m.test)];
     for (split, evaluation) in splits {
         let trained = |r: &TrialRecord| r.measures().and_then(evaluation);
-        columns.push(rows.real(&format!("{split}_top1"), |r| Some(trained(r)?.top1)));
-        columns.push(rows.real(&format!("{split}_top5"), |r| Some(trained(r)?.top5)));
-        columns.push(rows.real(&format!("{split}_loss"), |r| Some(trained(r)?.loss)));
+        columns.push(rows.column(&format!("{split}_top1"), |r| Some(trained(r)?.top1)));
+        columns.push(rows.column(&format!("{split}_top5"), |r| Some(trained(r)?.top5)));
+        columns.push(rows.column(&format!("{split}_loss"), |r| Some(trained(r)?.loss)));
     }
     columns.extend([
-        rows.real("train_loss", |r| Some(r.measures()?.train_loss)),
-        rows.real("seconds", |r| Some(r.measures()?.seconds)),
-        rows.real("images_per_second", |r| Some(r.measures()?.images_per_second)),
-        rows.text("commit", |r| Some(r.environment.commit.clone())),
-        rows.flag("dirty", |r| r.environment.dirty),
-        rows.text("diff", |r| Some(r.environment.diff.clone())),
-        rows.text("cargo_lock", |r| Some(r.environment.lock.clone())),
-        rows.text("features", |r| Some(r.environment.features.clone())),
-        rows.text("cpu", |r| Some(r.environment.cpu.clone())),
-        rows.count("threads", |r| Some(r.environment.threads as u64)),
-        rows.text("os", |r| Some(r.environment.os.clone())),
-        rows.text("rustc", |r| Some(r.environment.rustc.clone())),
-        rows.text("harness", |r| Some(r.environment.harness.clone())),
-        rows.text("candle", |r| Some(r.environment.candle.clone())),
-        rows.text("kernels", |r| Some(r.environment.kernels.clone())),
-        rows.text("off_engine", TrialRecord::off_engine),
-        rows.text("status", |r| Some(r.failure().map_or("done", |_| "FAILED").to_owned())),
-        rows.text("failure", |r| r.failure().map(|failure| format!("{}: {}", failure.kind, failure.reason))),
+        rows.column("train_loss", |r| Some(r.measures()?.train_loss)),
+        rows.column("seconds", |r| Some(r.measures()?.seconds)),
+        rows.column("images_per_second", |r| Some(r.measures()?.images_per_second)),
+        rows.column("commit", |r| Some(r.environment.commit.clone())),
+        rows.column("dirty", |r| r.environment.dirty),
+        rows.column("diff", |r| Some(r.environment.diff.clone())),
+        rows.column("cargo_lock", |r| Some(r.environment.lock.clone())),
+        rows.column("features", |r| Some(r.environment.features.clone())),
+        rows.column("cpu", |r| Some(r.environment.cpu.clone())),
+        rows.column("threads", |r| Some(r.environment.threads as u64)),
+        rows.column("os", |r| Some(r.environment.os.clone())),
+        rows.column("rustc", |r| Some(r.environment.rustc.clone())),
+        rows.column("harness", |r| Some(r.environment.harness.clone())),
+        rows.column("candle", |r| Some(r.environment.candle.clone())),
+        rows.column("kernels", |r| Some(r.environment.kernels.clone())),
+        rows.column("off_engine", TrialRecord::off_engine),
+        rows.column("status", |r| Some(r.failure().map_or("done", |_| "FAILED").to_owned())),
+        rows.column("failure", |r| r.failure().map(|failure| format!("{}: {}", failure.kind, failure.reason))),
     ]);
     DataFrame::new(records.len(), columns).context("results as a frame")
 }
@@ -125,19 +125,10 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
 struct Rows<'a>(&'a [TrialRecord]);
 
 impl Rows<'_> {
-    fn text(&self, name: &str, value: impl Fn(&TrialRecord) -> Option<String>) -> Column {
-        Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
-    }
-
-    fn real(&self, name: &str, value: impl Fn(&TrialRecord) -> Option<f64>) -> Column {
-        Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
-    }
-
-    fn count(&self, name: &str, value: impl Fn(&TrialRecord) -> Option<u64>) -> Column {
-        Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
-    }
-
-    fn flag(&self, name: &str, value: impl Fn(&TrialRecord) -> bool) -> Column {
+    fn column<V, P: ?Sized>(&self, name: &str, value: impl Fn(&TrialRecord) -> V) -> Column
+    where
+        Series: NamedFrom<Vec<V>, P>,
+    {
         Column::new(name.into(), self.0.iter().map(value).collect::<Vec<_>>())
     }
 
