@@ -55,7 +55,7 @@ pub(super) struct Networks<'d> {
     layers: Arc<[LayerOverride]>,
     /// Whether each network keeps the beginning of its trials' identity in full: only trials to be trained need it, and it
     /// takes more room than all the rest.
-    keeps_heads: bool,
+    pub keeps_heads: bool,
     cache: RwLock<Cache>,
 }
 

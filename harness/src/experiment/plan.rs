@@ -66,7 +66,7 @@ impl<'d> Plan<'d> {
         let sweep = Sweep::new(document)?;
         let layers: Arc<[LayerOverride]> = layers(document)?.into();
         let networks = Networks::new(document, layers.clone(), keeps_heads);
-        let mut settings = Settings::new(&sweep, &networks);
+        let mut settings = Settings::new(&sweep, &networks, true);
         let mut unmatched: Vec<usize> = (0..layers.len()).collect();
         let (mut repeats, mut trains) = (Repeats::default(), false);
         for setting in settings.by_ref() {
@@ -90,7 +90,7 @@ impl<'d> Plan<'d> {
 
     /// Every trial once, in the order of the file. The first come before the last are looked at.
     pub fn rows(&self) -> Rows<'_> {
-        let settings = Settings::new(&self.sweep, &self.networks);
+        let settings = Settings::new(&self.sweep, &self.networks, self.networks.keeps_heads);
         Rows { plan: self, settings, setting: None, seed: 0, seen: 0, unique: 0 }
     }
 

@@ -39,6 +39,7 @@ pub struct Setting {
     /// The seeds that conditions left; each makes one trial.
     pub seeds: Vec<u64>,
     /// What tells each of these trials from all others of the sweep; its signature, where the network keeps its head in full.
+    /// Empty where settings are only shown: a third of the time that a large sweep takes would go into it.
     pub(super) hashes: Vec<Hash>,
     /// Where its numbers of images were asked for.
     pub(super) places: ImageKeyPlaces,
@@ -97,16 +98,18 @@ impl Tally {
 pub(super) struct Settings<'s> {
     sweep: &'s Sweep<'s>,
     networks: &'s Networks<'s>,
+    /// Whether trials are told from each other.
+    hashed: bool,
     combinations: Combinations<'s>,
     ready: std::vec::IntoIter<anyhow::Result<Option<Setting>>>,
     pub tally: Tally,
 }
 
 impl<'s> Settings<'s> {
-    pub fn new(sweep: &'s Sweep<'s>, networks: &'s Networks<'s>) -> Self {
+    pub fn new(sweep: &'s Sweep<'s>, networks: &'s Networks<'s>, hashed: bool) -> Self {
         let tally = Tally::new(sweep.conditions.len());
         let (combinations, ready) = (Combinations::new(sweep), vec![].into_iter());
-        Self { sweep, networks, combinations, ready, tally }
+        Self { sweep, networks, hashed, combinations, ready, tally }
     }
 
     /// How many combinations have been looked at.
@@ -158,8 +161,12 @@ impl<'s> Settings<'s> {
             });
         }
         let label = self.label(entries, &network.label).into();
-        let identity = Identity::new(&network.head, &recipe, network.pruning.as_ref(), validation, test)?;
-        let hashes = seeds.iter().map(|seed| identity.of_seed(*seed)).collect();
+        let hashes = if self.hashed {
+            let identity = Identity::new(&network.head, &recipe, network.pruning.as_ref(), validation, test)?;
+            seeds.iter().map(|seed| identity.of_seed(*seed)).collect()
+        } else {
+            vec![]
+        };
         let places = ImageKeyPlaces::of(entries);
         Ok(Some(Setting { label, network, recipe, validation, test, seeds, hashes, places }))
     }
