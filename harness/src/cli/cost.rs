@@ -15,7 +15,7 @@ use crate::experiment::price::{Price, price};
 use crate::experiment::sweep::document::{Document, Entry};
 use crate::experiment::sweep::overrides;
 use crate::experiment::{Experiment, Trial, parse, read};
-use crate::{backbones, methods};
+use crate::{backbones, data, methods};
 
 const COLUMNS: &[&str] =
     &["layer", "params", "macs", "activations", "depth_requested", "depth", "vanilla_share", "remark", "trial"];
@@ -139,7 +139,7 @@ pub(super) fn document(
     set: &[String],
 ) -> anyhow::Result<Document> {
     // An unknown backbone is reported when the document is resolved.
-    let dataset = dataset.unwrap_or(backbones::find(backbone).map_or("cifar10", |info| info.dataset));
+    let dataset = dataset.unwrap_or(backbones::find(backbone).map_or(data::DATASETS[0].name, |info| info.dataset));
     let entry = |key: &str, option: &str, value: &str| Entry {
         key: key.into(),
         value: Value::String(value.into()),

@@ -4,7 +4,7 @@ use baselines::Vanilla;
 use baselines::pruning::Pruned;
 use conv_core::{Method, Role, UnitSpec};
 
-use super::{ChosenMethod, MethodInfo, all, label, resolve};
+use super::{MethodInfo, MethodInstance, all, label, resolve};
 use crate::backbones::Assignment;
 use crate::config::error::Complaint;
 use crate::config::{LayerOverride, Replace, TrialConfig};
@@ -13,9 +13,9 @@ use crate::config::{LayerOverride, Replace, TrialConfig};
 #[derive(Debug)]
 pub struct Methods {
     vanilla: Vanilla,
-    method: ChosenMethod,
+    method: MethodInstance,
     replace: Replace,
-    layers: Vec<(String, ChosenMethod, String)>,
+    layers: Vec<(String, MethodInstance, String)>,
 }
 
 impl Methods {

@@ -22,14 +22,14 @@ pub use assignment::{Methods, matches};
 
 /// A method with its options settled.
 #[derive(Clone, Debug)]
-pub struct ChosenMethod {
+pub struct MethodInstance {
     /// What makes the convolutions.
     pub conv: Arc<dyn Method>,
     /// What is cut out of the trained network, for methods that prune.
     pub pruning: Option<Pruned>,
 }
 
-impl ChosenMethod {
+impl MethodInstance {
     /// Whether it changes the network as a whole, and so can make no single layer.
     fn is_whole_network(&self) -> bool {
         self.pruning.is_some() || self.conv.width() != 1.0
@@ -48,15 +48,15 @@ pub struct MethodInfo {
     /// The options' defaults; an option that has none is absent.
     pub defaults: fn() -> Table,
     /// What reports have it for.
-    pub standing: Standing,
+    pub rank: Rank,
     /// Which colour and mark it has in plots.
     pub place: usize,
-    make: fn(Table) -> anyhow::Result<ChosenMethod>,
+    make: fn(Table) -> anyhow::Result<MethodInstance>,
 }
 
 /// What a report has a method for; in the order of its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum Rank {
     /// What everything is compared with.
     Reference,
     /// A network narrowed as a whole.
@@ -69,16 +69,16 @@ pub enum Standing {
 
 /// The registry's entry for a method that makes convolutions.
 pub const fn entry<M: Method + Described>() -> MethodInfo {
-    described::<M>(|options| Ok(ChosenMethod { conv: Arc::new(read::<M>(options)?), pruning: None }))
+    described::<M>(|options| Ok(MethodInstance { conv: Arc::new(read::<M>(options)?), pruning: None }))
 }
 
-const fn described<T: Described>(make: fn(Table) -> anyhow::Result<ChosenMethod>) -> MethodInfo {
+const fn described<T: Described>(make: fn(Table) -> anyhow::Result<MethodInstance>) -> MethodInfo {
     MethodInfo {
         name: T::NAME,
         about: T::ABOUT,
         options: T::OPTIONS,
         defaults: || Table::try_from(T::default()).expect("a table of options is a table"),
-        standing: Standing::Rival,
+        rank: Rank::Rival,
         place: 0,
         make,
     }
@@ -86,7 +86,7 @@ const fn described<T: Described>(make: fn(Table) -> anyhow::Result<ChosenMethod>
 
 /// Pruning makes no convolutions: it cuts a trained vanilla network.
 const PRUNED: MethodInfo = described::<Pruned>(|options| {
-    Ok(ChosenMethod { conv: Arc::new(Vanilla {}), pruning: Some(read::<Pruned>(options)?) })
+    Ok(MethodInstance { conv: Arc::new(Vanilla {}), pruning: Some(read::<Pruned>(options)?) })
 });
 
 fn read<T: Described>(options: Table) -> anyhow::Result<T> {
@@ -119,12 +119,12 @@ fn listed(more: &[MethodInfo]) -> Vec<MethodInfo> {
     struct Rivals(Vec<MethodInfo>);
     impl baselines::Registry for Rivals {
         fn add<M: Method + Described>(&mut self) {
-            let standing = match M::default() {
-                _ if self.0.is_empty() => Standing::Reference,
-                method if method.width() != 1.0 => Standing::Control,
-                _ => Standing::Rival,
+            let rank = match M::default() {
+                _ if self.0.is_empty() => Rank::Reference,
+                method if method.width() != 1.0 => Rank::Control,
+                _ => Rank::Rival,
             };
-            self.0.push(MethodInfo { standing, place: 2 + self.0.len(), ..entry::<M>() });
+            self.0.push(MethodInfo { rank, place: 2 + self.0.len(), ..entry::<M>() });
         }
     }
     let mut methods = Rivals(vec![]);
@@ -132,7 +132,7 @@ fn listed(more: &[MethodInfo]) -> Vec<MethodInfo> {
     let mut methods = methods.0;
     // With the first places, so that a new rival's is behind them all.
     methods.push(MethodInfo { place: 1, ..PRUNED });
-    methods.push(MethodInfo { standing: Standing::Studied, place: 0, ..entry::<CompConvOptions>() });
+    methods.push(MethodInfo { rank: Rank::Studied, place: 0, ..entry::<CompConvOptions>() });
     for method in more {
         methods.push(MethodInfo { place: methods.len(), ..*method });
     }
@@ -158,7 +158,7 @@ pub fn find(name: &str) -> Option<&'static MethodInfo> {
 ///
 /// # Errors
 /// An unknown name or option (with the nearest that exists), a wrong type, a value out of range (with the range).
-pub fn resolve(config: &MethodConfig) -> anyhow::Result<ChosenMethod> {
+pub fn resolve(config: &MethodConfig) -> anyhow::Result<MethodInstance> {
     let Some(info) = find(&config.name) else {
         return Err(Complaint::unknown("method", &config.name, &names()).into());
     };
@@ -242,10 +242,10 @@ mod tests {
         assert_eq!(places.last(), Some(&(methods.len() - 1)));
         places.sort_unstable();
         assert_eq!(places, (0..methods.len()).collect::<Vec<_>>());
-        let standing = |name: &str| methods.iter().find(|method| method.name == name).map(|method| method.standing);
+        let rank = |name: &str| methods.iter().find(|method| method.name == name).map(|method| method.rank);
         assert_eq!(
-            ["vanilla", "thin", "own", "compconv"].map(standing),
-            [Some(Standing::Reference), Some(Standing::Control), Some(Standing::Rival), Some(Standing::Studied)]
+            ["vanilla", "thin", "own", "compconv"].map(rank),
+            [Some(Rank::Reference), Some(Rank::Control), Some(Rank::Rival), Some(Rank::Studied)]
         );
         let taken = register(&[entry::<baselines::Ghost>()]).unwrap_err().to_string();
         assert_eq!(taken, "two methods are called `ghost`");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backbones;
-use crate::methods::{self, Standing};
+use crate::methods::{self, Rank};
 use crate::results::TrialRecord;
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
@@ -129,10 +129,10 @@ impl<'a> SettingRow<'a> {
     }
 
     /// What the report has it for. A method that this binary does not know is a rival.
-    fn standing(&self) -> Standing {
-        match methods::find(self.method()).map(|info| info.standing) {
-            _ if self.is_vanilla() => Standing::Reference,
-            None | Some(Standing::Reference) => Standing::Rival,
+    fn standing(&self) -> Rank {
+        match methods::find(self.method()).map(|info| info.rank) {
+            _ if self.is_vanilla() => Rank::Reference,
+            None | Some(Rank::Reference) => Rank::Rival,
             Some(standing) => standing,
         }
     }

@@ -11,7 +11,7 @@ use crate::train::Evaluation;
 
 /// A trial that is over. One row of `results.csv` and `results.parquet`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Flat", into = "Flat")]
+#[serde(from = "FlatRecord", into = "FlatRecord")]
 pub struct TrialRecord {
     /// The trial as it was launched.
     pub trial: FrozenTrial,
@@ -99,7 +99,7 @@ impl TrialRecord {
 /// A record as its file holds it: every field on one level, in the order in which files have always had them, and zeros where
 /// nothing was measured.
 #[derive(Serialize, Deserialize)]
-struct Flat {
+struct FlatRecord {
     key: String,
     aliases: Vec<String>,
     label: String,
@@ -115,9 +115,10 @@ struct Flat {
     failure: Option<Failure>,
 }
 
-impl From<Flat> for TrialRecord {
-    fn from(flat: Flat) -> Self {
-        let Flat { key, aliases, label, config, data, train_images, network, measures, environment, failure } = flat;
+impl From<FlatRecord> for TrialRecord {
+    fn from(flat: FlatRecord) -> Self {
+        let FlatRecord { key, aliases, label, config, data, train_images, network, measures, environment, failure } =
+            flat;
         let outcome = match failure {
             Some(failure) => Outcome::Failed(failure),
             None if config.recipe.epochs == 0 => Outcome::Priced,
@@ -127,7 +128,7 @@ impl From<Flat> for TrialRecord {
     }
 }
 
-impl From<TrialRecord> for Flat {
+impl From<TrialRecord> for FlatRecord {
     fn from(record: TrialRecord) -> Self {
         let TrialRecord { trial, network, environment, outcome } = record;
         let FrozenTrial { key, label, aliases, config, data } = trial;

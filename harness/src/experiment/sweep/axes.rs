@@ -4,7 +4,7 @@ use std::borrow::{Borrow, Cow};
 
 use toml::Value;
 
-use super::document::{Block, Document, Entry, Group, find};
+use super::document::{Block, Document, Entry, EntryGroup, find};
 use super::draw::{self, Draws, Range};
 use crate::config::error::{Complaint, ExperimentError};
 use crate::config::field::{Check, Field, Kind, describe, literal};
@@ -208,7 +208,7 @@ fn axis(document: &Document, entry: &Entry, names: &[&str], ranges: bool) -> Res
 pub(super) fn case_axes(
     document: &Document,
     block: &Block,
-    case: &Group,
+    case: &EntryGroup,
     ranges: bool,
 ) -> Result<Vec<Axis>, ExperimentError> {
     if find(&case.entries, "method.name").is_some() {

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use toml::Value;
 
-use super::keys::{Key, Keys, Name};
+use super::keys::{Key, Keys, TypedKey};
 use super::tokens::{Token, tokens, unexpected};
 use super::vocabulary::resolve;
 use crate::config::error::Complaint;
@@ -205,7 +205,7 @@ impl Parser<'_> {
     fn compare(
         &self,
         word: &str,
-        name: Name,
+        name: TypedKey,
         (negated, operator): (bool, Operator),
         value: Value,
     ) -> Result<Expression, Complaint> {

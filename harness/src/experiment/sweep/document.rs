@@ -21,7 +21,7 @@ pub struct Entry {
 
 /// Values that stand together: a `[[layer]]` block, a row of a `[[list]]`, a block's `[[*.case]]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub struct EntryGroup {
     /// Its first line.
     pub at: At,
     /// The `if` of a case; without one it applies to every setting of the block.
@@ -103,9 +103,9 @@ pub struct Block {
     /// Its values, in the order in which they were written.
     pub entries: Vec<Entry>,
     /// `rows` of a list.
-    pub rows: Vec<Group>,
+    pub rows: Vec<EntryGroup>,
     /// Its cases, in order.
-    pub cases: Vec<Group>,
+    pub cases: Vec<EntryGroup>,
     /// Its `when` and `exclude`.
     pub conditions: Vec<Condition>,
 }
@@ -130,7 +130,7 @@ impl Block {
 
 /// A file that another one includes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct IncludedFile {
     /// Its path, for messages.
     pub file: String,
     /// Its text, for messages.
@@ -147,7 +147,7 @@ pub struct Document {
     /// Its text, for messages.
     pub text: String,
     /// The files that were included.
-    pub included: Vec<Source>,
+    pub included: Vec<IncludedFile>,
     /// Paths that are still to be included (see [`super::include`]).
     pub include: Vec<Entry>,
     /// Values outside of blocks.
@@ -157,7 +157,7 @@ pub struct Document {
     /// `[[grid]]`, `[[zip]]`, `[[list]]` and `[[draw]]` blocks, in the order of the file.
     pub blocks: Vec<Block>,
     /// `[[layer]]` blocks.
-    pub layers: Vec<Group>,
+    pub layers: Vec<EntryGroup>,
     /// What the user should know of how overrides were understood.
     pub notes: Vec<String>,
 }
@@ -248,7 +248,7 @@ impl Document {
             for rule in [Rule::When, Rule::Exclude] {
                 settings.extend(texts(&block.conditions, rule).map(|value| (rule.name(), value)));
             }
-            let row = |row: &Group| {
+            let row = |row: &EntryGroup| {
                 let mut table = Table::new();
                 row.entries.iter().for_each(|entry| insert(&mut table, &entry.key, entry.value.clone()));
                 Value::Table(table)
@@ -274,8 +274,8 @@ impl Document {
         fn conditions(conditions: &mut [Condition]) -> impl Iterator<Item = &mut At> {
             conditions.iter_mut().map(|condition| &mut condition.at)
         }
-        fn groups(groups: &mut [Group]) -> impl Iterator<Item = &mut At> {
-            groups.iter_mut().flat_map(|Group { at, condition, entries }| {
+        fn groups(groups: &mut [EntryGroup]) -> impl Iterator<Item = &mut At> {
+            groups.iter_mut().flat_map(|EntryGroup { at, condition, entries }| {
                 of(entries).chain([at]).chain(condition.iter_mut().map(|condition| &mut condition.at))
             })
         }

@@ -3,7 +3,7 @@
 use toml::Value;
 
 use super::axes::{all_names, is_axis};
-use super::document::{Block, BlockKind, Condition, Document, Entry, Group, Rule, find};
+use super::document::{Block, BlockKind, Condition, Document, Entry, EntryGroup, Rule, find};
 use super::keys::Keys;
 use crate::config::field::Field;
 
@@ -38,7 +38,7 @@ pub fn add_case(block: &mut Block, methods: Option<Vec<String>>, entry: &Entry) 
         text: format!("method.name in [{}]", names.join(", ")),
         at: entry.at.clone(),
     });
-    let case = Group { at: entry.at.clone(), condition, entries: vec![entry.clone()] };
+    let case = EntryGroup { at: entry.at.clone(), condition, entries: vec![entry.clone()] };
     // Methods before anything that depends on them.
     let first = if entry.key == "method.name" { 0 } else { block.cases.len() };
     block.cases.insert(first, case);
@@ -58,7 +58,7 @@ pub fn put_axis(block: &mut Block, entry: &Entry) {
 /// Notes it where a single value takes the place of several.
 pub fn note(document: &mut Document, index: usize, field: &Field, entry: &Entry) {
     let block = &document.blocks[index];
-    let within = |groups: &[Group]| groups.iter().any(|group| find(&group.entries, &entry.key).is_some());
+    let within = |groups: &[EntryGroup]| groups.iter().any(|group| find(&group.entries, &entry.key).is_some());
     let what = match find(&block.entries, &entry.key).map(|there| &there.value) {
         Some(there @ Value::Array(values)) if block.kind != BlockKind::List && is_axis(&field.kind, there) => {
             format!("an axis of {} values", values.len())

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::axes::overlay;
-use super::document::{Document, Source};
+use super::document::{Document, IncludedFile};
 use super::keys::Keys;
 use super::overrides;
 use crate::config::error::{At, Complaint, ExperimentError};
@@ -87,7 +87,7 @@ impl Document {
                 At::Option(_) | At::File => {}
             }
         }
-        self.included.push(Source { file: below.file, text: below.text });
+        self.included.push(IncludedFile { file: below.file, text: below.text });
         self.included.append(&mut below.included);
         overlay(&mut below.base, std::mem::take(&mut self.base));
         self.base = below.base;

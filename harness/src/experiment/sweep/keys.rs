@@ -33,7 +33,7 @@ pub struct Keys {
     pub sections: Vec<&'static str>,
     methods: Vec<MethodKeys>,
     defaults: HashMap<&'static str, Value>,
-    pub(super) names: Vec<(String, Name)>,
+    pub(super) names: Vec<(String, TypedKey)>,
 }
 
 impl Keys {
@@ -176,14 +176,14 @@ impl Key {
 
 /// A key with the values that it takes.
 #[derive(Clone, Debug)]
-pub struct Name {
+pub struct TypedKey {
     /// Which it is.
     pub key: Key,
     /// One for a key, one per method for an option that several have.
     kinds: Vec<Kind>,
 }
 
-impl Name {
+impl TypedKey {
     /// Whether its values are more or less than each other.
     pub fn has_order(&self) -> bool {
         self.kinds.iter().any(Kind::is_number)
@@ -209,9 +209,9 @@ impl Name {
 }
 
 /// Every key that conditions know, under its dotted name.
-fn names(fields: &'static [Field], methods: &[MethodKeys]) -> Vec<(String, Name)> {
+fn names(fields: &'static [Field], methods: &[MethodKeys]) -> Vec<(String, TypedKey)> {
     let derived = [("params", Key::Params), ("macs", Key::Macs), ("macs_share", Key::MacsShare), ("seed", Key::Seed)];
-    let derived = derived.map(|(name, key)| (name.to_string(), Name { key, kinds: vec![NOT_NEGATIVE] }));
+    let derived = derived.map(|(name, key)| (name.to_string(), TypedKey { key, kinds: vec![NOT_NEGATIVE] }));
     let mut known = Vec::from(derived);
     let fields = fields.iter().filter(|field| field.key.contains('.') && !field.key.starts_with("run."));
     let options = methods.iter().flat_map(|method| method.options);
@@ -219,7 +219,7 @@ fn names(fields: &'static [Field], methods: &[MethodKeys]) -> Vec<(String, Name)
     for (dotted, field) in fields.map(|field| (field.key.to_string(), field)).chain(options) {
         match known.iter_mut().find(|(name, _)| *name == dotted) {
             Some((_, name)) => name.kinds.push(field.kind),
-            None => known.push((dotted.clone(), Name { key: Key::Set(dotted), kinds: vec![field.kind] })),
+            None => known.push((dotted.clone(), TypedKey { key: Key::Set(dotted), kinds: vec![field.kind] })),
         }
     }
     known

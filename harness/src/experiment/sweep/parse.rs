@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::MOST;
-use super::document::{Block, BlockKind, Condition, Document, Entry, Group, Rule};
+use super::document::{Block, BlockKind, Condition, Document, Entry, EntryGroup, Rule};
 use super::keys::{BLOCKS, Keys};
 use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::field::describe;
@@ -159,7 +159,7 @@ impl Parser {
         values.iter().zip(spans.iter()).map(block).collect()
     }
 
-    fn layer(&self, start: usize, table: Spans<'_, '_>) -> Result<Group, ExperimentError> {
+    fn layer(&self, start: usize, table: Spans<'_, '_>) -> Result<EntryGroup, ExperimentError> {
         let at = self.lines.at(start);
         let entries = self.flatten("", table);
         if entries.is_empty() {
@@ -169,7 +169,7 @@ impl Parser {
         for entry in entries.iter().filter(|entry| !entry.key.starts_with("method.")) {
             self.keys.lookup_layer(&entry.key, &[]).or_else(|complaint| self.fail(&entry.at, complaint))?;
         }
-        Ok(Group { at, condition: None, entries })
+        Ok(EntryGroup { at, condition: None, entries })
     }
 
     fn block(&self, name: &str, start: usize, table: Spans<'_, '_>) -> Result<Block, ExperimentError> {
@@ -191,7 +191,7 @@ impl Parser {
                 "rows" if name == "list" => {
                     for (start, row) in self.tables("{ ... } in rows = [...]", item)? {
                         let entries = self.varying(name, self.flatten("", row))?;
-                        block.rows.push(Group { at: self.lines.at(start), condition: None, entries });
+                        block.rows.push(EntryGroup { at: self.lines.at(start), condition: None, entries });
                     }
                 }
                 "count" if is_draw => count = Some(self.whole(word, value, &at, 1, MOST)?),
@@ -221,8 +221,8 @@ impl Parser {
         Ok(block)
     }
 
-    fn case(&self, name: &str, start: usize, table: Spans<'_, '_>) -> Result<Group, ExperimentError> {
-        let mut case = Group { at: self.lines.at(start), condition: None, entries: vec![] };
+    fn case(&self, name: &str, start: usize, table: Spans<'_, '_>) -> Result<EntryGroup, ExperimentError> {
+        let mut case = EntryGroup { at: self.lines.at(start), condition: None, entries: vec![] };
         let mut values = Vec::new();
         for item in items(table) {
             match (item.word, item.value) {

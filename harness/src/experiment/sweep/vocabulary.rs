@@ -5,7 +5,7 @@ use std::borrow::{Borrow, Cow};
 use toml::Value;
 
 use super::document::{Entry, find};
-use super::keys::{Keys, Name};
+use super::keys::{Keys, TypedKey};
 use crate::config::Complaint;
 use crate::config::error::nearest;
 
@@ -13,12 +13,12 @@ use crate::config::error::nearest;
 ///
 /// # Errors
 /// A word that names none, or several.
-pub fn resolve(keys: &Keys, word: &str) -> Result<Name, Complaint> {
+pub fn resolve(keys: &Keys, word: &str) -> Result<TypedKey, Complaint> {
     let known = &keys.names;
     if let Some((_, name)) = known.iter().find(|(dotted, _)| dotted == word) {
         return Ok(name.clone());
     }
-    let fitting: Vec<&(String, Name)> = known.iter().filter(|(dotted, _)| short(dotted) == word).collect();
+    let fitting: Vec<&(String, TypedKey)> = known.iter().filter(|(dotted, _)| short(dotted) == word).collect();
     match fitting[..] {
         [(_, name)] => Ok(name.clone()),
         [] => {
