@@ -39,7 +39,7 @@ pub struct Setting {
     /// The seeds that conditions left; each makes one trial.
     pub seeds: Vec<u64>,
     /// What tells each of these trials from all others of the sweep; its signature, where the network keeps its head in full.
-    /// Empty where settings are only shown: a third of the time that a large sweep takes would go into it.
+    /// Empty where settings are only shown: a quarter of the time that a large sweep takes would go into it.
     pub(super) hashes: Vec<Hash>,
     /// Where its numbers of images were asked for.
     pub(super) places: ImageKeyPlaces,
