@@ -3,6 +3,7 @@
 pub(crate) use super::conv_weights::{Weights, row_blocks};
 use super::geometry::{Class, Geometry, Tap};
 use super::{LANES, Line};
+use crate::kernels::epilogue::finish;
 use crate::kernels::scratch;
 use crate::kernels::simd::{Isa, Simd, Task};
 
@@ -204,17 +205,9 @@ impl Tiles<'_, '_> {
                 for (v, &sum) in sums.iter().enumerate() {
                     let at = place(pixels[v / S::WIDTH].1, v);
                     let y = to.plane.as_mut_ptr().cast::<f32>().add(at);
-                    let mut value = simd.add(sum, bias);
-                    if to.add {
-                        value = simd.add(value, simd.load(y));
-                    }
-                    if let Some(residual) = to.residual {
-                        value = simd.add(value, simd.load(residual.as_ptr().cast::<f32>().add(at)));
-                    }
-                    if to.relu {
-                        value = simd.max(simd.splat(0.0), value);
-                    }
-                    simd.store(y, value);
+                    let there = if to.add { Some(y.cast_const()) } else { None };
+                    let residual = to.residual.map(|residual| residual.as_ptr().cast::<f32>().add(at));
+                    simd.store(y, finish(simd, simd.add(sum, bias), there, residual, to.relu));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Batch normalisation, residual addition and ReLU of a block, a channel at a time.
 
 use super::{LANES, Line};
+use crate::kernels::epilogue::finish;
 use crate::kernels::moments::Moments;
 use crate::kernels::simd::{Simd, Task};
 
@@ -68,24 +69,14 @@ impl Task for Apply<'_> {
     fn execute<S: Simd>(self, simd: S) {
         let Self { x, scale, shift, residual, relu, y } = self;
         assert!(x.len() == y.len() && residual.is_none_or(|residual| residual.len() == y.len()), "norm: planes");
-        // SAFETY: lines are 16 readable and writable values; inside `Task::execute`.
-        unsafe {
-            let (scale, shift) = (simd.line_splat(scale), simd.line_splat(shift));
-            // Below every value where there is no ReLU.
-            let floor = simd.line_splat(if relu { 0.0 } else { f32::NEG_INFINITY });
-            match residual {
-                None => {
-                    for (y, x) in y.iter_mut().zip(x) {
-                        let value = simd.line_mul_add(simd.line_load(x.0.as_ptr()), scale, shift);
-                        simd.line_store(y.0.as_mut_ptr(), simd.line_max(floor, value));
-                    }
-                }
-                Some(residual) => {
-                    for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
-                        let value = simd.line_mul_add(simd.line_load(x.0.as_ptr()), scale, shift);
-                        let value = simd.line_add(value, simd.line_load(r.0.as_ptr()));
-                        simd.line_store(y.0.as_mut_ptr(), simd.line_max(floor, value));
-                    }
+        let (scale, shift) = (simd.splat(scale), simd.splat(shift));
+        for (at, (y, x)) in y.iter_mut().zip(x).enumerate() {
+            for lane in (0..LANES).step_by(S::LANES) {
+                // SAFETY: a line holds whole vectors.
+                unsafe {
+                    let value = simd.mul_add(simd.load(x.0.as_ptr().add(lane)), scale, shift);
+                    let residual = residual.map(|residual| residual[at].0.as_ptr().add(lane));
+                    simd.store(y.0.as_mut_ptr().add(lane), finish(simd, value, None, residual, relu));
                 }
             }
         }

@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use crate::kernels::Isa;
+use crate::kernels::epilogue::{Scalar, finish};
 use crate::kernels::moments::Moments;
 use crate::kernels::simd::{Simd, Task};
 
@@ -83,7 +84,7 @@ pub(crate) fn affine(
         scale: &'a [f32],
         shift: &'a [f32],
         pixels: usize,
-        floor: f32,
+        relu: bool,
     }
     impl Task for Affine<'_> {
         type Output = ();
@@ -93,36 +94,23 @@ pub(crate) fn affine(
             for (c, (&scale, &shift)) in channels {
                 let span = c * self.pixels..(c + 1) * self.pixels;
                 let (x, y) = (&self.x[span.clone()], &mut self.y[span.clone()]);
-                match self.residual {
-                    Some(residual) => {
-                        for ((y, &x), &r) in y.iter_mut().zip(x).zip(&residual[span]) {
-                            *y = keep_nan_max(scale * x + shift + r, self.floor);
-                        }
-                    }
-                    None => {
-                        for (y, &x) in y.iter_mut().zip(x) {
-                            *y = keep_nan_max(scale * x + shift, self.floor);
-                        }
-                    }
+                let residual = self.residual.map(|residual| &residual[span]);
+                for (at, (y, &x)) in y.iter_mut().zip(x).enumerate() {
+                    let residual = residual.map(|residual| &raw const residual[at]);
+                    // SAFETY: the address is that of an element.
+                    *y = unsafe { finish(Scalar, scale * x + shift, None, residual, self.relu) };
                 }
             }
         }
     }
     let mut y = vec![0f32; x.len()];
     let image = planes.image().max(1);
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     y.par_chunks_mut(image).enumerate().for_each(|(n, y)| {
         let span = n * image..(n + 1) * image;
         let residual = residual.map(|residual| &residual[span.clone()]);
-        isa.execute(Affine { x: &x[span], y, residual, scale, shift, pixels: planes.pixels, floor });
+        isa.execute(Affine { x: &x[span], y, residual, scale, shift, pixels: planes.pixels, relu });
     });
     y
-}
-
-/// `max(value, floor)`, but NaN stays NaN: a network that diverges must be seen to.
-#[inline(always)]
-fn keep_nan_max(value: f32, floor: f32) -> f32 {
-    if value < floor { floor } else { value }
 }
 
 /// What the backward pass of a batch norm reads.

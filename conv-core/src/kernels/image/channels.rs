@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::{Convolution, LANES, PlaneLayout, Shared, Spans, Target, part, tasks};
 use crate::kernels::batch16::geometry::{Class, Geometry, Tap};
+use crate::kernels::epilogue::{Scalar, finish};
 use crate::kernels::simd::{Isa, Simd, Task};
 
 /// A packed convolution.
@@ -272,11 +273,9 @@ impl Tiles<'_> {
             for (lane, to) in self.to.iter().enumerate() {
                 for (value, &(_, at)) in values.iter().zip(pixels) {
                     let at = at as usize;
-                    let mut value = value[lane] + to.bias;
-                    if let Some(residual) = to.residual {
-                        value += *self.memory.at(residual + at);
-                    }
-                    *self.memory.at(to.place + at) = if to.relu && value < 0.0 { 0.0 } else { value };
+                    let residual = to.residual.map(|residual| self.memory.at(residual + at).cast_const());
+                    let value = finish(Scalar, value[lane] + to.bias, None, residual, to.relu);
+                    *self.memory.at(to.place + at) = value;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What is no convolution: norms that could not be folded into one, and poolings.
 
 use super::{COPY, LANES, PlaneLayout, Shared, Spans, Target, part, tasks};
+use crate::kernels::epilogue::finish;
 use crate::kernels::simd::{Isa, Simd, Task};
 use crate::kernels::windows::Windows;
 
@@ -61,20 +62,15 @@ impl Task for Affine<'_> {
 
     #[inline(always)]
     fn execute<S: Simd>(self, simd: S) {
-        let (lines, mask) =
-            (self.y.chunks_exact_mut(LANES).zip(self.x.chunks_exact(LANES)), self.mask.chunks_exact(LANES));
-        for (line, ((y, x), mask)) in lines.zip(mask).enumerate() {
-            // SAFETY: chunks are 16 values; inside `Task::execute`.
+        let (scale, bias) = (simd.splat(self.scale), simd.splat(self.bias));
+        let vectors = self.y.chunks_exact_mut(S::LANES).zip(self.x.chunks_exact(S::LANES));
+        for (at, ((y, x), mask)) in vectors.zip(self.mask.chunks_exact(S::LANES)).enumerate() {
+            let residual = self.residual.map(|residual| &residual[at * S::LANES..][..S::LANES]);
+            // SAFETY: each of these slices is one vector long.
             unsafe {
-                let x = simd.line_load(x.as_ptr());
-                let mut value = simd.line_mul_add(simd.line_splat(self.scale), x, simd.line_splat(self.bias));
-                if let Some(residual) = self.residual {
-                    value = simd.line_add(value, simd.line_load(residual[line * LANES..][..LANES].as_ptr()));
-                }
-                if self.relu {
-                    value = simd.line_max(simd.line_splat(0.0), value);
-                }
-                simd.line_store(y.as_mut_ptr(), simd.line_mask(simd.line_load(mask.as_ptr()), value));
+                let value = simd.mul_add(scale, simd.load(x.as_ptr()), bias);
+                let value = finish(simd, value, None, residual.map(<[f32]>::as_ptr), self.relu);
+                simd.store(y.as_mut_ptr(), simd.mask(simd.load(mask.as_ptr()), value));
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use super::{Convolution, LANES, Shared, Spans, Target, part, tasks};
 use crate::kernels::batch16::conv::{multiply_add, row_blocks};
+use crate::kernels::epilogue::finish;
 use crate::kernels::simd::{Isa, Simd, Task};
 
 /// A packed convolution of stride 1.
@@ -187,13 +188,8 @@ impl Run<'_> {
                 let bias = simd.splat(target.bias);
                 for (p, sum) in sums.into_iter().enumerate() {
                     let at = start + p * S::LANES;
-                    let mut value = simd.add(sum, bias);
-                    if let Some(residual) = target.residual {
-                        value = simd.add(value, simd.load(self.memory.at(residual + at)));
-                    }
-                    if target.relu {
-                        value = simd.max(simd.splat(0.0), value);
-                    }
+                    let residual = target.residual.map(|residual| self.memory.at(residual + at).cast_const());
+                    let value = finish(simd, simd.add(sum, bias), None, residual, target.relu);
                     let mask = simd.load(mask.as_ptr().add(at));
                     simd.store(self.memory.at(target.place + at), simd.mask(mask, value));
                 }

@@ -5,6 +5,7 @@ mod portable;
 mod x86;
 
 use std::fmt;
+use std::ops::IndexMut;
 use std::sync::OnceLock;
 
 use portable::Portable;
@@ -125,6 +126,7 @@ pub(crate) trait Simd: Copy + 'static {
     /// `a b + c`
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// The greater of both; `b` where one is not a number.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// 0 where `condition <= 0`, else `value`: a condition that is not a number lets it pass.
@@ -135,24 +137,60 @@ pub(crate) trait Simd: Copy + 'static {
     /// Asks for the cache line of `at` to be brought near; nothing is read, so any address will do.
     fn prefetch(self, at: *const f32);
 
-    /// 16 values, one an image: a line of `lanes`, in as many registers as it takes.
-    type W: Copy;
+    /// A line in registers, 16 values, one an image: `[V; WIDTH]`.
+    type W: Copy + IndexMut<usize, Output = Self::V>;
     /// Registers that a `W` takes.
     const WIDTH: usize = 16 / Self::LANES;
 
     fn line_splat(self, value: f32) -> Self::W;
+
+    /// The line whose registers `register` gives. What is done to a line is done to each of its registers.
+    #[inline(always)]
+    fn line(self, register: impl Fn(usize) -> Self::V) -> Self::W {
+        let mut line = self.line_splat(0.0);
+        for at in 0..Self::WIDTH {
+            line[at] = register(at);
+        }
+        line
+    }
+
     /// # Safety
     /// 16 readable values at `from`; no alignment asked.
-    unsafe fn line_load(self, from: *const f32) -> Self::W;
+    #[inline(always)]
+    unsafe fn line_load(self, from: *const f32) -> Self::W {
+        // SAFETY: the registers of a line are 16 values, which the caller promises.
+        self.line(|at| unsafe { self.load(from.add(at * Self::LANES)) })
+    }
+
     /// # Safety
     /// 16 writable values at `to`; no alignment asked.
-    unsafe fn line_store(self, to: *mut f32, value: Self::W);
+    #[inline(always)]
+    unsafe fn line_store(self, to: *mut f32, value: Self::W) {
+        for at in 0..Self::WIDTH {
+            // SAFETY: the registers of a line are 16 values, which the caller promises.
+            unsafe { self.store(to.add(at * Self::LANES), value[at]) };
+        }
+    }
+
     /// `a b + c`
-    fn line_mul_add(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
-    fn line_add(self, a: Self::W, b: Self::W) -> Self::W;
-    fn line_sub(self, a: Self::W, b: Self::W) -> Self::W;
-    /// The greater of both; `b` where one is not a number.
-    fn line_max(self, a: Self::W, b: Self::W) -> Self::W;
+    #[inline(always)]
+    fn line_mul_add(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W {
+        self.line(|at| self.mul_add(a[at], b[at], c[at]))
+    }
+
+    #[inline(always)]
+    fn line_add(self, a: Self::W, b: Self::W) -> Self::W {
+        self.line(|at| self.add(a[at], b[at]))
+    }
+
+    #[inline(always)]
+    fn line_sub(self, a: Self::W, b: Self::W) -> Self::W {
+        self.line(|at| self.sub(a[at], b[at]))
+    }
+
     /// As [`Simd::mask`].
-    fn line_mask(self, condition: Self::W, value: Self::W) -> Self::W;
+    #[inline(always)]
+    fn line_mask(self, condition: Self::W, value: Self::W) -> Self::W {
+        self.line(|at| self.mask(condition[at], value[at]))
+    }
 }

@@ -44,6 +44,14 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn sub(self, mut a: Self::V, b: Self::V) -> Self::V {
+        for i in 0..8 {
+            a[i] -= b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
     fn max(self, mut a: Self::V, b: Self::V) -> Self::V {
         for i in 0..8 {
             a[i] = if a[i] > b[i] { a[i] } else { b[i] };
@@ -67,62 +75,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
-    type W = [f32; 16];
+    type W = [Self::V; 2];
 
     #[inline(always)]
     fn line_splat(self, value: f32) -> Self::W {
-        [value; 16]
-    }
-
-    #[inline(always)]
-    unsafe fn line_load(self, from: *const f32) -> Self::W {
-        // SAFETY: the caller promises 16 readable values.
-        unsafe { from.cast::<[f32; 16]>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn line_store(self, to: *mut f32, value: Self::W) {
-        // SAFETY: the caller promises 16 writable values.
-        unsafe { to.cast::<[f32; 16]>().write_unaligned(value) }
-    }
-
-    #[inline(always)]
-    fn line_mul_add(self, a: Self::W, b: Self::W, mut c: Self::W) -> Self::W {
-        for i in 0..16 {
-            c[i] += a[i] * b[i];
-        }
-        c
-    }
-
-    #[inline(always)]
-    fn line_add(self, mut a: Self::W, b: Self::W) -> Self::W {
-        for i in 0..16 {
-            a[i] += b[i];
-        }
-        a
-    }
-
-    #[inline(always)]
-    fn line_sub(self, mut a: Self::W, b: Self::W) -> Self::W {
-        for i in 0..16 {
-            a[i] -= b[i];
-        }
-        a
-    }
-
-    #[inline(always)]
-    fn line_max(self, mut a: Self::W, b: Self::W) -> Self::W {
-        for i in 0..16 {
-            a[i] = if a[i] > b[i] { a[i] } else { b[i] };
-        }
-        a
-    }
-
-    #[inline(always)]
-    fn line_mask(self, condition: Self::W, mut value: Self::W) -> Self::W {
-        for i in 0..16 {
-            value[i] = if condition[i] <= 0.0 { 0.0 } else { value[i] };
-        }
-        value
+        [self.splat(value); 2]
     }
 }

@@ -80,6 +80,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        instructions!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         instructions!(_mm512_max_ps(a, b))
     }
@@ -99,46 +104,11 @@ impl Simd for Avx512 {
         instructions!(_mm_prefetch::<_MM_HINT_T1>(at.cast()))
     }
 
-    type W = __m512;
+    type W = [__m512; 1];
 
     #[inline(always)]
     fn line_splat(self, value: f32) -> Self::W {
-        self.splat(value)
-    }
-
-    #[inline(always)]
-    unsafe fn line_load(self, from: *const f32) -> Self::W {
-        instructions!(_mm512_loadu_ps(from))
-    }
-
-    #[inline(always)]
-    unsafe fn line_store(self, to: *mut f32, value: Self::W) {
-        instructions!(_mm512_storeu_ps(to, value))
-    }
-
-    #[inline(always)]
-    fn line_mul_add(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W {
-        self.mul_add(a, b, c)
-    }
-
-    #[inline(always)]
-    fn line_add(self, a: Self::W, b: Self::W) -> Self::W {
-        self.add(a, b)
-    }
-
-    #[inline(always)]
-    fn line_sub(self, a: Self::W, b: Self::W) -> Self::W {
-        instructions!(_mm512_sub_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn line_max(self, a: Self::W, b: Self::W) -> Self::W {
-        self.max(a, b)
-    }
-
-    #[inline(always)]
-    fn line_mask(self, condition: Self::W, value: Self::W) -> Self::W {
-        self.mask(condition, value)
+        [self.splat(value)]
     }
 }
 
@@ -172,6 +142,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        instructions!(_mm256_sub_ps(a, b))
+    }
+
+    #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         instructions!(_mm256_max_ps(a, b))
     }
@@ -201,43 +176,5 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn line_splat(self, value: f32) -> Self::W {
         [self.splat(value); 2]
-    }
-
-    #[inline(always)]
-    unsafe fn line_load(self, from: *const f32) -> Self::W {
-        instructions!([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))])
-    }
-
-    #[inline(always)]
-    unsafe fn line_store(self, to: *mut f32, value: Self::W) {
-        instructions!({
-            _mm256_storeu_ps(to, value[0]);
-            _mm256_storeu_ps(to.add(8), value[1]);
-        })
-    }
-
-    #[inline(always)]
-    fn line_mul_add(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W {
-        [self.mul_add(a[0], b[0], c[0]), self.mul_add(a[1], b[1], c[1])]
-    }
-
-    #[inline(always)]
-    fn line_add(self, a: Self::W, b: Self::W) -> Self::W {
-        [self.add(a[0], b[0]), self.add(a[1], b[1])]
-    }
-
-    #[inline(always)]
-    fn line_sub(self, a: Self::W, b: Self::W) -> Self::W {
-        instructions!([_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])])
-    }
-
-    #[inline(always)]
-    fn line_max(self, a: Self::W, b: Self::W) -> Self::W {
-        [self.max(a[0], b[0]), self.max(a[1], b[1])]
-    }
-
-    #[inline(always)]
-    fn line_mask(self, condition: Self::W, value: Self::W) -> Self::W {
-        [self.mask(condition[0], value[0]), self.mask(condition[1], value[1])]
     }
 }
