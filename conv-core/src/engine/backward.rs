@@ -10,12 +10,13 @@ use super::layers::{Conv, Pool};
 use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
-use crate::kernels::batch16::conv::{Output, row_blocks};
+use crate::kernels::batch16::conv::Output;
 use crate::kernels::batch16::depthwise::DepthwiseGradient;
 use crate::kernels::batch16::norm::{GradientSums, InputGradient, Mask};
 use crate::kernels::batch16::weight::{Planes, WeightGradient};
 use crate::kernels::batch16::weight_channels::{ByChannels, Turned};
 use crate::kernels::batch16::{Line, pool};
+use crate::kernels::tiles::even_blocks;
 
 impl Context<'_> {
     /// Zeros for the gradients of outputs that nothing reads.
@@ -146,7 +147,7 @@ impl Context<'_> {
         let per_output = s.w_len() / s.out_channels;
         let mut tasks = Vec::new();
         let mut rest = dw;
-        for (first, count) in row_blocks(self.isa, s.out_channels) {
+        for (first, count) in even_blocks(self.isa, s.out_channels) {
             let (dw, tail) = rest.split_at_mut(count * per_output);
             tasks.push((first..first + count, dw));
             rest = tail;

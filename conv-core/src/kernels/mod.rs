@@ -28,6 +28,7 @@ mod scratch;
 pub(crate) mod shape;
 pub(crate) mod simd;
 pub(crate) mod taps;
+pub(crate) mod tiles;
 pub(crate) mod windows;
 
 pub use simd::Isa;

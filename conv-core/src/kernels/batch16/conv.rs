@@ -1,11 +1,12 @@
 //! Convolution of a block: forward, and the inputs' gradient, which is a convolution of the outputs' with another geometry.
 
-pub(crate) use super::conv_weights::{Weights, row_blocks};
+pub(crate) use super::conv_weights::Weights;
 use super::geometry::{Class, Geometry, Tap};
 use super::{LANES, Line};
 use crate::kernels::epilogue::finish;
 use crate::kernels::scratch;
 use crate::kernels::simd::{Isa, Simd, Task};
+use crate::kernels::tiles::tiles;
 
 /// Where a destination channel goes and what is done to it on the way: `plane = relu?(sum + plane? + bias + residual?)`.
 pub(crate) struct Output<'a> {
@@ -122,26 +123,12 @@ impl Tiles<'_, '_> {
     /// As stated where it is called; `rows` rows in `to` and `weights`.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, simd: S, pixels: &[(u32, u32)], rows: usize) {
-        // Tiles fill the registers: 32 on the widest instruction set, where a line is one vector, else 16 and two.
         // SAFETY: handed on.
         unsafe {
-            match (rows, S::WIDTH) {
-                (8, 1) => self.columns::<S, 8, 3>(simd, pixels),
-                (7, 1) => self.columns::<S, 7, 3>(simd, pixels),
-                (6, 1) => self.columns::<S, 6, 4>(simd, pixels),
-                (5, 1) => self.columns::<S, 5, 5>(simd, pixels),
-                (4, 1) => self.columns::<S, 4, 6>(simd, pixels),
-                (3, 1) => self.columns::<S, 3, 7>(simd, pixels),
-                (2, 1) => self.columns::<S, 2, 8>(simd, pixels),
-                (1, 1) => self.columns::<S, 1, 8>(simd, pixels),
-                (6, _) => self.columns::<S, 6, 2>(simd, pixels),
-                (5, _) => self.columns::<S, 5, 2>(simd, pixels),
-                (4, _) => self.columns::<S, 4, 2>(simd, pixels),
-                (3, _) => self.columns::<S, 3, 4>(simd, pixels),
-                (2, _) => self.columns::<S, 2, 4>(simd, pixels),
-                (1, _) => self.columns::<S, 1, 8>(simd, pixels),
-                _ => unreachable!("row blocks are not taller"),
-            }
+            tiles!(rows; S; self.columns(simd, pixels);
+                wide [1 => 8, 2 => 8, 3 => 7, 4 => 6, 5 => 5, 6 => 4, 7 => 3, 8 => 3],
+                narrow [1 => 8, 2 => 4, 3 => 4, 4 => 2, 5 => 2, 6 => 2]
+            );
         }
     }
 

@@ -1,38 +1,7 @@
 //! A convolution's weights in the order in which its register tiles read them.
 
 use crate::kernels::simd::Isa;
-
-/// Splits `count` rows into register tiles `(first, rows)` of nearly equal height.
-pub(crate) fn row_blocks(isa: Isa, count: usize) -> Vec<(usize, usize)> {
-    let tallest = if isa.is_wide() { 8 } else { 6 };
-    let tiles = count.div_ceil(tallest);
-    (0..tiles)
-        .map(|tile| (count * tile / tiles, count * (tile + 1) / tiles))
-        .map(|(from, to)| (from, to - from))
-        .collect()
-}
-
-/// The same for tiles whose sums are of single pixels. On the narrow paths four rows are a bad height, too low to keep the
-/// multipliers busy with one pixel and too high for two: 8 rows are 5 and 3.
-fn uneven_blocks(isa: Isa, count: usize) -> Vec<(usize, usize)> {
-    let mut heights: Vec<usize> = row_blocks(isa, count).into_iter().map(|(_, rows)| rows).collect();
-    let pair = |heights: &[usize]| {
-        let four = heights.iter().position(|&rows| rows == 4)?;
-        let other = (0..heights.len()).find(|&at| at != four && (4..6).contains(&heights[at]))?;
-        Some((four, other))
-    };
-    while !isa.is_wide()
-        && let Some((four, other)) = pair(&heights)
-    {
-        heights[four] -= 1;
-        heights[other] += 1;
-    }
-    let ends = heights.iter().scan(0, |end, &rows| {
-        *end += rows;
-        Some(*end)
-    });
-    ends.zip(&heights).map(|(end, &rows)| (end - rows, rows)).collect()
-}
+use crate::kernels::tiles::uneven_blocks;
 
 /// Weights in the order in which tiles read them: `[group][row block][channel][tap][row]`.
 #[derive(Clone, Debug, Default)]
@@ -94,28 +63,3 @@ const PIXELS: usize = 24;
 
 /// Lines of sources in the second cache, which has to hold more than them.
 const CACHE: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_row_is_in_one_tile_and_no_tile_is_too_tall() {
-        for isa in Isa::available() {
-            for count in 1..200 {
-                let mut next = 0;
-                for (first, rows) in uneven_blocks(isa, count) {
-                    assert!(first == next && (1..=if isa.is_wide() { 8 } else { 6 }).contains(&rows), "{count}");
-                    next += rows;
-                }
-                assert_eq!(next, count);
-            }
-            if isa.is_wide() {
-                assert_eq!(uneven_blocks(isa, 8), [(0, 8)]);
-            } else {
-                assert_eq!(uneven_blocks(isa, 8), [(0, 3), (3, 5)]);
-                assert_eq!(uneven_blocks(isa, 4), [(0, 4)]);
-            }
-        }
-    }
-}

@@ -8,6 +8,7 @@ use super::weight_channels::{ByChannels, Turned};
 use super::winograd;
 use super::*;
 use crate::kernels::shape::ConvShape;
+use crate::kernels::tiles::even_blocks;
 use proptest::prelude::*;
 
 fn values(len: usize, seed: u64) -> Vec<f32> {
@@ -120,7 +121,7 @@ fn check_data(s: &ConvShape, data: &Data, winograd: Special) {
             let dy = [dy_planes.clone(), empty(s.out_channels, y_pixels)];
             let mut dw = vec![1.0; s.w_len()];
             let mut rest = dw.as_mut_slice();
-            for (first, count) in conv::row_blocks(isa, outputs) {
+            for (first, count) in even_blocks(isa, outputs) {
                 let (dw, tail) = rest.split_at_mut(count * inputs * taps);
                 rest = tail;
                 isa.execute(ByChannels { shape: s, x: &turned, dy: &dy, outputs: first..first + count, dw });

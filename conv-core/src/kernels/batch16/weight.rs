@@ -1,10 +1,10 @@
 //! The weights' gradient of a block's convolution.
 
-use super::conv::row_blocks;
 use super::{LANES, Line};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::{Isa, Simd, Task};
 use crate::kernels::taps::Axis;
+use crate::kernels::tiles::{even_blocks, tiles};
 
 /// `dw[o][c][tap] += sum over images and pixels of dy[o] x[c]`, weights in PyTorch's order.
 pub(crate) struct WeightGradient<'a> {
@@ -56,7 +56,7 @@ impl Task for WeightGradient<'_> {
         assert_eq!(self.dw.len(), s.w_len(), "weight gradient: weights");
         let (rows, columns) = s.axes();
         let (rows, columns) = (Reach::of_taps(rows), Reach::of_taps(columns));
-        let row_blocks = row_blocks(self.isa, outputs);
+        let row_blocks = even_blocks(self.isa, outputs);
         let band = (BAND / s.output.1.max(1)).max(1);
         let mut taps = Vec::with_capacity(s.kernel * s.kernel);
         for top in (0..s.output.0).step_by(band) {
@@ -104,23 +104,10 @@ impl Tiles<'_> {
     unsafe fn rows<S: Simd>(&mut self, simd: S, count: usize) {
         // SAFETY: handed on.
         unsafe {
-            match (count, S::WIDTH) {
-                (8, 1) => self.columns::<S, 8, 2>(simd),
-                (7, 1) => self.columns::<S, 7, 3>(simd),
-                (6, 1) => self.columns::<S, 6, 4>(simd),
-                (5, 1) => self.columns::<S, 5, 4>(simd),
-                (4, 1) => self.columns::<S, 4, 5>(simd),
-                (3, 1) => self.columns::<S, 3, 6>(simd),
-                (2, 1) => self.columns::<S, 2, 8>(simd),
-                (1, 1) => self.columns::<S, 1, 8>(simd),
-                (6, _) => self.columns::<S, 6, 2>(simd),
-                (5, _) => self.columns::<S, 5, 2>(simd),
-                (4, _) => self.columns::<S, 4, 3>(simd),
-                (3, _) => self.columns::<S, 3, 3>(simd),
-                (2, _) => self.columns::<S, 2, 4>(simd),
-                (1, _) => self.columns::<S, 1, 8>(simd),
-                _ => unreachable!("row blocks are not taller"),
-            }
+            tiles!(count; S; self.columns(simd);
+                wide [1 => 8, 2 => 8, 3 => 6, 4 => 5, 5 => 4, 6 => 4, 7 => 3, 8 => 2],
+                narrow [1 => 8, 2 => 4, 3 => 3, 4 => 3, 5 => 2, 6 => 2]
+            );
         }
     }
 

@@ -10,6 +10,7 @@ use super::weight::Reach;
 use super::{LANES, Line};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::{Simd, Task};
+use crate::kernels::tiles::tiles;
 
 /// Inputs of all blocks, 16 channels a line: `[channel / 16][block][pixel][image]`, zero where there is no channel.
 pub(crate) struct Turned {
@@ -85,24 +86,15 @@ impl Task for ByChannels<'_> {
                     // SAFETY: `Reach` holds only outputs inside the output whose inputs lie inside the input; all planes'
                     // lengths and the number of groups are asserted above. Inside `Task::execute`.
                     unsafe {
-                        match (count, vectors) {
-                            (8, 2) => self.tile::<S, 8, 2>(simd, group, tap, row, column),
-                            (7, 2) => self.tile::<S, 7, 2>(simd, group, tap, row, column),
-                            (6, 2) => self.tile::<S, 6, 2>(simd, group, tap, row, column),
-                            (5, 2) => self.tile::<S, 5, 2>(simd, group, tap, row, column),
-                            (4, 2) => self.tile::<S, 4, 2>(simd, group, tap, row, column),
-                            (3, 2) => self.tile::<S, 3, 2>(simd, group, tap, row, column),
-                            (2, 2) => self.tile::<S, 2, 2>(simd, group, tap, row, column),
-                            (1, 2) => self.tile::<S, 1, 2>(simd, group, tap, row, column),
-                            (8, 1) => self.tile::<S, 8, 1>(simd, group, tap, row, column),
-                            (7, 1) => self.tile::<S, 7, 1>(simd, group, tap, row, column),
-                            (6, 1) => self.tile::<S, 6, 1>(simd, group, tap, row, column),
-                            (5, 1) => self.tile::<S, 5, 1>(simd, group, tap, row, column),
-                            (4, 1) => self.tile::<S, 4, 1>(simd, group, tap, row, column),
-                            (3, 1) => self.tile::<S, 3, 1>(simd, group, tap, row, column),
-                            (2, 1) => self.tile::<S, 2, 1>(simd, group, tap, row, column),
-                            (1, 1) => self.tile::<S, 1, 1>(simd, group, tap, row, column),
-                            _ => unreachable!("row blocks are not taller"),
+                        if S::WIDTH == 1 && vectors == 1 {
+                            tiles!(count; self.tile(simd, group, tap, row, column);
+                                [1 => 1, 2 => 1, 3 => 1, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1]
+                            );
+                        } else {
+                            tiles!(count; S; self.tile(simd, group, tap, row, column);
+                                wide [1 => 2, 2 => 2, 3 => 2, 4 => 2, 5 => 2, 6 => 2, 7 => 2, 8 => 2],
+                                narrow [1 => 2, 2 => 2, 3 => 2, 4 => 2, 5 => 2, 6 => 2]
+                            );
                         }
                     }
                 }

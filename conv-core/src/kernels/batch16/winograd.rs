@@ -5,11 +5,12 @@
 //! are additions of lines; between them stand 16 small matrix products over the channels, one a frequency. All numbers of the
 //! transforms are 1 and 1/2: the result is as exact as the direct sum to within a few roundings.
 
-use super::conv::{Output, multiply_add, row_blocks};
+use super::conv::{Output, multiply_add};
 use super::{LANES, Line};
 use crate::kernels::epilogue::finish;
 use crate::kernels::scratch;
 use crate::kernels::simd::{Isa, Simd, Task};
+use crate::kernels::tiles::{even_blocks, tiles};
 
 /// Products per tile.
 const FREQUENCIES: usize = 16;
@@ -26,7 +27,7 @@ pub(crate) struct Weights {
 impl Weights {
     /// For `rows` destination and `channels` source channels. None are there before [`Weights::pack`].
     pub(crate) fn new(isa: Isa, rows: usize, channels: usize) -> Self {
-        Self { values: Vec::new(), blocks: row_blocks(isa, rows), rows, channels }
+        Self { values: Vec::new(), blocks: even_blocks(isa, rows), rows, channels }
     }
 
     /// The memory they are in, to be taken and given.
@@ -273,23 +274,10 @@ impl Product<'_> {
     unsafe fn rows<S: Simd>(&mut self, simd: S, rows: usize) {
         // SAFETY: handed on.
         unsafe {
-            match (rows, S::WIDTH) {
-                (8, 1) => self.columns::<S, 8, 3>(simd),
-                (7, 1) => self.columns::<S, 7, 3>(simd),
-                (6, 1) => self.columns::<S, 6, 4>(simd),
-                (5, 1) => self.columns::<S, 5, 4>(simd),
-                (4, 1) => self.columns::<S, 4, 6>(simd),
-                (3, 1) => self.columns::<S, 3, 6>(simd),
-                (2, 1) => self.columns::<S, 2, 8>(simd),
-                (1, 1) => self.columns::<S, 1, 8>(simd),
-                (6, _) => self.columns::<S, 6, 2>(simd),
-                (5, _) => self.columns::<S, 5, 2>(simd),
-                (4, _) => self.columns::<S, 4, 2>(simd),
-                (3, _) => self.columns::<S, 3, 4>(simd),
-                (2, _) => self.columns::<S, 2, 4>(simd),
-                (1, _) => self.columns::<S, 1, 8>(simd),
-                _ => unreachable!("row blocks are not taller"),
-            }
+            tiles!(rows; S; self.columns(simd);
+                wide [1 => 8, 2 => 8, 3 => 6, 4 => 6, 5 => 4, 6 => 4, 7 => 3, 8 => 3],
+                narrow [1 => 8, 2 => 4, 3 => 4, 4 => 2, 5 => 2, 6 => 2]
+            );
         }
     }
 

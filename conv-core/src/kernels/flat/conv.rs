@@ -7,8 +7,9 @@
 use rayon::prelude::*;
 
 use super::lower::{Lowered, Output};
-use super::tile::{Correlate, MultiplyAdd, row_blocks};
+use super::tile::{Correlate, MultiplyAdd};
 use crate::kernels::shape::ConvShape;
+use crate::kernels::tiles::halving_blocks;
 use crate::kernels::{Isa, scratch};
 
 /// The convolution lowered for a block, and the images of the block: enough positions to fill vector tiles, little enough
@@ -78,7 +79,7 @@ impl FlatConvolution<'_> {
         if len == 0 || from.is_empty() || lowered.positions(1) == 0 {
             return to;
         }
-        let blocks = row_blocks(outputs, widest(isa));
+        let blocks = halving_blocks(isa, outputs);
         let packed: Vec<Packed> =
             lowered.outputs.iter().map(|output| Packed::new(output, groups, inputs, &blocks, w, strides)).collect();
         let pitch = lowered.positions(images).next_multiple_of(super::tile::TILE);
@@ -190,7 +191,7 @@ pub(crate) fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32]) ->
     }
     let (lowered, images) = lower(s, Lowered::forward);
     let (inputs, outputs) = (s.in_channels / s.groups, s.out_channels / s.groups);
-    let blocks = row_blocks(outputs, widest(isa));
+    let blocks = halving_blocks(isa, outputs);
     let channel_pitch = lowered.sources.len() * lowered.plane;
     let Output { taps, offsets, .. } = &lowered.outputs[0];
     debug_assert!(taps.iter().enumerate().all(|(i, &tap)| i == tap), "taps of a forward pass come in kernel order");
@@ -239,11 +240,6 @@ pub(crate) fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32]) ->
         total.iter_mut().zip(&sums).for_each(|(total, sum)| *total += sum);
     }
     total
-}
-
-/// Rows of the widest register tile.
-fn widest(isa: Isa) -> usize {
-    if isa.is_wide() { 8 } else { 4 }
 }
 
 #[cfg(test)]

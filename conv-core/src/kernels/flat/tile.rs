@@ -4,22 +4,10 @@
 //! constant offset, so that vector lanes run over output positions and nothing is gathered.
 
 use crate::kernels::simd::{Simd, Task};
+use crate::kernels::tiles::tiles;
 
 /// Positions per step over a plane, on every instruction set. Planes are readable this far past their last position.
 pub(super) const TILE: usize = 96;
-
-/// Splits `count` rows into register tiles, `(first row, rows)`: as many of the widest as fit, then 4, 2, 1.
-pub(super) fn row_blocks(count: usize, widest: usize) -> Vec<(usize, usize)> {
-    let mut blocks = Vec::new();
-    let mut start = 0;
-    for rows in [8, 4, 2, 1].into_iter().filter(|&rows| rows <= widest) {
-        while count - start >= rows {
-            blocks.push((start, rows));
-            start += rows;
-        }
-    }
-    blocks
-}
 
 /// `out[o][p] (+)= sum over c, t of weights[o, c, t] x[c][p + offsets[t]]` for all rows `o` and positions `p` in
 /// `0..positions`.
@@ -65,13 +53,9 @@ impl Task for MultiplyAdd<'_> {
                     let x = self.x.as_ptr().add(start);
                     let weights = self.weights.as_ptr().add(row * depth);
                     let out = self.out.as_mut_ptr().add(row * self.out_pitch + start);
-                    match rows {
-                        8 => self.columns::<S, 8, 3>(simd, x, weights, out),
-                        4 if S::LANES == 16 => self.columns::<S, 4, 6>(simd, x, weights, out),
-                        4 => self.columns::<S, 4, 3>(simd, x, weights, out),
-                        2 => self.columns::<S, 2, 6>(simd, x, weights, out),
-                        _ => self.columns::<S, 1, 6>(simd, x, weights, out),
-                    }
+                    tiles!(rows; S; self.columns(simd, x, weights, out);
+                        wide [1 => 6, 2 => 6, 4 => 6, 8 => 3], narrow [1 => 6, 2 => 6, 4 => 3]
+                    );
                 }
             }
         }
@@ -174,14 +158,9 @@ impl Task for Correlate<'_> {
             // SAFETY: the three asserts bound every read and write of a tile: rows below `rows`, entries in the list, positions
             // below `padded`.
             unsafe {
-                match (rows, S::LANES) {
-                    (8, _) => self.entries_in::<S, 8, 2>(simd, row),
-                    (4, 16) => self.entries_in::<S, 4, 6>(simd, row),
-                    (4, _) => self.entries_in::<S, 4, 3>(simd, row),
-                    (2, 16) => self.entries_in::<S, 2, 9>(simd, row),
-                    (2, _) => self.entries_in::<S, 2, 3>(simd, row),
-                    (_, _) => self.entries_in::<S, 1, 9>(simd, row),
-                }
+                tiles!(rows; S; self.entries_in(simd, row);
+                    wide [1 => 9, 2 => 9, 4 => 6, 8 => 2], narrow [1 => 9, 2 => 3, 4 => 3]
+                );
             }
         }
     }

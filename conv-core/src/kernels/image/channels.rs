@@ -7,6 +7,7 @@ use super::{Convolution, LANES, PlaneLayout, Shared, Spans, Target, part, tasks}
 use crate::kernels::batch16::geometry::{Class, Geometry, Tap};
 use crate::kernels::epilogue::{Scalar, finish};
 use crate::kernels::simd::{Isa, Simd, Task};
+use crate::kernels::tiles::tiles;
 
 /// A packed convolution.
 pub(crate) struct Channels {
@@ -175,21 +176,10 @@ impl Task for Run<'_> {
                 // that `Channels::new` asserted to lie in the arena; `weights` holds channels x taps vectors and tap
                 // indices are below `taps`. We are inside `Task::execute`.
                 unsafe {
-                    match (count.div_ceil(S::LANES), pixels.len()) {
-                        (1, 1) => tiles.tile::<S, 1, 1, 8>(simd, pixels, of_piece),
-                        (1, 2) => tiles.tile::<S, 1, 2, 4>(simd, pixels, of_piece),
-                        (1, 3) => tiles.tile::<S, 1, 3, 3>(simd, pixels, of_piece),
-                        (1, 4) => tiles.tile::<S, 1, 4, 2>(simd, pixels, of_piece),
-                        (1, 5) => tiles.tile::<S, 1, 5, 2>(simd, pixels, of_piece),
-                        (1, 6) => tiles.tile::<S, 1, 6, 2>(simd, pixels, of_piece),
-                        (2, 1) => tiles.tile::<S, 2, 1, 4>(simd, pixels, of_piece),
-                        (2, 2) => tiles.tile::<S, 2, 2, 2>(simd, pixels, of_piece),
-                        (2, 3) => tiles.tile::<S, 2, 3, 2>(simd, pixels, of_piece),
-                        (2, 4) => tiles.tile::<S, 2, 4, 1>(simd, pixels, of_piece),
-                        (2, 5) => tiles.tile::<S, 2, 5, 1>(simd, pixels, of_piece),
-                        (2, 6) => tiles.tile::<S, 2, 6, 1>(simd, pixels, of_piece),
-                        _ => unreachable!("a block is two vectors at most, a piece six pixels"),
-                    }
+                    tiles!(count.div_ceil(S::LANES), pixels.len(); tiles.tile(simd, pixels, of_piece);
+                        [1 x 1 => 8, 1 x 2 => 4, 1 x 3 => 3, 1 x 4 => 2, 1 x 5 => 2, 1 x 6 => 2,
+                         2 x 1 => 4, 2 x 2 => 2, 2 x 3 => 2, 2 x 4 => 1, 2 x 5 => 1, 2 x 6 => 1]
+                    );
                 }
             }
         }

@@ -2,9 +2,10 @@
 //! depthwise convolutions.
 
 use super::{Convolution, LANES, Shared, Spans, Target, part, tasks};
-use crate::kernels::batch16::conv::{multiply_add, row_blocks};
+use crate::kernels::batch16::conv::multiply_add;
 use crate::kernels::epilogue::finish;
 use crate::kernels::simd::{Isa, Simd, Task};
+use crate::kernels::tiles::{even_blocks, tiles};
 
 /// A packed convolution of stride 1.
 pub(crate) struct Pixels {
@@ -44,7 +45,7 @@ impl Pixels {
         assert_eq!(taps.len(), kernel, "single image: taps");
         let (mut weights, mut blocks) = (Vec::with_capacity(c.weights.len()), Vec::new());
         for group in 0..c.shape.groups {
-            for (first, rows) in row_blocks(isa, outputs) {
+            for (first, rows) in even_blocks(isa, outputs) {
                 let first = group * outputs + first;
                 blocks.push(Block { input: group * inputs, first, rows, weights: weights.len() });
                 for position in 0..inputs * kernel {
@@ -114,26 +115,12 @@ impl Task for Run<'_> {
     fn execute<S: Simd>(self, simd: S) {
         for block in self.blocks {
             // SAFETY: `Pixels::new` asserted that all sources (from their first tap to their last) and targets lie in the
-            // arena, which the caller of `Pixels::run` promises to be this one; `weights` is as long as blocks say. We are
-            // inside `Task::execute`. Register tiles fill 32 registers on the widest instruction set, else 16.
+            // arena, which the caller of `Pixels::run` promises to be this one; `weights` is as long as blocks say.
             unsafe {
-                match (block.rows, S::WIDTH) {
-                    (8, 1) => self.columns::<S, 8, 3>(simd, block),
-                    (7, 1) => self.columns::<S, 7, 3>(simd, block),
-                    (6, 1) => self.columns::<S, 6, 4>(simd, block),
-                    (5, 1) => self.columns::<S, 5, 4>(simd, block),
-                    (4, 1) => self.columns::<S, 4, 4>(simd, block),
-                    (3, 1) => self.columns::<S, 3, 4>(simd, block),
-                    (2, 1) => self.columns::<S, 2, 4>(simd, block),
-                    (1, 1) => self.columns::<S, 1, 8>(simd, block),
-                    (6, _) => self.columns::<S, 6, 2>(simd, block),
-                    (5, _) => self.columns::<S, 5, 2>(simd, block),
-                    (4, _) => self.columns::<S, 4, 2>(simd, block),
-                    (3, _) => self.columns::<S, 3, 4>(simd, block),
-                    (2, _) => self.columns::<S, 2, 5>(simd, block),
-                    (1, _) => self.columns::<S, 1, 8>(simd, block),
-                    _ => unreachable!("row blocks are not taller"),
-                }
+                tiles!(block.rows; S; self.columns(simd, block);
+                    wide [1 => 8, 2 => 4, 3 => 4, 4 => 4, 5 => 4, 6 => 4, 7 => 3, 8 => 3],
+                    narrow [1 => 8, 2 => 5, 3 => 4, 4 => 2, 5 => 2, 6 => 2]
+                );
             }
         }
     }
