@@ -120,16 +120,15 @@ struct Tiles<'a, 'b> {
 
 impl Tiles<'_, '_> {
     /// # Safety
-    /// As stated where it is called; `rows` rows in `to` and `weights`.
+    /// `to` has `rows` planes, `weights` `rows` values for each channel and tap; every source of these pixels, at each tap, lies
+    /// inside all planes of `from`, and every destination inside those of `to` and their residuals; a panel holds all
+    /// channels of each of these pixels.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, simd: S, pixels: &[(u32, u32)], rows: usize) {
-        // SAFETY: handed on.
-        unsafe {
-            tiles!(rows; S; self.columns(simd, pixels);
-                wide [1 => 8, 2 => 8, 3 => 7, 4 => 6, 5 => 5, 6 => 4, 7 => 3, 8 => 3],
-                narrow [1 => 8, 2 => 4, 3 => 4, 4 => 2, 5 => 2, 6 => 2]
-            );
-        }
+        tiles!(rows; S; self.columns(simd, pixels);
+            wide [1 => 8, 2 => 8, 3 => 7, 4 => 6, 5 => 5, 6 => 4, 7 => 3, 8 => 3],
+            narrow [1 => 8, 2 => 4, 3 => 4, 4 => 2, 5 => 2, 6 => 2]
+        );
     }
 
     /// Tiles of `R` rows and at most `V` vectors, of whole lines: what of a line is not used at once would have to come from
@@ -140,24 +139,21 @@ impl Tiles<'_, '_> {
     #[inline(always)]
     unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, pixels: &[(u32, u32)]) {
         let mut at = 0;
-        // SAFETY: handed on.
-        unsafe {
-            while pixels.len() - at >= V / S::WIDTH {
-                self.tile::<S, R, V>(simd, pixels, at);
-                at += V / S::WIDTH;
-            }
-            while pixels.len() - at >= 4 / S::WIDTH && V > 4 {
-                self.tile::<S, R, 4>(simd, pixels, at);
-                at += 4 / S::WIDTH;
-            }
-            while pixels.len() - at >= 2 / S::WIDTH && V > 2 {
-                self.tile::<S, R, 2>(simd, pixels, at);
-                at += 2 / S::WIDTH;
-            }
-            while pixels.len() - at >= 1 && S::WIDTH == 1 {
-                self.tile::<S, R, 1>(simd, pixels, at);
-                at += 1;
-            }
+        while pixels.len() - at >= V / S::WIDTH {
+            self.tile::<S, R, V>(simd, pixels, at);
+            at += V / S::WIDTH;
+        }
+        while pixels.len() - at >= 4 / S::WIDTH && V > 4 {
+            self.tile::<S, R, 4>(simd, pixels, at);
+            at += 4 / S::WIDTH;
+        }
+        while pixels.len() - at >= 2 / S::WIDTH && V > 2 {
+            self.tile::<S, R, 2>(simd, pixels, at);
+            at += 2 / S::WIDTH;
+        }
+        while pixels.len() - at >= 1 && S::WIDTH == 1 {
+            self.tile::<S, R, 1>(simd, pixels, at);
+            at += 1;
         }
     }
 
@@ -175,27 +171,24 @@ impl Tiles<'_, '_> {
         for (v, source) in sources.iter_mut().enumerate() {
             *source = place(pixels[v / S::WIDTH].0, v);
         }
-        // SAFETY: handed on.
-        unsafe {
-            let sums = if let Some(panel) = panel {
-                self.gathered::<S, R, V>(simd, |v| {
-                    panel.wrapping_add(v / S::WIDTH * stride * LANES + v % S::WIDTH * S::LANES)
-                })
-            } else if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
-                // Neighbours, as sources ascend: one address for all of them.
-                self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[0] + v * S::LANES))
-            } else {
-                self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[v]))
-            };
-            for (to, sums) in self.to.iter_mut().zip(&sums) {
-                let bias = simd.splat(to.bias);
-                for (v, &sum) in sums.iter().enumerate() {
-                    let at = place(pixels[v / S::WIDTH].1, v);
-                    let y = to.plane.as_mut_ptr().cast::<f32>().add(at);
-                    let there = if to.add { Some(y.cast_const()) } else { None };
-                    let residual = to.residual.map(|residual| residual.as_ptr().cast::<f32>().add(at));
-                    simd.store(y, finish(simd, simd.add(sum, bias), there, residual, to.relu));
-                }
+        let sums = if let Some(panel) = panel {
+            self.gathered::<S, R, V>(simd, |v| {
+                panel.wrapping_add(v / S::WIDTH * stride * LANES + v % S::WIDTH * S::LANES)
+            })
+        } else if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
+            // Neighbours, as sources ascend: one address for all of them.
+            self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[0] + v * S::LANES))
+        } else {
+            self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[v]))
+        };
+        for (to, sums) in self.to.iter_mut().zip(&sums) {
+            let bias = simd.splat(to.bias);
+            for (v, &sum) in sums.iter().enumerate() {
+                let at = place(pixels[v / S::WIDTH].1, v);
+                let y = to.plane.as_mut_ptr().cast::<f32>().add(at);
+                let there = if to.add { Some(y.cast_const()) } else { None };
+                let residual = to.residual.map(|residual| residual.as_ptr().cast::<f32>().add(at));
+                simd.store(y, finish(simd, simd.add(sum, bias), there, residual, to.relu));
             }
         }
     }
@@ -210,20 +203,12 @@ impl Tiles<'_, '_> {
         simd: S,
         at: impl Fn(usize) -> *const f32,
     ) -> [[S::V; V]; R] {
-        // SAFETY: handed on.
-        unsafe {
-            let mut sums = [[simd.splat(0.0); V]; R];
-            let weights = self.weights.as_ptr();
-            for channel in 0..self.from.len() {
-                multiply_add::<S, R, V>(
-                    simd,
-                    |v| at(v).wrapping_add(channel * LANES),
-                    weights.add(channel * R),
-                    &mut sums,
-                );
-            }
-            sums
+        let mut sums = [[simd.splat(0.0); V]; R];
+        let weights = self.weights.as_ptr();
+        for channel in 0..self.from.len() {
+            multiply_add::<S, R, V>(simd, |v| at(v).wrapping_add(channel * LANES), weights.add(channel * R), &mut sums);
         }
+        sums
     }
 
     /// The sums of a tile.
@@ -236,21 +221,18 @@ impl Tiles<'_, '_> {
         simd: S,
         at: impl Fn(*const f32, usize) -> *const f32,
     ) -> [[S::V; V]; R] {
-        // SAFETY: handed on.
-        unsafe {
-            let mut sums = [[simd.splat(0.0); V]; R];
-            let mut weights = self.weights.as_ptr();
-            for plane in self.from {
-                for &Tap { index, offset } in &self.class.taps {
-                    // Only with the pixel's own place it is inside the plane for sure.
-                    let plane = plane.as_ptr().wrapping_offset(offset as isize).cast::<f32>();
-                    let weights = weights.add(index as usize * R);
-                    multiply_add::<S, R, V>(simd, |v| at(plane, v), weights, &mut sums);
-                }
-                weights = weights.add(self.taps * R);
+        let mut sums = [[simd.splat(0.0); V]; R];
+        let mut weights = self.weights.as_ptr();
+        for plane in self.from {
+            for &Tap { index, offset } in &self.class.taps {
+                // Only with the pixel's own place it is inside the plane for sure.
+                let plane = plane.as_ptr().wrapping_offset(offset as isize).cast::<f32>();
+                let weights = weights.add(index as usize * R);
+                multiply_add::<S, R, V>(simd, |v| at(plane, v), weights, &mut sums);
             }
-            sums
+            weights = weights.add(self.taps * R);
         }
+        sums
     }
 }
 
@@ -265,29 +247,26 @@ pub(crate) unsafe fn multiply_add<S: Simd, const R: usize, const V: usize>(
     weights: *const f32,
     sums: &mut [[S::V; V]; R],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if R <= V {
-            let mut held = [simd.splat(0.0); R];
-            for (r, held) in held.iter_mut().enumerate() {
-                *held = simd.splat(*weights.add(r));
+    if R <= V {
+        let mut held = [simd.splat(0.0); R];
+        for (r, held) in held.iter_mut().enumerate() {
+            *held = simd.splat(*weights.add(r));
+        }
+        for v in 0..V {
+            let value = simd.load(at(v));
+            for (sums, &weight) in sums.iter_mut().zip(&held) {
+                sums[v] = simd.mul_add(weight, value, sums[v]);
             }
-            for v in 0..V {
-                let value = simd.load(at(v));
-                for (sums, &weight) in sums.iter_mut().zip(&held) {
-                    sums[v] = simd.mul_add(weight, value, sums[v]);
-                }
-            }
-        } else {
-            let mut held = [simd.splat(0.0); V];
-            for (v, held) in held.iter_mut().enumerate() {
-                *held = simd.load(at(v));
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let weight = simd.splat(*weights.add(r));
-                for (sum, &value) in sums.iter_mut().zip(&held) {
-                    *sum = simd.mul_add(weight, value, *sum);
-                }
+        }
+    } else {
+        let mut held = [simd.splat(0.0); V];
+        for (v, held) in held.iter_mut().enumerate() {
+            *held = simd.load(at(v));
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let weight = simd.splat(*weights.add(r));
+            for (sum, &value) in sums.iter_mut().zip(&held) {
+                *sum = simd.mul_add(weight, value, *sum);
             }
         }
     }

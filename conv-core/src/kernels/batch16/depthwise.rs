@@ -52,7 +52,7 @@ impl Task for DepthwiseGradient<'_> {
 }
 
 /// # Safety
-/// As stated where it is called; `T` taps in `taps`.
+/// `taps` are at least `T` of the class's, whose sources lie inside `x` and destinations inside `dy`.
 #[inline(always)]
 unsafe fn taps_at_once<S: Simd, const T: usize>(
     simd: S,
@@ -62,25 +62,23 @@ unsafe fn taps_at_once<S: Simd, const T: usize>(
     dy: &[Line],
     dw: &mut [f32],
 ) -> usize {
-    // SAFETY: handed on.
-    unsafe {
-        let mut offsets = [0isize; T];
-        for (offset, tap) in offsets.iter_mut().zip(taps) {
-            *offset = tap.offset as isize;
+    let mut offsets = [0isize; T];
+    for (offset, tap) in offsets.iter_mut().zip(taps) {
+        *offset = tap.offset as isize;
+    }
+    for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
+        let mut sums = [simd.splat(0.0); T];
+        for &(source, destination) in &class.pixels {
+            let dy = simd.load(dy.as_ptr().add(destination as usize).cast::<f32>().add(lane));
+            let source = x.as_ptr().add(source as usize);
+            for (sum, &offset) in sums.iter_mut().zip(&offsets) {
+                *sum = simd.mul_add(dy, simd.load(source.offset(offset).cast::<f32>().add(lane)), *sum);
+            }
         }
-        for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
-            let mut sums = [simd.splat(0.0); T];
-            for &(source, destination) in &class.pixels {
-                let dy = simd.load(dy.as_ptr().add(destination as usize).cast::<f32>().add(lane));
-                let source = x.as_ptr().add(source as usize);
-                for (sum, &offset) in sums.iter_mut().zip(&offsets) {
-                    *sum = simd.mul_add(dy, simd.load(source.offset(offset).cast::<f32>().add(lane)), *sum);
-                }
-            }
-            for (sum, tap) in sums.into_iter().zip(taps) {
-                dw[tap.index as usize] += simd.sum(sum);
-            }
+        for (sum, tap) in sums.into_iter().zip(taps) {
+            dw[tap.index as usize] += simd.sum(sum);
         }
     }
+
     T
 }

@@ -5,6 +5,11 @@
 //! moved across lanes, a tap that meets padding is left out instead of multiplied by zero, and a channel is a contiguous
 //! piece of memory that can be read from and written to wherever it lies.
 
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "innermost loops are unsafe throughout: their `# Safety` says of what, and the safe code that calls them why it holds"
+)]
+
 pub(crate) mod conv;
 mod conv_weights;
 pub(crate) mod depthwise;

@@ -101,15 +101,12 @@ impl Mask<'_> {
     /// `at` inside the planes; inside `Task::execute`.
     #[inline(always)]
     unsafe fn apply<S: Simd>(&self, simd: S, at: usize, dy: S::W) -> S::W {
-        // SAFETY: handed on.
-        unsafe {
-            match *self {
-                Mask::Open => dy,
-                Mask::Output(y) => simd.line_mask(simd.line_load(y.as_ptr().add(at).cast()), dy),
-                Mask::Affine { x, scale, shift } => {
-                    let x = simd.line_load(x.as_ptr().add(at).cast());
-                    simd.line_mask(simd.line_mul_add(x, simd.line_splat(scale), simd.line_splat(shift)), dy)
-                }
+        match *self {
+            Mask::Open => dy,
+            Mask::Output(y) => simd.line_mask(simd.line_load(y.as_ptr().add(at).cast()), dy),
+            Mask::Affine { x, scale, shift } => {
+                let x = simd.line_load(x.as_ptr().add(at).cast());
+                simd.line_mask(simd.line_mul_add(x, simd.line_splat(scale), simd.line_splat(shift)), dy)
             }
         }
     }

@@ -99,16 +99,14 @@ struct Tiles<'a> {
 
 impl Tiles<'_> {
     /// # Safety
-    /// As stated where it is called; `count` planes in `dy`.
+    /// `dy` has `count` planes and `x` as many as there are inputs; the outputs that `taps` names lie inside the planes of
+    /// `dy`, their inputs inside those of `x`.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, simd: S, count: usize) {
-        // SAFETY: handed on.
-        unsafe {
-            tiles!(count; S; self.columns(simd);
-                wide [1 => 8, 2 => 8, 3 => 6, 4 => 5, 5 => 4, 6 => 4, 7 => 3, 8 => 2],
-                narrow [1 => 8, 2 => 4, 3 => 3, 4 => 3, 5 => 2, 6 => 2]
-            );
-        }
+        tiles!(count; S; self.columns(simd);
+            wide [1 => 8, 2 => 8, 3 => 6, 4 => 5, 5 => 4, 6 => 4, 7 => 3, 8 => 2],
+            narrow [1 => 8, 2 => 4, 3 => 3, 4 => 3, 5 => 2, 6 => 2]
+        );
     }
 
     /// # Safety
@@ -116,20 +114,17 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self, simd: S) {
         let mut channel = 0;
-        // SAFETY: handed on.
-        unsafe {
-            while self.inputs - channel >= C {
-                self.tile::<S, R, C>(simd, channel);
-                channel += C;
-            }
-            while self.inputs - channel >= 2 {
-                self.tile::<S, R, 2>(simd, channel);
-                channel += 2;
-            }
-            while channel < self.inputs {
-                self.tile::<S, R, 1>(simd, channel);
-                channel += 1;
-            }
+        while self.inputs - channel >= C {
+            self.tile::<S, R, C>(simd, channel);
+            channel += C;
+        }
+        while self.inputs - channel >= 2 {
+            self.tile::<S, R, 2>(simd, channel);
+            channel += 2;
+        }
+        while channel < self.inputs {
+            self.tile::<S, R, 1>(simd, channel);
+            channel += 1;
         }
     }
 
@@ -139,8 +134,7 @@ impl Tiles<'_> {
     unsafe fn tile<S: Simd, const R: usize, const C: usize>(&mut self, simd: S, channel: usize) {
         // All taps while the tile's planes are in the first cache.
         for &(tap, row, column) in self.taps {
-            // SAFETY: handed on.
-            unsafe { self.tap::<S, R, C>(simd, channel, tap, row, column) };
+            self.tap::<S, R, C>(simd, channel, tap, row, column);
         }
     }
 
@@ -158,44 +152,41 @@ impl Tiles<'_> {
         column: Reach,
     ) {
         let (s, taps) = (self.s, self.s.kernel * self.s.kernel);
-        // SAFETY: handed on.
-        unsafe {
-            let mut totals = [[simd.splat(0.0); C]; R];
-            for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
-                let mut sums = [[simd.splat(0.0); C]; R];
-                let mut dy = [std::ptr::null::<f32>(); R];
-                for (r, plane) in dy.iter_mut().enumerate() {
-                    *plane = self.dy.get_unchecked(r).as_ptr().cast::<f32>().add(lane);
-                }
-                let mut x = [std::ptr::null::<f32>(); C];
-                for (c, plane) in x.iter_mut().enumerate() {
-                    *plane = self.x.get_unchecked(channel + c).as_ptr().cast::<f32>().add(lane);
-                }
-                for oy in row.from..row.to {
-                    let iy = ((oy * s.stride) as isize + row.shift) as usize;
-                    let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
-                    for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
-                        let mut values = [simd.splat(0.0); C];
-                        for (value, plane) in values.iter_mut().zip(&x) {
-                            *value = simd.load(plane.add(input * LANES));
-                        }
-                        for (row, plane) in sums.iter_mut().zip(&dy) {
-                            let dy = simd.load(plane.add(output * LANES));
-                            for (sum, &value) in row.iter_mut().zip(&values) {
-                                *sum = simd.mul_add(dy, value, *sum);
-                            }
-                        }
-                        input += s.stride;
+        let mut totals = [[simd.splat(0.0); C]; R];
+        for lane in (0..S::WIDTH).map(|part| part * S::LANES) {
+            let mut sums = [[simd.splat(0.0); C]; R];
+            let mut dy = [std::ptr::null::<f32>(); R];
+            for (r, plane) in dy.iter_mut().enumerate() {
+                *plane = self.dy.get_unchecked(r).as_ptr().cast::<f32>().add(lane);
+            }
+            let mut x = [std::ptr::null::<f32>(); C];
+            for (c, plane) in x.iter_mut().enumerate() {
+                *plane = self.x.get_unchecked(channel + c).as_ptr().cast::<f32>().add(lane);
+            }
+            for oy in row.from..row.to {
+                let iy = ((oy * s.stride) as isize + row.shift) as usize;
+                let mut input = iy * s.input.1 + ((column.from * s.stride) as isize + column.shift) as usize;
+                for output in oy * s.output.1 + column.from..oy * s.output.1 + column.to {
+                    let mut values = [simd.splat(0.0); C];
+                    for (value, plane) in values.iter_mut().zip(&x) {
+                        *value = simd.load(plane.add(input * LANES));
                     }
-                }
-                for (totals, sums) in totals.iter_mut().zip(&sums) {
-                    totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total = simd.add(*total, sum));
+                    for (row, plane) in sums.iter_mut().zip(&dy) {
+                        let dy = simd.load(plane.add(output * LANES));
+                        for (sum, &value) in row.iter_mut().zip(&values) {
+                            *sum = simd.mul_add(dy, value, *sum);
+                        }
+                    }
+                    input += s.stride;
                 }
             }
-            for (r, row) in totals.iter().enumerate() {
-                for (c, &total) in row.iter().enumerate() {
-                    self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += simd.sum(total);
-                }
+            for (totals, sums) in totals.iter_mut().zip(&sums) {
+                totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total = simd.add(*total, sum));
+            }
+        }
+        for (r, row) in totals.iter().enumerate() {
+            for (c, &total) in row.iter().enumerate() {
+                self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += simd.sum(total);
             }
         }
     }

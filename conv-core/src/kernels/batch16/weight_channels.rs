@@ -107,7 +107,8 @@ impl ByChannels<'_> {
     /// One tap of `R` outputs and `H` vectors of channels from those of `group` on.
     ///
     /// # Safety
-    /// As stated where it is called.
+    /// There are `R` outputs, and `H` vectors from `group` on; the outputs in `row` and `column` lie inside the planes of `dy`,
+    /// their inputs inside the turned ones.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const H: usize>(
         &mut self,
@@ -125,46 +126,43 @@ impl ByChannels<'_> {
             _ => S::LANES,
         };
         let mut values = [[0f32; LANES]; 2];
-        // SAFETY: handed on.
-        unsafe {
-            let mut sums = [[simd.splat(0.0); H]; R];
-            for (block, planes) in self.dy.iter().enumerate() {
-                let x = self.x.lines.as_ptr().add((group * self.x.blocks + block) * per_block).cast::<f32>();
-                let mut dy = [std::ptr::null::<f32>(); R];
-                for (r, plane) in dy.iter_mut().enumerate() {
-                    *plane = planes.get_unchecked(self.outputs.start + r).as_ptr().cast();
-                }
-                for oy in row.from..row.to {
-                    let iy = ((oy * s.stride) as isize + row.shift) as usize;
-                    for ox in column.from..column.to {
-                        let ix = ((ox * s.stride) as isize + column.shift) as usize;
-                        let mut x = x.add((iy * s.input.1 + ix) * LANES * LANES);
-                        let first = (oy * s.output.1 + ox) * LANES;
-                        for image in first..first + LANES {
-                            let mut vectors = [simd.splat(0.0); H];
-                            for (h, vector) in vectors.iter_mut().enumerate() {
-                                *vector = simd.load(x.add(h * apart));
-                            }
-                            for (sums, plane) in sums.iter_mut().zip(&dy) {
-                                let dy = simd.splat(*plane.add(image));
-                                for (sum, &vector) in sums.iter_mut().zip(&vectors) {
-                                    *sum = simd.mul_add(dy, vector, *sum);
-                                }
-                            }
-                            x = x.add(LANES);
+        let mut sums = [[simd.splat(0.0); H]; R];
+        for (block, planes) in self.dy.iter().enumerate() {
+            let x = self.x.lines.as_ptr().add((group * self.x.blocks + block) * per_block).cast::<f32>();
+            let mut dy = [std::ptr::null::<f32>(); R];
+            for (r, plane) in dy.iter_mut().enumerate() {
+                *plane = planes.get_unchecked(self.outputs.start + r).as_ptr().cast();
+            }
+            for oy in row.from..row.to {
+                let iy = ((oy * s.stride) as isize + row.shift) as usize;
+                for ox in column.from..column.to {
+                    let ix = ((ox * s.stride) as isize + column.shift) as usize;
+                    let mut x = x.add((iy * s.input.1 + ix) * LANES * LANES);
+                    let first = (oy * s.output.1 + ox) * LANES;
+                    for image in first..first + LANES {
+                        let mut vectors = [simd.splat(0.0); H];
+                        for (h, vector) in vectors.iter_mut().enumerate() {
+                            *vector = simd.load(x.add(h * apart));
                         }
+                        for (sums, plane) in sums.iter_mut().zip(&dy) {
+                            let dy = simd.splat(*plane.add(image));
+                            for (sum, &vector) in sums.iter_mut().zip(&vectors) {
+                                *sum = simd.mul_add(dy, vector, *sum);
+                            }
+                        }
+                        x = x.add(LANES);
                     }
                 }
             }
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (h, sum) in sums.into_iter().enumerate() {
-                    simd.store(values.as_mut_ptr().cast::<f32>().add(h * S::LANES), sum);
-                }
-                let first = group * LANES;
-                let channels = (H * S::LANES).min(s.in_channels - first);
-                for (c, value) in values.as_flattened()[..channels].iter().enumerate() {
-                    self.dw[(r * s.in_channels + first + c) * taps + tap] += value;
-                }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (h, sum) in sums.into_iter().enumerate() {
+                simd.store(values.as_mut_ptr().cast::<f32>().add(h * S::LANES), sum);
+            }
+            let first = group * LANES;
+            let channels = (H * S::LANES).min(s.in_channels - first);
+            for (c, value) in values.as_flattened()[..channels].iter().enumerate() {
+                self.dw[(r * s.in_channels + first + c) * taps + tap] += value;
             }
         }
     }

@@ -186,8 +186,7 @@ unsafe fn transform_input<S: Simd>(
             for (j, value) in row.iter_mut().enumerate() {
                 let (py, px) = ((y + i).wrapping_sub(1), (x + j).wrapping_sub(1));
                 if inside || py < height && px < width {
-                    // SAFETY: the pixel lies inside the plane.
-                    *value = unsafe { simd.load(plane.as_ptr().add(py * width + px).cast::<f32>().add(lane)) };
+                    *value = simd.load(plane.as_ptr().add(py * width + px).cast::<f32>().add(lane));
                 }
             }
         }
@@ -202,11 +201,8 @@ unsafe fn transform_input<S: Simd>(
         for (i, t) in t.iter().enumerate() {
             let row = [simd.sub(t[0], t[2]), simd.add(t[1], t[2]), simd.sub(t[2], t[1]), simd.sub(t[1], t[3])];
             for (j, value) in row.into_iter().enumerate() {
-                // SAFETY: the caller promises 16 places.
-                unsafe {
-                    let place = inputs.as_mut_ptr().add(at + (4 * i + j) * pitch);
-                    simd.store(place.cast::<f32>().add(lane), value);
-                }
+                let place = inputs.as_mut_ptr().add(at + (4 * i + j) * pitch);
+                simd.store(place.cast::<f32>().add(lane), value);
             }
         }
     }
@@ -228,8 +224,7 @@ unsafe fn transform_output<S: Simd>(
 ) {
     let bias = simd.splat(to.bias);
     for lane in (0..LANES).step_by(S::LANES) {
-        // SAFETY: the caller promises 16 places.
-        let m = |f: usize| unsafe { simd.load(sums.as_ptr().add(at + f * pitch).cast::<f32>().add(lane)) };
+        let m = |f: usize| simd.load(sums.as_ptr().add(at + f * pitch).cast::<f32>().add(lane));
         let mut t = [[simd.splat(0.0); 4]; 2];
         let [upper, lower] = &mut t;
         for (j, (upper, lower)) in upper.iter_mut().zip(lower).enumerate() {
@@ -244,14 +239,11 @@ unsafe fn transform_output<S: Simd>(
                 if py >= height || px >= width {
                     continue;
                 }
-                // SAFETY: the pixel lies inside the planes.
-                unsafe {
-                    let pixel = py * width + px;
-                    let place = to.plane.as_mut_ptr().add(pixel).cast::<f32>().add(lane);
-                    let there = if to.add { Some(place.cast_const()) } else { None };
-                    let residual = to.residual.map(|plane| plane.as_ptr().add(pixel).cast::<f32>().add(lane));
-                    simd.store(place, finish(simd, simd.add(sum, bias), there, residual, to.relu));
-                }
+                let pixel = py * width + px;
+                let place = to.plane.as_mut_ptr().add(pixel).cast::<f32>().add(lane);
+                let there = if to.add { Some(place.cast_const()) } else { None };
+                let residual = to.residual.map(|plane| plane.as_ptr().add(pixel).cast::<f32>().add(lane));
+                simd.store(place, finish(simd, simd.add(sum, bias), there, residual, to.relu));
             }
         }
     }
@@ -269,16 +261,14 @@ struct Product<'a> {
 
 impl Product<'_> {
     /// # Safety
-    /// As stated where it is called.
+    /// There are `rows` weights a channel, `channels` rows of `together` inputs, and `rows` rows of as many sums; `count` is no
+    /// more than `together`.
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, simd: S, rows: usize) {
-        // SAFETY: handed on.
-        unsafe {
-            tiles!(rows; S; self.columns(simd);
-                wide [1 => 8, 2 => 8, 3 => 6, 4 => 6, 5 => 4, 6 => 4, 7 => 3, 8 => 3],
-                narrow [1 => 8, 2 => 4, 3 => 4, 4 => 2, 5 => 2, 6 => 2]
-            );
-        }
+        tiles!(rows; S; self.columns(simd);
+            wide [1 => 8, 2 => 8, 3 => 6, 4 => 6, 5 => 4, 6 => 4, 7 => 3, 8 => 3],
+            narrow [1 => 8, 2 => 4, 3 => 4, 4 => 2, 5 => 2, 6 => 2]
+        );
     }
 
     /// Register tiles of at most `V` vectors, of whole lines.
@@ -288,41 +278,35 @@ impl Product<'_> {
     #[inline(always)]
     unsafe fn columns<S: Simd, const R: usize, const V: usize>(&mut self, simd: S) {
         let mut tile = 0;
-        // SAFETY: handed on.
-        unsafe {
-            while self.count - tile >= V / S::WIDTH {
-                self.tile::<S, R, V>(simd, tile);
-                tile += V / S::WIDTH;
-            }
-            while V > 2 && self.count - tile >= 2 / S::WIDTH {
-                self.tile::<S, R, 2>(simd, tile);
-                tile += 2 / S::WIDTH;
-            }
-            if S::WIDTH == 1 && tile < self.count {
-                self.tile::<S, R, 1>(simd, tile);
-            }
+        while self.count - tile >= V / S::WIDTH {
+            self.tile::<S, R, V>(simd, tile);
+            tile += V / S::WIDTH;
+        }
+        while V > 2 && self.count - tile >= 2 / S::WIDTH {
+            self.tile::<S, R, 2>(simd, tile);
+            tile += 2 / S::WIDTH;
+        }
+        if S::WIDTH == 1 && tile < self.count {
+            self.tile::<S, R, 1>(simd, tile);
         }
     }
 
     /// # Safety
-    /// As [`Self::rows`], for `R` rows and `V` vectors from tile `first` on.
+    /// As [`Self::rows`], for `R` rows; the `V` vectors from tile `first` on lie within `count`.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, first: usize) {
-        // SAFETY: handed on.
-        unsafe {
-            let mut sums = [[simd.splat(0.0); V]; R];
-            let mut inputs = self.inputs.as_ptr().add(first).cast::<f32>();
-            let mut weights = self.weights.as_ptr();
-            for _ in 0..self.channels {
-                multiply_add::<S, R, V>(simd, |v| inputs.add(v * S::LANES), weights, &mut sums);
-                inputs = inputs.add(self.together * LANES);
-                weights = weights.add(R);
-            }
-            for (r, row) in sums.iter().enumerate() {
-                let place = self.sums.as_mut_ptr().add(r * self.together + first).cast::<f32>();
-                for (v, &sum) in row.iter().enumerate() {
-                    simd.store(place.add(v * S::LANES), sum);
-                }
+        let mut sums = [[simd.splat(0.0); V]; R];
+        let mut inputs = self.inputs.as_ptr().add(first).cast::<f32>();
+        let mut weights = self.weights.as_ptr();
+        for _ in 0..self.channels {
+            multiply_add::<S, R, V>(simd, |v| inputs.add(v * S::LANES), weights, &mut sums);
+            inputs = inputs.add(self.together * LANES);
+            weights = weights.add(R);
+        }
+        for (r, row) in sums.iter().enumerate() {
+            let place = self.sums.as_mut_ptr().add(r * self.together + first).cast::<f32>();
+            for (v, &sum) in row.iter().enumerate() {
+                simd.store(place.add(v * S::LANES), sum);
             }
         }
     }

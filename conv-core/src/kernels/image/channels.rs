@@ -205,7 +205,9 @@ impl Tiles<'_> {
     /// channels before or after.
     ///
     /// # Safety
-    /// As stated where it is called.
+    /// There are `P` pixels, whose sources at each tap and destinations lie in the arena from every place of `from` and `to`;
+    /// `weights` holds a line for each channel and tap, of which `H` vectors are no more. Nobody writes what is read or
+    /// touches what is written.
     #[inline(always)]
     unsafe fn tile<S: Simd, const H: usize, const P: usize, const U: usize>(
         &self,
@@ -220,53 +222,50 @@ impl Tiles<'_> {
         let step = self.taps * LANES;
         let mut ahead = self.ahead.chunks(self.ahead.len().div_ceil(self.from.len()).max(1));
         let mut values = [[0f32; LANES]; P];
-        // SAFETY: handed on; `H` vectors are at most [`LANES`] values.
-        unsafe {
-            let mut sums = [[[simd.splat(0.0); H]; P]; U];
-            let mut weights = self.weights.as_ptr();
-            let mut planes = self.from.chunks_exact(U);
-            for planes in &mut planes {
-                for _ in 0..U {
-                    ahead.next().unwrap_or_default().iter().step_by(LANES).for_each(|at| simd.prefetch(at));
-                }
-                for &Tap { index, offset } in &self.class.taps {
-                    let weights = weights.add(index as usize * LANES);
-                    for (u, sums) in sums.iter_mut().enumerate() {
-                        let plane = self.memory.at(planes[u]).offset(offset as isize);
-                        accumulate::<S, H, P>(simd, plane, &sources, weights.add(u * step), sums);
-                    }
-                }
-                weights = weights.add(U * step);
+        let mut sums = [[[simd.splat(0.0); H]; P]; U];
+        let mut weights = self.weights.as_ptr();
+        let mut planes = self.from.chunks_exact(U);
+        for planes in &mut planes {
+            for _ in 0..U {
+                ahead.next().unwrap_or_default().iter().step_by(LANES).for_each(|at| simd.prefetch(at));
             }
-            for &plane in planes.remainder() {
-                for &Tap { index, offset } in &self.class.taps {
-                    let plane = self.memory.at(plane).offset(offset as isize);
-                    accumulate::<S, H, P>(simd, plane, &sources, weights.add(index as usize * LANES), &mut sums[0]);
-                }
-                weights = weights.add(step);
-            }
-            for (p, values) in values.iter_mut().enumerate() {
-                for h in 0..H {
-                    let sum = sums.iter().skip(1).fold(sums[0][p][h], |sum, more| simd.add(sum, more[p][h]));
-                    simd.store(values.as_mut_ptr().add(h * S::LANES), sum);
+            for &Tap { index, offset } in &self.class.taps {
+                let weights = weights.add(index as usize * LANES);
+                for (u, sums) in sums.iter_mut().enumerate() {
+                    let plane = self.memory.at(planes[u]).offset(offset as isize);
+                    accumulate::<S, H, P>(simd, plane, &sources, weights.add(u * step), sums);
                 }
             }
-            if self.before {
-                for (values, kept) in values.iter_mut().zip(&*kept) {
-                    values.iter_mut().zip(kept).for_each(|(value, kept)| *value += kept);
-                }
+            weights = weights.add(U * step);
+        }
+        for &plane in planes.remainder() {
+            for &Tap { index, offset } in &self.class.taps {
+                let plane = self.memory.at(plane).offset(offset as isize);
+                accumulate::<S, H, P>(simd, plane, &sources, weights.add(index as usize * LANES), &mut sums[0]);
             }
-            if self.after {
-                kept.copy_from_slice(&values);
-                return;
+            weights = weights.add(step);
+        }
+        for (p, values) in values.iter_mut().enumerate() {
+            for h in 0..H {
+                let sum = sums.iter().skip(1).fold(sums[0][p][h], |sum, more| simd.add(sum, more[p][h]));
+                simd.store(values.as_mut_ptr().add(h * S::LANES), sum);
             }
-            for (lane, to) in self.to.iter().enumerate() {
-                for (value, &(_, at)) in values.iter().zip(pixels) {
-                    let at = at as usize;
-                    let residual = to.residual.map(|residual| self.memory.at(residual + at).cast_const());
-                    let value = finish(Scalar, value[lane] + to.bias, None, residual, to.relu);
-                    *self.memory.at(to.place + at) = value;
-                }
+        }
+        if self.before {
+            for (values, kept) in values.iter_mut().zip(&*kept) {
+                values.iter_mut().zip(kept).for_each(|(value, kept)| *value += kept);
+            }
+        }
+        if self.after {
+            kept.copy_from_slice(&values);
+            return;
+        }
+        for (lane, to) in self.to.iter().enumerate() {
+            for (value, &(_, at)) in values.iter().zip(pixels) {
+                let at = at as usize;
+                let residual = to.residual.map(|residual| self.memory.at(residual + at).cast_const());
+                let value = finish(Scalar, value[lane] + to.bias, None, residual, to.relu);
+                *self.memory.at(to.place + at) = value;
             }
         }
     }
@@ -284,17 +283,14 @@ unsafe fn accumulate<S: Simd, const H: usize, const P: usize>(
     weights: *const f32,
     sums: &mut [[S::V; H]; P],
 ) {
-    // SAFETY: handed on.
-    unsafe {
-        let mut vectors = [simd.splat(0.0); H];
-        for (h, vector) in vectors.iter_mut().enumerate() {
-            *vector = simd.load(weights.add(h * S::LANES));
-        }
-        for (sums, &source) in sums.iter_mut().zip(sources) {
-            let x = simd.splat(*plane.add(source));
-            for (sum, &vector) in sums.iter_mut().zip(&vectors) {
-                *sum = simd.mul_add(x, vector, *sum);
-            }
+    let mut vectors = [simd.splat(0.0); H];
+    for (h, vector) in vectors.iter_mut().enumerate() {
+        *vector = simd.load(weights.add(h * S::LANES));
+    }
+    for (sums, &source) in sums.iter_mut().zip(sources) {
+        let x = simd.splat(*plane.add(source));
+        for (sum, &vector) in sums.iter_mut().zip(&vectors) {
+            *sum = simd.mul_add(x, vector, *sum);
         }
     }
 }

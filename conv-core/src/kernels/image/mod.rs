@@ -4,6 +4,11 @@
 //! not know where the map ends: see [`PlaneLayout`]. All planes lie in one [`Arena`], and a kernel is a list of where in it to
 //! read and write, worked out and checked when the network is packed. Running it allocates nothing and looks nothing up.
 
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "innermost loops are unsafe throughout: their `# Safety` says of what, and the safe code that calls them why it holds"
+)]
+
 mod arena;
 mod channels;
 mod passes;

@@ -130,56 +130,51 @@ impl Run<'_> {
     /// All lines of a block of `R` rows, at most `P` vectors at a time.
     ///
     /// # Safety
-    /// As stated where it is called.
+    /// The block has `R` rows. All places that the lines reach from sources and targets lie in the arena, where nobody writes
+    /// what is read or touches what is written.
     #[inline(always)]
     unsafe fn columns<S: Simd, const R: usize, const P: usize>(&self, simd: S, block: &Block) {
         let (mut at, end) = (self.lines.start * LANES, self.lines.end * LANES);
-        // SAFETY: handed on; lines are whole vectors.
-        unsafe {
-            while at + P * S::LANES <= end {
-                self.tile::<S, R, P>(simd, block, at);
-                at += P * S::LANES;
-            }
-            while at + 2 * S::LANES <= end && P > 2 {
-                self.tile::<S, R, 2>(simd, block, at);
-                at += 2 * S::LANES;
-            }
-            while at < end {
-                self.tile::<S, R, 1>(simd, block, at);
-                at += S::LANES;
-            }
+        while at + P * S::LANES <= end {
+            self.tile::<S, R, P>(simd, block, at);
+            at += P * S::LANES;
+        }
+        while at + 2 * S::LANES <= end && P > 2 {
+            self.tile::<S, R, 2>(simd, block, at);
+            at += 2 * S::LANES;
+        }
+        while at < end {
+            self.tile::<S, R, 1>(simd, block, at);
+            at += S::LANES;
         }
     }
 
     /// One register tile: `P` vectors of `R` rows.
     ///
     /// # Safety
-    /// As stated where [`Self::columns`] is called.
+    /// As [`Self::columns`], for the `P` vectors from `start` on.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, simd: S, block: &Block, start: usize) {
         let Pixels { weights, sources, taps, targets, inputs, mask, .. } = self.of;
-        // SAFETY: handed on.
-        unsafe {
-            let mut sums = [[simd.splat(0.0); P]; R];
-            let mut weights = weights.as_ptr().add(block.weights);
-            for &source in sources.get_unchecked(block.input..block.input + inputs) {
-                let source = self.memory.at(source + start);
-                for &tap in taps {
-                    let source = source.offset(tap);
-                    multiply_add::<S, R, P>(simd, |p| source.add(p * S::LANES), weights, &mut sums);
-                    weights = weights.add(R);
-                }
+        let mut sums = [[simd.splat(0.0); P]; R];
+        let mut weights = weights.as_ptr().add(block.weights);
+        for &source in sources.get_unchecked(block.input..block.input + inputs) {
+            let source = self.memory.at(source + start);
+            for &tap in taps {
+                let source = source.offset(tap);
+                multiply_add::<S, R, P>(simd, |p| source.add(p * S::LANES), weights, &mut sums);
+                weights = weights.add(R);
             }
-            for (r, sums) in sums.into_iter().enumerate() {
-                let target = targets.get_unchecked(block.first + r);
-                let bias = simd.splat(target.bias);
-                for (p, sum) in sums.into_iter().enumerate() {
-                    let at = start + p * S::LANES;
-                    let residual = target.residual.map(|residual| self.memory.at(residual + at).cast_const());
-                    let value = finish(simd, simd.add(sum, bias), None, residual, target.relu);
-                    let mask = simd.load(mask.as_ptr().add(at));
-                    simd.store(self.memory.at(target.place + at), simd.mask(mask, value));
-                }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            let target = targets.get_unchecked(block.first + r);
+            let bias = simd.splat(target.bias);
+            for (p, sum) in sums.into_iter().enumerate() {
+                let at = start + p * S::LANES;
+                let residual = target.residual.map(|residual| self.memory.at(residual + at).cast_const());
+                let value = finish(simd, simd.add(sum, bias), None, residual, target.relu);
+                let mask = simd.load(mask.as_ptr().add(at));
+                simd.store(self.memory.at(target.place + at), simd.mask(mask, value));
             }
         }
     }
