@@ -25,8 +25,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// From the planes of all groups' source channels in order to those of all destination channels.
-/// `gathered`: the sources of some pixels are copied together first, for a convolution of one tap.
+/// Convolves the planes `from`, the source channels of all groups in order, into `to`, the destination channels of all groups.
+/// With `gathered` the sources of some pixels are first copied next to each other, which a convolution of one tap may ask for.
 pub(crate) fn convolve(
     isa: Isa,
     geometry: &Geometry,
@@ -39,7 +39,8 @@ pub(crate) fn convolve(
     scratch::with_lines(panel, 0, |panel, _| isa.execute(Convolve { geometry, weights, from, to, panel }));
 }
 
-/// Lines from a pixel to the next in a panel: odd, as the caches keep few lines that are a round number apart.
+/// Lines from one pixel to the next in a panel. It is odd because a cache can hold only a few lines whose addresses differ by
+/// a multiple of a large power of two.
 fn panel_stride(channels: usize) -> usize {
     channels | 1
 }
@@ -176,7 +177,7 @@ impl Tiles<'_, '_> {
                 panel.wrapping_add(v / S::WIDTH * stride * LANES + v % S::WIDTH * S::LANES)
             })
         } else if sources[V - 1] == sources[0] + (V - 1) * S::LANES {
-            // Neighbours, as sources ascend: one address for all of them.
+            // Sources ascend, so these pixels are neighbours: one address serves all of them.
             self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[0] + v * S::LANES))
         } else {
             self.sums::<S, R, V>(simd, |plane: *const f32, v| plane.wrapping_add(sources[v]))
@@ -225,7 +226,7 @@ impl Tiles<'_, '_> {
         let mut weights = self.weights.as_ptr();
         for plane in self.from {
             for &Tap { index, offset } in &self.class.taps {
-                // Only with the pixel's own place it is inside the plane for sure.
+                // The address alone may lie outside the plane; with the pixel's own place added it does not.
                 let plane = plane.as_ptr().wrapping_offset(offset as isize).cast::<f32>();
                 let weights = weights.add(index as usize * R);
                 multiply_add::<S, R, V>(simd, |v| at(plane, v), weights, &mut sums);
@@ -236,7 +237,8 @@ impl Tiles<'_, '_> {
     }
 }
 
-/// `sums[r][v] += weights[r] x[v]`, with what there is less of held in registers.
+/// `sums[r][v] += weights[r] x[v]`. The shorter of both lists is loaded first and stays in registers, the other is loaded one
+/// by one.
 ///
 /// # Safety
 /// `R` readable weights, and a vector wherever `at` points; inside `Task::execute`.

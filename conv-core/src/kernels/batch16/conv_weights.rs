@@ -21,13 +21,13 @@ impl Weights {
         Self { values: Vec::new(), blocks: uneven_blocks(isa, rows), groups, rows, channels, taps }
     }
 
-    /// So many pixels share one pass over a row block's weights, and one block of sources all row blocks: as many as the
-    /// second cache holds with all their channels.
+    /// How many pixels are convolved at a time. They share one pass over each row block's weights, and all row blocks read their
+    /// sources: so they are as many as the second-level cache holds with all their channels.
     pub(super) fn together(&self) -> usize {
         (CACHE / self.channels.max(1)).clamp(8, PIXELS)
     }
 
-    /// The memory they are in, to be taken and given.
+    /// The memory that holds them, which the caller may take away and give back.
     pub(crate) fn memory(&mut self) -> &mut Vec<f32> {
         &mut self.values
     }
@@ -58,8 +58,8 @@ impl Weights {
     }
 }
 
-/// Destination pixels per pass.
+/// Destination pixels per pass, at most.
 const PIXELS: usize = 24;
 
-/// Lines of sources in the second cache, which has to hold more than them.
+/// Lines of sources that the second-level cache is to hold beside everything else it has to hold.
 const CACHE: usize = 4096;

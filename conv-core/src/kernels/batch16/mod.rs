@@ -39,7 +39,8 @@ impl Line {
     }
 }
 
-/// Lines that are turned around at a time: they stay in the first cache while each image goes over them.
+/// Lines that [`to_lines`] and [`to_rows`] transpose at a time: they stay in the first-level cache while each image's values
+/// are read or written.
 const TURNED: usize = 64;
 
 /// Rows of images, `values` apart, to lines: `lines[v][image] = rows[image][v]`, 0 for images that are not there.

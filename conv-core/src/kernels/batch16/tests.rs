@@ -11,18 +11,18 @@ use crate::kernels::shape::ConvShape;
 use crate::kernels::tiles::even_blocks;
 use proptest::prelude::*;
 
-fn values(len: usize, seed: u64) -> Vec<f32> {
+pub(super) fn values(len: usize, seed: u64) -> Vec<f32> {
     crate::normal_stream(seed, "values", len).into_iter().map(|v| v as f32).collect()
 }
 
 /// `[n, c, pixels]` of one block as planes.
-fn lines(rows: &[f32], values: usize) -> Vec<Line> {
+pub(super) fn lines(rows: &[f32], values: usize) -> Vec<Line> {
     let mut lines = vec![Line::ZERO; values];
     to_lines(rows, values, &mut lines);
     lines
 }
 
-fn rows(lines: &[Line], images: usize) -> Vec<f32> {
+pub(super) fn rows(lines: &[Line], images: usize) -> Vec<f32> {
     let mut rows = vec![0.0; images * lines.len()];
     to_rows(lines, lines.len(), &mut rows);
     rows
@@ -178,7 +178,7 @@ fn nan_and_infinities_are_where_the_scalar_twins_have_them() {
     }
 }
 
-fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> ConvShape {
+pub(super) fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> ConvShape {
     ConvShape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
 }
 
@@ -206,35 +206,6 @@ fn tiles_of_every_height() {
         check(&shape([3, 40, outputs], (3, 4), 3, 1, 1, 1));
         check(&shape([2, 40, outputs], (2, 5), 1, 1, 0, 1));
     }
-}
-
-/// What the documentation says of its accuracy: root mean square errors, in units of the results' own.
-#[test]
-fn winograd_is_about_as_exact_as_the_direct_sum() {
-    let s = shape([16, 256, 32], (8, 8), 3, 1, 1, 1);
-    let (x, w) = (values(s.x_len(), 1), values(s.w_len(), 2));
-    let (x_lines, want) = (lines(&x, s.x_len() / s.batch), reference::forward(&s, &x, &w));
-    let x_planes: Vec<&[Line]> = x_lines.chunks_exact(64).collect();
-    let isa = Isa::best();
-    let error = |of: &dyn Fn(&mut [Output<'_>])| {
-        let mut y = vec![Line::ZERO; s.out_channels * 64];
-        of(&mut y.chunks_exact_mut(64).map(|plane| Output::plain(plane, false)).collect::<Vec<_>>());
-        let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
-        let errors = square(&mut rows(&y, s.batch).iter().zip(&want).map(|(got, want)| got - want));
-        (errors / square(&mut want.iter().copied())).sqrt()
-    };
-    let direct = error(&|to| {
-        let mut weights = Weights::new(isa, 1, 32, 256, 9);
-        weights.pack(|_, row, channel| &w[(row * 256 + channel) * 9..], |_, _| 1.0);
-        conv::convolve(isa, &Geometry::forward(&s), &weights, false, &x_planes, to);
-    });
-    let winograd = error(&|to| {
-        let mut weights = winograd::Weights::new(isa, 32, 256);
-        weights.pack(|row, channel| &w[(row * 256 + channel) * 9..], |_| 1.0, false);
-        winograd::convolve(isa, s.input, &weights, &x_planes, to);
-    });
-    println!("relative errors: direct {direct:.2e}, Winograd {winograd:.2e}");
-    assert!(winograd < 1e-6 && winograd < 2.0 * direct, "direct {direct:.2e}, Winograd {winograd:.2e}");
 }
 
 proptest! {

@@ -20,7 +20,8 @@ pub(crate) struct Planes<'a> {
     pub(crate) dy: Vec<&'a [Line]>,
 }
 
-/// Pixels of a plane that are worked on at a time, in whole rows: a tile's planes stay in the first cache over all taps.
+/// Pixels of a plane that are worked on at a time, in whole rows: so a tile's planes stay in the first-level cache until all
+/// taps have read them.
 const BAND: usize = 32;
 
 /// Where a tap meets no padding along one dimension: outputs `from..to`, the input of output `o` is `o stride + shift`.
@@ -132,7 +133,7 @@ impl Tiles<'_> {
     /// As [`Self::rows`], for `R` planes; `channel + C` inputs.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const C: usize>(&mut self, simd: S, channel: usize) {
-        // All taps while the tile's planes are in the first cache.
+        // All taps, while the tile's planes are in the first-level cache.
         for &(tap, row, column) in self.taps {
             self.tap::<S, R, C>(simd, channel, tap, row, column);
         }

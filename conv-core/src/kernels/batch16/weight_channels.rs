@@ -1,8 +1,8 @@
 //! The weights' gradient over all blocks where maps are small and channels many: the lanes are input channels.
 //!
 //! With images as lanes every weight ends in a sum over lanes, which on a 2 x 2 map costs more than the products before it.
-//! Here the inputs are turned around first, 16 channels a line, and the outputs' gradients are broadcast: no sum over lanes at
-//! all, and one turned input serves every output and tap.
+//! Here the inputs are first transposed, so that a line holds 16 channels, and the outputs' gradients are broadcast: there is
+//! no sum over lanes at all, and one transposed input serves every output and tap.
 
 use std::ops::Range;
 

@@ -30,7 +30,7 @@ impl Weights {
         Self { values: Vec::new(), blocks: even_blocks(isa, rows), rows, channels }
     }
 
-    /// The memory they are in, to be taken and given.
+    /// The memory that holds them, which the caller may take away and give back.
     pub(crate) fn memory(&mut self) -> &mut Vec<f32> {
         &mut self.values
     }
@@ -77,7 +77,7 @@ fn transform_kernel(g: &[f32; 9]) -> [f32; FREQUENCIES] {
     u
 }
 
-/// as [`super::conv::convolve`], for planes of `(height, width)`.
+/// Convolves the planes `from` into `to`, all of `size`, which is `(height, width)`.
 pub(crate) fn convolve(isa: Isa, size: (usize, usize), weights: &Weights, from: &[&[Line]], to: &mut [Output<'_>]) {
     let together = (INPUTS / (FREQUENCIES * weights.channels.max(1))).next_multiple_of(4).clamp(4, 32);
     let tallest = weights.blocks.iter().map(|&(_, rows)| rows).max().unwrap_or(0);
@@ -87,7 +87,7 @@ pub(crate) fn convolve(isa: Isa, size: (usize, usize), weights: &Weights, from: 
     });
 }
 
-/// Lines of transformed inputs that are worked on at a time: they stay in the second cache while all outputs read them.
+/// Lines of transformed inputs that are worked on at a time: they stay in the second-level cache while all outputs read them.
 const INPUTS: usize = 4096;
 
 struct Winograd<'a, 'b> {
@@ -309,5 +309,43 @@ impl Product<'_> {
                 simd.store(place.add(v * S::LANES), sum);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conv;
+    use super::super::geometry::Geometry;
+    use super::super::tests::{lines, rows, shape, values};
+    use super::*;
+    use crate::kernels::reference;
+
+    /// What the documentation says of its accuracy: root mean square errors, in units of the results' own.
+    #[test]
+    fn winograd_is_about_as_exact_as_the_direct_sum() {
+        let s = shape([16, 256, 32], (8, 8), 3, 1, 1, 1);
+        let (x, w) = (values(s.x_len(), 1), values(s.w_len(), 2));
+        let (x_lines, want) = (lines(&x, s.x_len() / s.batch), reference::forward(&s, &x, &w));
+        let x_planes: Vec<&[Line]> = x_lines.chunks_exact(64).collect();
+        let isa = Isa::best();
+        let error = |of: &dyn Fn(&mut [Output<'_>])| {
+            let mut y = vec![Line::ZERO; s.out_channels * 64];
+            of(&mut y.chunks_exact_mut(64).map(|plane| Output::plain(plane, false)).collect::<Vec<_>>());
+            let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+            let errors = square(&mut rows(&y, s.batch).iter().zip(&want).map(|(got, want)| got - want));
+            (errors / square(&mut want.iter().copied())).sqrt()
+        };
+        let direct = error(&|to| {
+            let mut weights = conv::Weights::new(isa, 1, 32, 256, 9);
+            weights.pack(|_, row, channel| &w[(row * 256 + channel) * 9..], |_, _| 1.0);
+            conv::convolve(isa, &Geometry::forward(&s), &weights, false, &x_planes, to);
+        });
+        let winograd = error(&|to| {
+            let mut weights = Weights::new(isa, 32, 256);
+            weights.pack(|row, channel| &w[(row * 256 + channel) * 9..], |_| 1.0, false);
+            convolve(isa, s.input, &weights, &x_planes, to);
+        });
+        println!("relative errors: direct {direct:.2e}, Winograd {winograd:.2e}");
+        assert!(winograd < 1e-6 && winograd < 2.0 * direct, "direct {direct:.2e}, Winograd {winograd:.2e}");
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Channels {
     shares: usize,
     /// Pixels of one task each.
     cuts: Vec<Vec<Piece>>,
-    /// Input channels whose weights are met by all pixels of a task before the next channels' come.
+    /// Input channels whose weights all pixels of a task are multiplied with before the next channels' turn comes.
     together: usize,
 }
 
@@ -33,7 +33,8 @@ struct Piece {
     pixels: Range<usize>,
 }
 
-/// Weights that stay in the first cache, beside those that are on their way, while one pixel after the other meets them.
+/// Weights that stay in the first-level cache, beside those being fetched, while one pixel after the other is multiplied with
+/// them.
 const NEAR: usize = 3072;
 
 /// Pixels whose sums are kept between the channels of a task.
@@ -78,10 +79,11 @@ impl Channels {
         let wanted = tasks(c.weights.len() * c.shape.output.0 * c.shape.output.1);
         let cuts = cut(&geometry, wanted.div_ceil(c.shape.groups * blocks));
         let blocks = c.shape.groups * blocks;
-        // Where there are few blocks, which are seldom all full, twice as many tasks come out even.
+        // Few blocks are seldom all full: with twice as many tasks the threads finish at about the same time.
         let shares = if blocks < 4 * wanted { blocks.min(2 * wanted) } else { wanted };
         let most = cuts.iter().map(|cut| cut.iter().map(|piece| piece.pixels.len()).sum()).max().unwrap_or(0);
-        // One tap is read in one stream, which processors see coming; several are not, at the edges of a map.
+        // The weights of one tap are read in one stream, which processors foresee; those of several are not, where edges of a
+        // map leave taps out.
         let whole = taps == 1 || most > KEPT;
         let together = if whole { inputs } else { (NEAR / (taps * LANES) / 8 * 8).clamp(8, inputs.max(8)) };
         let (sources, targets) = (c.sources.to_vec(), c.targets.to_vec());
@@ -113,24 +115,25 @@ impl Channels {
     /// One of the tasks.
     ///
     /// # Safety
-    /// As of [`super::Pixels::run`].
-    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
+    /// As of [`super::Pixels::convolve`].
+    pub(crate) unsafe fn convolve(&self, isa: Isa, memory: Shared, task: usize) {
         let (share, cut) = (task / self.cuts.len(), task % self.cuts.len());
         let groups = self.targets.len() / self.outputs;
         for block in part(groups * self.blocks(), self.shares, share) {
-            isa.execute(Run { of: self, memory, block, pieces: &self.cuts[cut] });
+            isa.execute(ConvolveBlock { of: self, memory, block, pieces: &self.cuts[cut] });
         }
     }
 }
 
-struct Run<'a> {
+/// One block of outputs over some pixels.
+struct ConvolveBlock<'a> {
     of: &'a Channels,
     memory: Shared,
     block: usize,
     pieces: &'a [Piece],
 }
 
-impl Task for Run<'_> {
+impl Task for ConvolveBlock<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -150,8 +153,8 @@ impl Task for Run<'_> {
         for channel in (0..*inputs).step_by(*together) {
             let channels = channel..(channel + together).min(*inputs);
             let (now, later) = weights[(block * inputs + channel) * step..].split_at(channels.len() * step);
-            // What comes next, in this block or the one behind it. A network's weights are too many for any cache, and their
-            // way is long: each piece asks for its share.
+            // The weights that come next, in this block or the one behind it. A network's weights fit no cache and take long
+            // to arrive, so each piece prefetches its share of them.
             let ahead = if *together < *inputs { &later[..later.len().min(together * step)] } else { &[] };
             let mut shares = ahead.chunks(ahead.len().div_ceil(self.pieces.len()).max(1));
             let mut sums = &mut *kept;

@@ -2,7 +2,7 @@
 //!
 //! A plane is a map with its zero padding around it, so that a tap is a constant offset at every pixel and a kernel need
 //! not know where the map ends: see [`PlaneLayout`]. All planes lie in one [`Arena`], and a kernel is a list of where in it to
-//! read and write, worked out and checked when the network is packed. Running it allocates nothing and looks nothing up.
+//! read and write, worked out and checked when the network is packed. Executing it allocates nothing and looks nothing up.
 
 #![allow(
     unsafe_op_in_unsafe_fn,

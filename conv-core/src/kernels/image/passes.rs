@@ -1,4 +1,4 @@
-//! What is no convolution: norms that could not be folded into one, and poolings.
+//! Norms that could not be folded into a convolution, and poolings.
 
 use super::{COPY, LANES, PlaneLayout, Shared, Spans, Target, part, tasks};
 use crate::kernels::epilogue::finish;
@@ -34,7 +34,7 @@ impl Apply {
     ///
     /// # Safety
     /// Nobody writes what [`Self::spans`] says it reads, or touches what it writes, but its own other tasks.
-    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
+    pub(crate) unsafe fn apply(&self, isa: Isa, memory: Shared, task: usize) {
         for &(x, scale, target) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             let len = self.layout.lines * LANES;
             // SAFETY: the caller's promise; layouts have room for whole lines.
@@ -109,8 +109,8 @@ impl Pool {
     /// One of the tasks.
     ///
     /// # Safety
-    /// As of [`Apply::run`].
-    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
+    /// As of [`Apply::apply`].
+    pub(crate) unsafe fn pool(&self, isa: Isa, memory: Shared, task: usize) {
         let (from, to) = self.lens();
         for &(x, y) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             // SAFETY: the caller's promise.
@@ -142,7 +142,7 @@ impl Pool {
 /// Pixels in a row that [`Rows`] has room for.
 const ROW: usize = 256;
 
-/// A plane whose windows are all whole. No instruction is written out: it is compiled for the instruction set all the same.
+/// Pools a plane whose windows are all whole. It is plain Rust, which the compiler turns into vectors of the instruction set.
 struct Rows<'a> {
     of: &'a Pool,
     x: &'a [f32],
@@ -157,7 +157,7 @@ impl Task for Rows<'_> {
     #[inline(always)]
     fn execute<S: Simd>(self, _: S) {
         match (self.kernel, self.stride) {
-            // For what there mostly is.
+            // The usual sizes, as constants.
             (2, 2) => self.rows(2, 2),
             (1, 2) => self.rows(1, 2),
             (kernel, stride) => self.rows(kernel, stride),
@@ -193,4 +193,93 @@ impl Rows<'_> {
 #[inline(always)]
 fn greater(best: f32, x: f32) -> f32 {
     if x > best || x.is_nan() { x } else { best }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Arena;
+    use super::super::tests::{execute_all, planes, rows, values};
+    use super::*;
+    use crate::kernels::reference::{NOT_FINITE, Special};
+
+    /// `relu?(scale x + bias + residual?)`, at the edges of a map and inside of it.
+    #[test]
+    fn norms_of_padded_maps_keep_what_is_not_finite() {
+        let layout = PlaneLayout::new((3, 21), 1);
+        let pixels = 3 * 21;
+        for (at, relu) in (0..pixels).flat_map(|at| [(at, true), (at, false)]) {
+            for (kind, in_residual) in NOT_FINITE.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+                let (mut x, mut residual) = (values(pixels, 1), values(pixels, 2));
+                if in_residual {
+                    residual[at] = kind
+                } else {
+                    x[at] = kind
+                }
+                let want: Vec<f32> = x.iter().zip(&residual).map(|(x, residual)| -1.5 * x + 0.5 + residual).collect();
+                let places = planes(&layout, 0, 3);
+                let mut arena = Arena::new(3 * layout.len);
+                rows(&mut arena, &layout, &places[..1], |row, to| to.copy_from_slice(&x[row * 21..][..21]));
+                rows(&mut arena, &layout, &places[1..2], |row, to| to.copy_from_slice(&residual[row * 21..][..21]));
+                let target = Target { place: places[2], bias: 0.5, residual: Some(places[1]), relu };
+                let apply = Apply { channels: vec![(places[0], -1.5, target)], layout, mask: layout.mask() };
+                for isa in Isa::available() {
+                    // SAFETY: one task after the other.
+                    execute_all(apply.tasks(), apply.spans(), &mut arena, |memory, task| unsafe {
+                        apply.apply(isa, memory, task)
+                    });
+                    let mut got = Vec::new();
+                    rows(&mut arena, &layout, &places[2..], |_, row| got.extend_from_slice(row));
+                    let what = || format!("{isa:?} {kind} at {at}, relu {relu}");
+                    if relu {
+                        Special::Same.assert_relu(what, &got, &want);
+                    } else {
+                        Special::Same.assert(what, &got, &want);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn poolings_of_padded_maps() {
+        for (size, kernel, stride, padding, ceil) in [
+            ((8, 6), 2, 2, 0, false),
+            ((9, 7), 3, 2, 1, false),
+            ((7, 7), 2, 2, 0, true),
+            ((5, 9), 1, 2, 0, false),
+            // Rows of several vectors.
+            ((6, 83), 3, 1, 1, false),
+            ((6, 83), 2, 2, 0, false),
+            ((9, 83), 4, 3, 1, true),
+            ((5, 83), 1, 2, 0, false),
+        ] {
+            let windows = Windows::new(size, kernel, stride, padding, ceil).unwrap();
+            let (from, to) = (PlaneLayout::new(size, 1), PlaneLayout::new(windows.output, 2));
+            let plain = values(3 * size.0 * size.1, 4);
+            // As it is, and with a value that is not finite in every fifth place.
+            let mut special = plain.clone();
+            special.iter_mut().step_by(5).zip(NOT_FINITE.into_iter().cycle()).for_each(|(x, kind)| *x = kind);
+            for (max, x) in [(true, &plain), (false, &plain), (true, &special), (false, &special)] {
+                let want = if max {
+                    crate::kernels::flat::pool::max_forward(&windows, x)
+                } else {
+                    crate::kernels::flat::pool::average_forward(&windows, x)
+                };
+                let (sources, outputs) = (planes(&from, 0, 3), planes(&to, 3 * from.len, 3));
+                let mut arena = Arena::new(3 * (from.len + to.len));
+                rows(&mut arena, &from, &sources, |row, to| to.copy_from_slice(&x[row * size.1..][..size.1]));
+                let channels = sources.into_iter().zip(outputs.iter().copied()).collect();
+                let pool = Pool { windows, max, channels, from, to };
+                for isa in Isa::available() {
+                    // SAFETY: one task after the other.
+                    execute_all(pool.tasks(), pool.spans(), &mut arena, |memory, task| unsafe {
+                        pool.pool(isa, memory, task)
+                    });
+                    let mut got = Vec::new();
+                    rows(&mut arena, &to, &outputs, |_, row| got.extend_from_slice(row));
+                    Special::Same.assert(|| format!("{isa:?} {size:?} {kernel} {stride}"), &got, &want);
+                }
+            }
+        }
+    }
 }

@@ -94,28 +94,29 @@ impl Pixels {
     /// # Safety
     /// `memory` is an arena as long as the one it was made for; nobody writes what [`Self::spans`] says it reads, or
     /// touches what it writes, but its own other tasks.
-    pub(crate) unsafe fn run(&self, isa: Isa, memory: Shared, task: usize) {
+    pub(crate) unsafe fn convolve(&self, isa: Isa, memory: Shared, task: usize) {
         let blocks = &self.blocks[part(self.blocks.len(), self.cuts.0, task / self.cuts.1)];
         let lines = part(self.lines, self.cuts.1, task % self.cuts.1);
-        isa.execute(Run { of: self, memory, blocks, lines });
+        isa.execute(ConvolveLines { of: self, memory, blocks, lines });
     }
 }
 
-struct Run<'a> {
+/// Some blocks over some lines, which are a task.
+struct ConvolveLines<'a> {
     of: &'a Pixels,
     memory: Shared,
     blocks: &'a [Block],
     lines: std::ops::Range<usize>,
 }
 
-impl Task for Run<'_> {
+impl Task for ConvolveLines<'_> {
     type Output = ();
 
     #[inline(always)]
     fn execute<S: Simd>(self, simd: S) {
         for block in self.blocks {
             // SAFETY: `Pixels::new` asserted that all sources (from their first tap to their last) and targets lie in the
-            // arena, which the caller of `Pixels::run` promises to be this one; `weights` is as long as blocks say.
+            // arena, which the caller of `Pixels::convolve` promises to be this one; `weights` is as long as blocks say.
             unsafe {
                 tiles!(block.rows; S; self.columns(simd, block);
                     wide [1 => 8, 2 => 4, 3 => 4, 4 => 4, 5 => 4, 6 => 4, 7 => 3, 8 => 3],
@@ -126,7 +127,7 @@ impl Task for Run<'_> {
     }
 }
 
-impl Run<'_> {
+impl ConvolveLines<'_> {
     /// All lines of a block of `R` rows, at most `P` vectors at a time.
     ///
     /// # Safety

@@ -100,7 +100,7 @@ impl Spread {
     ///
     /// # Safety
     /// Nobody writes the inputs or touches the planes of this task's channels, which hold zeros where nothing is copied.
-    pub(crate) unsafe fn run(&self, memory: Shared, task: usize) {
+    pub(crate) unsafe fn spread(&self, memory: Shared, task: usize) {
         for &(from, to) in &self.channels[part(self.channels.len(), self.tasks(), task)] {
             // SAFETY: the caller's promise.
             let (from, to) =
@@ -123,7 +123,7 @@ impl Spread {
             let to = &mut plane[row * self.pitch..][columns.clone()];
             match in_columns.step {
                 1 => to.copy_from_slice(&from[..to.len()]),
-                // Compiled for the stride that there is, mostly.
+                // The usual stride, as a constant.
                 2 => to.iter_mut().zip(from.iter().step_by(2)).for_each(|(to, from)| *to = *from),
                 stride => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, from)| *to = *from),
             }

@@ -43,11 +43,11 @@ impl ImageStep {
         // SAFETY: the caller's promise is what each kernel asks for.
         unsafe {
             match self {
-                Self::Spread(step) => step.run(memory, task),
-                Self::Pixels(step) => step.run(isa, memory, task),
-                Self::Channels(step) => step.run(isa, memory, task),
-                Self::Apply(step) => step.run(isa, memory, task),
-                Self::Pool(step) => step.run(isa, memory, task),
+                Self::Spread(step) => step.spread(memory, task),
+                Self::Pixels(step) => step.convolve(isa, memory, task),
+                Self::Channels(step) => step.convolve(isa, memory, task),
+                Self::Apply(step) => step.apply(isa, memory, task),
+                Self::Pool(step) => step.pool(isa, memory, task),
             }
         }
     }

@@ -4,16 +4,16 @@ use super::*;
 use crate::kernels::reference::{self, NOT_FINITE, Special};
 use crate::kernels::simd::Isa;
 
-fn values(len: usize, seed: u64) -> Vec<f32> {
+pub(super) fn values(len: usize, seed: u64) -> Vec<f32> {
     crate::normal_stream(seed, "values", len).into_iter().map(|v| v as f32).collect()
 }
 
 /// Planes of a layout, from `place` on: their first pixels.
-fn planes(layout: &PlaneLayout, place: usize, count: usize) -> Vec<usize> {
+pub(super) fn planes(layout: &PlaneLayout, place: usize, count: usize) -> Vec<usize> {
     (0..count).map(|plane| place + plane * layout.len + layout.front).collect()
 }
 
-fn rows(arena: &mut Arena, layout: &PlaneLayout, places: &[usize], mut each: impl FnMut(usize, &mut [f32])) {
+pub(super) fn rows(arena: &mut Arena, layout: &PlaneLayout, places: &[usize], mut each: impl FnMut(usize, &mut [f32])) {
     let memory = arena.shared();
     for (plane, place) in places.iter().enumerate() {
         for row in 0..layout.size.0 {
@@ -24,8 +24,13 @@ fn rows(arena: &mut Arena, layout: &PlaneLayout, places: &[usize], mut each: imp
     }
 }
 
-/// What the way of doing it reads and writes, and its tasks in an order of no meaning.
-fn run(tasks: usize, (reads, writes): (Spans, Spans), arena: &mut Arena, each: impl Fn(Shared, usize)) {
+/// Checks what a kernel reads and writes, and executes its tasks, in an order that must not matter.
+pub(super) fn execute_all(
+    tasks: usize,
+    (reads, writes): (Spans, Spans),
+    arena: &mut Arena,
+    each: impl Fn(Shared, usize),
+) {
     Spans::check_apart(&writes, &reads);
     let memory = arena.shared();
     assert!(reads.end().max(writes.end()) <= memory.len);
@@ -81,22 +86,28 @@ fn check_with(s: &ConvShape, pads: (usize, usize), change: impl Fn(&mut [f32], &
                     ("channels", _) => {
                         let all = Channels::new(&convolution, &from);
                         // SAFETY: one task after the other, in the arena it was made for.
-                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(isa, memory, task) });
+                        execute_all(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe {
+                            all.convolve(isa, memory, task)
+                        });
                     }
                     ("pixels", _) if keeps_size && from.pad >= s.padding => {
                         let all = Pixels::new(isa, &convolution, to.taps(s.kernel, s.padding));
                         // SAFETY: as above.
-                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(isa, memory, task) });
+                        execute_all(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe {
+                            all.convolve(isa, memory, task)
+                        });
                     }
                     ("spread", Some(spread)) => {
                         // SAFETY: as above.
-                        run(spread.tasks(), spread.spans(), &mut arena, |memory, task| unsafe {
-                            spread.run(memory, task)
+                        execute_all(spread.tasks(), spread.spans(), &mut arena, |memory, task| unsafe {
+                            spread.spread(memory, task)
                         });
                         let (sources, taps) = spread.sources(s.kernel, end, s.in_channels);
                         let all = Pixels::new(isa, &Convolution { sources: &sources, ..convolution }, taps);
                         // SAFETY: as above.
-                        run(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe { all.run(isa, memory, task) });
+                        execute_all(all.tasks(), all.spans(), &mut arena, |memory, task| unsafe {
+                            all.convolve(isa, memory, task)
+                        });
                     }
                     _ => {}
                 }
@@ -179,83 +190,6 @@ fn nan_and_infinities_are_where_the_scalar_twin_has_them() {
         }
         for at in (0..s.y_len()).step_by(step(s.y_len())) {
             check_with(&s, (pad, pad), |_, _, residual| residual[at] = kind(at));
-        }
-    }
-}
-
-/// `relu?(scale x + bias + residual?)`, at the edges of a map and inside of it.
-#[test]
-fn norms_of_padded_maps_keep_what_is_not_finite() {
-    let layout = PlaneLayout::new((3, 21), 1);
-    let pixels = 3 * 21;
-    for (at, relu) in (0..pixels).flat_map(|at| [(at, true), (at, false)]) {
-        for (kind, in_residual) in NOT_FINITE.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
-            let (mut x, mut residual) = (values(pixels, 1), values(pixels, 2));
-            if in_residual {
-                residual[at] = kind
-            } else {
-                x[at] = kind
-            }
-            let want: Vec<f32> = x.iter().zip(&residual).map(|(x, residual)| -1.5 * x + 0.5 + residual).collect();
-            let places = planes(&layout, 0, 3);
-            let mut arena = Arena::new(3 * layout.len);
-            rows(&mut arena, &layout, &places[..1], |row, to| to.copy_from_slice(&x[row * 21..][..21]));
-            rows(&mut arena, &layout, &places[1..2], |row, to| to.copy_from_slice(&residual[row * 21..][..21]));
-            let target = Target { place: places[2], bias: 0.5, residual: Some(places[1]), relu };
-            let apply = Apply { channels: vec![(places[0], -1.5, target)], layout, mask: layout.mask() };
-            for isa in Isa::available() {
-                // SAFETY: one task after the other.
-                run(apply.tasks(), apply.spans(), &mut arena, |memory, task| unsafe { apply.run(isa, memory, task) });
-                let mut got = Vec::new();
-                rows(&mut arena, &layout, &places[2..], |_, row| got.extend_from_slice(row));
-                let what = || format!("{isa:?} {kind} at {at}, relu {relu}");
-                if relu {
-                    Special::Same.assert_relu(what, &got, &want);
-                } else {
-                    Special::Same.assert(what, &got, &want);
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn poolings_of_padded_maps() {
-    for (size, kernel, stride, padding, ceil) in [
-        ((8, 6), 2, 2, 0, false),
-        ((9, 7), 3, 2, 1, false),
-        ((7, 7), 2, 2, 0, true),
-        ((5, 9), 1, 2, 0, false),
-        // Rows of several vectors.
-        ((6, 83), 3, 1, 1, false),
-        ((6, 83), 2, 2, 0, false),
-        ((9, 83), 4, 3, 1, true),
-        ((5, 83), 1, 2, 0, false),
-    ] {
-        let windows = crate::kernels::windows::Windows::new(size, kernel, stride, padding, ceil).unwrap();
-        let (from, to) = (PlaneLayout::new(size, 1), PlaneLayout::new(windows.output, 2));
-        let plain = values(3 * size.0 * size.1, 4);
-        // As it is, and with a value that is not finite in every fifth place.
-        let mut special = plain.clone();
-        special.iter_mut().step_by(5).zip(NOT_FINITE.into_iter().cycle()).for_each(|(x, kind)| *x = kind);
-        for (max, x) in [(true, &plain), (false, &plain), (true, &special), (false, &special)] {
-            let want = if max {
-                crate::kernels::flat::pool::max_forward(&windows, x)
-            } else {
-                crate::kernels::flat::pool::average_forward(&windows, x)
-            };
-            let (sources, outputs) = (planes(&from, 0, 3), planes(&to, 3 * from.len, 3));
-            let mut arena = Arena::new(3 * (from.len + to.len));
-            rows(&mut arena, &from, &sources, |row, to| to.copy_from_slice(&x[row * size.1..][..size.1]));
-            let channels = sources.into_iter().zip(outputs.iter().copied()).collect();
-            let pool = Pool { windows, max, channels, from, to };
-            for isa in Isa::available() {
-                // SAFETY: one task after the other.
-                run(pool.tasks(), pool.spans(), &mut arena, |memory, task| unsafe { pool.run(isa, memory, task) });
-                let mut got = Vec::new();
-                rows(&mut arena, &to, &outputs, |_, row| got.extend_from_slice(row));
-                Special::Same.assert(|| format!("{isa:?} {size:?} {kernel} {stride}"), &got, &want);
-            }
         }
     }
 }
