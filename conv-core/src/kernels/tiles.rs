@@ -2,8 +2,8 @@
 //!
 //! Rows are output channels. A tile of `R` rows and `C` vectors a row has `R C` sums, beside which stand the lesser of `R`
 //! weights and `C` inputs, and one of the other: together no more than the 32 registers of the widest instruction set or the
-//! 16 of the others, and no fewer than about eight sums, else the multipliers wait for each other. Within that, each kernel's
-//! table of widths is what measured fastest.
+//! 16 of the others. Where it can, a tile has eight sums or more, because with fewer the multipliers wait for each other's
+//! results. Within that each kernel has a table of widths of its own, beside it.
 
 use super::simd::Isa;
 
