@@ -158,7 +158,7 @@ fn check_unit(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()
 
     // Inference: the same work, nothing changes, the same every time.
     let first = unit.executes(&store, &x, added, false)?;
-    let second = unit.run(&store, &x, added, false)?;
+    let second = unit.forward(&store, &x, added, false)?;
     if first.dims() != shape || bits(&first)? != bits(&second)? {
         bail!("inference twice: {:?} with different bits, or not {shape:?}", first.dims());
     }
@@ -171,11 +171,11 @@ fn check_unit(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()
 
     // Seeds.
     let (again, other) = (ParamStore::new(0, &Device::Cpu), ParamStore::new(1, &Device::Cpu));
-    let second = unit.run(&again, &x, added, true)?;
+    let second = unit.forward(&again, &x, added, true)?;
     if !same_names_and_weights(&fresh, &again)? || bits(&y)? != bits(&second)? {
         bail!("built twice from the same seed: other parameters or another output");
     }
-    unit.run(&other, &x, added, false)?;
+    unit.forward(&other, &x, added, false)?;
     if same(&fresh, &other.snapshot()?)? {
         bail!("another seed gives the same parameters");
     }
@@ -192,7 +192,7 @@ fn check_unit(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()
     // The bare layer is the unit, or says why not.
     let layer = Layer::new(method, spec, store.builder().pp("unit"));
     match (method.declines(spec), layer) {
-        (None, Ok(layer)) if bits(&layer.forward_t(&x, false)?)? == bits(&unit.run(&store, &x, None, false)?)? => {}
+        (None, Ok(layer)) if bits(&layer.forward_t(&x, false)?)? == bits(&unit.forward(&store, &x, None, false)?)? => {}
         (Some(why), Err(error)) if error.to_string().contains(why) => {}
         (declines, layer) => {
             bail!("declines: {declines:?}, and its bare layer differs or errs otherwise: {:?}", layer.err())
@@ -214,13 +214,13 @@ struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    fn run(&self, store: &ParamStore, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
+    fn forward(&self, store: &ParamStore, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
         forward_unit(self.method, self.spec, store.builder().pp("unit"), x, residual, train)
     }
 
     /// Runs the unit and holds the work that it executes against the counted cost.
     fn executes(&self, store: &ParamStore, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        let (y, executed) = meter::measure(|| self.run(store, x, residual, train));
+        let (y, executed) = meter::measure(|| self.forward(store, x, residual, train));
         let batch = BATCH as u64;
         let expected = Cost { params: 0, macs: batch * self.cost.macs, activations: batch * self.cost.activations };
         if executed != expected {

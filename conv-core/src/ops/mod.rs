@@ -115,7 +115,7 @@ mod tests {
     }
 
     /// The output, and the gradients that noise (with something that is not finite at `at`) gives the arguments.
-    fn run(
+    fn compute(
         arguments: &[Tensor],
         dy: Option<(usize, f32)>,
         f: impl Fn(&[Tensor]) -> Result<Tensor>,
@@ -174,8 +174,8 @@ mod tests {
         ];
         for (name, function, arguments, special) in cases {
             let check = |arguments: &[Tensor], dy: Option<(usize, f32)>, what: &str| -> Result<()> {
-                let got = run(arguments, dy, function)?;
-                let want = composed(|| run(arguments, dy, function))?;
+                let got = compute(arguments, dy, function)?;
+                let want = composed(|| compute(arguments, dy, function))?;
                 for (at, (got, want)) in got.iter().zip(&want).enumerate() {
                     special.assert(|| format!("{name}, {what}, result {at}"), got, want);
                 }

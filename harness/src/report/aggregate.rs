@@ -129,11 +129,11 @@ impl<'a> SettingRow<'a> {
     }
 
     /// What the report has it for. A method that this binary does not know is a rival.
-    fn standing(&self) -> Rank {
+    fn rank(&self) -> Rank {
         match methods::find(self.method()).map(|info| info.rank) {
             _ if self.is_vanilla() => Rank::Reference,
             None | Some(Rank::Reference) => Rank::Rival,
-            Some(standing) => standing,
+            Some(rank) => rank,
         }
     }
 
@@ -286,7 +286,7 @@ fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<SettingRow<'_>> {
     rows.sort_by_cached_key(|row| {
         let size = (u64::MAX - row.macs(), u64::MAX - row.params());
         // Paper style: the reference first, the controls, the rivals, the method under study last.
-        (row.standing(), row.method().to_owned(), size, row.label.clone())
+        (row.rank(), row.method().to_owned(), size, row.label.clone())
     });
     rows
 }

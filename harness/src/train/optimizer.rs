@@ -169,7 +169,7 @@ mod tests {
     }
 
     /// Steps on the loss `sum(x * slope)`, whose gradient is `slope`.
-    fn run(nesterov: bool) -> (Vec<f32>, Vec<f32>) {
+    fn two_steps(nesterov: bool) -> (Vec<f32>, Vec<f32>) {
         let weight = Var::new(&[[1f32, -2.0]], &Device::Cpu).unwrap();
         let bias = Var::new(&[1f32, -2.0], &Device::Cpu).unwrap();
         let slope = Tensor::new(&[1f32, 3.0], &Device::Cpu).unwrap();
@@ -193,12 +193,12 @@ mod tests {
     fn two_steps_by_hand() {
         // Heavy ball. Bias (spared): v = 1, then 1.5; p = 1 - 0.1 - 0.15. Weight: g = 1 + 0.1 p = 1.1, p = 0.89;
         // then g = 1.089, v = 0.55 + 1.089 = 1.639.
-        let (weight, bias) = run(false);
+        let (weight, bias) = two_steps(false);
         assert_close(&bias, &[0.75, -2.75]);
         assert_close(&weight, &[0.89 - 0.1639, -2.28 - 0.1 * (1.4 + 3.0 - 0.228)]);
         // Nesterov. Bias: g + 0.5 v = 1.5, then 1 + 0.75 = 1.75. Weight: 1.1 + 0.55 = 1.65, p = 0.835; then g = 1.0835,
         // v = 0.55 + 1.0835, step 1.0835 + 0.5 v.
-        let (weight, bias) = run(true);
+        let (weight, bias) = two_steps(true);
         assert_close(&bias, &[1.0 - 0.15 - 0.175, -2.0 - 0.45 - 0.525]);
         assert_close(&weight[..1], &[0.835 - 0.1 * (1.0835 + 0.5 * 1.6335)]);
     }
