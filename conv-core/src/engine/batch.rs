@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::block::{Block, BlockLayout, Chain};
 use super::choice::WeightKernel;
 use super::layers::{Conv, Layers};
-use super::lowering::{Lowered, lower};
+use super::lowering::{LoweringResult, lower};
 use super::memory::Slots;
 use super::norm::FinishLayer;
 use super::packed::{ConvLayer, Direction};
@@ -63,7 +63,7 @@ impl BatchEngine {
         image: (usize, usize, usize),
         mode: Mode,
         winograd: bool,
-    ) -> Lowered<Self> {
+    ) -> LoweringResult<Self> {
         let (layers, program) = lower(graph, output, image, mode, winograd)?;
         // Any buffers may share a slot.
         let slots = Slots::new(&layers, &program, |buffer| (program.buffers[buffer].lines(), ()));

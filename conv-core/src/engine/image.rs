@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::arena::{ArenaLayout, Placed};
 use super::choice::OffEngine;
 use super::layers::{Conv, LayerId, Layers};
-use super::lowering::{Lowered, lower};
+use super::lowering::{LoweringResult, lower};
 use super::norm::FinishLayer;
 use super::packed::scale_and_bias;
 use super::program::{FinishStep, Mode, Pass, PoolStep, Program, Step};
@@ -49,7 +49,11 @@ pub(crate) struct ImageEngine {
 ///
 /// # Errors
 /// A graph that only operations can run, or with another output than one value a channel; shapes that do not fit.
-pub(super) fn lower_flat(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<(Layers, Program)> {
+pub(super) fn lower_flat(
+    graph: &Graph,
+    output: Value,
+    image: (usize, usize, usize),
+) -> LoweringResult<(Layers, Program)> {
     let lowered = lower(graph, output, image, Mode::Infer, false)?;
     if graph.is_flat(output) { Ok(lowered) } else { Err(OffEngine::FewImagesOfMaps.into()) }
 }
@@ -60,7 +64,7 @@ impl ImageEngine {
     /// # Errors
     /// A graph that only operations can run, or with another output than one value a channel; shapes that do not fit;
     /// parameters that are not f32 on the CPU.
-    pub(crate) fn new(graph: &Graph, output: Value, image: (usize, usize, usize)) -> Lowered<Self> {
+    pub(crate) fn new(graph: &Graph, output: Value, image: (usize, usize, usize)) -> LoweringResult<Self> {
         let (layers, program) = lower_flat(graph, output, image)?;
         let values = parameters(&program.parameters, layers.convs.iter())?;
         let mut layout = ArenaLayout::new(&layers, &program);

@@ -39,13 +39,13 @@ impl From<candle_core::Error> for Refusal {
 }
 
 /// What came of it, unless it was refused.
-pub(crate) type Lowered<T> = std::result::Result<T, Refusal>;
+pub(crate) type LoweringResult<T> = std::result::Result<T, Refusal>;
 
 /// What came of it, or why it can only run operation by operation.
 ///
 /// # Errors
 /// Why it cannot run at all.
-pub(crate) fn or_off_engine<T>(lowered: Lowered<T>) -> Result<std::result::Result<T, OffEngine>> {
+pub(crate) fn or_off_engine<T>(lowered: LoweringResult<T>) -> Result<std::result::Result<T, OffEngine>> {
     match lowered {
         Ok(made) => Ok(Ok(made)),
         Err(Refusal::OffEngine(why)) => Ok(Err(why)),
@@ -63,7 +63,7 @@ pub(super) fn lower(
     image: (usize, usize, usize),
     mode: Mode,
     winograd: bool,
-) -> Lowered<(Layers, Program)> {
+) -> LoweringResult<(Layers, Program)> {
     let (layers, program, values) = Default::default();
     let mut lowering = Lowering { mode, winograd, layers, program, values };
     for (index, op) in graph.ops().iter().enumerate() {
@@ -98,7 +98,7 @@ impl Lowering {
         op: &Op,
         channels: usize,
         (image_channels, h, w): (usize, usize, usize),
-    ) -> Lowered<LoweredValue> {
+    ) -> LoweringResult<LoweredValue> {
         Ok(match op {
             Op::Input if self.values.is_empty() && channels == image_channels => {
                 let buffer = self.buffer(channels, (h, w));
@@ -196,7 +196,7 @@ impl Lowering {
     }
 
     /// A linear layer is a 1 x 1 convolution of maps of one pixel.
-    fn linear(&mut self, x: LoweredValue, linear: &Linear) -> Lowered<LoweredValue> {
+    fn linear(&mut self, x: LoweredValue, linear: &Linear) -> LoweringResult<LoweredValue> {
         if x.size != (1, 1) {
             return Err(OffEngine::LinearOfMaps.into());
         }
@@ -283,7 +283,7 @@ impl Lowering {
     }
 
     /// All operations are there: the steps of the program, and what is fused.
-    fn finished(self, output: Value) -> Lowered<(Layers, Program)> {
+    fn finished(self, output: Value) -> LoweringResult<(Layers, Program)> {
         let LoweredValue { channels: output, size } = self.value(output);
         let Self { mode, mut layers, mut program, .. } = self;
         let tables = program.order.iter().flat_map(|&layer| layers.reads(layer));

@@ -45,7 +45,7 @@ use crate::ops::with_values;
 pub(crate) use batch::BatchEngine;
 pub use choice::{Backend, OffEngine, SMALLEST_BATCH};
 pub(crate) use image::ImageEngine;
-pub(crate) use lowering::{Lowered, or_off_engine};
+pub(crate) use lowering::{LoweringResult, or_off_engine};
 pub(crate) use program::Mode;
 pub use program::Pass;
 pub use survey::{EngineLayer, PassWork};
@@ -64,7 +64,7 @@ pub(crate) fn survey(
     image: (usize, usize, usize),
     mode: Mode,
     regime: Regime,
-) -> Lowered<Vec<EngineLayer>> {
+) -> LoweringResult<Vec<EngineLayer>> {
     match regime {
         Regime::Batch { winograd } => {
             let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, Var};
 
 use super::Gradients;
 use crate::engine::choice::{Regime, regime};
-use crate::engine::{Backend, BatchEngine, EngineLayer, ImageEngine, Lowered, Mode, OffEngine, or_off_engine};
+use crate::engine::{Backend, BatchEngine, EngineLayer, ImageEngine, LoweringResult, Mode, OffEngine, or_off_engine};
 use crate::graph::{Graph, Value};
 use crate::ops;
 
@@ -19,7 +19,11 @@ impl<E> Kept<E> {
     ///
     /// # Errors
     /// Shapes that do not fit.
-    fn get(&mut self, size: Size, make: impl FnOnce() -> Lowered<E>) -> Result<std::result::Result<&mut E, OffEngine>> {
+    fn get(
+        &mut self,
+        size: Size,
+        make: impl FnOnce() -> LoweringResult<E>,
+    ) -> Result<std::result::Result<&mut E, OffEngine>> {
         if self.0.as_ref().is_none_or(|(known, _)| *known != size) {
             self.0 = Some((size, or_off_engine(make())?));
         }

@@ -66,7 +66,8 @@ impl MultiplyAdd<'_> {
     /// One tile of `M` rows and [`TILE`] positions, in register tiles of `M x (N LANES)`.
     ///
     /// # Safety
-    /// As stated where it is called; `N LANES` divides [`TILE`].
+    /// At `x`, every channel's and tap's [`TILE`] positions can be read; at `weights`, `M` for each of them; at `out`, `M` rows of
+    /// [`TILE`] positions can be written. `N LANES` divides [`TILE`].
     #[inline(always)]
     unsafe fn columns<S: Simd, const M: usize, const N: usize>(
         &self,
@@ -92,7 +93,7 @@ impl MultiplyAdd<'_> {
         mut weights: *const f32,
         out: *mut f32,
     ) {
-        // SAFETY: every pointer below stays inside the ranges of `Self::run`'s comment.
+        // SAFETY: no pointer below leaves what the caller promises.
         unsafe {
             let mut sums = [[simd.splat(0.0); N]; M];
             if self.accumulate {
@@ -170,7 +171,7 @@ impl Correlate<'_> {
     /// All entries for `M` rows, `N` at a time, the rest in threes and singly.
     ///
     /// # Safety
-    /// As stated where it is called.
+    /// `M` rows of gradients from `row` on, and as many rows of sums.
     #[inline(always)]
     unsafe fn entries_in<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, row: usize) {
         let mut entry = 0;
@@ -197,7 +198,7 @@ impl Correlate<'_> {
     #[expect(clippy::needless_range_loop, reason = "indexed loops unroll whole, so that the sums stay in registers")]
     unsafe fn register_tile<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, row: usize, entry: usize) {
         let (pitch, positions, width) = (self.dy_pitch, self.positions, self.entries.len());
-        // SAFETY: bounded by the asserts of `Self::run`.
+        // SAFETY: the asserts of `Self::execute` bound all reads and writes of the rows and entries that the caller promises.
         unsafe {
             let dy = self.dy.as_ptr().add(row * pitch);
             let mut starts = [self.x.as_ptr(); N];
