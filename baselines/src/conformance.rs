@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, ModuleT, Result, Tensor, Var, bail};
+use candle_core::{DType, Device, Error, ModuleT, Result, Tensor, Var, bail};
 use candle_nn::{VarBuilder, VarMap};
 use conv_core::{
     Activation, ConvSpec, Cost, Layer, Method, ParamStore, Role, UnitSpec, describe, forward_unit,
@@ -19,7 +19,8 @@ const BATCH: usize = 2;
 /// Height and width of the input: odd, different, and not divisible by the stride.
 const SIZE: (usize, usize) = (9, 7);
 
-/// Checks `method` on every unit; a unit that it cannot serve has to be refused by building and by [`describe`] alike.
+/// Checks `method` on every unit. It has to make or decline those that networks ask for; an odd one that it cannot serve it
+/// has to refuse, built as well as by [`describe`].
 ///
 /// # Errors
 /// The first promise that is broken, with the unit that breaks it.
@@ -29,10 +30,13 @@ pub fn check(method: &dyn Method) -> Result<()> {
         bail!("name `{}`, width {width}: a method has a name, and a width in (0, 1]", method.name());
     }
     let mut signatures = BTreeMap::new();
-    for (spec, residual) in units() {
-        let case =
-            |error| candle_core::Error::Msg(format!("{} as {spec:?}, residual {residual}: {error}", method.name()));
-        if refuses(method, &spec).map_err(case)? {
+    for Case { spec, residual, ordinary } in cases() {
+        let case = |error| Error::Msg(format!("{} as {spec:?}, residual {residual}: {error}", method.name()));
+        if let Some(why) = refuses(method, &spec).map_err(case)? {
+            if ordinary {
+                let text = "networks ask for this unit, and it is refused; accepted: that it is made, or declined with a reason";
+                return Err(case(Error::Msg(format!("{text}: {why}"))));
+            }
             continue;
         }
         check_unit(method, &spec, residual).map_err(case)?;
@@ -45,9 +49,6 @@ pub fn check(method: &dyn Method) -> Result<()> {
             return Err(case(candle_core::Error::Msg(format!("{other:?} has the same signature, `{signature}`"))));
         }
     }
-    if signatures.is_empty() {
-        bail!("{} refuses every unit", method.name());
-    }
     Ok(())
 }
 
@@ -56,11 +57,19 @@ pub fn check(method: &dyn Method) -> Result<()> {
 /// # Errors
 /// The first unit that is.
 pub fn check_refusals(method: &dyn Method) -> Result<()> {
-    units().iter().try_for_each(|(spec, _)| refuses(method, spec).map(drop))
+    cases().iter().try_for_each(|case| refuses(method, &case.spec).map(drop))
 }
 
-/// The units to be checked, each with whether a residual is added.
-fn units() -> Vec<(UnitSpec, bool)> {
+/// A unit to be checked.
+struct Case {
+    spec: UnitSpec,
+    /// Whether a residual is added.
+    residual: bool,
+    /// Whether networks ask for such units: these may not be refused.
+    ordinary: bool,
+}
+
+fn cases() -> Vec<Case> {
     let relu = Some(Activation::Relu);
     // norm, activation, bias, residual
     let finishes = [
@@ -72,7 +81,7 @@ fn units() -> Vec<(UnitSpec, bool)> {
         (false, relu, true, true),
         (false, None, false, false),
     ];
-    let mut units = Vec::new();
+    let mut cases = Vec::new();
     for (inputs, outputs) in [(3, 13), (5, 1), (7, 29), (16, 16), (16, 32), (29, 7)] {
         for kernel in [1, 3, 5] {
             for stride in [1, 2] {
@@ -84,7 +93,7 @@ fn units() -> Vec<(UnitSpec, bool)> {
                 };
                 for (norm, activation, bias, residual) in finishes {
                     let conv = ConvSpec { bias, ..ConvSpec::same(inputs, outputs, kernel, stride) };
-                    units.push((UnitSpec { conv, role, norm, activation }, residual));
+                    cases.push(Case { spec: UnitSpec { conv, role, norm, activation }, residual, ordinary: true });
                 }
             }
         }
@@ -101,21 +110,23 @@ fn units() -> Vec<(UnitSpec, bool)> {
         ConvSpec::same(16, 16, 3, 1).grouped(0),
         ConvSpec::same(16, 16, 3, 1).grouped(3),
     ];
-    units.extend(odd.map(|conv| (UnitSpec::conv_bn_relu(conv, Role::Spatial), false)));
-    units
+    let odd = odd.map(|conv| UnitSpec::conv_bn_relu(conv, Role::Spatial));
+    cases.extend(odd.map(|spec| Case { spec, residual: false, ordinary: false }));
+    cases
 }
 
-/// Whether the method refuses the unit, built as well as described.
-fn refuses(method: &dyn Method, spec: &UnitSpec) -> Result<bool> {
+/// Why the method refuses the unit, built as well as described; none if it makes it.
+fn refuses(method: &dyn Method, spec: &UnitSpec) -> Result<Option<Error>> {
     let store = ParamStore::new(0, &Device::Cpu);
     let channels = spec.conv.in_channels;
     let x = Tensor::zeros((1, channels.max(1), SIZE.0, SIZE.1), DType::F32, &Device::Cpu)?;
     let built = forward_unit(method, spec, store.builder(), &x, None, false);
-    match (built.is_err(), describe(method, spec, SIZE).is_err()) {
-        (true, true) => Ok(true),
-        (false, false) if spec.conv.validate().is_ok() => Ok(false),
-        (false, false) => bail!("it is no convolution at all, and has to be refused"),
-        (build, describe) => bail!("refused by building: {build}, by describing: {describe}; must be alike"),
+    match (built, describe(method, spec, SIZE)) {
+        (Err(_), Err(why)) => Ok(Some(why)),
+        (Ok(_), Ok(_)) if spec.conv.validate().is_ok() => Ok(None),
+        (Ok(_), Ok(_)) => bail!("it is no convolution at all, and has to be refused"),
+        (Err(why), Ok(_)) => bail!("it can be described, and not be built: {why}"),
+        (Ok(_), Err(why)) => bail!("it can be built, and not be described: {why}"),
     }
 }
 
@@ -161,6 +172,9 @@ fn check_unit(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()
     let second = unit.forward(&store, &x, added, false)?;
     if first.dims() != shape || bits(&first)? != bits(&second)? {
         bail!("inference twice: {:?} with different bits, or not {shape:?}", first.dims());
+    }
+    if spec.relu() && first.flatten_all()?.min(0)?.to_scalar::<f32>()? < 0.0 {
+        bail!("the unit ends with ReLU, and its output has negative values: ReLU comes after the residual's addition");
     }
     if !same(&trained, &store.snapshot()?)? {
         bail!("an inference pass changed the parameters or running statistics");

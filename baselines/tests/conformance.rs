@@ -24,6 +24,25 @@ fn every_rival_conforms() {
     }
 }
 
+struct Named(Vec<&'static str>);
+
+impl Registry for Named {
+    fn add<M: Method + Described>(&mut self) {
+        self.0.push(M::NAME);
+    }
+}
+
+#[test]
+fn every_rival_has_a_name_of_its_own() {
+    let mut named = Named(vec!["compconv", "pruned"]);
+    baselines::rivals(&mut named);
+    let mut names = named.0.clone();
+    names.sort_unstable();
+    for pair in names.windows(2) {
+        assert!(pair[0] != pair[1], "two methods are called \"{}\"; give one another name in its options!", pair[0]);
+    }
+}
+
 /// Vanilla with one promise broken.
 #[derive(Debug, PartialEq)]
 enum Broken {
@@ -41,6 +60,10 @@ enum Broken {
     Forgotten,
     /// Twice the channels that were asked for.
     Channels,
+    /// One name for the parameters of two convolutions.
+    Names,
+    /// ReLU before the residual is added.
+    Activation,
 }
 
 impl Checked for Broken {
@@ -104,6 +127,16 @@ impl Method for Broken {
                 let y = net.unit("", unit, x, residual)?;
                 net.concat(&[y, y])
             }
+            Self::Names => {
+                let y = net.conv("a", unit.conv, false, false, x)?;
+                let z = net.conv("a", unit.conv, false, false, x)?;
+                let y = net.add(y, z)?;
+                net.finish(unit, y, residual)
+            }
+            Self::Activation => {
+                let y = net.unit("", unit, x, None)?;
+                net.add_relu(y, residual, false)
+            }
             Self::Cost => net.unit("", unit, x, residual),
         }
     }
@@ -114,11 +147,14 @@ fn broken_promises_are_noticed() {
     let broken = [
         (Broken::Cost, "executed for 2 images"),
         (Broken::Signature, "has the same signature"),
-        (Broken::Size, "must be alike"),
+        (Broken::Size, "can be built, and not be described: broken: an output of (5, 4) pixels instead of (9, 7)"),
         (Broken::Residual, "`residual` gets no gradient"),
         (Broken::Detached, "`x` gets no gradient"),
         (Broken::Forgotten, "`residual` gets no gradient"),
-        (Broken::Channels, "refuses every unit"),
+        (Broken::Channels, "networks ask for this unit, and it is refused"),
+        (Broken::Channels, "broken: 26 channels instead of 13"),
+        (Broken::Names, "broken: the name `a` is used twice in one unit; accepted: each name once"),
+        (Broken::Activation, "ReLU comes after the residual's addition"),
     ];
     for (method, says) in broken {
         let error = conformance::check(&method).unwrap_err().to_string();

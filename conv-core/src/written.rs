@@ -1,5 +1,6 @@
 //! What a method wrote, in integers: counted, described, never built.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -87,6 +88,27 @@ impl Written {
     /// Whether a function of candle tensors is among the steps.
     pub(crate) fn is_custom(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Custom { .. }))
+    }
+
+    /// # Errors
+    /// A name that two steps give their parameters: they would be the same parameters, or fail to be.
+    pub(crate) fn check_names(&self) -> Result<()> {
+        let mut names = BTreeSet::new();
+        for step in &self.steps {
+            let own = step.names().iter().map(|name| (name.clone(), ""));
+            let norm = match step {
+                Step::Conv { name, norm: true, .. } if name.is_empty() => Some("bn".to_owned()),
+                Step::Conv { name, norm: true, .. } => Some(format!("{name}.bn")),
+                _ => None,
+            };
+            for (name, what) in own.chain(norm.map(|name| (name, " (a convolution's norm has it)"))) {
+                if names.contains(&name) {
+                    bail!("the name `{name}` is used twice in one unit{what}; accepted: each name once");
+                }
+                names.insert(name);
+            }
+        }
+        Ok(())
     }
 
     fn is_last(&self, value: Value) -> bool {

@@ -4,7 +4,7 @@ mod channels;
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Error, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
@@ -81,7 +81,7 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// Options out of range, a specification that the method cannot serve; other channels or another size than the
-    /// specification's.
+    /// specification's, a name that is used twice (sizes and names are known where nothing is built).
     pub fn make(
         &mut self,
         name: &str,
@@ -104,6 +104,7 @@ impl<'a> Scope<'a> {
             if made != asked {
                 bail!("{}: an output of {made:?} pixels instead of {asked:?}", method.name());
             }
+            written.check_names().map_err(|error| Error::Msg(format!("{}: {error}", method.name())))?;
         }
         Ok(y)
     }

@@ -218,7 +218,9 @@ impl LayerDescriptions<'_> {
         match &layer.kind {
             LayerKind::Unit(spec) => {
                 let method = self.methods.method(&layer.name, spec);
-                let Description { cost, signature, vanilla, depth, remarks } = describe(method, spec, layer.input)?;
+                let described = describe(method, spec, layer.input);
+                let Description { cost, signature, vanilla, depth, remarks } =
+                    described.map_err(|error| candle_core::Error::Msg(format!("layer `{}`: {error}", layer.name)))?;
                 // A layer that a method leaves vanilla is the same layer whichever method that was.
                 let version = if vanilla { Vanilla {}.version() } else { method.version() };
                 Ok(LayerDescription {
