@@ -2,7 +2,7 @@
 
 use super::simd::Simd;
 
-/// The arithmetic of an epilogue, on vectors or on single values.
+/// The arithmetic of an epilogue, on vectors, on lines or on single values.
 pub(crate) trait Arithmetic: Copy {
     type Value: Copy;
     /// # Safety
@@ -31,6 +31,31 @@ impl<S: Simd> Arithmetic for S {
     fn relu(self, value: S::V) -> S::V {
         // In this order NaN stays NaN.
         self.max(self.splat(0.0), value)
+    }
+}
+
+/// A line at a time, whole: all registers of one are loaded and stored before those of the next, as a line whose other half
+/// is wanted later would have to be brought near twice.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole<S>(pub(crate) S);
+
+impl<S: Simd> Arithmetic for Whole<S> {
+    type Value = S::W;
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> S::W {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.line_load(from) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: S::W, b: S::W) -> S::W {
+        self.0.line_add(a, b)
+    }
+
+    #[inline(always)]
+    fn relu(self, value: S::W) -> S::W {
+        self.0.line(|at| self.0.relu(value[at]))
     }
 }
 
