@@ -47,6 +47,7 @@ impl Method for Ghost {
         let ghosts = net.conv("cheap", cheap, unit.norm, relu, primary)?;
         let all = net.concat(&[primary, ghosts])?;
         let y = net.slice(all, 0..out_channels)?;
+        // As trials have it that are older than derived signatures.
         net.signature(|written| format!("ghost {} first {out_channels}", written.convs()));
         net.add_relu(y, residual, unit.relu() && !relu)
     }

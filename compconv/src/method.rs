@@ -23,6 +23,7 @@ impl Method for CompConvOptions {
         if plan.parts.is_empty() {
             return net.unit("", unit, x, residual);
         }
+        // As trials have it that are older than derived signatures.
         net.signature(|_| format!("{plan} norm={} act={:?}", unit.norm, unit.activation));
         let y = plan.write(net, x)?;
         net.finish(unit, y, residual)

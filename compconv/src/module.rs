@@ -2,7 +2,7 @@
 
 use candle_core::{Module, ModuleT, Result, Tensor, bail};
 use candle_nn::{Conv2dConfig, VarBuilder};
-use conv_core::{ConvSpec, Network, Scope};
+use conv_core::{ConvSpec, Depth, Network, Scope};
 
 use crate::{CompConvOptions, InnerNorm, Plan};
 
@@ -17,7 +17,7 @@ impl CompConv2dT {
     /// The replacement of `spec`, with its parameters from `vb`.
     ///
     /// # Errors
-    /// Those of [`Plan::new`] and of `vb`; a convolution in groups, which would stay what it is.
+    /// Those of [`Plan::new`] and of `vb`; a convolution in groups or one that no depth fits, which would stay what it is.
     pub fn new(spec: &ConvSpec, options: &CompConvOptions, vb: VarBuilder<'_>) -> Result<Self> {
         Self::from_plan(Plan::new(spec, options)?, vb)
     }
@@ -25,10 +25,17 @@ impl CompConv2dT {
     /// The layer that `plan` describes, with its parameters from `vb`.
     ///
     /// # Errors
-    /// A convolution in groups; those of `vb`.
+    /// A convolution in groups or one that no depth fits, which would stay what it is; those of `vb`.
     pub fn from_plan(plan: Plan, vb: VarBuilder<'_>) -> Result<Self> {
         if plan.spec.groups > 1 {
             bail!("compconv does not replace {}: it is grouped already", plan.spec);
+        }
+        if let Depth { requested: 1.., effective: 0 } = plan.depth {
+            bail!(
+                "compconv does not replace {}: no depth fits its channels\n  accepted: other options, or a depth of 0, which is \
+                 a plain convolution",
+                plan.spec
+            );
         }
         let network = Network::build(plan.spec.in_channels, |graph, x| plan.write(&mut Scope::build(graph, vb), x))?;
         Ok(Self { plan, network })

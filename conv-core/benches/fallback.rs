@@ -1,4 +1,4 @@
-//! What runs off the engine beside what could replace it: `cargo bench -p conv-core --bench fallback`. `flat` is
+//! What runs off the engine beside what could replace it: `cargo bench --profile dev -p conv-core --bench fallback`. `flat` is
 //! `ops::conv2d` by the kernels of flat planes, `engine` a network of this one convolution, `candle` candle's own operations.
 //! It prints the table of docs/performance.md: times of the others over those of `flat`.
 
@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use conv_core::layers::{BatchNorm2d, Conv2d};
-use conv_core::{Backend, ConvSpec, Graph, Network, Value, ops};
+use conv_core::{Backend, ConvSpec, Graph, Network, SMALLEST_BATCH, Value, ops};
 
 const BATCHES: [usize; 6] = [1, 2, 4, 7, 8, 64];
-
-/// The fewest images that the engine trains. Its blocks hold 16, so fewer would take as long as these do.
-const SMALLEST: usize = 8;
 
 fn builder() -> VarBuilder<'static> {
     VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu)
@@ -50,7 +47,8 @@ fn convolution(spec: ConvSpec, size: usize, batch: usize, train: bool) -> Result
     let x = of(batch)?;
     let (ours, theirs) = (weight.clone(), weight);
     Ok(vec![
-        side(of(batch.max(SMALLEST))?, move |x| engine.forward_t(x, train)),
+        // Its blocks hold 16, so fewer images than it takes would take as long.
+        side(of(batch.max(SMALLEST_BATCH))?, move |x| engine.forward_t(x, train)),
         side(x.clone(), move |x| ops::composed(|| ops::conv2d(x, &theirs, stride, padding, groups))),
         side(x, move |x| ops::conv2d(x, &ours, stride, padding, groups)),
     ])

@@ -1,4 +1,4 @@
-//! What a layer pays, as exact integers.
+//! What a layer pays and how deep it went, as exact integers.
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
@@ -51,4 +51,13 @@ impl Sum for Cost {
     fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
         costs.fold(Self::default(), Add::add)
     }
+}
+
+/// How deep a recursion was asked for and how deep the layer allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// As configured (for an adaptive rule: what the rule gave).
+    pub requested: usize,
+    /// As built.
+    pub effective: usize,
 }

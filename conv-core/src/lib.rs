@@ -8,7 +8,7 @@
 //! - [`layers`] are the pieces that networks are made of; [`ops`] the differentiable functions below them, on CPU
 //!   kernels of their own where candle's are wrong or slow.
 //! - [`ParamStore`] holds a network's parameters, seeded by (seed, parameter name).
-//! - [`meter`] counts the multiplications of the operations that are run, so that closed forms can be held against them.
+//! - [`meter`] counts the multiplications of the operations that are run, so that what a method wrote down can be held against them.
 
 mod cost;
 mod engine;
@@ -30,12 +30,12 @@ mod written;
 #[doc(hidden)]
 pub use {candle_core, serde};
 
-pub use cost::Cost;
+pub use cost::{Cost, Depth};
 pub use engine::{Backend, EngineLayer, OffEngine, Pass, PassWork, SMALLEST_BATCH};
 pub use graph::{Graph, Value};
 pub use kernels::Isa;
 pub use measure::{copy_gbytes, peak_gflops};
-pub use method::{Checked, Depth, Description, Layer, Method, cost, describe, forward_unit};
+pub use method::{Checked, Description, Layer, Method, cost, describe, forward_unit};
 pub use network::{Gradients, Inference, Network, Step, Training};
 pub use scope::{Custom, CustomFn, Scope};
 pub use spec::{Activation, ConvSpec, MOST_WEIGHTS, Role, UnitSpec};

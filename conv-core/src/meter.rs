@@ -1,10 +1,10 @@
-//! Counts the multiply-accumulates and activations of the operations that are run, so that closed forms can be held against
-//! them.
+//! Counts the multiply-accumulates and activations of the operations that are run, so that prices can be held
+//! against them.
 //!
 //! Nothing is counted inside a kernel: an operation reports, each time it runs, the count that follows from the shapes it was
 //! given (a convolution: output values times weights per output channel), and an engine that of its whole program, which
 //! was summed over layers when the program was made. So a count says which operations a network really runs, how often and
-//! on what shapes, and is independent of a method's own closed form. It is the direct sum's: taps that meet padding are
+//! on what shapes, and is independent of what was written down. It is the direct sum's: taps that meet padding are
 //! counted though kernels leave them out, and Winograd's convolutions count what they save.
 //!
 //! Counters belong to a thread: operations report on the thread that calls them, whatever threads they use inside.

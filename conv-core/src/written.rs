@@ -7,7 +7,7 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 use crate::kernels::windows::Windows;
-use crate::{Activation, ConvSpec, Cost, Depth, UnitSpec, Value};
+use crate::{Activation, ConvSpec, Cost, UnitSpec, Value};
 
 /// A unit as it is written down without parameters: what it costs, and all that shapes its function as text. Made by
 /// [`crate::Scope::count`].
@@ -17,7 +17,6 @@ pub struct Written {
     /// Channels, height and width of every value; the first two are the unit's input and residual.
     shapes: Vec<(usize, (usize, usize))>,
     cost: Cost,
-    pub(crate) depth: Option<Depth>,
     pub(crate) remarks: Option<Vec<String>>,
     pub(crate) signature: Option<String>,
 }
@@ -48,7 +47,7 @@ impl Written {
     /// Nothing yet, with the input (channels, height and width) and the residual (likewise) that can be read.
     pub(crate) fn new(input: (usize, (usize, usize)), residual: (usize, (usize, usize))) -> Self {
         let shapes = vec![input, residual];
-        Self { steps: vec![], shapes, cost: Cost::default(), depth: None, remarks: None, signature: None }
+        Self { steps: vec![], shapes, cost: Cost::default(), remarks: None, signature: None }
     }
 
     /// What it costs for one image.

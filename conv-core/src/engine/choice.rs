@@ -1,5 +1,5 @@
-//! Which kernel computes a convolution, and what a network needs to run on the engine. Nothing else decides it: this page is
-//! the whole choice, and every threshold of it stands below as a constant with its reason.
+//! Which kernel computes a convolution, and what a network needs to run on the engine. Which kernel, this page
+//! alone decides, and every threshold of it stands below as a constant with its reason.
 //!
 //! First the regime, from how many images come at a time and what for ([`regime`]):
 //!
@@ -22,6 +22,10 @@
 //! | image | forward | [`ImageKernel::Pixels`] | the size is kept, the padding is there, and it costs no more than channels | neighbouring pixels meet one weight |
 //! | | | [`ImageKernel::SpreadPixels`] | the size changes, the outputs' padding has room, and it costs no more, copying included | the phases of the stride are neighbours again |
 //! | | | [`ImageKernel::Channels`] | everything else | a pixel meets the weights of 16 outputs |
+//!
+//! A layer in somebody's candle network may be asked for gradients whenever it is called, so fewer than [`SMALLEST_BATCH`] images
+//! are left to the operations there even for inference. What a graph itself rules out is found while it is lowered; all reasons
+//! are the variants of [`OffEngine`].
 //!
 //! Off the engine ([`OffEngine`] says why) a network runs operation by operation, by the functions of [`crate::ops`]: on CPU
 //! tensors of f32 by kernels of this crate, elsewhere and inside of [`crate::ops::composed`] by candle's own operations.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::layers::{Channel, ConvId, Destination, FinishId, LayerId, Layers};
 
-/// Who reads a plane of a buffer: the layer at a place in the order, and as which of its channels.
+/// Who reads a plane of a buffer: which layer, by its place in the order, and as which of its channels.
 #[derive(Clone, Copy)]
 struct Reader {
     layer: LayerId,
@@ -15,8 +15,8 @@ struct Reader {
     plane: usize,
 }
 
-/// Lets every convolution finish its outputs that are read once each, by one finish whose residual is there before the
-/// convolution.
+/// Merges a finish into a convolution if it alone reads that convolution's outputs, each once, and its residual is computed
+/// earlier.
 pub(super) fn fuse(layers: &mut Layers, order: &[LayerId], output: &[Channel]) {
     // By buffer. A buffer that the network's output reads must not be fused: it gets a reader that is no finish (`None`).
     let mut readers: HashMap<usize, Vec<Option<Reader>>> = HashMap::new();

@@ -158,7 +158,7 @@ pub(super) struct Pool {
 }
 
 /// All layers, by kind: their plans, as lowering made them ([`Conv`], [`Finish`]), or what an engine holds for each of them,
-/// the plan included. A name made for one kind finds nothing else.
+/// the plan included. An id indexes the list of its own kind alone.
 pub(super) struct Layers<C = Conv, F = Finish> {
     pub(super) convs: Vec<C>,
     pub(super) finishes: Vec<F>,

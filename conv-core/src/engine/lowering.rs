@@ -38,7 +38,7 @@ impl From<candle_core::Error> for Refusal {
     }
 }
 
-/// What came of it, unless it was refused.
+/// What lowering gives, or why it was refused.
 pub(crate) type LoweringResult<T> = std::result::Result<T, Refusal>;
 
 /// What came of it, or why it can only run operation by operation.

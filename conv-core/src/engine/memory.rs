@@ -35,7 +35,7 @@ struct Lifetime {
 }
 
 impl Slots {
-    /// `of(buffer)` is the length of a buffer, and what it is like: only those that are alike share a slot.
+    /// `of(buffer)` is the length of a buffer and its kind: only buffers of one kind share a slot.
     pub(super) fn new<K: PartialEq>(layers: &Layers, program: &Program, of: impl Fn(usize) -> (usize, K)) -> Self {
         Self::share(&lifetimes(layers, program), |content| of(content % program.buffers.len()))
     }

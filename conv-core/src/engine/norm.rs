@@ -32,7 +32,7 @@ impl AsRef<Finish> for FinishLayer {
 }
 
 impl FinishLayer {
-    /// Multiplies with one and adds nothing; [`FinishLayer::load`] fills in what it should.
+    /// One that changes nothing until [`FinishLayer::load`] sets its scale and shift.
     pub(super) fn new(plan: Finish) -> Self {
         let channels = plan.x.len();
         let zeros = || vec![0.0; channels];

@@ -48,12 +48,15 @@ pub struct PassWork {
     pub time: Option<Duration>,
 }
 
+/// The kernel whose own multiplications are fewer than the direct sum's.
+const WINOGRAD: &str = "winograd";
+
 /// The layers of a batch engine, or of the plan of one.
 pub(super) fn of_batch<C: AsRef<Conv>, F: AsRef<Finish>>(layers: &Layers<C, F>, program: &Program) -> Vec<EngineLayer> {
     let kernel = |id: ConvId, pass| {
         let conv: &Conv = layers[id].as_ref();
         let of_batch = |kernel: BatchKernel| match kernel {
-            BatchKernel::Winograd => "winograd",
+            BatchKernel::Winograd => WINOGRAD,
             BatchKernel::Gathered => "gathered",
             BatchKernel::Direct => "direct",
         };
@@ -119,7 +122,7 @@ fn conv(conv: &Conv, program: &Program, kernel: impl Fn(Pass) -> &'static str) -
             pass,
             kernel,
             macs: (s.y_len() * s.w_len() / s.out_channels) as u64,
-            multiplications: if kernel == "winograd" { 4.0 / 9.0 } else { 1.0 },
+            multiplications: if kernel == WINOGRAD { 4.0 / 9.0 } else { 1.0 },
             values: inputs + outputs + if pass == Pass::Forward { residual } else { 0 },
             weights: s.w_len() as u64,
             time: None,

@@ -4,12 +4,12 @@ mod channels;
 
 use std::sync::Arc;
 
-use candle_core::{Error, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
 use crate::written::{Step, Written};
-use crate::{ConvSpec, Cost, Depth, Graph, Method, UnitSpec, Value};
+use crate::{ConvSpec, Cost, Depth, Graph, UnitSpec, Value};
 
 /// A [`Graph`] with a place for parameters: every operation that has some is given a name, and takes them from a [`VarBuilder`]
 /// under it. Without a `VarBuilder` nothing is built: the same calls are only counted, into a [`Written`].
@@ -19,6 +19,7 @@ use crate::{ConvSpec, Cost, Depth, Graph, Method, UnitSpec, Value};
 pub struct Scope<'a> {
     /// Names around what is written now, joined by dots.
     path: String,
+    depth: Option<Depth>,
     sheet: Sheet<'a>,
 }
 
@@ -49,12 +50,12 @@ pub type CustomFn = dyn Fn(&[Tensor], &[Tensor], bool) -> Result<Tensor> + Send 
 impl<'a> Scope<'a> {
     /// Writes into `graph`, with parameters from `vb`.
     pub fn build(graph: &'a mut Graph, vb: VarBuilder<'a>) -> Self {
-        Self { path: String::new(), sheet: Sheet::Build { graph, vb } }
+        Self { path: String::new(), depth: None, sheet: Sheet::Build { graph, vb } }
     }
 
     /// Writes into `written`, where nothing is built.
     pub(crate) fn count(written: &'a mut Written) -> Self {
-        Self { path: String::new(), sheet: Sheet::Count(written) }
+        Self { path: String::new(), depth: None, sheet: Sheet::Count(written) }
     }
 
     /// Channels of `x`.
@@ -75,38 +76,6 @@ impl<'a> Scope<'a> {
         let result = write(self);
         self.path.truncate(outside);
         result
-    }
-
-    /// The unit as `method` makes it, or as it is where the method declines; `name` stands before its parameters' names.
-    ///
-    /// # Errors
-    /// Options out of range, a specification that the method cannot serve; other channels or another size than the
-    /// specification's, a name that is used twice (sizes and names are known where nothing is built).
-    pub fn make(
-        &mut self,
-        name: &str,
-        method: &dyn Method,
-        unit: &UnitSpec,
-        x: Value,
-        residual: Option<Value>,
-    ) -> Result<Value> {
-        method.check()?;
-        unit.conv.validate()?;
-        let y = match method.declines(unit) {
-            Some(_) => self.unit(name, unit, x, residual)?,
-            None => self.within(name, |net| method.write(unit, net, x, residual))?,
-        };
-        if self.channels(y) != unit.conv.out_channels {
-            bail!("{}: {} channels instead of {}", method.name(), self.channels(y), unit.conv.out_channels);
-        }
-        if let Sheet::Count(written) = &self.sheet {
-            let (made, asked) = (written.size(y), unit.conv.output_size(written.size(x))?);
-            if made != asked {
-                bail!("{}: an output of {made:?} pixels instead of {asked:?}", method.name());
-            }
-            written.check_names().map_err(|error| Error::Msg(format!("{}: {error}", method.name())))?;
-        }
-        Ok(y)
     }
 
     /// The unit's convolution with what follows it, as vanilla has it: `NAME.weight`, `NAME.bias`, `NAME.bn.*`.
@@ -244,8 +213,19 @@ impl<'a> Scope<'a> {
 
     /// States how deep a recursion was asked for and how deep the unit allowed.
     pub fn depth(&mut self, depth: Depth) {
-        if let Sheet::Count(written) = &mut self.sheet {
-            written.depth = Some(depth);
+        self.depth = Some(depth);
+    }
+
+    /// What was stated last.
+    pub(crate) fn stated_depth(&self) -> Option<Depth> {
+        self.depth
+    }
+
+    /// What was counted; nothing where it is built.
+    pub(crate) fn written(&self) -> Option<&Written> {
+        match &self.sheet {
+            Sheet::Build { .. } => None,
+            Sheet::Count(written) => Some(written),
         }
     }
 

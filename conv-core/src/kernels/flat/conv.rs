@@ -1,5 +1,4 @@
-//! Convolution forward, input gradient and weight gradient, dense, grouped and
-//! depthwise, any stride and padding (see [`super`] for when).
+//! Convolution: forward, input gradient and weight gradient; dense, grouped and depthwise; any stride and padding.
 //!
 //! All three walk over blocks of images. A block's channels are laid out as flat planes (`lower.rs`) in a thread's scratch,
 //! register tiles (`tile.rs`) run over them, and the meaningful positions are copied out. Nothing is ever as large as the batch.
@@ -14,15 +13,15 @@ use crate::kernels::{Isa, scratch};
 
 /// The convolution lowered for a block, and the images of the block: enough positions to fill vector tiles, little enough
 /// scratch to stay in cache, and never so many that a batch gives too few blocks to share out. A function of the shape alone.
-fn lower(s: &ConvShape, lower: fn(&ConvShape, usize) -> Lowered) -> (Lowered, usize) {
+fn lower(s: &ConvShape, pass: fn(&ConvShape, usize) -> Lowered) -> (Lowered, usize) {
     const POSITIONS: usize = 1024;
     const SCRATCH: usize = 384 * 1024;
-    let lowered = lower(s, 1);
+    let lowered = pass(s, 1);
     let pitch = lowered.image_pitch().max(1);
     let channels = (s.in_channels * lowered.sources.len() + s.out_channels) / s.groups;
     let images = (POSITIONS / pitch).min(SCRATCH / (pitch * channels).max(1));
     let images = images.min(s.batch.div_ceil(8)).max(1);
-    (lower(s, images), images)
+    (pass(s, images), images)
 }
 
 /// `y = x * w`: `x: [n, c, h, w]`, `w: [o, c / groups, k, k]`, `y: [n, o, h', w']`, all contiguous.

@@ -4,9 +4,10 @@
 //! gradients of a norm at inference, and the functions of [`crate::ops`] called one by one. Convolutions lay the images of a
 //! block out as flat planes (see `lower.rs`), so that vector lanes run over positions, whatever the number of images.
 //!
-//! It stays because what could replace it measures worse (`cargo bench -p conv-core --bench fallback`, table in
-//! docs/performance.md): one or two images leave most of the engine's vectors empty and take 1.7 to 16 times as long, and
-//! candle's own operations take 1.7 to 22 times as long at any batch, depthwise ones up to 200 times.
+//! It stays because what could replace it measures worse (`cargo bench --profile dev -p conv-core --bench
+//! fallback`, table in docs/performance.md): one or two images leave most of the engine's vectors empty and take 1.7 to 16 times
+//! as long; single convolutions by candle's own operations take 1.7 to 22 times as long at any batch, depthwise ones up to 200
+//! times, and a network with a custom operation 8 to 31 times.
 
 pub(crate) mod conv;
 mod lower;

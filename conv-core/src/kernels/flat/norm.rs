@@ -128,7 +128,7 @@ pub(crate) struct Gradients {
     pub(crate) x: Vec<f32>,
     pub(crate) gamma: Vec<f32>,
     pub(crate) beta: Vec<f32>,
-    /// The gradient behind the ReLU, which is the residual's; only if asked for.
+    /// The gradient of what goes into the ReLU, which is the residual's too; only if asked for.
     pub(crate) residual: Option<Vec<f32>>,
 }
 

@@ -41,7 +41,7 @@ impl PlaneLayout {
         (self.size.0 - 1) * self.pitch + self.size.1
     }
 
-    /// Where the taps of a convolution that keeps the size read, from the output's place in the source.
+    /// How far from an output's own place each tap reads, for a convolution that keeps the size.
     pub(crate) fn taps(&self, kernel: usize, padding: usize) -> Vec<isize> {
         let at = |k: usize| k as isize - padding as isize;
         (0..kernel * kernel).map(|tap| at(tap / kernel) * self.pitch as isize + at(tap % kernel)).collect()

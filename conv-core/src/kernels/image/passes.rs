@@ -7,7 +7,7 @@ use crate::kernels::windows::Windows;
 
 /// `target = relu?(scale x + bias + residual?)`, channel by channel.
 pub(crate) struct Apply {
-    /// Place of `x`, scale, and where it goes.
+    /// For each channel: the place of its input, its scale, and where it goes.
     pub(crate) channels: Vec<(usize, f32, Target)>,
     pub(crate) layout: PlaneLayout,
     /// Of the layout.
