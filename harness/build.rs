@@ -1,11 +1,11 @@
 //! Bakes in what only the build knows: the compiler, candle's version, where the sources are and what they hold. The commit is
-//! asked for at run time (see `measure::environment`), so that a commit alone rebuilds nothing.
+//! asked for at run time (see `stamp::environment`), so that a commit alone rebuilds nothing.
 
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-#[path = "src/measure/sources.rs"]
+#[path = "src/stamp/sources.rs"]
 mod sources;
 
 fn main() {

@@ -18,9 +18,9 @@ use conv_core::ParamStore;
 use harness::backbones;
 use harness::data::{self, Geometry};
 use harness::experiment::{Experiment, Trial};
-use harness::measure::Environment;
 use harness::methods::Methods;
 use harness::run::compute_threads;
+use harness::stamp::Environment;
 use harness::train::{Feed, LearningRate, Sgd, SharedData, evaluate, step, workers};
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -13,8 +13,8 @@ use common::{Group, Side};
 use criterion::{Criterion, criterion_group, criterion_main};
 use harness::data::Provenance;
 use harness::experiment::{Experiment, Trial};
-use harness::measure::Environment;
 use harness::results::{FrozenTrial, Measures, NetworkSummary, Outcome, RunFolder, TrialRecord, collect, frame};
+use harness::stamp::Environment;
 use harness::train::Evaluation;
 
 /// As in the `harness` command.

@@ -24,6 +24,7 @@ pub mod methods;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod stamp;
 pub mod train;
 
 pub use methods::{MethodInfo, entry};

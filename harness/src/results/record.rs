@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, FrozenTrial};
 use crate::config::TrialConfig;
 use crate::data::Provenance;
-use crate::measure::Environment;
+use crate::stamp::Environment;
 use crate::train::Evaluation;
 
 /// A trial that is over. One row of `results.csv` and `results.parquet`.
@@ -26,7 +26,7 @@ pub struct TrialRecord {
 /// A network in figures and words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetworkSummary {
-    /// Price of the final network, closed form; the parameters were counted in it where it was trained.
+    /// Price of the final network, counted from what is written down; the parameters were counted in it where it was trained.
     #[serde(flatten)]
     pub cost: Cost,
     /// Deepest effective recursion of any layer, for methods that recurse.

@@ -16,8 +16,8 @@ use super::{PricedTrial, TrialOptions, compute_threads, interrupt, limits, run_t
 use crate::config::error::explain;
 use crate::config::schema::off_engine_remark;
 use crate::data::{self, decoded};
-use crate::measure::Environment;
 use crate::results::{Failure, FailureKind, FrozenTrial, RunFolder, TrialState};
+use crate::stamp::Environment;
 use crate::train::{Control, Diverged, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog};
 
 /// Least time between two steps that are told.

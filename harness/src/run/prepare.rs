@@ -12,8 +12,8 @@ use super::{RunOptions, RunSummary};
 use crate::config::DatasetConfig;
 use crate::data::{self, Dataset, Provenance, decoded};
 use crate::experiment::{Experiment, Trial};
-use crate::measure::Environment;
 use crate::results::{FrozenTrial, Names, RunFolder, TrialState};
+use crate::stamp::Environment;
 use crate::train::Checkpoints;
 
 /// Where decoded data sets lie in a run folder.
@@ -106,7 +106,7 @@ struct Planned<'e> {
 }
 
 impl<'e> Planned<'e> {
-    /// Adds a trial, or its label to the one that has the same key: then the plan could not know yet that their images are the
+    /// Adds a trial, or its label to the one that has the same key: only the loaded data shows that their images are the
     /// same.
     fn add(&mut self, trial: &'e Trial, frozen: FrozenTrial) {
         match self.by_key.get(&frozen.key) {

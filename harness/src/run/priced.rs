@@ -5,8 +5,8 @@ use anyhow::Result;
 use crate::data::Provenance;
 use crate::experiment::identity;
 use crate::experiment::price::{Price, price};
-use crate::measure::Environment;
 use crate::results::{Failure, FrozenTrial, NetworkSummary, Outcome, RunFolder, TrialRecord};
+use crate::stamp::Environment;
 
 /// A trial as it was frozen, with the price of its network.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl PricedTrial {
     }
 }
 
-/// Leaves the record of a trial that trains nothing: its cost in closed form. No data is read.
+/// Leaves the record of a trial that trains nothing: its exact cost. No data is read.
 ///
 /// # Errors
 /// A configuration that no network can be made of; a folder that cannot be written.

@@ -12,8 +12,8 @@ use super::process::{Launch, Message, Process, ProcessEnd};
 use super::screen::{Display, Event, Request, TrialEntry, TrialSummary, Update};
 use super::{FailedTrial, PricedTrial, RunOptions, RunSummary, interrupt, limits};
 use crate::experiment::OnFailure;
-use crate::measure::Environment;
 use crate::results::{Failure, FailureKind, FrozenTrial, TrialState};
+use crate::stamp::Environment;
 
 /// How often the screen is drawn and the clock looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ enum Stage {
 
 /// Room for one process.
 struct Slot {
-    /// Those it stays on; empty where processes are not kept apart.
+    /// The processors that its process is kept to; empty where processes are not kept apart.
     processors: Vec<usize>,
     taken: bool,
 }
@@ -360,7 +360,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Stops for a reason that may come more than once, and is no impatience.
+    /// Stops after checkpoints. A reason that comes again does not mean at once, as a second Ctrl-C does.
     fn stop_for(&mut self, why: &str) {
         if self.stopping.is_none() {
             self.stop(why);

@@ -14,9 +14,9 @@ use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
 use crate::data::Geometry;
 use crate::experiment::price;
-use crate::measure::Environment;
 use crate::methods::Methods;
 use crate::results::{FrozenTrial, Measures, Outcome, RunFolder, TrialRecord};
+use crate::stamp::Environment;
 use crate::train::{Course, EpochLog, Feed, LearningRate, Observer, SharedData, TrainingPhase, evaluate, fit, workers};
 
 const TRAIN: &str = "train";
@@ -45,7 +45,7 @@ pub struct TrialOptions {
 /// # Errors
 /// [`Interrupted`](crate::train::Interrupted), if the observer asked for it; a checkpoint of another kernel path, unless
 /// `options` allow it; whatever keeps the trial from an honest result: data and options that do not fit, divergence, a
-/// parameter count that is not the closed form's, a folder that cannot be written.
+/// parameter count that is not the priced one, a folder that cannot be written.
 pub fn run_trial(
     trial: &PricedTrial,
     data: &SharedData,
@@ -233,13 +233,13 @@ impl Model {
         Ok(smaller)
     }
 
-    /// The closed-form cost, if the parameters that are really there agree with it: otherwise the tables would lie.
+    /// The cost as priced, if the parameters that are really there agree with it: otherwise the tables would lie.
     fn checked_cost(&self, methods: &Methods) -> Result<Cost> {
         let cost = network_cost(&*self.backbone, methods)?;
         let counted = self.store.params();
         ensure!(
             counted == cost.params,
-            "the network has {counted} parameters and its closed form says {}: a defect of the method or backbone",
+            "the network has {counted} parameters and its price says {}: a defect of the method or backbone",
             cost.params
         );
         Ok(cost)

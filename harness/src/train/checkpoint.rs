@@ -33,7 +33,7 @@ pub struct Checkpoint {
     pub key: String,
     /// The kernel paths that computed it, in turn: one, unless it was resumed on another.
     pub kernels: Vec<String>,
-    /// The builds and processors that computed it, in turn, as [`Environment::origin`](crate::measure::Environment::origin)
+    /// The builds and processors that computed it, in turn, as [`Environment::origin`](crate::stamp::Environment::origin)
     /// calls them.
     pub origins: Vec<String>,
     /// Where the training stands.

@@ -10,7 +10,7 @@ use conv_core::ParamStore;
 
 use super::{Checkpoint, Checkpoints, Control, Interrupted, Observer, Progress, Sgd};
 use crate::data::Batch;
-use crate::measure::Environment;
+use crate::stamp::Environment;
 
 /// A trial on its way, from its start or from a checkpoint.
 pub struct Course<'a> {

@@ -243,6 +243,9 @@ impl Board {
 }
 
 impl CardState {
+    /// Every state.
+    pub const ALL: [Self; 6] = [Self::Waiting, Self::Running, Self::Done, Self::Failed, Self::Stopped, Self::Elsewhere];
+
     fn settled(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Stopped)
     }
@@ -272,7 +275,7 @@ impl Card {
                 }
                 Some(match resumed.last() {
                     Some(last) => (Tone::News, format!("goes on after epoch {}/{epochs}", last.epoch)),
-                    None => (Tone::Routine, format!("starts, {epochs} epochs")),
+                    None => (Tone::Routine, format!("starts, {epochs} epoch{}", if *epochs == 1 { "" } else { "s" })),
                 })
             }
             Event::Step(log) => {

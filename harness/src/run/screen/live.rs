@@ -112,7 +112,10 @@ impl Live {
             percent(log.validation_accuracy),
             log.images_per_second,
             self.speed_mark(),
-            self.left(now).map_or(String::new(), |left| format!(", {} left", duration(left)))
+            // Nothing is left after the last epoch.
+            self.left(now)
+                .filter(|&left| left >= 0.5)
+                .map_or(String::new(), |left| format!(", {} left", duration(left)))
         )
     }
 }

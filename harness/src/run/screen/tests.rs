@@ -127,7 +127,7 @@ fn images_per_second_off_the_engine_are_marked() {
     let why = "4 images at a time, and the engine trains 8 and more".to_owned();
     board.update(&Update::Event(1, Event::OffEngine { why }), now);
     let said = &board.notes.back().unwrap().text;
-    assert!(said.starts_with("† trains operation by operation, not on the engine: 4 images"), "{said}");
+    assert!(said.starts_with("† trains operation by operation and not on the engine (4 images"), "{said}");
     let shown = [0, 1].map(|index| {
         let Update::Event(_, Event::Epoch(log)) = epoch(index, 1, 0.5) else { unreachable!("an epoch") };
         board.trials[index].live.as_ref().unwrap().sentence(&log, now)
@@ -139,17 +139,7 @@ fn images_per_second_off_the_engine_are_marked() {
 fn trials_go_from_state_to_state() {
     let start = Instant::now();
     let mut board = Board::new(&entries(), start);
-    let counts = |board: &Board| {
-        [
-            CardState::Waiting,
-            CardState::Running,
-            CardState::Done,
-            CardState::Failed,
-            CardState::Stopped,
-            CardState::Elsewhere,
-        ]
-        .map(|state| board.count(state))
-    };
+    let counts = |board: &Board| CardState::ALL.map(|state| board.count(state));
     assert_eq!(counts(&board), [9, 0, 0, 0, 0, 0]);
     for index in [0, 4, 5] {
         board.update(&Update::Launched(index, 1), start);

@@ -15,7 +15,7 @@ mod script;
 mod status;
 mod submit;
 
-pub use status::{SubmittedTrial, TaskState, cancel, status};
+pub use status::{Cancelled, SubmittedTrial, TaskState, cancel, status};
 pub use submit::{Submission, submit};
 
 use std::fs;

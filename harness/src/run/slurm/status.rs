@@ -92,17 +92,28 @@ pub fn status(folder: &RunFolder) -> Result<Vec<SubmittedTrial>> {
     Ok(trials)
 }
 
-/// Takes the trials that fit out of the queue, and stops those that run, after a checkpoint; how many.
+/// What [`cancel`] found and did.
+pub struct Cancelled {
+    /// Trials that were ever submitted.
+    pub submitted: usize,
+    /// Those among them that fit.
+    pub fitting: usize,
+    /// Those that were in the queue and are no more.
+    pub cancelled: usize,
+}
+
+/// Takes the trials that fit out of the queue, and stops those that run, after a checkpoint; what came of it.
 ///
 /// # Errors
 /// Those of [`status`], and of `scancel`.
-pub fn cancel(folder: &RunFolder, fits: impl Fn(&SubmittedTrial) -> bool) -> Result<usize> {
+pub fn cancel(folder: &RunFolder, fits: impl Fn(&SubmittedTrial) -> bool) -> Result<Cancelled> {
     let trials = status(folder)?;
-    let queued = trials.iter().filter(|trial| matches!(trial.state, TaskState::Queued(..)) && fits(trial));
+    let fitting: Vec<&SubmittedTrial> = trials.iter().filter(|trial| fits(trial)).collect();
+    let queued = fitting.iter().filter(|trial| matches!(trial.state, TaskState::Queued(..)));
     let tasks: Vec<String> = queued.map(|SubmittedTrial { task: (job, index), .. }| format!("{job}_{index}")).collect();
     // So many at a time that no command line is too long.
     for some in tasks.chunks(500) {
         command("scancel", some)?;
     }
-    Ok(tasks.len())
+    Ok(Cancelled { submitted: trials.len(), fitting: fitting.len(), cancelled: tasks.len() })
 }

@@ -28,15 +28,7 @@ pub fn help(view: &View, frame: &mut Frame<'_>, area: Rect) {
         .map(|(key, what)| Line::from(vec![Span::styled(format!("{key:<11}"), theme.strong()), Span::raw(*what)]))
         .collect();
     lines.push(Line::default());
-    let states = [
-        CardState::Running,
-        CardState::Waiting,
-        CardState::Done,
-        CardState::Failed,
-        CardState::Stopped,
-        CardState::Elsewhere,
-    ]
-    .map(|state| {
+    let states = CardState::ALL.map(|state| {
         let (sign, word) = sign(state);
         Span::styled(format!("{sign} {word}   "), theme.state(state))
     });

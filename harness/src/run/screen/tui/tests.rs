@@ -305,17 +305,7 @@ fn whatever_happens_at_whatever_size_it_is_drawn() {
             let (width, height) =
                 (chance.of(&[1, 2, 5, 20, 39, 40, 80, 109, 110, 200]), chance.of(&[1, 2, 3, 4, 5, 6, 9, 10, 24, 60]));
             drawn(&mut view, now, width, height);
-            let counted: usize = [
-                CardState::Waiting,
-                CardState::Running,
-                CardState::Done,
-                CardState::Failed,
-                CardState::Stopped,
-                CardState::Elsewhere,
-            ]
-            .iter()
-            .map(|&state| view.board.count(state))
-            .sum();
+            let counted: usize = CardState::ALL.iter().map(|&state| view.board.count(state)).sum();
             assert_eq!(counted, entries.len());
         }
     }

@@ -1,4 +1,4 @@
-//! The stamp that every result carries.
+//! Taking the stamp.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
