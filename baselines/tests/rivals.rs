@@ -1,5 +1,7 @@
 //! What each rival costs, in the integers that papers print; what it leaves vanilla; its options and its bare layer.
 
+use std::fs;
+
 use baselines::{Depthwise, Ghost, Thin, Vanilla};
 use candle_core::{Device, ModuleT, Tensor};
 use conv_core::layers::Linear;
@@ -13,6 +15,24 @@ fn unit(conv: ConvSpec) -> UnitSpec {
 /// For an input of that size.
 fn cost(method: &dyn Method, unit: &UnitSpec, input: (usize, usize)) -> Cost {
     describe(method, unit, input).unwrap().cost
+}
+
+/// A file that nobody has registered is not even compiled: nothing else would notice.
+#[test]
+fn every_file_of_a_rival_has_its_line_in_the_registry() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    let registry = fs::read_to_string(format!("{source}/lib.rs")).unwrap();
+    for entry in fs::read_dir(source).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(module) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".rs")) else { continue };
+        if fs::read_to_string(&path).unwrap().contains("\nimpl Method for ") {
+            let line = format!("\n    {module}::");
+            assert!(
+                registry.contains(&line),
+                "baselines/src/{module}.rs has no line in `rivals!` of baselines/src/lib.rs"
+            );
+        }
+    }
 }
 
 #[test]

@@ -9,12 +9,10 @@ use clap::Args;
 use super::table::{Cell, Format, Table};
 use super::{cost, layers};
 use crate::config::TrialConfig;
-use crate::config::error::At;
 use crate::config::schema::off_engine_remark;
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, price};
-use crate::experiment::sweep::overrides;
 use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race};
 use crate::measure::layers::{Use, planned};
 use crate::run::compute_threads;
@@ -91,8 +89,8 @@ fn measure(args: &NetworkArgs) -> Result<String> {
     let prices: Vec<Price> =
         configs.iter().map(|config| price(config).map_err(|error| anyhow!("{}", error.why))).collect::<Result<_>>()?;
     for ((entrant, price), spec) in entrants.iter().zip(&prices).zip(&specs) {
-        let (there, closed_form) = (entrant.params(), price.total.params);
-        ensure!(there == closed_form, "{spec}: {there} parameters where the closed form says {closed_form}: a defect");
+        let (there, priced) = (entrant.params(), price.total.params);
+        ensure!(there == priced, "{spec}: {there} parameters where its price says {priced}: a defect");
     }
     let rounds = Rounds { measured: args.rounds, warm_up: 2 };
     if args.layers {
@@ -114,14 +112,7 @@ fn measure(args: &NetworkArgs) -> Result<String> {
 
 /// The trial that a method's specification describes.
 fn config(args: &NetworkArgs, spec: &str) -> Result<TrialConfig> {
-    let (name, options) = options(spec);
-    let mut document = cost::document("bench", &args.backbone, Some(name), args.dataset.as_deref(), &[])?;
-    for option in options {
-        overrides::apply_at(&mut document, &format!("method.{option}"), At::Option(format!("--method {spec}")))?;
-    }
-    for assignment in sets(args, spec) {
-        overrides::apply(&mut document, assignment)?;
-    }
+    let document = cost::document("bench", &args.backbone, Some(spec), args.dataset.as_deref(), sets(args, spec))?;
     let mut trials = Experiment::from_document(&document)?.trials;
     ensure!(trials.len() == 1, "--method {spec}: describes {} networks; one is measured at a time", trials.len());
     Ok(trials.remove(0).config)
@@ -132,20 +123,6 @@ fn sets<'a>(args: &'a NetworkArgs, spec: &'a str) -> impl Iterator<Item = &'a St
     let reference = methods::reference();
     let beside = spec == reference && args.method.iter().any(|method| method != reference);
     args.set.iter().filter(move |set| !(beside && set.trim_start().starts_with("method.")))
-}
-
-/// `NAME,OPTION=VALUE,...` taken apart; a comma without an assignment behind it belongs to a list.
-fn options(spec: &str) -> (&str, Vec<String>) {
-    let mut parts = spec.split(',');
-    let name = parts.next().unwrap_or_default();
-    let mut options: Vec<String> = Vec::new();
-    for part in parts {
-        match options.last_mut() {
-            Some(list) if !part.contains('=') => *list = format!("{list},{part}"),
-            _ => options.push(part.to_owned()),
-        }
-    }
-    (name, options)
 }
 
 /// Peak memory of a training step, in a process of its own.
@@ -182,8 +159,8 @@ fn columns(batch: usize) -> &'static [&'static str] {
         infer("_p10"),
         infer("_p90"),
         "peak_mib".into(),
-        "train_gflops".into(),
-        "infer_gflops".into(),
+        "train_gflop_per_s".into(),
+        "infer_gflop_per_s".into(),
         "theoretical_speedup".into(),
         "train_speedup".into(),
         "infer_b1_speedup".into(),
@@ -230,22 +207,4 @@ fn row(
         row.push(ratio(|times| &times.infer_batch));
     }
     row
-}
-
-#[cfg(test)]
-mod tests {
-    use super::options;
-
-    #[test]
-    fn lists_keep_their_commas() {
-        for (spec, name, expected) in [
-            ("vanilla", "vanilla", &[][..]),
-            ("compconv,depth=2,tail=full", "compconv", &["depth=2", "tail=full"]),
-            ("pruned,ratio=[[0.6,0.3,0.1]],skip=[2,3]", "pruned", &["ratio=[[0.6,0.3,0.1]]", "skip=[2,3]"]),
-            ("compconv,depth", "compconv", &["depth"]),
-        ] {
-            let (found, options) = options(spec);
-            assert_eq!((found, &options[..]), (name, &expected.iter().map(|o| o.to_string()).collect::<Vec<_>>()[..]));
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! `harness cost`: closed-form cost per layer, without training or data.
+//! `harness cost`: exact cost per layer, counted from what methods write down, without training or data.
 
 use std::path::PathBuf;
 
@@ -20,8 +20,8 @@ use crate::{backbones, data, methods};
 const COLUMNS: &[&str] =
     &["layer", "params", "macs", "activations", "depth_requested", "depth", "vanilla_share", "remark", "trial"];
 
-/// Closed-form cost per layer and in total: parameters (batch norms counted), multiply-accumulates and activations for one
-/// image. `vanilla_share` compares a layer's MACs with the vanilla network's.
+/// Exact cost per layer and in total, counted from what the method writes down: parameters (batch norms counted),
+/// multiply-accumulates and activations for one image. `vanilla_share` compares a layer's MACs with the vanilla network's.
 #[derive(Args, Debug)]
 pub struct CostArgs {
     /// An experiment: the cost of each of its trials.
@@ -30,8 +30,8 @@ pub struct CostArgs {
     /// A network, as `harness backbones` lists them.
     #[arg(long)]
     backbone: Option<String>,
-    /// A method, as `harness methods` lists them [default: vanilla].
-    #[arg(long)]
+    /// A method with options, such as compconv,depth=2, as `harness methods` lists them [default: vanilla].
+    #[arg(long, value_name = "NAME[,OPTION=VALUE...]")]
     method: Option<String>,
     /// Sets image size and classes [default: imagenet for resnet18/34/50, else cifar10].
     #[arg(long)]
@@ -130,13 +130,13 @@ fn push(table: &mut Table, price: &Price, label: &str) {
     ]);
 }
 
-/// The experiment of one trial that options describe.
+/// The experiment that options describe; a method is `NAME,OPTION=VALUE,...`.
 pub(super) fn document(
     name: &str,
     backbone: &str,
     method: Option<&str>,
     dataset: Option<&str>,
-    set: &[String],
+    set: impl IntoIterator<Item = impl AsRef<str>>,
 ) -> anyhow::Result<Document> {
     // An unknown backbone is reported when the document is resolved.
     let dataset = dataset.unwrap_or(backbones::find(backbone).map_or(data::DATASETS[0].name, |info| info.dataset));
@@ -148,9 +148,46 @@ pub(super) fn document(
     let mut document = parse("the command line", &format!("name = \"{name}\""))?;
     document.base.push(entry("dataset.name", "dataset", dataset));
     document.base.push(entry("backbone.name", "backbone", backbone));
-    document.base.push(entry("method.name", "method", method.unwrap_or(methods::reference())));
+    let method = method.unwrap_or(methods::reference());
+    let (name, options) = options(method);
+    document.base.push(entry("method.name", "method", name));
+    for option in options {
+        overrides::apply_at(&mut document, &format!("method.{option}"), At::Option(format!("--method {method}")))?;
+    }
     for assignment in set {
-        overrides::apply(&mut document, assignment)?;
+        overrides::apply(&mut document, assignment.as_ref())?;
     }
     Ok(document)
+}
+
+/// `NAME,OPTION=VALUE,...` taken apart; a comma without an assignment behind it belongs to a list.
+fn options(method: &str) -> (&str, Vec<String>) {
+    let mut parts = method.split(',');
+    let name = parts.next().unwrap_or_default();
+    let mut options: Vec<String> = Vec::new();
+    for part in parts {
+        match options.last_mut() {
+            Some(list) if !part.contains('=') => *list = format!("{list},{part}"),
+            _ => options.push(part.to_owned()),
+        }
+    }
+    (name, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options;
+
+    #[test]
+    fn lists_keep_their_commas() {
+        for (spec, name, expected) in [
+            ("vanilla", "vanilla", &[][..]),
+            ("compconv,depth=2,tail=full", "compconv", &["depth=2", "tail=full"]),
+            ("pruned,ratio=[[0.6,0.3,0.1]],skip=[2,3]", "pruned", &["ratio=[[0.6,0.3,0.1]]", "skip=[2,3]"]),
+            ("compconv,depth", "compconv", &["depth"]),
+        ] {
+            let (found, options) = options(spec);
+            assert_eq!((found, &options[..]), (name, &expected.iter().map(|o| o.to_string()).collect::<Vec<_>>()[..]));
+        }
+    }
 }

@@ -15,9 +15,9 @@ const COLUMNS: &[&str] = &[
     "kernel",
     "ms",
     "share",
-    "gflops",
+    "gflop_per_s",
     "peak_share",
-    "gbytes",
+    "gb_per_s",
     "bound",
     "remark",
 ];
@@ -26,8 +26,8 @@ const COLUMNS: &[&str] = &[
 const LEGEND: &str = "\
 ms: of all threads together, divided by their number (infer_b1: from a layer's first task to its last); the median over rounds
 share: of the whole step or inference; everything else is packing weights, laying images out, loss, update and waiting
-gflops: operations of the direct sum, two a multiply-accumulate; Winograd's form makes 4 of 9 of them and may pass the peak
-gbytes: inputs, outputs and weights, once for every pass over them; from the caches it may pass what copies of memory reach
+gflop_per_s: operations of the direct sum, two a multiply-accumulate; Winograd's form makes 4 of 9 of them and may pass the peak
+gb_per_s: inputs, outputs and weights, once for every pass over them; from the caches it may pass what copies of memory reach
 bound: what would take longer at the limits, the kernel's own multiplications or its bytes
 ";
 

@@ -1,13 +1,18 @@
 //! `harness methods | datasets | backbones`: what there is, with every option, its default and meaning.
 
+use anyhow::bail;
 use toml::Value;
 
 use super::table::{Cell, Format, Table};
+use crate::config::Complaint;
 use crate::experiment::keys::{KEYS, keys};
 use crate::{backbones, data, methods};
 
-/// Every method with its options.
-pub fn methods(format: Format) -> String {
+/// Every method with its options, or the one of this name.
+///
+/// # Errors
+/// A name that no method has.
+pub fn methods(name: Option<&str>, format: Format) -> anyhow::Result<String> {
     const COLUMNS: &[&str] = &["method", "option", "default", "accepted", "meaning"];
     let options = |method: &methods::MethodInfo, name: Cell, table: &mut Table| {
         let defaults = (method.defaults)();
@@ -21,17 +26,22 @@ pub fn methods(format: Format) -> String {
             ]);
         }
     };
+    let shown: Vec<_> = methods::all().iter().filter(|method| name.is_none_or(|name| name == method.name)).collect();
+    if let (Some(name), []) = (name, &shown[..]) {
+        let names: Vec<&str> = methods::all().iter().map(|method| method.name).collect();
+        bail!("{}", Complaint::unknown("method", name, &names));
+    }
     if format != Format::Table {
         let mut table = Table::new(COLUMNS);
-        for method in methods::all() {
+        for method in shown {
             let summary = Cell::text(method.about);
             table.push(vec![Cell::text(method.name), Cell::Empty, Cell::Empty, Cell::Empty, summary]);
             options(method, Cell::text(method.name), &mut table);
         }
-        return table.render(format);
+        return Ok(table.render(format));
     }
     let mut text = String::new();
-    for method in methods::all() {
+    for method in shown {
         text += &format!("{}: {}\n", method.name, method.about);
         if !method.options.is_empty() {
             let mut table = Table::new(COLUMNS);
@@ -40,7 +50,7 @@ pub fn methods(format: Format) -> String {
         }
         text += "\n";
     }
-    text + "Set as method.OPTION beside method.name, in [method] or a [[grid]].\n"
+    Ok(text + "Set as method.OPTION beside method.name, in [method] or a [[grid]].\n")
 }
 
 /// Every backbone, and the keys of `[backbone]`.

@@ -80,10 +80,15 @@ enum Command {
     /// Medians, with p10 and p90, over rounds in which the networks take turns. Vanilla always runs along: speed-ups
     /// are against it. A network that is pruned is measured as it is after the cut.
     Bench(BenchArgs),
-    /// Closed-form cost per layer, of a network or of each trial of an experiment
+    /// Exact cost per layer, of a network or of each trial of an experiment
     Cost(cost::CostArgs),
     /// List the methods with their options
-    Methods(ListArgs),
+    Methods {
+        /// Only this one.
+        name: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// List the data sets and how they are set
     Datasets(ListArgs),
     /// List the networks and how they are set
@@ -223,7 +228,7 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
             anyhow::bail!("bench of what?\n  accepted: --backbone NAME --method NAME, or `peak`")
         }
         Command::Cost(args) => cost::list_costs(&args).map(Reply::from),
-        Command::Methods(args) => Ok(list::methods(args.format).into()),
+        Command::Methods { name, list } => list::methods(name.as_deref(), list.format).map(Reply::from),
         Command::Datasets(args) => Ok(list::datasets(args.format).into()),
         Command::Backbones(args) => Ok(list::backbones(args.format).into()),
         Command::Init { path } => init::write(&path).map(Reply::from),

@@ -55,7 +55,7 @@ fn print_rows(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn
     if let Some(filter) = only {
         plan.check_filter(filter)?;
     }
-    let speed = Speed::of(plan);
+    let speed = Speed::of(plan)?;
     let remarks_apart = format == Format::Table;
     let fits = |row: &Row<'_>| only.is_none_or(|filter| row.matches(filter));
     let cells = |row: &Row<'_>| cells(row, speed.as_ref(), remarks_apart);
@@ -120,16 +120,22 @@ struct Speed {
 }
 
 impl Speed {
-    /// None where nothing is trained, or nothing can be measured.
-    fn of(plan: &Plan<'_>) -> Option<Self> {
-        let peak = plan.trains.then(|| peak_gflops(Isa::best()))?;
+    /// None where nothing is trained.
+    ///
+    /// # Errors
+    /// Those of [`RunSettings::of`].
+    fn of(plan: &Plan<'_>) -> anyhow::Result<Option<Self>> {
+        if !plan.trains {
+            return Ok(None);
+        }
+        let peak = peak_gflops(Isa::best());
         let cores = rayon::current_num_threads();
-        let RunSettings { threads, jobs, .. } = RunSettings::of(plan.document()).ok()?;
+        let RunSettings { threads, jobs, .. } = RunSettings::of(plan.document())?;
         let threads = threads.unwrap_or(cores / jobs.max(1)).clamp(1, cores);
         let jobs = (jobs as u64).clamp(1, plan.trials) as f64;
         // More threads than there are share them.
         let share = (threads as f64).min(cores as f64 / jobs) / cores as f64;
-        Some(Self { peak, share, jobs, threads })
+        Ok(Some(Self { peak, share, jobs, threads }))
     }
 
     /// A trial's time.
@@ -174,8 +180,9 @@ impl Sums {
             if let Some(speed) = speed {
                 // The last ones leave some of the machine idle.
                 let minutes = (self.minutes / speed.jobs).max(self.longest);
+                let time = if minutes < 1.0 { "less than a minute".into() } else { format!("about {minutes:.0} min") };
                 text += &format!(
-                    "\nabout {minutes:.0} min of training, were half of the {:.0} GFLOP/s used that this machine has now",
+                    "\n{time} of training, were half of the {:.0} GFLOP/s used that this machine has now",
                     speed.peak
                 );
                 if speed.jobs > 1.0 {

@@ -67,7 +67,7 @@ pub struct RunArgs {
     /// The experiment.
     pub file: PathBuf,
     #[command(flatten)]
-    selection: SweepArgs,
+    sweep: SweepArgs,
     /// Say what would be trained, and stop.
     #[arg(long)]
     dry_run: bool,
@@ -88,7 +88,7 @@ pub struct RunArgs {
 /// Runs the command.
 pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Reply> {
     if args.dry_run {
-        let SweepArgs { set, only, threads, .. } = &args.selection;
+        let SweepArgs { set, only, threads, .. } = &args.sweep;
         // They decide how long it takes.
         let machine = [("threads", *threads), ("jobs", args.jobs)];
         let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
@@ -96,7 +96,7 @@ pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Reply> {
         plan::print_plan(&args.file, &set, only.as_deref(), args.format)?;
         return Ok(String::new().into());
     }
-    let (experiment, mut options) = args.selection.resolve(&args.file)?;
+    let (experiment, mut options) = args.sweep.resolve(&args.file)?;
     options.settings.jobs = args.jobs.map_or(options.settings.jobs, usize::from);
     options.deadline = args.deadline;
     options.progress = args.progress;

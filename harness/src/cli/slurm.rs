@@ -23,7 +23,7 @@ pub struct SubmitArgs {
     /// The experiment.
     file: PathBuf,
     #[command(flatten)]
-    selection: SweepArgs,
+    sweep: SweepArgs,
     /// Whose queue.
     #[arg(long, value_enum, default_value_t)]
     engine: Engine,
@@ -38,7 +38,7 @@ pub struct SubmitArgs {
 /// Submits what is missing.
 pub fn submit(args: &SubmitArgs) -> anyhow::Result<Reply> {
     let Engine::Slurm = args.engine;
-    let (experiment, options) = args.selection.resolve(&args.file)?;
+    let (experiment, options) = args.sweep.resolve(&args.file)?;
     let done = slurm::submit(&experiment, &options, &args.options, args.at_once.map(usize::from))?;
     let mut text = String::new();
     for (job, tasks) in &done.jobs {
@@ -64,7 +64,7 @@ pub fn submit(args: &SubmitArgs) -> anyhow::Result<Reply> {
 pub fn status(folder: &Path, format: Format) -> anyhow::Result<Reply> {
     let trials = slurm::status(&RunFolder::open(folder)?)?;
     if trials.is_empty() && format == Format::Table {
-        return Ok(format!("no trial of {} was ever submitted\n", folder.display()).into());
+        return Ok(never_submitted(folder).into());
     }
     let mut table = Table::new(&["trial", "seed", "key", "task", "state", "epochs", "note", "output"]);
     for trial in &trials {
@@ -103,11 +103,21 @@ pub struct CancelArgs {
     only: Option<String>,
 }
 
+fn never_submitted(folder: &Path) -> String {
+    format!("no trial of {} was ever submitted\n", folder.display())
+}
+
 /// Takes trials out of the queue.
 pub fn cancel(args: &CancelArgs) -> anyhow::Result<Reply> {
     let fits = |trial: &SubmittedTrial| {
         args.only.as_ref().is_none_or(|part| trial.label.contains(part) || trial.key.contains(part))
     };
-    let count = slurm::cancel(&RunFolder::open(&args.folder)?, fits)?;
-    Ok(format!("{count} cancelled; what they had trained is in their checkpoints\n").into())
+    let slurm::Cancelled { submitted, fitting, cancelled } = slurm::cancel(&RunFolder::open(&args.folder)?, fits)?;
+    Ok(match (submitted, fitting, cancelled) {
+        (0, ..) => never_submitted(&args.folder),
+        (_, 0, _) => format!("0 cancelled: none of {submitted} submitted trials fits\n"),
+        (.., 0) => format!("0 cancelled: none of {fitting} is in the queue\n"),
+        _ => format!("{cancelled} cancelled; what they had trained is in their checkpoints\n"),
+    }
+    .into())
 }

@@ -138,9 +138,11 @@ pub fn nearest<'a>(name: &str, accepted: &[&'a str]) -> Option<&'a str> {
         .map(|candidate| {
             let whole = strsim::damerau_levenshtein(name, candidate);
             let misplaced = name.rsplit('.').next() == Some(last(candidate)) && name != *candidate;
-            (if misplaced { whole.min(1) } else { whole }, *candidate)
+            (if misplaced { whole.min(1) } else { whole }, whole, *candidate)
         })
-        .min_by_key(|(distance, _)| *distance)?;
+        // A slip is likelier than another section.
+        .min_by_key(|(distance, whole, _)| (*distance, *whole))
+        .map(|(distance, _, best)| (distance, best))?;
     (distance <= (name.rsplit('.').next().unwrap_or(name).len() / 3).max(1)).then_some(best)
 }
 
@@ -153,6 +155,7 @@ mod tests {
         assert_eq!(nearest("dept", &["c0", "depth", "tail"]), Some("depth"));
         assert_eq!(nearest("recipe.epcohs", &["recipe.epochs", "recipe.lr"]), Some("recipe.epochs"));
         assert_eq!(nearest("protocol.epochs", &["recipe.epochs", "protocol.seeds"]), Some("recipe.epochs"));
+        assert_eq!(nearest("methd.name", &["name", "backbone.name", "method.name"]), Some("method.name"));
         assert_eq!(nearest("frobnicate", &["c0", "depth"]), None);
         assert_eq!(nearest("x", &[]), None);
     }

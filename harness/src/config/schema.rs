@@ -150,7 +150,8 @@ impl Recipe {
 
 /// What is remarked of a trial whose network does not train on the engine.
 pub fn off_engine_remark(why: impl Display) -> String {
-    format!("trains operation by operation, not on the engine: {why}; its images/s do not compare")
+    // Without a colon: before one, reports look for the layers that a remark is about.
+    format!("trains operation by operation and not on the engine ({why}); its images/s do not compare")
 }
 
 options! {

@@ -30,7 +30,7 @@ pub struct Network {
     pub label: String,
     /// What is cut after training.
     pub pruning: Option<Pruned>,
-    /// Price of the final network, closed form.
+    /// Price of the final network, counted from what is written down.
     pub cost: Cost,
     /// Price of the same backbone, vanilla.
     pub vanilla: Cost,

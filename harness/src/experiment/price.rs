@@ -1,4 +1,4 @@
-//! What a trial's network costs, layer by layer, in closed form: nothing is built or loaded.
+//! What a trial's network costs, layer by layer, counted from what is written down: nothing is built or loaded.
 
 use std::collections::BTreeMap;
 use std::fmt;

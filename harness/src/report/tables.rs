@@ -107,7 +107,7 @@ fn caption(group: &Group<'_>) -> String {
     };
     let record = group.first();
     if group.cost_only() {
-        say("**Nothing was trained**: closed-form cost per image. MACs are multiply-accumulates of convolutions and \
+        say("**Nothing was trained**: exact cost per image. MACs are multiply-accumulates of convolutions and \
              linear layers; parameters include batch norm's scale and shift."
             .into());
     } else {
@@ -117,6 +117,13 @@ fn caption(group: &Group<'_>) -> String {
         if group.vanilla().is_none() {
             say("**No vanilla trial** is finished in this group: no difference to it can be given.".into());
         }
+    }
+    for (why, rows) in by(group, SettingRow::off_engine) {
+        let Some(why) = why else { continue };
+        let methods = names(group, &rows).join(", ");
+        say(format!(
+            "**† Not on the engine**: {methods} trained operation by operation ({why}). Their images/s do not compare."
+        ));
     }
     for (methods, replaced) in replaced_layers(group, |_| true) {
         say(format!("**Replaced layers** ({methods}): {replaced}"));
@@ -131,12 +138,6 @@ fn caption(group: &Group<'_>) -> String {
                 row.epochs().saturating_sub(after),
                 row.epochs(),
                 recipe.finetune_lr
-            ));
-        }
-        if let Some(why) = row.off_engine() {
-            say(format!(
-                "**† Not on the engine**: {} trained operation by operation ({why}). Its images/s do not compare.",
-                row.label
             ));
         }
         if !row.first().trial.aliases.is_empty() {
@@ -289,7 +290,7 @@ fn stamp(record: &TrialRecord) -> String {
     )
 }
 
-/// What methods remarked, folded: of a list of layers, its length and first member.
+/// What was remarked. A remark on layers is `LAYERS: TEXT`, and their list is shortened to the first and a count.
 fn remarks(group: &Group<'_>) -> String {
     let mut lines = String::new();
     for row in &group.rows {

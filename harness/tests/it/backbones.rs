@@ -23,7 +23,7 @@ fn images(n: usize, (c, h, w): (usize, usize, usize)) -> Tensor {
     Tensor::from_vec(pixels, (n, c, h, w), &Device::Cpu).unwrap()
 }
 
-/// Builds and runs it once: the parameters that are there and the work of the operations that ran are what the closed form says.
+/// Builds and runs it once: the parameters that are there and the work of the operations that ran are what its price says.
 fn assert_costs(backbone: &dyn Backbone, shape: (usize, usize, usize), classes: usize) {
     let name = backbone.name();
     let expected = network_cost(backbone, &Vanilla {}).unwrap();

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 const HEADER: &str = "backbone,method,params,macs,train_step_ms,train_step_ms_p10,train_step_ms_p90,\
     infer_b1_ms,infer_b1_ms_p10,infer_b1_ms_p90,infer_b8_ms,infer_b8_ms_p10,infer_b8_ms_p90,\
-    peak_mib,train_gflops,infer_gflops,theoretical_speedup,train_speedup,infer_b1_speedup,infer_b8_speedup,remark";
+    peak_mib,train_gflop_per_s,infer_gflop_per_s,theoretical_speedup,train_speedup,infer_b1_speedup,infer_b8_speedup,remark";
 
 const SMALL: [&str; 7] = ["bench", "--backbone", "resnet20", "--batch", "8", "--rounds", "1"];
 
@@ -95,7 +95,7 @@ fn a_batch_of_one_image_has_one_inference_and_says_that_it_trains_off_the_engine
 fn layers_have_a_row_for_every_pass_with_its_kernel_time_and_bound() {
     let arguments = ["--method", "vanilla", "--layers", "--threads", "1"];
     let (header, rows) = csv(&[&SMALL[..], &arguments].concat());
-    let columns = "method,use,layer,kind,pass,kernel,ms,share,gflops,peak_share,gbytes,bound,remark";
+    let columns = "method,use,layer,kind,pass,kernel,ms,share,gflop_per_s,peak_share,gb_per_s,bound,remark";
     assert_eq!(header.join(","), columns);
     let of = |purpose: &str, layer: &str| -> Vec<&Vec<String>> {
         rows.iter().filter(|row| row[1] == purpose && row[2] == layer).collect()

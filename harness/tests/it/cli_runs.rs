@@ -100,7 +100,7 @@ fn seeds_come_one_after_the_other_and_a_report_says_what_is_open() {
     assert!(!said.contains("Unfinished") && !page().contains("Unfinished"), "{said}{}", page());
 
     let said = run(&["--output", "all"]);
-    let starts: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": starts, 1 epochs")).collect();
+    let starts: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": starts, 1 epoch")).collect();
     let trial = |number, what| format!("[{number}/4] resnet20 {what}");
     let expected =
         [trial(1, "vanilla seed 7"), trial(2, "ghost seed 7"), trial(3, "vanilla seed 3"), trial(4, "ghost seed 3")];

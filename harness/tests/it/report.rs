@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use conv_core::Cost;
+use harness::config::schema::off_engine_remark;
 use harness::config::{BackboneConfig, DatasetConfig, Head, MethodConfig, Recipe, Replace, TrialConfig};
 use harness::data::Provenance;
-use harness::measure::Environment;
 use harness::report::aggregate::{Summary, groups};
 use harness::report::{self, published, tables};
 use harness::results::{FrozenTrial, Measures, NetworkSummary, Outcome, RunFolder, TrialRecord, collect, write_frames};
+use harness::stamp::Environment;
 use harness::train::{EpochLog, Evaluation};
 use polars::prelude::{ParquetReader, SerReader};
 
@@ -240,7 +241,7 @@ fn table_of_costs_has_no_accuracy() {
     | compconv depth=3 | 3 | 57.27k | 9.448M | 23.3 % | 21.2 % | 188.4k |
     | compconv c0=8 | – | 54.27k | 8.848M | 21.8 % | 20.1 % | 188.4k |
 
-    - **Nothing was trained**: closed-form cost per image. MACs are multiply-accumulates of convolutions and linear layers; parameters include batch norm's scale and shift.
+    - **Nothing was trained**: exact cost per image. MACs are multiply-accumulates of convolutions and linear layers; parameters include batch norm's scale and shift.
     - **Replaced layers** (thin, depthwise, ghost, compconv): every convolution but the stem
     - **Replaced layers** (pruned): none replaced; filters removed after training
     - **Same network**: compconv depth=1 = compconv c0=64 = compconv c0=128
@@ -372,6 +373,17 @@ fn the_speed_of_what_left_the_engine_is_marked_beside_an_engines() {
     ] {
         assert!(text.contains(said), "{said:?} is not in\n{text}");
     }
+
+    // A batch that is too small for the engine is one reason for all rows; the remark on each names no layer.
+    for record in &mut records {
+        record.environment.off_engine.clear();
+        record.trial.config.recipe.batch = 4;
+        record.network.remarks = record.trial.config.recipe.off_engine().map(off_engine_remark).into_iter().collect();
+    }
+    let text = tables::comparison(&groups(&records)[0]);
+    let reasons: Vec<&str> = text.lines().filter(|line| line.contains("† Not on the engine")).collect();
+    assert!(matches!(reasons[..], [one] if one.contains("vanilla, thin, ") && one.contains("4 images")), "{reasons:?}");
+    assert!(text.contains("\n- vanilla: trains operation by operation and not on the engine ("), "{text}");
 }
 
 #[test]

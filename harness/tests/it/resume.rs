@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use harness::data::load;
 use harness::experiment::Experiment;
-use harness::measure::Environment;
 use harness::results::{FrozenTrial, Measures, RunFolder, TrialRecord};
 use harness::run::{PricedTrial, TrialOptions, compute_threads, run_trial};
+use harness::stamp::Environment;
 use harness::train::{
     Checkpoint, Checkpoints, Control, EpochLog, Interrupted, Observer, Progress, SharedData, StepLog,
 };

@@ -92,7 +92,11 @@ impl Keys {
         } else {
             all.into_iter().filter(|key| !key.contains('.')).chain(self.sections.iter().copied()).collect()
         };
-        Err(Complaint { accepted: near.join(", "), ..complaint })
+        let complaint = Complaint { accepted: near.join(", "), ..complaint };
+        Err(match (&complaint.help, self.methods_with(dotted).as_slice()) {
+            (None, [method, ..]) => complaint.help(format!("`method.{dotted}` is an option of {method}")),
+            _ => complaint,
+        })
     }
 
     /// The option that all of these methods have; its field is the first one's.

@@ -10,7 +10,7 @@ use super::{Drawn, Figure, heading};
 use crate::report::aggregate::{Group, Split, Summary};
 use crate::report::tables::quantity;
 
-/// Indices of the points that no other beats, cheapest first: nothing at most as dear is at least as accurate, but for
+/// Indices of the points that no other beats, cheapest first: none is at most as dear and at least as accurate, but for
 /// points that equal it in both.
 pub fn pareto(points: &[(u64, f64)]) -> Vec<usize> {
     let beats = |(cost, accuracy): (u64, f64), (dearer, lesser): (u64, f64)| {

@@ -15,7 +15,7 @@ use crate::train::EpochLog;
 /// One line a row.
 pub(super) struct LearningCurves<'g> {
     group: &'g Group<'g>,
-    /// SettingRow, and its mean accuracy in percent at each epoch.
+    /// A row, and its mean accuracy in percent at each epoch.
     curves: Vec<(&'g SettingRow<'g>, Vec<(usize, f64)>)>,
     finetuned: bool,
 }
