@@ -174,7 +174,7 @@ fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
     let store = ParamStore::new(config.seed, &Device::Cpu);
     let backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
     let network = backbone.build(&methods, store.builder())?;
-    let feed = Feed::new(data, config, workers(threads))?;
+    let mut feed = Feed::new(data, config, workers(threads))?;
     let steps = feed.steps_per_epoch();
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, steps);
     let mut optimizer = Sgd::new(store.trainable(), recipe);
@@ -187,7 +187,7 @@ fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
         evaluate(&network, recipe.kernels.backend(), feed.validation())?;
     }
     if config.test {
-        evaluate(&network, recipe.kernels.backend(), feed.test())?;
+        evaluate(&network, recipe.kernels.backend(), feed.test()?)?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ options! {
 
 options! {
     /// `[backbone.replace]`. By default everything is replaced but the stem.
-    #[derive(Copy, Eq)]
+    #[derive(Eq)]
     Replace = "backbone.replace", "which convolutions the method replaces" {
         /// Whether the method replaces the first convolution.
         stem: bool = false, Kind::Flag;
@@ -48,6 +48,8 @@ options! {
         pointwise: bool = true, Kind::Flag;
         /// Whether it replaces projections of residual connections.
         shortcut: bool = true, Kind::Flag;
+        /// Of these only layers, patterns (*.conv2) or stages (layer3) of that name, or "second of each block"; []: all.
+        layers: Vec<String> = vec![], Kind::List(&Kind::Text);
     }
 }
 

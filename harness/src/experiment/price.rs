@@ -8,10 +8,10 @@ use baselines::pruning::{Coupling, Pruned};
 use conv_core::{Cost, Depth, Description, Method, describe};
 
 use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost, vanilla_cost};
-use crate::config::TrialConfig;
 use crate::config::error::explain;
+use crate::config::{Replace, TrialConfig};
 use crate::data;
-use crate::methods::Methods;
+use crate::methods::{Methods, names_layer};
 
 /// One layer of the network as trained and, for pruning, cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +105,7 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     let mut backbone =
         backbones::by_name(&config.backbone, &geometry, methods.width()).map_err(blame("backbone.name"))?;
     let trained = backbone.layers();
+    check_names(&config.backbone.replace, &trained)?;
     let mut descriptions = LayerDescriptions { methods: &methods, list: vec![] };
     let mut architecture = String::new();
     for layer in &trained {
@@ -141,6 +142,23 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         layers,
         architecture,
     })
+}
+
+/// A name that no layer has would leave a network vanilla that its table calls replaced.
+fn check_names(replace: &Replace, layers: &[Layer]) -> Result<(), Unpriceable> {
+    let convs = layers.iter().filter(|layer| matches!(layer.kind, LayerKind::Unit(_)));
+    let convs: Vec<&str> = convs.map(|layer| &*layer.name).collect();
+    match replace.layers.iter().find(|named| !convs.iter().any(|name| names_layer(named, name))) {
+        None => Ok(()),
+        Some(named) => {
+            let [first, last] = [convs.first(), convs.last()].map(|name| name.copied().unwrap_or_default());
+            let why = format!(
+                "no layer is called `{named}`\n  accepted: layer names ({first} to {last}), patterns of them (*.conv2), stages or \
+                 blocks of them (layer3, layer3.0), and `second of each block` where blocks have a second"
+            );
+            Err(Unpriceable { key: "backbone.replace.layers", why })
+        }
+    }
 }
 
 /// The smaller network that pruning leaves of this one. Which filters go is decided by trained weights; how many is not.

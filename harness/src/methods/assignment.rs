@@ -40,7 +40,7 @@ impl Methods {
         Ok(Self {
             vanilla: Vanilla {},
             method: resolve(&config.method)?,
-            replace: config.backbone.replace,
+            replace: config.backbone.replace.clone(),
             layers: config.layers.iter().map(layer).collect::<anyhow::Result<_>>()?,
         })
     }
@@ -57,7 +57,7 @@ impl Methods {
 
     /// Which layers the method made, in words.
     pub fn replaced(&self) -> String {
-        let Replace { stem, spatial, pointwise, shortcut } = self.replace;
+        let Replace { stem, spatial, pointwise, shortcut, ref layers } = self.replace;
         let mut words = match (stem, spatial, pointwise, shortcut) {
             (true, true, true, true) => "every convolution".to_string(),
             (false, true, true, true) => "every convolution but the stem".to_string(),
@@ -68,6 +68,9 @@ impl Methods {
                 format!("{} convolutions only", roles.join(" and "))
             }
         };
+        if !layers.is_empty() {
+            words += &format!(", of these only {}", layers.join(", "));
+        }
         if self.pruning().is_some() {
             words = "none replaced; filters removed after training".into();
         } else if self.width() != 1.0 {
@@ -94,8 +97,20 @@ impl Assignment for Methods {
             Role::Pointwise => self.replace.pointwise,
             Role::Shortcut => self.replace.shortcut,
         };
-        if replaced { &*self.method.conv } else { &self.vanilla }
+        let named = &self.replace.layers;
+        let meant = named.is_empty() || named.iter().any(|layers| names_layer(layers, name));
+        if replaced && meant { &*self.method.conv } else { &self.vanilla }
     }
+}
+
+/// Blocks of residual networks number their convolutions.
+const SECOND: (&str, &str) = ("second of each block", "*.conv2");
+
+/// Whether an entry of `backbone.replace.layers` means the layer of this name: its name or a pattern of it, the stage or block
+/// that it is in, or [`SECOND`].
+pub fn names_layer(layers: &str, name: &str) -> bool {
+    let pattern = if layers == SECOND.0 { SECOND.1 } else { layers };
+    pattern.split('|').any(|pattern| fits(pattern, name) || fits(&format!("{pattern}.*"), name))
 }
 
 /// Whether a layer's name fits a pattern; `*` stands for any run of characters, `|` between patterns for either.
@@ -115,6 +130,25 @@ fn fits(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_are_named_by_name_stage_block_or_place() {
+        for (layers, name, meant) in [
+            ("layer1.0.conv1", "layer1.0.conv1", true),
+            ("layer1", "layer1.0.conv1", true),
+            ("layer1", "layer10.0.conv1", false),
+            ("layer1.1", "layer1.1.conv2", true),
+            ("layer1.1", "layer1.10.conv2", false),
+            ("layer*.0", "layer2.0.conv2", true),
+            ("second of each block", "layer3.8.conv2", true),
+            ("second of each block", "layer3.8.conv1", false),
+            ("second of each block", "conv1", false),
+            ("layer1|layer2.0", "layer2.0.conv2", true),
+            ("", "conv1", false),
+        ] {
+            assert_eq!(names_layer(layers, name), meant, "{layers} {name}");
+        }
+    }
 
     #[test]
     fn patterns_match_whole_names() {

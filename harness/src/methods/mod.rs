@@ -18,7 +18,7 @@ use crate::config::MethodConfig;
 use crate::config::error::Complaint;
 use crate::config::field::{Check, Field};
 
-pub use assignment::{Methods, matches};
+pub use assignment::{Methods, matches, names_layer};
 
 /// A method with its options settled.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@
 //!   epochs.jsonl          a line an epoch
 //!   checkpoint*           from which an interrupted training goes on
 //!   costs.csv, weights.safetensors
+//!   predictions.parquet   what the finished network made of every test image
 //!   checksums             of all of these that stay, and of the result
 //!   result.json           last: it means done
 //!   failed.json           instead of it: why there is none

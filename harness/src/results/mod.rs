@@ -6,6 +6,7 @@ mod failure;
 mod folder;
 mod frame;
 mod frozen;
+mod predictions;
 mod record;
 mod reuse;
 mod trials;

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::checksums::{Checksums, Damage};
 use super::epochs::EPOCHS;
+use super::predictions::PREDICTIONS;
 use super::{FrozenTrial, RunFolder, TrialRecord};
 use crate::config::TrialConfig;
 use crate::files::{json, read, read_text, remove, remove_temporary, write_atomic};
@@ -180,7 +181,7 @@ impl RunFolder {
         self.make_trial_dir(key)?;
         let (dir, bytes) = (self.trial_dir(key), json(record)?);
         let mut sums = Checksums::default();
-        for name in [FROZEN, CONFIG, COSTS, EPOCHS, WEIGHTS] {
+        for name in [FROZEN, CONFIG, COSTS, EPOCHS, PREDICTIONS, WEIGHTS] {
             sums.add_file(&dir, name)?;
         }
         sums.add(RESULT, &bytes);

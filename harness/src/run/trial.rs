@@ -17,7 +17,10 @@ use crate::experiment::price;
 use crate::methods::Methods;
 use crate::results::{FrozenTrial, Measures, Outcome, RunFolder, TrialRecord};
 use crate::stamp::Environment;
-use crate::train::{Course, EpochLog, Feed, LearningRate, Observer, SharedData, TrainingPhase, evaluate, fit, workers};
+use crate::train::{
+    Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Prediction, SharedData, TrainingPhase, evaluate, fit,
+    predict, workers,
+};
 
 const TRAIN: &str = "train";
 const FINETUNE: &str = "finetune";
@@ -63,7 +66,10 @@ pub fn run_trial(
     let mut training = Training::new(config, data, environment, course)?;
     training.train()?;
     training.cut()?;
-    let measures = training.evaluate(&trial.price.total)?;
+    let (measures, predictions) = training.evaluate(&trial.price.total)?;
+    if let Some(predictions) = predictions {
+        folder.save_predictions(key, &predictions)?;
+    }
     save_weights(&training.model.store, &dir.join("weights.safetensors"))?;
     let record = training.record(trial, data, measures);
     folder.save(&record)?;
@@ -155,17 +161,18 @@ impl<'t> Training<'t> {
     }
 
     /// Reads the test split, if the protocol says so, once the network is known to be the one that was `planned`.
-    fn evaluate(&mut self, planned: &Cost) -> Result<Measures> {
+    fn evaluate(&mut self, planned: &Cost) -> Result<(Measures, Option<Vec<Prediction>>)> {
         let cost = self.model.checked_cost(&self.methods)?;
         ensure!(cost == *planned, "the network costs {cost:?}, the plan said {planned:?}: a defect of the plan");
-        let mut test = None;
+        let mut predictions = None;
         if self.config.test {
-            let batches = self.course.evaluating(self.feed.test());
-            let evaluation = evaluate(&self.model.network, self.config.recipe.kernels.backend(), batches);
-            test = Some(evaluation.context("on the test images")?);
+            let batches = self.course.evaluating(self.feed.test()?);
+            let predicted = predict(&self.model.network, self.config.recipe.kernels.backend(), batches);
+            predictions = Some(predicted.context("on the test images")?);
         }
+        let test = predictions.as_deref().map(Evaluation::of).transpose().context("on the test images")?;
         let history = &self.course.progress.history;
-        Ok(Measures {
+        let measures = Measures {
             train_images: self.feed.train_images(),
             validation: self.course.progress.validation,
             test,
@@ -173,7 +180,8 @@ impl<'t> Training<'t> {
             epochs: history.len(),
             seconds: self.course.seconds(),
             images_per_second: images_per_second(history),
-        })
+        };
+        Ok((measures, predictions))
     }
 
     fn record(&self, trial: &PricedTrial, data: &SharedData, measures: Measures) -> TrialRecord {

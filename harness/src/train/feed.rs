@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::config::TrialConfig;
 use crate::data::{self, Dataset, Images, Loader, Normalization, Partition, Provenance};
@@ -30,7 +30,8 @@ impl From<Dataset> for SharedData {
 /// A data set as one trial uses it: split, normalised and batched as its configuration says.
 pub struct Feed {
     images: Arc<Images>,
-    test: Arc<Images>,
+    /// Until they are read.
+    test: Option<Arc<Images>>,
     split: Partition,
     normalization: Normalization,
     batch: usize,
@@ -58,7 +59,7 @@ impl Feed {
         Ok(Self {
             normalization: Normalization::of(&data.train, &split.train),
             images: Arc::clone(&data.train),
-            test: Arc::clone(&data.test),
+            test: Some(Arc::clone(&data.test)),
             split,
             batch,
             augment: config.dataset.augment,
@@ -89,9 +90,15 @@ impl Feed {
         self.eval(&self.images, self.split.validation.clone())
     }
 
-    /// The test images in order.
-    pub fn test(&self) -> Loader {
-        self.eval(&self.test, (0..self.test.labels.len()).collect())
+    /// The test images in order, once: what was decided after they were seen would be decided on them.
+    ///
+    /// # Errors
+    /// They were read before.
+    pub fn test(&mut self) -> Result<Loader> {
+        let Some(test) = self.test.take() else {
+            bail!("the test images were read before; a trial reads them once, after everything is decided")
+        };
+        Ok(self.eval(&test, (0..test.labels.len()).collect()))
     }
 
     fn eval(&self, images: &Arc<Images>, indices: Vec<usize>) -> Loader {

@@ -1,4 +1,4 @@
-//! Loss and accuracy over whole splits.
+//! What a network makes of every image of a split, and the loss and accuracy that this comes to.
 
 use anyhow::{Result, ensure};
 use conv_core::{Backend, Network};
@@ -6,60 +6,92 @@ use conv_core::{Backend, Network};
 use super::Evaluation;
 use crate::data::Batch;
 
-/// Loss and accuracy of `network`, not training, over `batches`, computed by `backend`.
-///
-/// Each image counts once, whatever the batches' sizes. With fewer than five classes `top5` means top-`classes`, that is 1.
+/// What a network made of one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// The class that the image is of.
+    pub label: u32,
+    /// The first guess; of equal guesses the lower class. None where a logit is not a number.
+    pub guess: Option<u32>,
+    /// Classes guessed before the image's own: 0 where the guess is right. None where its logit is not a number.
+    pub rank: Option<u32>,
+    /// Cross-entropy, without smoothing.
+    pub loss: f64,
+}
+
+/// What `network`, not training, makes of every image of `batches`, in their order, computed by `backend`.
 ///
 /// # Errors
-/// No images; a batch that cannot be read; a label that the network has no class for.
+/// A batch that cannot be read; a label that the network has no class for.
+pub fn predict(
+    network: &Network,
+    backend: Backend,
+    batches: impl IntoIterator<Item = Result<Batch>>,
+) -> Result<Vec<Prediction>> {
+    let (mut predictions, mut inference) = (Vec::new(), network.inference(backend));
+    for batch in batches {
+        let batch = batch?;
+        let logits = inference.forward(&batch.images)?.to_vec2()?;
+        add(&mut predictions, &logits, &batch.labels.to_vec1()?)?;
+    }
+    Ok(predictions)
+}
+
+/// Loss and accuracy of `network`, not training, over `batches`, computed by `backend`.
+///
+/// # Errors
+/// No images; those of [`predict`].
 pub fn evaluate(
     network: &Network,
     backend: Backend,
     batches: impl IntoIterator<Item = Result<Batch>>,
 ) -> Result<Evaluation> {
-    let (mut tally, mut inference) = (Tally::default(), network.inference(backend));
-    for batch in batches {
-        let batch = batch?;
-        let logits = inference.forward(&batch.images)?.to_vec2()?;
-        tally.add(&logits, &batch.labels.to_vec1()?)?;
+    Evaluation::of(&predict(network, backend, batches)?)
+}
+
+/// `logits`: a row an image, a column a class.
+fn add(predictions: &mut Vec<Prediction>, logits: &[Vec<f32>], labels: &[u32]) -> Result<()> {
+    ensure!(logits.len() == labels.len(), "{} rows of logits for {} labels", logits.len(), labels.len());
+    for (row, &label) in logits.iter().zip(labels) {
+        let class = label as usize;
+        ensure!(class < row.len(), "an image is of class {label}; the network knows classes 0 to {}", row.len() - 1);
+        predictions.push(Prediction {
+            label,
+            guess: guess(row),
+            rank: u32::try_from(rank(row, class)).ok(),
+            loss: cross_entropy(row, class),
+        });
     }
-    tally.evaluation()
+    Ok(())
 }
 
-/// Sums over the images seen so far.
-#[derive(Default)]
-struct Tally {
-    images: usize,
-    top1: usize,
-    top5: usize,
-    loss: f64,
+impl Evaluation {
+    /// Of all images of a split. Each counts once, whatever the batches' sizes. With fewer than five classes `top5` means
+    /// top-`classes`, that is 1.
+    ///
+    /// # Errors
+    /// No images.
+    pub fn of(predictions: &[Prediction]) -> Result<Self> {
+        ensure!(!predictions.is_empty(), "no images to evaluate on");
+        let images = predictions.len() as f64;
+        let before = |most: u32| predictions.iter().filter(|image| image.rank.is_some_and(|rank| rank < most)).count();
+        let loss: f64 = predictions.iter().map(|image| image.loss).sum();
+        Ok(Self { top1: before(1) as f64 / images, top5: before(5) as f64 / images, loss: loss / images })
+    }
 }
 
-impl Tally {
-    /// `logits`: a row an image, a column a class.
-    fn add(&mut self, logits: &[Vec<f32>], labels: &[u32]) -> Result<()> {
-        ensure!(logits.len() == labels.len(), "{} rows of logits for {} labels", logits.len(), labels.len());
-        for (row, &label) in logits.iter().zip(labels) {
-            let label = label as usize;
-            ensure!(
-                label < row.len(),
-                "an image is of class {label}; the network knows classes 0 to {}",
-                row.len() - 1
-            );
-            let rank = rank(row, label);
-            self.images += 1;
-            self.top1 += usize::from(rank < 1);
-            self.top5 += usize::from(rank < 5);
-            self.loss += cross_entropy(row, label);
+/// The class of the largest logit, of equal ones the lower; none where a logit is not a number.
+fn guess(logits: &[f32]) -> Option<u32> {
+    let mut best = 0;
+    for (class, &logit) in logits.iter().enumerate() {
+        if logit.is_nan() {
+            return None;
         }
-        Ok(())
+        if logit > logits[best] {
+            best = class;
+        }
     }
-
-    fn evaluation(&self) -> Result<Evaluation> {
-        ensure!(self.images > 0, "no images to evaluate on");
-        let images = self.images as f64;
-        Ok(Evaluation { top1: self.top1 as f64 / images, top5: self.top5 as f64 / images, loss: self.loss / images })
-    }
+    Some(best as u32)
 }
 
 /// Number of classes guessed before `label`; of equal guesses the lower class comes first. A guess that is not a number
@@ -84,10 +116,25 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
 mod tests {
     use super::*;
 
+    fn predictions(logits: &[Vec<f32>], labels: &[u32]) -> Vec<Prediction> {
+        let mut predictions = Vec::new();
+        add(&mut predictions, logits, labels).unwrap();
+        predictions
+    }
+
     fn of(logits: &[Vec<f32>], labels: &[u32]) -> Evaluation {
-        let mut tally = Tally::default();
-        tally.add(logits, labels).unwrap();
-        tally.evaluation().unwrap()
+        Evaluation::of(&predictions(logits, labels)).unwrap()
+    }
+
+    #[test]
+    fn a_guess_is_right_exactly_where_the_rank_is_0() {
+        let rows = [vec![0.5, 2.0, 2.0], vec![3.0, 3.0, 1.0], vec![f32::NAN, 2.0, 1.0], vec![f32::INFINITY, 0.0, 0.0]];
+        for label in 0..3 {
+            for (image, guess) in predictions(&rows, &[label; 4]).iter().zip([Some(1), Some(0), None, Some(0)]) {
+                assert_eq!(image.guess, guess);
+                assert_eq!(image.guess == Some(label), image.rank == Some(0), "{image:?}");
+            }
+        }
     }
 
     #[test]
@@ -119,8 +166,8 @@ mod tests {
 
     #[test]
     fn refuses_what_it_cannot_judge() {
-        let error = Tally::default().add(&[vec![0.0, 1.0]], &[2]).unwrap_err().to_string();
+        let error = add(&mut Vec::new(), &[vec![0.0, 1.0]], &[2]).unwrap_err().to_string();
         assert!(error.contains("class 2") && error.contains("0 to 1"), "{error}");
-        assert!(Tally::default().evaluation().is_err());
+        assert!(Evaluation::of(&[]).is_err());
     }
 }

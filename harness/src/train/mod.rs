@@ -15,7 +15,7 @@ pub use checkpoint::{Checkpoint, Checkpoints};
 pub use course::Course;
 pub use feed::{Feed, SharedData, workers};
 pub use fit::{Diverged, StepMetrics, TrainingPhase, fit, step};
-pub use metrics::evaluate;
+pub use metrics::{Prediction, evaluate, predict};
 pub use observe::{Control, Interrupted, Observer, StepLog};
 pub use optimizer::Sgd;
 pub use progress::{Progress, Tally};

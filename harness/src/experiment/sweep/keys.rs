@@ -93,7 +93,7 @@ impl Keys {
             all.into_iter().filter(|key| !key.contains('.')).chain(self.sections.iter().copied()).collect()
         };
         let complaint = Complaint { accepted: near.join(", "), ..complaint };
-        Err(match (&complaint.help, self.methods_with(dotted).as_slice()) {
+        Err(match (&complaint.help, self.methods_with(&format!("method.{dotted}")).as_slice()) {
             (None, [method, ..]) => complaint.help(format!("`method.{dotted}` is an option of {method}")),
             _ => complaint,
         })
