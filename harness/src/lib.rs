@@ -25,6 +25,7 @@ pub mod report;
 pub mod results;
 pub mod run;
 pub mod stamp;
+pub mod statistics;
 pub mod train;
 
 pub use methods::{MethodInfo, entry};
