@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::Reply;
 use crate::results::RunFolder;
-use crate::results::verify::{Verdict, verify};
+use crate::results::verify::{Findings, verify};
 
 /// Runs the command. Damage is no error of the command, but its exit code is 1.
 pub fn check(folder: &Path) -> anyhow::Result<Reply> {
-    let Verdict { sound, open, damaged } = verify(&RunFolder::open(folder)?)?;
+    let Findings { sound, open, damaged } = verify(&RunFolder::open(folder)?)?;
     let mut text: String = damaged.iter().map(|damage| format!("damaged: {damage}\n")).collect();
     text += &format!("{}: {sound} finished trials are sound, {open} are open, ", folder.display());
     text += &match damaged.len() {

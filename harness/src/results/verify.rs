@@ -10,7 +10,7 @@ use super::{RunFolder, TrialState};
 
 /// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Findings {
     /// Finished trials whose files are all as written.
     pub sound: usize,
     /// Trials without a result, failed ones included: nothing of them is summed yet.
@@ -23,23 +23,23 @@ pub struct Verdict {
 ///
 /// # Errors
 /// Files that are there and cannot be read.
-pub fn verify(folder: &RunFolder) -> Result<Verdict> {
-    let mut verdict = Verdict::default();
+pub fn verify(folder: &RunFolder) -> Result<Findings> {
+    let mut findings = Findings::default();
     if let Some(sums) = Checksums::read(folder.root())? {
         for name in sums.names() {
-            verdict.damaged.extend(sums.check(folder.root(), name)?);
+            findings.damaged.extend(sums.check(folder.root(), name)?);
         }
     }
     let keys = folder.keys()?;
     let checked: Vec<Option<Vec<Damage>>> = keys.par_iter().map(|key| trial(folder, key)).collect::<Result<_>>()?;
     for damage in checked {
         match damage {
-            None => verdict.open += 1,
-            Some(damage) if damage.is_empty() => verdict.sound += 1,
-            Some(damage) => verdict.damaged.extend(damage),
+            None => findings.open += 1,
+            Some(damage) if damage.is_empty() => findings.sound += 1,
+            Some(damage) => findings.damaged.extend(damage),
         }
     }
-    Ok(verdict)
+    Ok(findings)
 }
 
 /// None: it has no result.
