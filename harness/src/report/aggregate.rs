@@ -5,67 +5,10 @@ use std::collections::BTreeMap;
 use crate::backbones;
 use crate::methods::{self, Rank};
 use crate::results::TrialRecord;
+use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all};
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
 pub const SHORT_SCHEDULE: usize = 100;
-
-/// Mean and spread of a quantity over seeds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Summary {
-    /// Number of values.
-    pub n: usize,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Sample standard deviation (n - 1 in the denominator); none for a single value.
-    pub deviation: Option<f64>,
-}
-
-impl Summary {
-    /// None of no values.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len();
-        if n == 0 {
-            return None;
-        }
-        let mean = values.iter().sum::<f64>() / n as f64;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let deviation = (n >= 2).then(|| (squares / (n - 1) as f64).sqrt());
-        Some(Self { n, mean, deviation })
-    }
-
-    /// 95 % confidence interval of the mean (Student t, two-sided); none for a single value.
-    pub fn interval(&self) -> Option<(f64, f64)> {
-        let half = student_t(self.n - 1) * self.deviation? / (self.n as f64).sqrt();
-        Some((self.mean - half, self.mean + half))
-    }
-}
-
-/// 97.5 % quantile of Student's t with `freedom` degrees of freedom; beyond the table the next smaller entry, which
-/// makes intervals too wide rather than too narrow.
-fn student_t(freedom: usize) -> f64 {
-    const TABLE: [(usize, f64); 19] = [
-        (1, 12.706),
-        (2, 4.303),
-        (3, 3.182),
-        (4, 2.776),
-        (5, 2.571),
-        (6, 2.447),
-        (7, 2.365),
-        (8, 2.306),
-        (9, 2.262),
-        (10, 2.228),
-        (12, 2.179),
-        (14, 2.145),
-        (16, 2.120),
-        (18, 2.101),
-        (20, 2.086),
-        (25, 2.060),
-        (30, 2.042),
-        (60, 2.000),
-        (120, 1.980),
-    ];
-    TABLE.iter().rev().find(|(least, _)| *least <= freedom).map_or(f64::INFINITY, |(_, t)| *t)
-}
 
 /// Which split an accuracy was measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,18 +112,16 @@ impl<'a> SettingRow<'a> {
         self.trials.iter().find_map(|record| record.off_engine())
     }
 
-    /// Difference in top-1 to `other` in percentage points, trial by trial over the seeds that both have: seeds share the
-    /// order of the data, so that pairs vary less than their members. None without a common seed.
-    pub fn difference(&self, other: &SettingRow<'_>, split: Split) -> Option<Summary> {
-        let values: Vec<f64> = self
-            .trials
-            .iter()
-            .filter_map(|mine| {
-                let theirs = other.trials.iter().find(|record| record.trial.config.seed == mine.trial.config.seed)?;
-                Some(split.top1(mine)? - split.top1(theirs)?)
-            })
-            .collect();
-        Summary::of(&values)
+    /// Its seeds with their top-1 in percent, where the split was read.
+    pub fn top1_by_seed(&self, split: Split) -> Vec<SeedValue> {
+        let value = |record: &&TrialRecord| Some((record.trial.config.seed, split.top1(record)?));
+        self.trials.iter().filter_map(value).collect()
+    }
+
+    /// Beside `other`, by top-1 in percentage points, trial by trial over the seeds that both have: seeds share the order of
+    /// the data, so that pairs vary less than their members.
+    pub fn compare(&self, other: &SettingRow<'_>, split: Split) -> Comparison {
+        compare(&self.top1_by_seed(split), &other.top1_by_seed(split))
     }
 
     /// Its seeds, ascending.
@@ -228,6 +169,11 @@ impl<'a> Group<'a> {
         if self.rows.iter().all(|row| row.top1(Split::Test).is_some()) { Split::Test } else { Split::Validation }
     }
 
+    /// Every pair of its rows, by top-1 in percentage points.
+    pub fn pairs(&self, split: Split) -> Vec<Pair> {
+        compare_all(&self.rows.iter().map(|row| row.top1_by_seed(split)).collect::<Vec<_>>())
+    }
+
     /// `resnet20` as `ResNet-20`, with its head where that is not the usual one.
     pub fn backbone(&self) -> String {
         let config = &self.first().trial.config.backbone;
@@ -257,6 +203,25 @@ impl<'a> Group<'a> {
             epochs => format!("{backbone} on {data} ({epochs} epochs)"),
         }
     }
+}
+
+/// How differences to vanilla vary between seeds, in points of top-1: the pooled sample standard deviation over all rows that share
+/// seeds with it, and how many differences it is of. None where nothing was trained with two seeds.
+pub fn spread_of_differences(groups: &[Group<'_>]) -> Option<(f64, usize)> {
+    let (mut squares, mut freedom, mut count) = (0.0, 0, 0);
+    for group in groups.iter().filter(|group| !group.cost_only()) {
+        let (Some(vanilla), split) = (group.vanilla(), group.split()) else { continue };
+        for row in group.rows.iter().filter(|row| !row.is_vanilla()) {
+            let Some(Summary { n, deviation: Some(deviation), .. }) = row.compare(vanilla, split).difference else {
+                continue;
+            };
+            if deviation.is_finite() {
+                squares += (n - 1) as f64 * deviation * deviation;
+                (freedom, count) = (freedom + n - 1, count + n);
+            }
+        }
+    }
+    (squares > 0.0).then(|| ((squares / freedom as f64).sqrt(), count))
 }
 
 /// Sorts trials into groups that may be compared, and each into rows over seeds. Nothing mixes data or recipes; only the

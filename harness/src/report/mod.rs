@@ -3,10 +3,12 @@
 pub mod aggregate;
 pub mod plots;
 pub mod published;
+pub mod seeds;
 pub mod tables;
 
 mod completion;
 mod layers;
+mod tasks;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,6 +74,7 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
             let name = &plot.name;
             page += &format!("\n### {}\n\n[![{0}](plots/{name}.png)](plots/{name}.svg)\n", plot.title);
         }
+        page += &seeds::sections(group);
         if let Some(table) = layers::table(group, |key| folder.costs(key))? {
             page += &format!("\n### Where the MACs are\n\n{table}\n{}", layers::CAPTION);
         }
@@ -79,6 +82,7 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
             page += &format!("\n### Published figures\n\n{published}");
         }
     }
+    page += &tasks::section(&groups);
     page += &tables::failures(&trials.failed);
     page += &how(folder);
     drop_stale(&plots_dir, &written)?;

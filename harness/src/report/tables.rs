@@ -5,9 +5,10 @@ use std::fmt::Write;
 
 use conv_core::options::Described;
 
-use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow, Split, Summary};
+use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow, Split};
 use crate::config::{Kernels, Recipe, Schedule};
 use crate::results::TrialRecord;
+use crate::statistics::{Comparison, Interval, Summary, Verdict};
 
 /// The comparison of one group: a Markdown table with its caption.
 pub fn comparison(group: &Group<'_>) -> String {
@@ -87,7 +88,7 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     add(
         &format!("Δ {} to vanilla", split.name()),
         Box::new(move |row| match vanilla {
-            Some(vanilla) if !row.is_vanilla() => row.difference(vanilla, split).map_or_else(dash, difference),
+            Some(vanilla) if !row.is_vanilla() => difference(&row.compare(vanilla, split)),
             _ => dash(),
         }),
     );
@@ -345,7 +346,7 @@ fn varies<K: PartialEq>(group: &Group<'_>, key: impl Fn(&SettingRow<'_>) -> K) -
     group.rows.iter().any(|row| key(row) != key(&group.rows[0]))
 }
 
-fn dash() -> String {
+pub(super) fn dash() -> String {
     "–".into()
 }
 
@@ -357,15 +358,17 @@ fn plus_minus(summary: Summary) -> String {
     }
 }
 
-/// `-1.20`, or `-1.20 [-2.10, -0.30]` over seeds, bold where the interval leaves out 0.
-fn difference(summary: Summary) -> String {
-    match summary.interval() {
-        None => format!("{:+.2}", summary.mean),
-        Some((low, high)) => {
-            let text = format!("{:+.2} [{low:+.2}, {high:+.2}]", summary.mean);
-            if low > 0.0 || high < 0.0 { format!("**{text}**") } else { text }
-        }
-    }
+/// `-1.20`, or `-1.20 [-2.10, -0.30]` over seeds, bold where the two by themselves are told apart.
+fn difference(comparison: &Comparison) -> String {
+    let Some(Summary { mean, .. }) = comparison.difference else { return dash() };
+    let Some(interval) = comparison.interval() else { return format!("{mean:+.2}") };
+    let text = format!("{mean:+.2} {}", signed(interval));
+    if comparison.verdict() == Verdict::NotDistinguishable { text } else { format!("**{text}**") }
+}
+
+/// `[-2.10, -0.30]`.
+pub fn signed(Interval { low, high }: Interval) -> String {
+    format!("[{low:+.2}, {high:+.2}]")
 }
 
 fn share(part: u64, whole: u64) -> String {

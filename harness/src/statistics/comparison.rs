@@ -26,7 +26,7 @@ pub enum Doubt {
     OneSeed,
     /// Some value is NaN or infinite.
     NotFinite,
-    /// Every seed gives the same difference, so that nothing tells how others would vary.
+    /// Every seed gives the same difference, and not 0: nothing tells how others would vary.
     NoSpread,
 }
 
@@ -106,6 +106,7 @@ pub fn compare(a: &[SeedValue], b: &[SeedValue]) -> Comparison {
         Some(difference) if !difference.mean.is_finite() => Err(Doubt::NotFinite),
         Some(difference) => match difference.error() {
             None => Err(Doubt::OneSeed),
+            Some(error) if error.max(difference.mean.abs()) <= rounding => Ok(1.0),
             Some(error) if error <= rounding => Err(Doubt::NoSpread),
             Some(error) => Ok(two_sided(difference.mean / error, (difference.n - 1) as f64)),
         },
@@ -166,7 +167,8 @@ mod tests {
         assert_eq!(told(&seeds(&[f64::INFINITY, 2.0]), &seeds(&[1.0, 2.0])), Err(Doubt::NotFinite));
         // Equal differences, not all of them after rounding.
         assert_eq!(told(&seeds(&[0.3, 0.4, 0.9]), &seeds(&[0.1, 0.2, 0.7])), Err(Doubt::NoSpread));
-        assert_eq!(told(&seeds(&[5.0, 6.0]), &seeds(&[5.0, 6.0])), Err(Doubt::NoSpread));
+        // No difference anywhere is no doubt.
+        assert_eq!(told(&seeds(&[5.0, 6.0]), &seeds(&[5.0, 6.0])), Ok(1.0));
     }
 
     proptest! {

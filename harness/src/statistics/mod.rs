@@ -39,7 +39,7 @@ mod simulations;
 
 pub use across::{interquartile_mean, interquartile_mean_interval, performance_profile};
 pub use bootstrap::bootstrap;
-pub use comparison::{Comparison, Doubt, SeedValue, Verdict, compare};
+pub use comparison::{Comparison, Doubt, SeedValue, Verdict, compare, differences};
 pub use pairs::{Pair, compare_all, holm};
 pub use pareto::{Standing, standings};
 pub use power::{detectable, power, seeds_needed};

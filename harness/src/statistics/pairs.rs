@@ -82,8 +82,9 @@ mod tests {
         let base = [1.0, 2.0, 4.0, 3.0];
         let method = |values: [f64; 4]| -> Vec<SeedValue> { (0..).zip(values).collect() };
         let better = method([11.0, 12.1, 13.9, 13.0]);
+        let lifted = method(base.map(|value| value + 5.0));
         let lonely = vec![(0, 50.0)];
-        let pairs = compare_all(&[method(base), better, method(base), lonely]);
+        let pairs = compare_all(&[method(base), better, lifted, lonely]);
         let told: Vec<_> = pairs.iter().map(|pair| (pair.first, pair.second, pair.verdict())).collect();
         assert_eq!(
             told,

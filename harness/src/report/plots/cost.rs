@@ -7,18 +7,16 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::canvas::{self, Axis, DIM, GREY};
 use super::labels::{self, Rect};
 use super::{Drawn, Figure, heading};
-use crate::report::aggregate::{Group, Split, Summary};
+use crate::report::aggregate::{Group, Split};
 use crate::report::tables::quantity;
+use crate::statistics::{Standing, Summary, standings};
 
-/// Indices of the points that no other beats, cheapest first: none is at most as dear and at least as accurate, but for
-/// points that equal it in both.
-pub fn pareto(points: &[(u64, f64)]) -> Vec<usize> {
-    let beats = |(cost, accuracy): (u64, f64), (dearer, lesser): (u64, f64)| {
-        cost <= dearer && accuracy >= lesser && (cost < dearer || accuracy > lesser)
-    };
-    let mut front: Vec<usize> =
-        (0..points.len()).filter(|n| !points.iter().any(|other| beats(*other, points[*n]))).collect();
-    front.sort_by_key(|n| points[*n].0);
+/// Indices of the points on the front of the means, cheapest first.
+fn front(points: &[(u64, f64)]) -> Vec<usize> {
+    let (costs, means): (Vec<u64>, Vec<f64>) = points.iter().copied().unzip();
+    let standings = standings(&costs, &means, &[]);
+    let mut front: Vec<usize> = (0..points.len()).filter(|n| standings[*n] == Standing::Front).collect();
+    front.sort_by_key(|n| costs[*n]);
     front
 }
 
@@ -40,7 +38,7 @@ impl<'g> AccuracyOverMacs<'g> {
 
 impl Figure for AccuracyOverMacs<'_> {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
-        let front = pareto(&self.points.iter().map(|(macs, top1)| (*macs, top1.mean)).collect::<Vec<_>>());
+        let front = front(&self.points.iter().map(|(macs, top1)| (*macs, top1.mean)).collect::<Vec<_>>());
         let spread = match self.points.iter().map(|(_, top1)| top1.n).max() {
             Some(n) if n > 1 => format!("mean over seeds, bars: sample standard deviation (up to {n} seeds)"),
             _ => "one seed, no spread known".into(),
@@ -162,11 +160,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_front_leaves_out_what_is_beaten() {
+    fn the_front_runs_from_the_cheapest_to_the_best() {
         // 0 is beaten by 1 (cheaper and better), 4 by 3 (same cost, better); 5 equals 3 in both.
         let points = [(50, 60.0), (40, 61.0), (10, 40.0), (20, 55.0), (20, 50.0), (20, 55.0), (90, 61.0)];
-        assert_eq!(pareto(&points), [2, 3, 5, 1]);
-        assert_eq!(pareto(&[]), [0usize; 0]);
+        assert_eq!(front(&points), [2, 3, 5, 1]);
+        assert_eq!(front(&[]), [0usize; 0]);
     }
 
     #[test]

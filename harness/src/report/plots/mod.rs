@@ -16,8 +16,6 @@ use plotters::prelude::*;
 use super::aggregate::Group;
 use crate::train::EpochLog;
 
-pub use cost::pareto;
-
 /// A picture in both formats.
 #[derive(Clone, Debug)]
 pub struct Plot {
