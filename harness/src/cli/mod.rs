@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod bench;
+mod compare;
 mod cost;
 mod init;
 mod kernels;
@@ -19,6 +20,7 @@ mod peak;
 mod plan;
 mod results;
 mod run;
+mod sight;
 mod slurm;
 mod table;
 mod trial;
@@ -57,6 +59,7 @@ enum Command {
         /// A run folder, e.g. reports/cifar.
         folder: PathBuf,
     },
+    Compare(compare::CompareArgs),
     /// Look after the files of a run
     #[command(subcommand)]
     Results(ResultsCommand),
@@ -139,6 +142,13 @@ struct PlanArgs {
     /// Overrides any key, e.g. --set recipe.epochs=1.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Standard deviation, in points of top-1, of the difference of two methods between seeds: what the seeds can see depends on it
+    /// [default: that of the results in the run folder].
+    #[arg(long, value_name = "POINTS", value_parser = plan::points)]
+    spread: Option<f64>,
+    /// Folder of the results [default: reports/NAME].
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -164,8 +174,8 @@ impl From<String> for Reply {
     }
 }
 
-/// Runs the command line. Exit codes: 0 done; 1 some trials failed, or files are damaged; 2 nothing could be done as asked;
-/// 3 stopped before the end, and the same command goes on.
+/// Runs the command line. Exit codes: 0 done; 1 some trials failed, files are damaged, or a compared method is worse; 2 nothing
+/// could be done as asked; 3 stopped before the end, and the same command goes on; 4 compared methods cannot be told apart.
 pub fn main() -> ExitCode {
     hush_caught_panics();
     let command = match arguments(std::env::args_os().collect()) {
@@ -203,13 +213,15 @@ fn print(text: String) {
 fn dispatch(command: Command) -> anyhow::Result<Reply> {
     match command {
         Command::Run(args) => run::train_and_report(&args),
+        Command::Compare(args) => compare::compare_methods(&args),
         Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
         Command::Submit(args) => slurm::submit(&args),
         Command::Status { folder, format } => slurm::status(&folder, format),
         Command::Cancel(args) => slurm::cancel(&args),
         Command::Trial(args) => Ok(trial::train(args)),
         Command::Plan(args) => {
-            plan::print_plan(&args.file, &args.set, args.only.as_deref(), args.format)?;
+            let view = plan::View { only: args.only, format: args.format, spread: args.spread, output: args.output };
+            plan::print_plan(&args.file, &args.set, &view)?;
             Ok(String::new().into())
         }
         Command::Report { folder } => {

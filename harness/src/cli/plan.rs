@@ -1,14 +1,16 @@
 //! `harness plan`: what a file would train. Trains nothing, and holds no more of a sweep than it has to: rows are written as
 //! they come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufWriter, ErrorKind, Write};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use conv_core::{Isa, peak_gflops};
 
+use super::sight::{self, Spread};
 use super::table::{Cell, Format, Layout};
+use crate::config::error::explain;
 use crate::experiment::plan::{Plan, Row};
 use crate::experiment::setting::Setting;
 use crate::experiment::{Document, RunSettings, read};
@@ -32,15 +34,48 @@ const USED: f64 = 0.5;
 /// Remarks in so many words are told below a table; `--format csv` has them all.
 const MOST_REMARKS: usize = 100;
 
+/// What is shown of a plan.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Trials that fit a filter, or all.
+    pub only: Option<String>,
+    /// How rows are printed.
+    pub format: Format,
+    /// How a difference varies between seeds, in points, as it was stated.
+    pub spread: Option<f64>,
+    /// Folder of the results; otherwise that of the experiment's name.
+    pub output: Option<PathBuf>,
+}
+
+impl View {
+    /// The spread that was stated, or else is known from results of the experiment `name`.
+    fn spread_of(&self, name: &str) -> anyhow::Result<Option<Spread>> {
+        match (self.spread, &self.output) {
+            (Some(points), _) => Ok(Some(Spread::stated(points))),
+            (None, Some(folder)) => Spread::found(folder),
+            (None, None) => Spread::found(&FilePath::new("reports").join(name)),
+        }
+    }
+}
+
+/// A spread as it is given on the command line.
+///
+/// # Errors
+/// What is no number above 0 and below 100.
+pub fn points(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|points| *points > 0.0 && *points < 100.0);
+    number.ok_or_else(|| "a spread is a number of percentage points above 0 and below 100, e.g. 0.3".to_owned())
+}
+
 /// Writes every trial of a file with its price to stdout.
 ///
 /// # Errors
 /// An experiment that cannot be used, before anything is written; a filter that no trial passes.
-pub fn print_plan(file: &FilePath, set: &[String], only: Option<&str>, format: Format) -> anyhow::Result<()> {
+pub fn print_plan(file: &FilePath, set: &[String], view: &View) -> anyhow::Result<()> {
     let document = read(file, set)?;
     let plan = Plan::new(&document)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    match print_rows(&plan, only, format, &mut out) {
+    match print_rows(&plan, view, &mut out) {
         // Whoever reads may have enough (`| head`): no error.
         Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => {
             // What is buffered still has nowhere to go.
@@ -51,7 +86,8 @@ pub fn print_plan(file: &FilePath, set: &[String], only: Option<&str>, format: F
     }
 }
 
-fn print_rows(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print_rows(plan: &Plan<'_>, view: &View, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (only, format) = (view.only.as_deref(), view.format);
     if let Some(filter) = only {
         plan.check_filter(filter)?;
     }
@@ -78,7 +114,7 @@ fn print_rows(plan: &Plan<'_>, only: Option<&str>, format: Format, out: &mut dyn
         }
     }
     out.write_all(layout.foot(sums.trials == 0).as_bytes())?;
-    let notes = sums.text(plan, speed.as_ref());
+    let notes = sums.text(plan, speed.as_ref(), view);
     if format == Format::Table {
         write!(out, "\n{notes}{}", sums.remarks.text())?;
     } else {
@@ -152,8 +188,14 @@ struct Sums {
     macs: Option<f64>,
     minutes: f64,
     longest: f64,
-    /// The first trial's seed, and whether another has another.
-    seeds: Option<(u64, bool)>,
+    /// Of all trials.
+    seeds: BTreeSet<u64>,
+    /// Settings that have trials.
+    settings: usize,
+    /// The last trial's setting, with how many seeds of it came so far.
+    current: Option<(Arc<Setting>, usize)>,
+    /// Seeds of the setting before it that has the fewest.
+    fewest: Option<usize>,
     remarks: Remarks,
 }
 
@@ -166,12 +208,25 @@ impl Sums {
             self.longest = self.longest.max(speed.minutes(macs));
         }
         self.trials += 1;
-        let (first, several) = *self.seeds.get_or_insert((row.seed, false));
-        self.seeds = Some((first, several || row.seed != first));
+        self.seeds.insert(row.seed);
+        match &mut self.current {
+            Some((setting, seeds)) if Arc::ptr_eq(setting, &row.setting) => *seeds += 1,
+            _ => {
+                self.settings += 1;
+                self.fewest = Some(self.fewest_seeds()).filter(|&seeds| seeds > 0);
+                self.current = Some((row.setting.clone(), 1));
+            }
+        }
         self.remarks.add(&row.setting);
     }
 
-    fn text(&self, plan: &Plan<'_>, speed: Option<&Speed>) -> String {
+    /// Seeds of the setting that has the fewest.
+    fn fewest_seeds(&self) -> usize {
+        let current = self.current.as_ref().map(|(_, seeds)| *seeds);
+        self.fewest.into_iter().chain(current).min().unwrap_or(0)
+    }
+
+    fn text(&self, plan: &Plan<'_>, speed: Option<&Speed>, view: &View) -> String {
         let name = name(plan.document());
         let mut text = format!("{name}: {} {}", self.trials, if self.trials == 1 { "trial" } else { "trials" });
         if let Some(macs) = self.macs {
@@ -191,8 +246,19 @@ impl Sums {
             }
         }
         text += "\n";
-        if plan.trains && self.seeds.is_some_and(|(_, several)| several) {
+        if plan.trains && self.seeds.len() > 1 {
             text += "a run trains seed by seed: every setting on the first seed before any on the next\n";
+        }
+        if plan.trains && self.settings > 1 {
+            let seeds = self.fewest_seeds();
+            text += &match view.spread_of(name) {
+                Ok(spread) => sight::sentence(seeds, self.settings, spread.as_ref()) + "\n",
+                Err(error) => {
+                    let why = explain(&error);
+                    let sentence = sight::sentence(seeds, self.settings, None);
+                    format!("{sentence}\nits spread is not known: {}\n", why.lines().next().unwrap_or_default())
+                }
+            };
         }
         plan.notes().iter().for_each(|note| text += &format!("{note}\n"));
         text

@@ -88,12 +88,13 @@ pub struct RunArgs {
 /// Runs the command.
 pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Reply> {
     if args.dry_run {
-        let SweepArgs { set, only, threads, .. } = &args.sweep;
+        let SweepArgs { set, only, threads, output, .. } = &args.sweep;
         // They decide how long it takes.
         let machine = [("threads", *threads), ("jobs", args.jobs)];
         let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
         let set: Vec<String> = set.iter().cloned().chain(machine).collect();
-        plan::print_plan(&args.file, &set, only.as_deref(), args.format)?;
+        let view = plan::View { only: only.clone(), format: args.format, spread: None, output: output.clone() };
+        plan::print_plan(&args.file, &set, &view)?;
         return Ok(String::new().into());
     }
     let (experiment, mut options) = args.sweep.resolve(&args.file)?;

@@ -168,8 +168,11 @@ fn the_command_line_is_checked_like_a_file() {
         (&["plna"], &["did you mean `plan`?"]),
         // Not the hidden `trial`.
         (&["trian"], &["`trian` is neither a file nor a command", "FILE.toml, or one of run, plan, report"]),
-        (&["eval", "x.toml"], &["`eval` is neither a file nor a command", "run, plan, report, results, submit"]),
-        (&["compare", "--jobs", "2"], &["`compare` is neither", "cost, methods, datasets, backbones, init"]),
+        (
+            &["eval", "x.toml"],
+            &["`eval` is neither a file nor a command", "run, plan, report, compare, results, submit"],
+        ),
+        (&["measure", "--jobs", "2"], &["`measure` is neither", "cost, methods, datasets, backbones, init"]),
         (&["runs/x.toml"], &["runs/x.toml: ", "cannot be read"]),
         (&["cost", "--backbone", "vgg17"], &["--backbone vgg17", "did you mean \"vgg16\"?"]),
         (&["cost", "--backbone", "vgg16", "--method", "gost"], &["--method gost", "did you mean \"ghost\"?"]),
@@ -183,6 +186,7 @@ fn the_command_line_is_checked_like_a_file() {
         ),
         (&["cost"], &["--backbone"]),
         (&["report", "nowhere"], &["nowhere"]),
+        (&["compare", "nowhere", "ghost"], &["<B>"]),
     ] {
         refused(folder.path(), arguments, parts);
     }

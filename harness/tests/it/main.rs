@@ -9,6 +9,7 @@ mod cli;
 mod cli_damage;
 mod cli_errors;
 mod cli_runs;
+mod compare;
 mod data_download;
 mod data_formats;
 mod data_sources;

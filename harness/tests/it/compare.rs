@@ -1,0 +1,157 @@
+//! `harness compare`, and what `harness plan` says of seeds, on fabricated trials.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::report::{folder, seeded, trial};
+
+/// Exit code, stdout, stderr.
+fn harness(at: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(at).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn study() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let mut records = seeded();
+    // One seed, and one method more on another backbone.
+    records.push(trial("thin width=0.5", 0, 10_000_000, 1, 0.6));
+    for label in ["vanilla", "thin width=0.5"] {
+        let mut elsewhere = trial(label, 7, 90_000_000, 9, 0.7);
+        elsewhere.trial.config.backbone.name = "vgg16".into();
+        records.push(elsewhere);
+    }
+    folder(&dir.path().join("study"), &records);
+    dir
+}
+
+#[test]
+fn a_comparison_is_told_with_its_interval_and_verdict() {
+    let dir = study();
+    let (code, out, err) = harness(dir.path(), &["compare", "study", "ghost", "method=vanilla,backbone=resnet20"]);
+    assert_eq!((code, err.as_str()), (1, ""));
+    insta::assert_snapshot!(out, @r"
+    ghost ratio=2 against vanilla: ResNet-20 on CIFAR-10 (JPEG copy): short schedule (12 epochs)
+
+    ghost ratio=2  71.34 ± 0.43 % on test (seeds 0, 1, 2, 3, 4)
+    vanilla        74.18 ± 0.28 % on test (seeds 0, 1, 2, 3, 4)
+    difference     -2.84 points, 95 % interval [-3.05, -2.63] (Student t, paired by seed); bootstrap [-2.98, -2.72]
+    verdict        worse (p < 0.0001, 5 common seeds)
+    seen so far    5 seeds see 0.28 points at 80 % power, at the spread of 0.17 that was found
+    not seen here  what other test images would say of these networks
+    ");
+    let (code, out, _) = harness(dir.path(), &["compare", "study", "vanilla", "ghost ratio=2"]);
+    assert!(code == 0 && out.contains("better (p "), "{code} {out}");
+    let (code, out, _) = harness(dir.path(), &["compare", "study", "ghost", "compconv"]);
+    assert!(code == 4 && out.contains("not distinguishable (p = 0."), "{code} {out}");
+    assert!(out.contains("the true difference, "), "{out}");
+    assert_eq!(harness(dir.path(), &["compare", "study", "ghost", "compconv", "--require", "not-worse"]).0, 0);
+    assert_eq!(harness(dir.path(), &["compare", "study", "ghost", "vanilla", "--require", "not-worse"]).0, 1);
+}
+
+#[test]
+fn one_common_seed_is_no_verdict_and_passes_no_requirement() {
+    let dir = study();
+    for requirement in ["better", "not-worse"] {
+        let arguments = ["compare", "study", "compconv", "thin width=0.5", "--require", requirement];
+        let (code, out, _) = harness(dir.path(), &arguments);
+        assert_eq!(code, 4, "{out}");
+        assert!(out.contains("not distinguishable: one seed") && out.contains("4 trials whose seed"), "{out}");
+    }
+    // A filter of seeds leaves two that share none.
+    let (code, out, _) = harness(dir.path(), &["compare", "study", "compconv,seed=1", "ghost,seed=2"]);
+    assert!(code == 4 && out.contains("not distinguishable: no common seed"), "{code} {out}");
+}
+
+#[test]
+fn programs_get_a_row() {
+    let dir = study();
+    let (code, out, _) = harness(dir.path(), &["compare", "study", "ghost", "compconv", "--format", "json"]);
+    assert_eq!(code, 4);
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    let row = &rows[0];
+    assert_eq!(
+        (&row["a"], &row["b"], &row["split"]),
+        (&"ghost ratio=2".into(), &"compconv depth=1".into(), &"test".into())
+    );
+    assert_eq!((&row["seeds"], &row["left_out"], &row["why"]), (&5.into(), &0.into(), &Value::Null));
+    assert_eq!(row["verdict"], "not distinguishable");
+    // Differences -0.2, 0.1, -0.2, 0.3, -0.3: mean -0.06, deviation 0.2510, t = -0.5345 at four degrees.
+    let number = |key: &str| row[key].as_f64().unwrap();
+    assert!((number("difference") + 0.06).abs() < 1e-9, "{row}");
+    assert!((number("low") + 0.3717).abs() < 1e-3 && (number("high") - 0.2517).abs() < 1e-3, "{row}");
+    assert!((number("p") - 0.6213).abs() < 1e-3, "{row}");
+    assert!(number("bootstrap_low") > number("low") && number("bootstrap_high") < number("high"), "{row}");
+}
+
+#[test]
+fn what_is_not_one_pair_is_refused_with_what_would_be() {
+    let dir = study();
+    let refused = |a: &str, b: &str| {
+        let (code, out, err) = harness(dir.path(), &["compare", "study", a, b]);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        err
+    };
+    let unknown = refused("gost", "vanilla");
+    assert!(unknown.contains("`gost` fits no trained row") && unknown.contains("ghost ratio=2"), "{unknown}");
+    let several = refused("thin width=0.5", "vanilla");
+    assert!(
+        several.contains("fit several pairs") && several.contains("VGG-16") && several.contains("ResNet-20"),
+        "{several}"
+    );
+    let apart = refused("ghost", "backbone=vgg16");
+    assert!(apart.contains("are not two rows of one table"), "{apart}");
+    let same = refused("ghost", "ghost ratio=2");
+    assert!(same.contains("two different rows"), "{same}");
+    let (code, _, err) = harness(dir.path(), &["compare", "nowhere", "a", "b"]);
+    assert!(code == 2 && err.contains("no such folder"), "{err}");
+}
+
+#[test]
+fn plan_says_what_the_seeds_will_see() {
+    let dir = study();
+    let file = |seeds: &str| {
+        let text = format!(
+            "name = 'study'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[protocol]\nseeds = {seeds}\n\
+             [[grid]]\nmethod.name = ['vanilla', 'ghost']\n"
+        );
+        std::fs::write(dir.path().join("x.toml"), text).unwrap();
+    };
+    let line = |arguments: &[&str]| {
+        let (code, out, err) = harness(dir.path(), arguments);
+        assert_eq!(code, 0, "{err}");
+        let told = |line: &&str| line.contains("at 80 % power") || line.contains("tells no two settings apart");
+        out.lines().find(told).unwrap_or_else(|| panic!("{out}")).to_owned()
+    };
+    file("[0, 1, 2]");
+    assert!(
+        line(&["plan", "x.toml"]).starts_with("3 seeds see 3.26 times the spread"),
+        "{}",
+        line(&["plan", "x.toml"])
+    );
+    let stated = line(&["plan", "x.toml", "--spread", "0.5"]);
+    assert!(
+        stated.starts_with("3 seeds see 1.63 points at 80 % power")
+            && stated.contains("0.50 points between seeds, as stated"),
+        "{stated}"
+    );
+    // Pooled over ghost and compconv: the root of (0.028 + 0.037) / 2 is 0.180.
+    let found = line(&["plan", "x.toml", "--output", "study"]);
+    assert!(
+        found.starts_with("3 seeds see 0.59 points")
+            && found.contains("0.18 points between seeds, that of 10 differences"),
+        "{found}"
+    );
+    let dry = line(&["x.toml", "--dry-run", "--output", "study"]);
+    assert_eq!(dry, found);
+    let filtered = line(&["plan", "x.toml", "--only", "seed=1"]);
+    assert!(filtered.starts_with("one seed tells no two settings apart"), "{filtered}");
+    file("[0]");
+    assert!(line(&["plan", "x.toml"]).starts_with("one seed tells no two settings apart"));
+    let (code, _, err) = harness(dir.path(), &["plan", "x.toml", "--spread=-1"]);
+    assert!(code == 2 && err.contains("a spread is a number of percentage points"), "{err}");
+}
