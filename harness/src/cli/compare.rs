@@ -12,8 +12,9 @@ use crate::report::aggregate::{Group, SettingRow, Split, groups};
 use crate::report::seeds::p_equals;
 use crate::report::tables::signed;
 use crate::results::{RunFolder, TrialRecord};
+use crate::statistics::images::ImageComparison;
 use crate::statistics::{
-    Comparison, FALSE_VERDICTS, Summary, Verdict, bootstrap, detectable, differences, seeds_needed,
+    Comparison, FALSE_VERDICTS, Interval, Summary, Verdict, bootstrap, detectable, differences, seeds_needed,
 };
 
 /// The power at which it is said what seeds can see.
@@ -40,7 +41,8 @@ const COLUMNS: &[&str] = &[
 /// Whether method A of a run folder is better than method B, by top-1 at the same seeds: the difference with its interval, and a
 /// verdict that is false in 5 % of comparisons of equal methods. Trains nothing.
 ///
-/// The verdict is over seeds, which train other networks; other test images are not its matter. Of several comparisons some are
+/// The verdict is over seeds, which train other networks; what each seed's two networks make of the test images is told beside
+/// it. Of several comparisons some are
 /// false by chance: a report has all pairs with a correction for their number.
 ///
 /// Exit codes: 0 the verdict is what --require asks for; 1 A is worse; 4 the two are not distinguishable, and that is not
@@ -88,7 +90,8 @@ impl Requirement {
 /// # Errors
 /// A folder that cannot be read; a filter that fits no row, or several that could be meant.
 pub fn compare_methods(args: &CompareArgs) -> Result<Reply> {
-    let trials = RunFolder::open(&args.folder)?.collected()?;
+    let folder = RunFolder::open(&args.folder)?;
+    let trials = folder.collected()?;
     let all = groups(&trials.done);
     let trained: Vec<&Group<'_>> = all.iter().filter(|group| !group.cost_only()).collect();
     let (group, a, b) = chosen(&trained, &args.a, &args.b)?;
@@ -96,7 +99,7 @@ pub fn compare_methods(args: &CompareArgs) -> Result<Reply> {
     let split = if read(&a) && read(&b) { Split::Test } else { Split::Validation };
     let comparison = a.compare(&b, split);
     let text = match args.format {
-        Format::Table => told(group, [&a, &b], split, &comparison),
+        Format::Table => told(group, [&a, &b], split, &comparison) + &over_images(&folder, [&a, &b], split)?,
         format => row([&a, &b], split, &comparison, format),
     };
     Ok(Reply { text, code: args.require.exit_code(&comparison) })
@@ -180,7 +183,7 @@ fn rows<'a>(group: &Group<'a>, filter: &str) -> Vec<SettingRow<'a>> {
 
 /// For people.
 fn told(group: &Group<'_>, [a, b]: [&SettingRow<'_>; 2], split: Split, comparison: &Comparison) -> String {
-    let width = a.label.chars().count().max(b.label.chars().count()).max("not seen here".len());
+    let width = a.label.chars().count().max(b.label.chars().count()).max("seen so far".len());
     let mut text = format!("{} against {}: {}\n\n", a.label, b.label, group.title());
     let mut say = |what: &str, that: String| {
         text += &format!("{what}{}  {that}\n", " ".repeat(width.saturating_sub(what.chars().count())))
@@ -224,8 +227,42 @@ fn told(group: &Group<'_>, [a, b]: [&SettingRow<'_>; 2], split: Split, compariso
     if let Some(line) = seen(comparison) {
         say("seen so far", line);
     }
-    say("not seen here", "what other test images would say of these networks".into());
     text
+}
+
+/// Both methods' networks of each common seed on the same test images: of networks, not of methods.
+fn over_images(folder: &RunFolder, [a, b]: [&SettingRow<'_>; 2], split: Split) -> Result<String> {
+    let right = |record: &TrialRecord| -> Result<Option<Vec<bool>>> {
+        let predictions = folder.predictions(&record.trial.key)?.filter(|_| split == Split::Test);
+        Ok(predictions.map(|images| images.iter().map(|image| image.rank == Some(0)).collect()))
+    };
+    let mut text = String::new();
+    for first in &a.trials {
+        let Some(second) = b.trials.iter().find(|second| second.trial.config.seed == first.trial.config.seed) else {
+            continue;
+        };
+        let (Some(of_first), Some(of_second)) = (right(first)?, right(second)?) else { continue };
+        let Some(found) = ImageComparison::of(&of_first, &of_second) else { continue };
+        let interval = found.interval().map_or_else(String::new, |Interval { low, high }| {
+            format!(" {}", signed(Interval { low: 100.0 * low, high: 100.0 * high }))
+        });
+        text += &format!(
+            "seed {}: {} of {} test images are right in the first network alone, {} in the second alone; {:+.2} points{interval}, {}\n",
+            first.trial.config.seed,
+            found.first_only,
+            found.images,
+            found.second_only,
+            100.0 * found.difference(),
+            p_equals(found.p())
+        );
+    }
+    Ok(if text.is_empty() {
+        "\nwhat other test images would say of these networks is not known: no predictions are kept\n".into()
+    } else {
+        format!(
+            "\nover images (of two networks and not of their methods; 95 % bootstrap interval over images, McNemar's exact test):\n{text}"
+        )
+    })
 }
 
 /// What so many seeds can see at the spread that was found.

@@ -48,8 +48,8 @@ options! {
         pointwise: bool = true, Kind::Flag;
         /// Whether it replaces projections of residual connections.
         shortcut: bool = true, Kind::Flag;
-        /// Of these only layers, patterns (*.conv2) or stages (layer3) of that name, or "second of each block"; []: all.
-        layers: Vec<String> = vec![], Kind::List(&Kind::Text);
+        /// Of these only layers, patterns (*.conv2) or stages (layer3) of that name, or "second of each block"; when absent: all.
+        layers: Option<Vec<String>> = None, Kind::NonEmptyList(&Kind::Text);
     }
 }
 

@@ -148,7 +148,7 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
 fn check_names(replace: &Replace, layers: &[Layer]) -> Result<(), Unpriceable> {
     let convs = layers.iter().filter(|layer| matches!(layer.kind, LayerKind::Unit(_)));
     let convs: Vec<&str> = convs.map(|layer| &*layer.name).collect();
-    match replace.layers.iter().find(|named| !convs.iter().any(|name| names_layer(named, name))) {
+    match replace.layers.iter().flatten().find(|named| !convs.iter().any(|name| names_layer(named, name))) {
         None => Ok(()),
         Some(named) => {
             let [first, last] = [convs.first(), convs.last()].map(|name| name.copied().unwrap_or_default());

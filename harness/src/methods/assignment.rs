@@ -68,7 +68,7 @@ impl Methods {
                 format!("{} convolutions only", roles.join(" and "))
             }
         };
-        if !layers.is_empty() {
+        if let Some(layers) = layers {
             words += &format!(", of these only {}", layers.join(", "));
         }
         if self.pruning().is_some() {
@@ -97,8 +97,8 @@ impl Assignment for Methods {
             Role::Pointwise => self.replace.pointwise,
             Role::Shortcut => self.replace.shortcut,
         };
-        let named = &self.replace.layers;
-        let meant = named.is_empty() || named.iter().any(|layers| names_layer(layers, name));
+        let named = self.replace.layers.as_ref();
+        let meant = named.is_none_or(|named| named.iter().any(|layers| names_layer(layers, name)));
         if replaced && meant { &*self.method.conv } else { &self.vanilla }
     }
 }

@@ -110,3 +110,28 @@ impl Feed {
 pub fn workers(threads: usize) -> usize {
     threads.div_ceil(2).clamp(1, 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::sweep::document::Document;
+    use crate::experiment::{Experiment, keys};
+
+    #[test]
+    fn the_test_images_are_read_once() {
+        let images = |count: usize| {
+            let labels = (0..count).map(|image| (image % 2) as u16).collect();
+            Arc::new(Images { shape: (1, 2, 2), pixels: (0..4 * count).map(|pixel| pixel as u8).collect(), labels })
+        };
+        let provenance = Provenance { label: "x".into(), source: "x".into(), synthetic: true, fingerprint: "x".into() };
+        let data = SharedData { provenance, classes: 2, train: images(8), test: images(3) };
+        let file = "name = 'x'\n[dataset]\nname = 'synthetic'\n[backbone]\nname = 'resnet20'\n[recipe]\nbatch = 2\n\
+             [protocol]\nvalidation = 2\n";
+        let document = Document::parse(keys::keys(), "x.toml", file).unwrap();
+        let config = Experiment::from_document(&document).unwrap().trials.remove(0).config;
+        let mut feed = Feed::new(&data, &config, 1).unwrap();
+        assert_eq!(feed.test().unwrap().map(|batch| batch.unwrap().labels.elem_count()).sum::<usize>(), 3);
+        let error = feed.test().err().unwrap().to_string();
+        assert!(error.contains("were read before"), "{error}");
+    }
+}

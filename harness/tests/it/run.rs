@@ -10,6 +10,7 @@ use harness::experiment::{Experiment, RunSettings};
 use harness::results::{RunFolder, TrialRecord};
 use harness::run::screen::ScreenKind;
 use harness::run::{RunOptions, RunSummary, run_experiment};
+use harness::train::Evaluation;
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -109,6 +110,8 @@ fn a_sweep_leaves_honest_results_and_is_not_stopped_by_failing_trials() -> Resul
         assert_eq!(costs.lines().last(), Some(total.as_str()));
         let test = measures.test.context("test was asked for")?;
         assert!((0.0..=1.0).contains(&test.top1) && test.top5 == 1.0, "three classes: {test:?}");
+        let predictions = folder.predictions(&record.trial.key)?.context("test predictions are kept")?;
+        assert_eq!(Evaluation::of(&predictions)?, test, "the accuracy is that of the predictions");
         let epochs = folder.epochs(&record.trial.key)?;
         let phases: Vec<&str> = epochs.iter().map(|epoch| epoch.phase.as_str()).collect();
         let expected = if record.trial.label.starts_with("pruned") { "finetune" } else { "train" };
