@@ -141,7 +141,7 @@ impl Plan {
         // A kernel of the tail may be any odd number.
         plan.parts.iter().filter_map(|part| part.conv).try_for_each(|conv| conv.validate())?;
         let (ConvSpec { kernel, padding, .. }, depth) = (*spec, plan.depth.effective);
-        if depth > 0 && (kernel % 2 == 0 || padding != (kernel - 1) / 2) {
+        if depth > 0 && !spec.is_centred() {
             bail!(
                 "compconv: a {kernel} x {kernel} kernel with padding {padding} cannot be replaced at depth {depth}; \
                  odd kernels with padding (kernel - 1) / 2 are accepted, any others at depth 0"

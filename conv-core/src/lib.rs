@@ -35,7 +35,7 @@ pub use engine::{Backend, EngineLayer, OffEngine, Pass, PassWork, SMALLEST_BATCH
 pub use graph::{Graph, Value};
 pub use kernels::Isa;
 pub use measure::{copy_gbytes, peak_gflops};
-pub use method::{Checked, Description, Layer, Method, cost, describe, forward_unit};
+pub use method::{Checked, Description, FuseFn, Fused, Layer, Method, cost, describe, forward_unit};
 pub use network::{Gradients, Inference, Network, Step, Training};
 pub use scope::{Custom, CustomFn, Scope};
 pub use spec::{Activation, ConvSpec, MOST_WEIGHTS, Role, UnitSpec};

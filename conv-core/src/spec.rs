@@ -48,6 +48,12 @@ impl ConvSpec {
         Self { groups, ..self }
     }
 
+    /// Whether its kernel is odd and padded to keep the size at stride 1: each output pixel has an input pixel, every `stride`-th,
+    /// at the centre of its window.
+    pub fn is_centred(&self) -> bool {
+        !self.kernel.is_multiple_of(2) && self.padding == (self.kernel - 1) / 2
+    }
+
     /// Shape of the weight: `[out_channels, in_channels / groups, kernel, kernel]`.
     pub fn weight_shape(&self) -> [usize; 4] {
         [self.out_channels, self.in_channels / self.groups, self.kernel, self.kernel]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use conv_core::layers::BatchNorm2d;
-use conv_core::{ParamStore, is_running_statistic, ops};
+use conv_core::{ConvSpec, ParamStore, is_running_statistic, normal_stream, ops};
 
 struct Goldens(HashMap<String, Tensor>);
 
@@ -154,6 +154,38 @@ fn inference_normalises_with_the_running_statistics() -> Result<()> {
     // The running variance has Bessel's correction, of 128 values: a factor of sqrt(127 / 128) on the output.
     assert!(error < 1e-2, "off by {error}");
     Ok(())
+}
+
+#[test]
+fn a_norm_folds_into_the_convolution_before_it() -> Result<()> {
+    let tensor = |shape: &[usize], seed: u64| {
+        let values = normal_stream(seed, "x", shape.iter().product());
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    };
+    let (x, weight, bias) = (tensor(&[2, 4, 5, 6], 1)?, tensor(&[6, 2, 3, 3], 2)?, tensor(&[6], 3)?);
+    let mut values = HashMap::new();
+    for (seed, name) in ["weight", "bias", "running_mean", "running_var"].into_iter().enumerate() {
+        let value = tensor(&[6], 4 + seed as u64)?;
+        values.insert(name.to_owned(), if name == "running_var" { value.abs()? } else { value });
+    }
+    let norm = BatchNorm2d::new(6, VarBuilder::from_tensors(values, DType::F64, &Device::Cpu))?;
+    let conv =
+        |weight: &Tensor, bias: &Tensor| ops::conv2d(&x, weight, 2, 1, 2)?.broadcast_add(&bias.reshape((1, 6, 1, 1))?);
+    let (folded_weight, folded_bias) = norm.fold(&weight, &bias)?;
+    let want = norm.forward_t(&conv(&weight, &bias)?, None, false, false)?;
+    assert_close("folded", &conv(&folded_weight, &folded_bias)?, &want)?;
+    assert!(norm.fold(&weight, &tensor(&[5], 1)?).is_err() && norm.fold(&tensor(&[5, 2, 3, 3], 1)?, &bias).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_centred_convolution_keeps_the_size() {
+    for kernel in 1..=5 {
+        for padding in 0..=3 {
+            let conv = ConvSpec { padding, ..ConvSpec::same(1, 1, kernel, 1) };
+            assert_eq!(conv.is_centred(), conv.output_size((9, 7)).unwrap() == (9, 7), "{conv}");
+        }
+    }
 }
 
 #[test]

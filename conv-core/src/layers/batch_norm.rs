@@ -45,13 +45,32 @@ impl BatchNorm2d {
     /// Shapes that do not fit.
     pub fn forward_t(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool, train: bool) -> Result<Tensor> {
         if !train {
-            let scale = (&self.weight / (self.running_var.as_tensor() + self.eps)?.sqrt()?)?;
-            let shift = (&self.bias - (&scale * self.running_mean.as_tensor())?)?;
+            let (scale, shift) = self.affine()?;
             return ops::channel_affine(x, &scale, &shift, residual, relu);
         }
         let (y, batch) = ops::batch_norm_train(x, &self.weight, &self.bias, self.eps, residual, relu)?;
         self.follow(&batch.mean, &batch.variance)?;
         Ok(y)
+    }
+
+    /// The scale and shift, `[c]` each, that it is by running statistics.
+    fn affine(&self) -> Result<(Tensor, Tensor)> {
+        let scale = (&self.weight / (self.running_var.as_tensor() + self.eps)?.sqrt()?)?;
+        let shift = (&self.bias - (&scale * self.running_mean.as_tensor())?)?;
+        Ok((scale, shift))
+    }
+
+    /// The weight `[c, ..]` and bias `[c]` of a convolution that does what one with this `weight` and `bias` does with this norm,
+    /// by running statistics, behind it.
+    ///
+    /// # Errors
+    /// Channels or types that differ.
+    pub fn fold(&self, weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (scale, shift) = self.affine()?;
+        let mut per_channel = vec![1; weight.rank()];
+        per_channel[0] = self.channels();
+        let weight = weight.broadcast_mul(&scale.reshape(per_channel)?)?;
+        Ok((weight, ((bias * scale)? + shift)?))
     }
 
     /// Moves the running statistics towards a batch's, `[c]` each.

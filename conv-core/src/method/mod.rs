@@ -1,6 +1,7 @@
 //! The plug: how a network is given its convolutions.
 
 mod describe;
+mod fused;
 mod layer;
 
 use std::fmt::Debug;
@@ -11,6 +12,7 @@ use crate::options::Described;
 use crate::{Scope, UnitSpec, Value};
 
 pub use describe::{Description, cost, describe};
+pub use fused::{FuseFn, Fused};
 pub use layer::{Layer, forward_unit};
 
 /// A way to make a convolution. A network asks for units and never knows which method it got.
@@ -44,6 +46,12 @@ pub trait Method: Checked + Debug + Send + Sync {
     /// # Errors
     /// A unit that the method cannot serve; the message says what it would accept.
     fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value>;
+
+    /// What trained units become for inference, for methods that train more than they run: the same function by running
+    /// statistics, at another cost. None: they infer as they were trained.
+    fn fused(&self) -> Option<Fused> {
+        None
+    }
 }
 
 /// Options with a name and a range, whatever their type. [`options!`](crate::options!) writes it.
