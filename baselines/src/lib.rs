@@ -5,7 +5,13 @@
 //! - [`Vanilla`]: the dense convolution that everything is compared with;
 //! - [`Thin`]: the same convolution in a narrower network, the control;
 //! - [`Depthwise`]: depthwise separable convolution (MobileNet);
-//! - [`Ghost`]: Ghost module (GhostNet).
+//! - [`Ghost`]: Ghost module (GhostNet);
+//! - [`Grouped`]: a convolution in groups and a channel shuffle (ShuffleNet);
+//! - [`HetConv`]: kernels of two sizes, summed;
+//! - [`PConv`]: partial convolution (FasterNet);
+//! - [`BsConv`]: blueprint separable convolution;
+//! - [`LowRank`]: a convolution as a product of smaller ones (Tucker-2, SVD);
+//! - [`RepVgg`]: branches that are trained, and become one kernel (RepVGG).
 //!
 //! Each of them is also a plain [`candle_nn::ModuleT`], for use without the rest. For instance, a Ghost module where a 3 x 3
 //! convolution from 64 to 128 channels stood, with its batch norm and ReLU:
@@ -37,6 +43,7 @@ pub mod pruning;
 
 use conv_core::Method;
 use conv_core::options::Described;
+pub use lowrank::Factors;
 
 /// Takes rivals one after the other, each as a type.
 pub trait Registry {
@@ -64,4 +71,10 @@ rivals! {
     thin::Thin,
     depthwise::Depthwise,
     ghost::Ghost,
+    grouped::Grouped,
+    hetconv::HetConv,
+    pconv::PConv,
+    bsconv::BsConv,
+    lowrank::LowRank,
+    repvgg::RepVgg,
 }

@@ -1,17 +1,22 @@
-//! The rivals against an independent PyTorch implementation (`goldens/make.py`): training and inference passes, gradients
-//! of the input and every weight, running statistics after one training pass.
+//! The rivals against an independent PyTorch implementation (`goldens/make.py`, `goldens/more_rivals.py`): training and inference
+//! passes, gradients of the input and every weight, running statistics after one training pass; inference once more in the
+//! form that a trained unit is fused into.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use baselines::{Depthwise, Ghost};
+use baselines::{BsConv, Depthwise, Factors, Ghost, Grouped, HetConv, LowRank, PConv, RepVgg};
 use candle_core::{Device, Tensor, Var};
 use conv_core::{Activation, ConvSpec, Layer, Method, ParamStore, Role, UnitSpec, forward_unit};
 
 type Tensors = HashMap<String, Tensor>;
 
 fn goldens() -> Tensors {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/rivals.safetensors");
+    read("rivals.safetensors")
+}
+
+fn read(file: &str) -> Tensors {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(file);
     candle_core::safetensors::load(path, &Device::Cpu).unwrap()
 }
 
@@ -60,6 +65,13 @@ fn hold(all: &Tensors, case: &str, method: &dyn Method, spec: UnitSpec) {
     assert_eq!(after.is_empty(), !spec.norm, "{case}");
     let y = forward_unit(method, &spec, store.builder(), &x, added, false).unwrap();
     assert_close(&format!("{case}: inference"), &y, &outputs["eval"]);
+
+    let Some(fused) = method.fused() else { return };
+    let own = ParamStore::new(0, &Device::Cpu);
+    Layer::new(&*fused.method, &spec, own.builder()).unwrap();
+    own.assign(&fused.unit(&spec, &now).unwrap()).unwrap();
+    let y = forward_unit(&*fused.method, &spec, own.builder(), &x, added, false).unwrap();
+    assert_close(&format!("{case}: fused"), &y, &outputs["eval"]);
 }
 
 fn unit(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> UnitSpec {
@@ -99,4 +111,42 @@ fn depthwise_is_pytorchs() {
     hold(&all, "depthwise_k5_no_activation", &Depthwise {}, without_activation(unit(5, 9, 5, 1)));
     hold(&all, "depthwise_residual", &Depthwise {}, unit(6, 6, 3, 1));
     hold(&all, "depthwise_no_norm", &Depthwise {}, biased_without_norm(unit(5, 7, 3, 2)));
+}
+
+#[test]
+fn grouped_and_hetconv_are_pytorchs() {
+    let all = read("more_rivals.safetensors");
+    hold(&all, "grouped", &Grouped { groups: 3 }, unit(6, 9, 3, 1));
+    hold(&all, "grouped_stride2_residual", &Grouped::default(), unit(6, 8, 3, 2));
+    hold(&all, "grouped_no_norm", &Grouped { groups: 4 }, biased_without_norm(unit(4, 8, 1, 1)));
+    hold(&all, "hetconv", &HetConv::default(), unit(8, 12, 3, 1));
+    hold(&all, "hetconv_stride2_residual", &HetConv { parts: 2 }, unit(6, 8, 5, 2));
+    hold(&all, "hetconv_no_norm", &HetConv { parts: 3 }, biased_without_norm(unit(6, 9, 3, 1)));
+}
+
+#[test]
+fn partial_blueprint_and_low_rank_convolutions_are_pytorchs() {
+    let all = read("more_rivals.safetensors");
+    hold(&all, "pconv", &PConv::default(), unit(8, 6, 3, 1));
+    hold(&all, "pconv_stride2_odd_residual", &PConv { parts: 3 }, unit(7, 9, 3, 2));
+    hold(&all, "pconv_no_norm", &PConv { parts: 2 }, biased_without_norm(unit(5, 7, 5, 2)));
+    hold(&all, "bsconv", &BsConv {}, unit(6, 8, 3, 1));
+    hold(&all, "bsconv_stride2_residual", &BsConv {}, unit(5, 7, 3, 2));
+    hold(&all, "bsconv_no_norm", &BsConv {}, biased_without_norm(unit(5, 7, 5, 1)));
+    let (tucker2, svd) = (LowRank::default(), LowRank { form: Factors::Svd, ..LowRank::default() });
+    hold(&all, "tucker2", &tucker2, unit(6, 8, 3, 1));
+    hold(&all, "tucker2_stride2_residual", &LowRank { ratio: 0.3, ..tucker2 }, unit(6, 8, 3, 2));
+    hold(&all, "svd", &svd, unit(6, 8, 3, 1));
+    hold(&all, "svd_no_norm", &svd, biased_without_norm(unit(5, 7, 1, 2)));
+}
+
+#[test]
+fn repvgg_is_pytorchs_trained_and_fused() {
+    let all = read("more_rivals.safetensors");
+    hold(&all, "repvgg_identity", &RepVgg {}, unit(6, 6, 3, 1));
+    hold(&all, "repvgg_identity_residual", &RepVgg {}, unit(6, 6, 5, 1));
+    let biased = unit(5, 7, 3, 2);
+    let biased = UnitSpec { conv: ConvSpec { bias: true, ..biased.conv }, ..without_activation(biased) };
+    hold(&all, "repvgg_stride2", &RepVgg {}, biased);
+    hold(&all, "repvgg_no_norm", &RepVgg {}, biased_without_norm(unit(6, 6, 3, 1)));
 }
