@@ -3,15 +3,20 @@
 //! A method is built for many units (every role, strides 1 and 2, odd widths and sizes, kernels 1, 3 and 5, with and
 //! without norm, activation, residual and bias). For each, [`check`] holds the counted cost against the parameters that
 //! exist and the work that is executed, shapes against the specification, and gradients, seeds, modes and descriptions against
-//! what [`Method`] promises.
+//! what [`Method`] promises. [`precision`] holds the numbers: those of the engine and of the operations against double precision,
+//! gradients against finite differences, a [fused](Method::fused) unit against the trained one, and that it learns.
+
+mod cases;
+mod precision;
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Error, ModuleT, Result, Tensor, Var, bail};
 use candle_nn::{VarBuilder, VarMap};
+use cases::{Case, cases};
 use conv_core::{
-    Activation, ConvSpec, Cost, Depth, Layer, Method, ParamStore, Role, UnitSpec, describe, forward_unit,
-    is_running_statistic, meter, normal_stream,
+    Cost, Depth, Layer, Method, ParamStore, Role, UnitSpec, describe, forward_unit, is_running_statistic, meter,
+    normal_stream,
 };
 
 /// Images in a batch: two, so that a cost per image and one per batch differ.
@@ -30,7 +35,7 @@ pub fn check(method: &dyn Method) -> Result<()> {
         bail!("name `{}`, width {width}: a method has a name, and a width in (0, 1]", method.name());
     }
     let mut signatures = BTreeMap::new();
-    for Case { spec, residual, ordinary } in cases() {
+    for Case { spec, residual, ordinary, precise } in cases() {
         let case = |error| Error::Msg(format!("{} as {spec:?}, residual {residual}: {error}", method.name()));
         if let Some(why) = refuses(method, &spec).map_err(case)? {
             if ordinary {
@@ -40,6 +45,9 @@ pub fn check(method: &dyn Method) -> Result<()> {
             continue;
         }
         check_unit(method, &spec, residual).map_err(case)?;
+        if precise {
+            precision::check(method, &spec, residual).map_err(case)?;
+        }
         // Whatever shapes the function shapes the signature; the role does not, nor that a residual comes.
         let function = UnitSpec { role: Role::Spatial, ..spec };
         let signature = describe(method, &spec, SIZE)?.signature;
@@ -58,61 +66,6 @@ pub fn check(method: &dyn Method) -> Result<()> {
 /// The first unit that is.
 pub fn check_refusals(method: &dyn Method) -> Result<()> {
     cases().iter().try_for_each(|case| refuses(method, &case.spec).map(drop))
-}
-
-/// A unit to be checked.
-struct Case {
-    spec: UnitSpec,
-    /// Whether a residual is added.
-    residual: bool,
-    /// Whether networks ask for such units: these may not be refused.
-    ordinary: bool,
-}
-
-fn cases() -> Vec<Case> {
-    let relu = Some(Activation::Relu);
-    // norm, activation, bias, residual
-    let finishes = [
-        (true, relu, false, false),
-        (true, relu, false, true),
-        (true, None, false, false),
-        (true, None, true, true),
-        (false, None, true, false),
-        (false, relu, true, true),
-        (false, None, false, false),
-    ];
-    let mut cases = Vec::new();
-    for (inputs, outputs) in [(3, 13), (5, 1), (7, 29), (16, 16), (16, 32), (29, 7)] {
-        for kernel in [1, 3, 5] {
-            for stride in [1, 2] {
-                let role = match (inputs, kernel, stride) {
-                    (3, ..) => Role::Stem,
-                    (_, 1, 1) => Role::Pointwise,
-                    (_, 1, _) => Role::Shortcut,
-                    _ => Role::Spatial,
-                };
-                for (norm, activation, bias, residual) in finishes {
-                    let conv = ConvSpec { bias, ..ConvSpec::same(inputs, outputs, kernel, stride) };
-                    cases.push(Case { spec: UnitSpec { conv, role, norm, activation }, residual, ordinary: true });
-                }
-            }
-        }
-    }
-    // Nothing a network of today asks for, but what a method must serve or refuse, rather than get wrong.
-    let odd = [
-        ConvSpec::same(16, 16, 3, 1).grouped(4),
-        ConvSpec::same(16, 16, 3, 2).grouped(16),
-        ConvSpec { padding: 0, ..ConvSpec::same(16, 16, 3, 1) },
-        ConvSpec { padding: 2, ..ConvSpec::same(16, 16, 3, 1) },
-        ConvSpec { padding: 0, ..ConvSpec::same(16, 32, 2, 2) },
-        ConvSpec::same(0, 16, 3, 1),
-        ConvSpec::same(16, 16, 3, 0),
-        ConvSpec::same(16, 16, 3, 1).grouped(0),
-        ConvSpec::same(16, 16, 3, 1).grouped(3),
-    ];
-    let odd = odd.map(|conv| UnitSpec::conv_bn_relu(conv, Role::Spatial));
-    cases.extend(odd.map(|spec| Case { spec, residual: false, ordinary: false }));
-    cases
 }
 
 /// Why the method refuses the unit, built as well as described; none if it makes it.
@@ -192,6 +145,12 @@ fn check_unit(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()
     unit.forward(&other, &x, added, false)?;
     if same(&fresh, &other.snapshot()?)? {
         bail!("another seed gives the same parameters");
+    }
+
+    // Loading: parameters and running statistics are all there is.
+    other.assign(&trained)?;
+    if bits(&first)? != bits(&unit.forward(&other, &x, added, false)?)? {
+        bail!("with the parameters and running statistics of another seed's unit, it computes something else");
     }
 
     // Any VarBuilder.

@@ -2,26 +2,41 @@
 
 use std::sync::Arc;
 
-use baselines::{Ghost, Registry, conformance};
-use candle_core::{Result, bail};
+use baselines::{Ghost, Grouped, Registry, Vanilla, conformance};
+use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::Init;
 use conv_core::options::{Described, Kind};
-use conv_core::{Checked, Cost, Custom, Method, Scope, UnitSpec, Value, ops};
+use conv_core::{Checked, Cost, Custom, Fused, Method, Scope, UnitSpec, Value, ops};
 
-struct Conforming;
+/// Every rival by its defaults, and with each name that one of its options takes.
+struct Conforming(Vec<Box<dyn Method>>);
 
 impl Registry for Conforming {
     fn add<M: Method + Described>(&mut self) {
-        conformance::check(&M::default()).unwrap_or_else(|error| panic!("{error}"));
+        self.0.push(Box::new(M::default()));
+        for field in M::OPTIONS {
+            let names = if let Kind::Choice(names) = field.kind { names() } else { vec![] };
+            for name in names {
+                let options = serde_json::json!({ field.key: name });
+                self.0.push(Box::new(serde_json::from_value::<M>(options).unwrap()));
+            }
+        }
     }
 }
 
 #[test]
 fn every_rival_conforms() {
-    baselines::rivals(&mut Conforming);
+    let mut methods = Conforming(vec![]);
+    baselines::rivals(&mut methods);
     for (ratio, cheap_kernel) in [(3, 3), (4, 5)] {
-        conformance::check(&Ghost { ratio, cheap_kernel }).unwrap();
+        methods.0.push(Box::new(Ghost { ratio, cheap_kernel }));
     }
+    methods.0.push(Box::new(Grouped { groups: 4 }));
+    std::thread::scope(|scope| {
+        for method in &methods.0 {
+            scope.spawn(move || conformance::check(&**method).unwrap_or_else(|error| panic!("{error}")));
+        }
+    });
 }
 
 struct Named(Vec<&'static str>);
@@ -64,6 +79,14 @@ enum Broken {
     Names,
     /// ReLU before the residual is added.
     Activation,
+    /// A gradient that is half of what it should be.
+    Gradient,
+    /// A function that knows one precision.
+    Precision,
+    /// A fused unit that computes something else.
+    Fused,
+    /// A fused unit where the trained one is vanilla.
+    FusedElsewhere,
 }
 
 impl Checked for Broken {
@@ -77,18 +100,31 @@ impl Checked for Broken {
 }
 
 fn detached(net: &mut Scope<'_>, x: Value) -> Result<Value> {
-    let detach = Custom {
-        text: "detach",
-        parameters: &[],
-        channels: net.channels(x),
-        size: &|size| size,
-        cost: &|_| Cost::default(),
-        run: Arc::new(|inputs, _, _| Ok(inputs[0].detach())),
-    };
-    net.custom(&[x], &detach)
+    custom(net, "detach", x, Arc::new(|inputs, _, _| Ok(inputs[0].detach())))
+}
+
+/// `run` of `x`, with its size and channels.
+fn custom(net: &mut Scope<'_>, text: &str, x: Value, run: Arc<conv_core::CustomFn>) -> Result<Value> {
+    let (channels, size) = (net.channels(x), &|size| size);
+    net.custom(&[x], &Custom { text, parameters: &[], channels, size, cost: &|_| Cost::default(), run })
 }
 
 impl Method for Broken {
+    fn declines(&self, _: &UnitSpec) -> Option<&'static str> {
+        (*self == Self::FusedElsewhere).then_some("it wants none")
+    }
+
+    fn fused(&self) -> Option<Fused> {
+        let is_fused = [Self::Fused, Self::FusedElsewhere].contains(self);
+        is_fused.then(|| Fused {
+            method: Box::new(Vanilla {}),
+            parameters: |_, trained| {
+                let doubled = trained.iter().map(|(name, tensor)| Ok((name.clone(), (tensor * 2.0)?)));
+                doubled.collect()
+            },
+        })
+    }
+
     fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value> {
         match self {
             Self::Cost if unit.conv.stride == 2 => {
@@ -137,7 +173,18 @@ impl Method for Broken {
                 let y = net.unit("", unit, x, None)?;
                 net.add_relu(y, residual, false)
             }
-            Self::Cost => net.unit("", unit, x, residual),
+            Self::Gradient => {
+                let half =
+                    |inputs: &[Tensor], _: &[Tensor], _| ((&inputs[0] + inputs[0].detach())? * 0.5)?.contiguous();
+                let x = custom(net, "half", x, Arc::new(half))?;
+                net.unit("", unit, x, residual)
+            }
+            Self::Precision => {
+                let one = Tensor::new(1f32, &Device::Cpu)?;
+                let x = custom(net, "one more", x, Arc::new(move |inputs, _, _| inputs[0].broadcast_add(&one)))?;
+                net.unit("", unit, x, residual)
+            }
+            Self::Cost | Self::Fused | Self::FusedElsewhere => net.unit("", unit, x, residual),
         }
     }
 }
@@ -155,6 +202,10 @@ fn broken_promises_are_noticed() {
         (Broken::Channels, "broken: 26 channels instead of 13"),
         (Broken::Names, "broken: the name `a` is used twice in one unit; accepted: each name once"),
         (Broken::Activation, "ReLU comes after the residual's addition"),
+        (Broken::Gradient, "differences"),
+        (Broken::Precision, "in double precision: dtype mismatch"),
+        (Broken::Fused, "the fused unit's output is"),
+        (Broken::FusedElsewhere, "declines other units than what is trained"),
     ];
     for (method, says) in broken {
         let error = conformance::check(&method).unwrap_err().to_string();
