@@ -38,9 +38,8 @@ pub fn style(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static>
     style
 }
 
-/// Okabe and Ito's palette, which people with any colour vision can tell apart, and two of Tol's behind it; by place in the
-/// registry.
-const COLORS: [RGBColor; 10] = [
+/// Okabe and Ito's palette, which people with any colour vision can tell apart, and Tol's behind it; by place in the registry.
+const COLORS: [RGBColor; 16] = [
     RGBColor(213, 94, 0),
     RGBColor(204, 121, 167),
     RGBColor(0, 0, 0),
@@ -51,11 +50,23 @@ const COLORS: [RGBColor; 10] = [
     RGBColor(240, 228, 66),
     RGBColor(136, 34, 85),
     RGBColor(51, 34, 136),
+    RGBColor(17, 119, 51),
+    RGBColor(153, 153, 51),
+    RGBColor(204, 102, 119),
+    RGBColor(68, 170, 153),
+    RGBColor(102, 51, 0),
+    RGBColor(170, 68, 153),
 ];
 
 /// A method's colour, the same in every plot; grey for one that this binary does not know.
 pub fn color(method: &str) -> RGBColor {
-    methods::find(method).map_or(DIM, |info| COLORS[info.place % COLORS.len()])
+    methods::find(method).map_or(DIM, |info| COLORS[index(info.place, COLORS.len())])
+}
+
+/// Which of `count` colours or marks a place in the registry has. The first one is the studied method's alone; where there are more
+/// methods than colours, the others come round again.
+fn index(place: usize, count: usize) -> usize {
+    if place == 0 { 0 } else { 1 + (place - 1) % (count - 1) }
 }
 
 /// Mixes a colour with white; `share` of white in [0, 1].
@@ -257,7 +268,7 @@ pub fn mark<DB: DrawingBackend>(
     method: &str,
     color: RGBColor,
 ) -> Drawn<DB> {
-    match methods::find(method).map(|info| MARKS[info.place % MARKS.len()]) {
+    match methods::find(method).map(|info| MARKS[index(info.place, MARKS.len())]) {
         None => area.draw(&Circle::new((x, y), 8, color.stroke_width(3))),
         Some([]) => area.draw(&Circle::new((x, y), 9, color.filled())),
         Some(polygon) => {
@@ -270,4 +281,15 @@ pub fn mark<DB: DrawingBackend>(
 /// A row's mark: vanilla's under whatever name it was trained.
 pub fn row_mark<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, at: (i32, i32), row: &SettingRow<'_>) -> Drawn<DB> {
     mark(area, at, if row.is_vanilla() { methods::reference() } else { row.method() }, row_color(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_studied_methods_colour_is_its_own_and_all_others_are_used() {
+        let all: Vec<usize> = (0..8).map(|place| index(place, 4)).collect();
+        assert_eq!(all, [0, 1, 2, 3, 1, 2, 3, 1]);
+    }
 }
