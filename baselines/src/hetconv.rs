@@ -10,8 +10,7 @@ options! {
     /// under another name.)
     ///
     /// In the paper a filter has `k x k` kernels on one input channel in P and `1 x 1` ones on the others, shifted from filter
-    /// to filter; groups are the same up to an order of the filters, and make the `1 x 1` taps that a `k x k` kernel covers
-    /// already superfluous, not wrong.
+    /// to filter: up to the order of channels, groups. The `1 x 1` taps that a `k x k` kernel covers are superfluous, not wrong.
     ///
     /// Conventions:
     /// - the unit's batch norm, residual addition and activation follow the sum, and there are no others;
