@@ -13,7 +13,7 @@ mod vgg;
 use std::collections::BTreeMap;
 
 use baselines::pruning::Coupling;
-use candle_core::{Result, bail};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use conv_core::layers::Linear;
 use conv_core::{Cost, Graph, Method, Network, Scope, UnitSpec, Value, cost};
@@ -121,6 +121,28 @@ pub fn vanilla_cost(layer: &Layer) -> Result<Cost> {
 /// What a method refuses.
 pub fn network_cost(backbone: &dyn Backbone, methods: &dyn Assignment) -> Result<Cost> {
     backbone.layers().iter().map(|layer| layer_cost(layer, methods)).sum()
+}
+
+/// The parameters of the network that infers, from those of the one that was trained: every unit of a method that fuses, fused,
+/// and all others as they are.
+///
+/// # Errors
+/// A tensor that is missing, or is not of its unit's shape.
+pub fn fuse(
+    backbone: &dyn Backbone,
+    methods: &dyn Assignment,
+    mut trained: BTreeMap<String, Tensor>,
+) -> Result<BTreeMap<String, Tensor>> {
+    for Layer { name, kind, .. } in backbone.layers() {
+        let LayerKind::Unit(spec) = &kind else { continue };
+        let Some(fused) = methods.method(&name, spec).fused() else { continue };
+        let prefix = format!("{name}.");
+        let names: Vec<String> = trained.keys().filter(|known| known.starts_with(&prefix)).cloned().collect();
+        let own = names.iter().filter_map(|known| Some((known[prefix.len()..].to_owned(), trained.remove(known)?)));
+        let unit = fused.unit(spec, &own.collect())?;
+        trained.extend(unit.into_iter().map(|(own, tensor)| (format!("{prefix}{own}"), tensor)));
+    }
+    Ok(trained)
 }
 
 /// `channels` under a width multiplier.

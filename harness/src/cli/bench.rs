@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use conv_core::Cost;
 
 use super::table::{Cell, Format, Table};
 use super::{cost, layers};
@@ -183,8 +184,10 @@ fn row(
     let three = |times: &[f64]| [0.5, 0.1, 0.9].map(|q| Cell::Real(quantile(times, q)));
     let ratio = |of: fn(&Times) -> &Vec<f64>| Cell::Real(quantile(of(vanilla), 0.5) / quantile(of(times), 0.5));
     // A multiply-accumulate is two operations; a training step is counted as three forward passes.
-    let flop = 2.0 * price.total.macs as f64 * args.batch as f64;
-    let rate = |passes: f64, times: &[f64]| Cell::Real(passes * flop / (quantile(times, 0.5) * 1e6));
+    let flop = |cost: &Cost| 2.0 * cost.macs as f64 * args.batch as f64;
+    let rate = |flop: f64, times: &[f64]| Cell::Real(flop / (quantile(times, 0.5) * 1e6));
+    // A pruned network is trained as it is after the cut here, a fused one as it is before.
+    let trained = if price.fused { &price.trained } else { &price.total };
     let mut row = vec![
         Cell::text(&config.backbone.name),
         Cell::text(methods::label(&config.method)),
@@ -198,8 +201,8 @@ fn row(
         row.extend(three(&times.infer_batch));
     }
     row.push(memory.map_or(Cell::Empty, Cell::Real));
-    row.push(rate(3.0, &times.train_step));
-    row.push(rate(1.0, if one { &times.infer_one } else { &times.infer_batch }));
+    row.push(rate(3.0 * flop(trained), &times.train_step));
+    row.push(rate(flop(&price.total), if one { &times.infer_one } else { &times.infer_batch }));
     row.push(Cell::Real(price.vanilla.macs as f64 / price.total.macs as f64));
     row.push(ratio(|times| &times.train_step));
     row.push(ratio(|times| &times.infer_one));

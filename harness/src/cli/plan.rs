@@ -327,7 +327,7 @@ fn training_macs(setting: &Setting) -> Option<f64> {
         subset => subset,
     };
     let cut = if network.pruning.is_some() { recipe.finetune_epochs.min(recipe.epochs) } else { 0 };
-    let whole = if network.pruning.is_some() { network.vanilla.macs } else { network.cost.macs };
-    let epochs = whole as f64 * (recipe.epochs - cut) as f64 + network.cost.macs as f64 * cut as f64;
+    let whole = network.trained.macs as f64;
+    let epochs = whole * (recipe.epochs - cut) as f64 + network.cost.macs as f64 * cut as f64;
     Some(3.0 * images as f64 * epochs)
 }

@@ -34,6 +34,8 @@ pub struct Network {
     pub cost: Cost,
     /// Price of the same backbone, vanilla.
     pub vanilla: Cost,
+    /// Price of what is trained, before it is cut or fused.
+    pub trained: Cost,
     /// Deepest effective recursion of any layer.
     pub depth: Option<usize>,
     /// What the method remarks about layers, with their names.
@@ -125,6 +127,7 @@ impl<'d> Networks<'d> {
             pruning: methods::resolve(&config.method)?.pruning,
             cost: price.total,
             vanilla: price.vanilla,
+            trained: price.trained,
             depth: price.depth(),
             remarks: price.remarks().into(),
             replaced: price.replaced.as_str().into(),

@@ -37,6 +37,10 @@ pub struct Price {
     pub total: Cost,
     /// The vanilla network's.
     pub vanilla: Cost,
+    /// Of the network as it is trained, before it is cut or fused.
+    pub trained: Cost,
+    /// Whether it is fused once it is trained.
+    pub fused: bool,
     /// Which layers the method made, in words.
     pub replaced: String,
     /// What is trained, one line a layer: equal architectures, equal networks. For pruning, the network before the cut.
@@ -71,7 +75,15 @@ impl Price {
                 None => by_text.push((text, vec![&layer.name])),
             }
         }
-        by_text.iter().map(|(text, layers)| format!("{}: {text}", layers.join(", "))).collect()
+        let mut remarks: Vec<String> =
+            by_text.iter().map(|(text, layers)| format!("{}: {text}", layers.join(", "))).collect();
+        if self.fused {
+            let Cost { params, macs, .. } = self.trained;
+            remarks.push(format!(
+                "trains with {params} parameters and {macs} MACs; fused after the last epoch into what is priced and tested"
+            ));
+        }
+        remarks
     }
 }
 
@@ -107,9 +119,10 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     let trained = backbone.layers();
     check_names(&config.backbone.replace, &trained)?;
     let mut descriptions = LayerDescriptions { methods: &methods, list: vec![] };
-    let mut architecture = String::new();
+    let (mut architecture, mut whole) = (String::new(), Cost::default());
     for layer in &trained {
         let made = descriptions.of(layer).map_err(method_error)?;
+        whole += made.cost;
         architecture += &format!("{} {}\n", layer.name, made.line);
     }
     if let Some(pruned) = methods.pruning() {
@@ -125,6 +138,10 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         }
         backbone = cut(&*backbone, pruned).map_err(method_error)?;
     }
+    let fused = methods.fused();
+    if let Some(fused) = &fused {
+        descriptions = LayerDescriptions { methods: fused, list: vec![] };
+    }
     let (layers, nominal) = (backbone.layers(), nominal.layers());
     let layers = layers
         .into_iter()
@@ -138,6 +155,8 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     Ok(Price {
         total: layers.iter().map(|layer| layer.cost).sum(),
         vanilla: layers.iter().map(|layer| layer.vanilla).sum(),
+        trained: whole,
+        fused: fused.is_some(),
         replaced: methods.replaced(),
         layers,
         architecture,

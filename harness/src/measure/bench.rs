@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training, normal_stream};
 
 use crate::backbones;
@@ -16,10 +16,17 @@ use crate::train::{Sgd, step};
 
 /// A network to be timed.
 pub struct Entrant {
-    network: Network,
-    store: ParamStore,
+    trained: Model,
+    /// What infers, where that is another network: a method may fuse what it trained.
+    fused: Option<Model>,
     config: TrialConfig,
     geometry: Geometry,
+}
+
+/// A network and its parameters.
+struct Model {
+    network: Network,
+    store: ParamStore,
 }
 
 /// Milliseconds.
@@ -46,7 +53,8 @@ pub struct Rounds {
 const SINGLES: usize = 10;
 
 impl Entrant {
-    /// The network of a trial, with fresh weights; of one that is pruned, the network after the cut.
+    /// The network of a trial, with fresh weights; of one that is pruned, the network after the cut. Of one that is fused, training is
+    /// that of the network before, inference that of the network after.
     ///
     /// # Errors
     /// What its backbone or method refuses.
@@ -56,18 +64,27 @@ impl Entrant {
         if let Some(pruned) = methods.pruning() {
             backbone = cut(&*backbone, pruned)?;
         }
-        let store = ParamStore::new(config.seed, &Device::Cpu);
-        let network = backbone.build(&methods, store.builder())?;
-        Ok(Self { network, store, config: config.clone(), geometry: *geometry })
+        let model = |methods: &Methods| -> Result<Model> {
+            let store = ParamStore::new(config.seed, &Device::Cpu);
+            Ok(Model { network: backbone.build(methods, store.builder())?, store })
+        };
+        let fused = methods.fused().map(|fused| model(&fused)).transpose()?;
+        Ok(Self { trained: model(&methods)?, fused, config: config.clone(), geometry: *geometry })
     }
 
-    /// Trainable parameters that are really there.
+    fn inferring(&self) -> &Model {
+        self.fused.as_ref().unwrap_or(&self.trained)
+    }
+
+    /// Parameters that are really there in the network that infers.
     pub fn params(&self) -> u64 {
-        self.store.params()
+        self.inferring().store.params()
     }
 
-    pub(super) fn store(&self) -> &ParamStore {
-        &self.store
+    /// The parameters of both networks.
+    pub(super) fn named(&self) -> impl Iterator<Item = (String, Var)> {
+        let stores = std::iter::once(&self.trained).chain(&self.fused).map(|model| &model.store);
+        stores.flat_map(ParamStore::named)
     }
 
     /// What its layers do with so many images; or why that does not run on the engine.
@@ -76,19 +93,20 @@ impl Entrant {
     /// Shapes that do not fit.
     pub(super) fn engine_layers(&self, images: usize, train: bool) -> Result<Result<Vec<EngineLayer>, OffEngine>> {
         let (c, h, w) = self.geometry.shape;
-        Ok(self.network.engine_layers(self.config.recipe.kernels.backend(), [images, c, h, w], train)?)
+        let model = if train { &self.trained } else { self.inferring() };
+        Ok(model.network.engine_layers(self.config.recipe.kernels.backend(), [images, c, h, w], train)?)
     }
 
     pub(super) fn optimizer(&self) -> Sgd {
-        Sgd::new(self.store.trainable(), &self.config.recipe)
+        Sgd::new(self.trained.store.trainable(), &self.config.recipe)
     }
 
     pub(super) fn training(&self) -> Training<'_> {
-        self.network.training(self.config.recipe.kernels.backend())
+        self.trained.network.training(self.config.recipe.kernels.backend())
     }
 
     pub(super) fn inference(&self) -> Inference<'_> {
-        self.network.inference(self.config.recipe.kernels.backend())
+        self.inferring().network.inference(self.config.recipe.kernels.backend())
     }
 
     pub(super) fn batch(&self, images: usize) -> Result<Batch> {

@@ -52,7 +52,7 @@ impl LayerNames {
     /// Those of a network's parameters.
     pub fn of_network(entrant: &Entrant) -> Self {
         let layer = |name: String| name.rsplit_once('.').map_or(name.clone(), |(layer, _)| layer.to_owned());
-        Self(entrant.store().named().into_iter().map(|(name, var)| (var.as_tensor().id(), layer(name))).collect())
+        Self(entrant.named().map(|(name, var)| (var.as_tensor().id(), layer(name))).collect())
     }
 
     /// The name of a layer.

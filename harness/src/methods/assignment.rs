@@ -1,5 +1,7 @@
 //! Which method makes which layer of a network.
 
+use std::sync::Arc;
+
 use baselines::Vanilla;
 use baselines::pruning::Pruned;
 use conv_core::{Method, Role, UnitSpec};
@@ -42,6 +44,25 @@ impl Methods {
             method: resolve(&config.method)?,
             replace: config.backbone.replace.clone(),
             layers: config.layers.iter().map(layer).collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    /// Who makes the layers of the network that infers, where that is another one than was trained: a method may fuse its
+    /// units once nothing is trained any more.
+    pub fn fused(&self) -> Option<Self> {
+        let of = |method: &MethodInstance| {
+            let conv = method.conv.fused().map(|fused| Arc::from(fused.method));
+            conv.map(|conv| MethodInstance { conv, pruning: method.pruning.clone() })
+        };
+        let layers = self.layers.iter().map(|(pattern, method, label)| {
+            (pattern.clone(), of(method).unwrap_or_else(|| method.clone()), label.clone())
+        });
+        let any = |method: &MethodInstance| method.conv.fused().is_some();
+        (any(&self.method) || self.layers.iter().any(|(_, method, _)| any(method))).then(|| Self {
+            vanilla: Vanilla {},
+            method: of(&self.method).unwrap_or_else(|| self.method.clone()),
+            replace: self.replace.clone(),
+            layers: layers.collect(),
         })
     }
 

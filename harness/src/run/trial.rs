@@ -1,5 +1,6 @@
 //! One trial, from its configuration to its record.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -66,6 +67,7 @@ pub fn run_trial(
     let mut training = Training::new(config, data, environment, course)?;
     training.train()?;
     training.cut()?;
+    training.fuse()?;
     let (measures, predictions) = training.evaluate(&trial.price.total)?;
     if let Some(predictions) = predictions {
         folder.save_predictions(key, &predictions)?;
@@ -155,6 +157,14 @@ impl<'t> Training<'t> {
         Ok(())
     }
 
+    /// For methods that fuse their units: the network that infers, which computes the same.
+    fn fuse(&mut self) -> Result<()> {
+        let Some(methods) = self.methods.fused() else { return Ok(()) };
+        let model = self.model.fuse(&self.methods, &methods, self.config.seed).context("fusing the trained units")?;
+        (self.model, self.methods) = (model, methods);
+        Ok(())
+    }
+
     fn fit(&mut self, phase: &TrainingPhase) -> Result<()> {
         let Self { config, feed, course, model, .. } = self;
         fit(&model.network, &model.store, feed, &config.recipe, phase, course)
@@ -241,6 +251,14 @@ impl Model {
         Ok(smaller)
     }
 
+    /// The same architecture made by other methods, with this one's weights fused for it.
+    fn fuse(&self, trained: &Methods, methods: &Methods, seed: u64) -> Result<Self> {
+        let weights = backbones::fuse(&*self.backbone, trained, self.store.snapshot()?)?;
+        let fused = Self::new(self.backbone.with_widths(&BTreeMap::new())?, methods, seed)?;
+        fused.store.assign(&weights)?;
+        Ok(fused)
+    }
+
     /// The cost as priced, if the parameters that are really there agree with it: otherwise the tables would lie.
     fn checked_cost(&self, methods: &Methods) -> Result<Cost> {
         let cost = network_cost(&*self.backbone, methods)?;
@@ -258,4 +276,50 @@ fn images_per_second(epochs: &[EpochLog]) -> f64 {
     let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
     let images: f64 = epochs.iter().map(|epoch| epoch.images_per_second * epoch.seconds).sum();
     if seconds > 0.0 { images / seconds } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Tensor};
+    use conv_core::{Backend, normal_stream};
+
+    use super::*;
+    use crate::experiment::Experiment;
+    use crate::experiment::keys::keys;
+    use crate::experiment::sweep::document::Document;
+
+    /// Every unit of the network, those that stay vanilla among them, with statistics that training might have left.
+    #[test]
+    fn a_fused_network_computes_what_the_trained_one_does() {
+        let file = "name = 'x'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[method]\nname = 'repvgg'\n\
+             [[layer]]\nmatch = 'layer2.*'\nmethod.name = 'ghost'\n";
+        let document = Document::parse(keys(), "x.toml", file).unwrap();
+        let config = Experiment::from_document(&document).unwrap().trials.remove(0).config;
+        let geometry = Geometry { shape: (3, 32, 32), classes: 10 };
+        let trained = Methods::new(&config).unwrap();
+        let fused = trained.fused().unwrap();
+        let model = Model::new(backbones::by_name(&config.backbone, &geometry, 1.0).unwrap(), &trained, 1).unwrap();
+        let mut weights = model.store.snapshot().unwrap();
+        for (name, tensor) in &mut weights {
+            if conv_core::is_running_statistic(name) || name.contains("bn.") {
+                let noise = normal_stream(5, name, tensor.elem_count());
+                let values = noise.into_iter().map(|value| (1.0 + 0.2 * value.clamp(-2.0, 2.0)) as f32).collect();
+                *tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap();
+            }
+        }
+        model.store.assign(&weights).unwrap();
+        let smaller = model.fuse(&trained, &fused, 1).unwrap();
+        assert_eq!(smaller.checked_cost(&fused).unwrap(), price::price(&config).unwrap().total);
+        assert!(smaller.store.params() < model.store.params());
+        let images = Tensor::randn(0f32, 1.0, (9, 3, 32, 32), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
+        let logits = |model: &Model| -> Vec<f32> {
+            let mut inference = model.network.inference(Backend::Engine { winograd: true });
+            inference.forward(&images).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (before, after) = (logits(&model), logits(&smaller));
+        let largest = before.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
+        for (before, after) in before.iter().zip(&after) {
+            assert!((before - after).abs() <= 1e-4 * largest, "{before} {after} of {largest}");
+        }
+    }
 }
