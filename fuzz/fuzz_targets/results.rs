@@ -4,12 +4,13 @@
 
 use std::fs;
 
-use harness::results::{RunFolder, State, verify};
+use harness::data::hush_caught_panics;
+use harness::results::{RunFolder, TrialState, verify};
 use harness::train::{Checkpoint, Checkpoints};
 use libfuzzer_sys::fuzz_target;
 
 const KEY: &str = "0123456789abcdef";
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "result.json",
     "failed.json",
     "trial.json",
@@ -18,9 +19,10 @@ const FILES: [&str; 8] = [
     "checkpoint",
     "../../trials.json",
     "../../harness.json",
+    "predictions.parquet",
 ];
 
-fuzz_target!(|input: (u8, &[u8])| {
+fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
     let (which, bytes) = input;
     let name = FILES[usize::from(which) % FILES.len()];
     let _ = Checkpoint::read(bytes);
@@ -31,8 +33,8 @@ fuzz_target!(|input: (u8, &[u8])| {
     fs::write(trial.join(name), bytes).expect("a file");
     let _ = RunFolder::open(dir.path());
     let state = folder.state(KEY);
-    assert!(!matches!(state, Ok(State::Done(_))), "a result without checksums");
-    let _ = (folder.collected(), folder.epochs(KEY), folder.frozen(KEY), folder.names());
+    assert!(!matches!(state, Ok(TrialState::Done(_))), "a result without checksums");
+    let _ = (folder.collected(), folder.epochs(KEY), folder.frozen(KEY), folder.names(), folder.predictions(KEY));
     let _ = verify::verify(&folder);
     assert!(Checkpoints::new(&trial).load(KEY).0.is_none(), "nobody guesses a checksum");
 });

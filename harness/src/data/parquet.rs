@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::ImageFormat;
-use polars::prelude::{DataType, ParquetReader, SerReader, Series};
+use polars::io::mmap::MmapBytesReader;
+use polars::prelude::{DataFrame, DataType, ParquetReader, SerReader, Series};
 use rayon::prelude::*;
 
 use super::{Geometry, Images, Splits, decode};
@@ -125,17 +126,24 @@ fn append(path: &Path, labels: &[&str], geometry: &Geometry, images: &mut Images
     formats.into_iter().try_fold(false, |jpeg, format| Ok(jpeg | (format? == ImageFormat::Jpeg)))
 }
 
-/// The image bytes and the labels (as i64) of a file.
-fn columns(path: &Path, labels: &[&str]) -> Result<(Series, Series)> {
-    check_frame(path)?;
+/// All of a Parquet file, whatever it holds.
+///
+/// # Errors
+/// What is no such file.
+pub fn read_frame<R: MmapBytesReader>(source: R) -> Result<DataFrame> {
     // The reader asserts in places where a damaged file can reach.
-    let read = || ParquetReader::new(File::open(path)?).finish();
+    let read = || ParquetReader::new(source).finish();
     READERS.fetch_add(1, Ordering::SeqCst);
     let read = catch_unwind(AssertUnwindSafe(read));
     READERS.fetch_sub(1, Ordering::SeqCst);
-    let frame = read
-        .map_err(|_| anyhow!("a damaged Parquet file: the reader could not make sense of it"))?
-        .context("a damaged Parquet file")?;
+    read.map_err(|_| anyhow!("a damaged Parquet file: the reader could not make sense of it"))?
+        .context("a damaged Parquet file")
+}
+
+/// The image bytes and the labels (as i64) of a file.
+fn columns(path: &Path, labels: &[&str]) -> Result<(Series, Series)> {
+    check_frame(path)?;
+    let frame = read_frame(File::open(path)?)?;
     let column = |what, names: &[&str]| {
         let found = names.iter().find_map(|name| frame.column(name).ok());
         found.map(|column| column.as_materialized_series().clone()).ok_or_else(|| {

@@ -1,9 +1,12 @@
 //! What a trial's finished network made of every test image, so that anyone can compare two trials image by image.
 
+use std::io::Cursor;
+
 use anyhow::{Context, Result, ensure};
-use polars::prelude::{Column, DataFrame, ParquetReader, ParquetWriter, SerReader};
+use polars::prelude::{Column, DataFrame, ParquetWriter};
 
 use super::RunFolder;
+use crate::data::parquet::read_frame;
 use crate::files::{read, write_atomic};
 use crate::train::Prediction;
 
@@ -41,7 +44,7 @@ impl RunFolder {
         let path = self.trial_dir(key).join(PREDICTIONS);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let parse = || -> Result<Vec<Prediction>> {
-            let frame = ParquetReader::new(std::io::Cursor::new(bytes)).finish()?;
+            let frame = read_frame(Cursor::new(bytes))?;
             let whole = |name: &str| -> Result<Vec<Option<u32>>> { Ok(frame.column(name)?.u32()?.iter().collect()) };
             let (images, labels, guesses, ranks) = (whole("image")?, whole("label")?, whole("guess")?, whole("rank")?);
             let losses: Vec<Option<f64>> = frame.column("loss")?.f64()?.iter().collect();
