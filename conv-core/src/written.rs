@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use candle_core::{Result, bail};
 
+use crate::kernels::map::Map;
 use crate::kernels::windows::Windows;
 use crate::{Activation, ConvSpec, Cost, UnitSpec, Value};
 
@@ -35,6 +36,12 @@ pub(crate) enum Step {
     AvgPool { x: Value, kernel: usize, stride: usize, ceil_mode: bool },
     GlobalAvgPool { x: Value },
     Linear { name: String, x: Value, features: (usize, usize) },
+    Tied { conv: ConvSpec, to: Value, x: Value },
+    Product { x: Value, by: Value },
+    Map { x: Value, map: Map },
+    Softmax { x: Value, parts: usize },
+    GroupNorm { name: String, groups: usize, shares: bool, x: Value },
+    Upsample { x: Value, factor: usize, like: Option<Value> },
     Custom { text: String, names: Vec<String>, inputs: Vec<Value> },
 }
 
@@ -57,7 +64,7 @@ impl Written {
 
     /// Every convolution in brackets, in the order they are written in: layer and what follows it, but not what it reads.
     pub fn convs(&self) -> String {
-        let convs = self.steps.iter().filter(|step| matches!(step, Step::Conv { .. }));
+        let convs = self.steps.iter().filter(|step| matches!(step, Step::Conv { .. } | Step::Tied { .. }));
         convs.map(|step| format!("[{step}]")).collect::<Vec<_>>().join(" ")
     }
 
@@ -179,6 +186,16 @@ impl Written {
         Ok(self.push(Step::Conv { name, conv, norm, residual, relu, x }, conv.out_channels, size))
     }
 
+    /// `x` by the convolution that made `to`, whose parameters are named and counted there.
+    pub(crate) fn tied(&mut self, conv: ConvSpec, to: Value, x: Value) -> Result<Value> {
+        if self.channels(x) != conv.in_channels {
+            bail!("a convolution of {} channels was given {}", conv.in_channels, self.channels(x));
+        }
+        let size = conv.output_size(self.size(x))?;
+        self.pay(Cost { params: 0, ..conv.cost(size)? })?;
+        Ok(self.push(Step::Tied { conv, to, x }, conv.out_channels, size))
+    }
+
     pub(crate) fn finish(
         &mut self,
         norm: Option<String>,
@@ -237,7 +254,13 @@ impl Step {
                 std::iter::once(*x).chain(*residual).collect()
             }
             Self::Concat { parts: inputs } | Self::Custom { inputs, .. } => inputs.clone(),
-            Self::Bias { x, .. }
+            Self::Product { x, by } => vec![*x, *by],
+            Self::Upsample { x, like, .. } => std::iter::once(*x).chain(*like).collect(),
+            Self::Tied { x, .. }
+            | Self::Map { x, .. }
+            | Self::Softmax { x, .. }
+            | Self::GroupNorm { x, .. }
+            | Self::Bias { x, .. }
             | Self::Slice { x, .. }
             | Self::Shuffle { x, .. }
             | Self::Pad { x, .. }
@@ -251,7 +274,10 @@ impl Step {
     /// Of its parameters.
     fn names(&self) -> &[String] {
         match self {
-            Self::Conv { name, .. } | Self::Bias { name, .. } | Self::Linear { name, .. } => std::slice::from_ref(name),
+            Self::Conv { name, .. }
+            | Self::Bias { name, .. }
+            | Self::Linear { name, .. }
+            | Self::GroupNorm { name, .. } => std::slice::from_ref(name),
             Self::Finish { norm, .. } => norm.as_slice(),
             Self::Custom { names, .. } => names,
             _ => &[],
@@ -279,6 +305,15 @@ impl fmt::Display for Step {
             }
             Self::GlobalAvgPool { .. } => write!(f, "global average"),
             Self::Linear { features: (inputs, outputs), .. } => write!(f, "linear {inputs}->{outputs}"),
+            Self::Tied { conv, to, .. } => write!(f, "{conv} tied to {}", shown(*to)),
+            Self::Product { .. } => write!(f, "product"),
+            Self::Map { map: Map::Sigmoid, .. } => write!(f, "sigmoid"),
+            Self::Map { map: Map::ReplaceAbove { threshold, value }, .. } => {
+                write!(f, "replace above {threshold} by {value}")
+            }
+            Self::Softmax { parts, .. } => write!(f, "softmax of {parts}"),
+            Self::GroupNorm { groups, shares, .. } => write!(f, "group norm {groups} shares={shares}"),
+            Self::Upsample { factor, .. } => write!(f, "upsample {factor}"),
             Self::Custom { text, .. } => write!(f, "custom `{text}`"),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_nn::VarBuilder;
-use conv_core::layers::{BatchNorm2d, Conv2d, Linear};
+use conv_core::layers::{BatchNorm2d, Conv2d, GroupNorm, Linear};
 use conv_core::{
     Activation, ConvSpec, Graph, Method, Network, ParamStore, Role, Scope, UnitSpec, Value, forward_unit,
     normal_stream, ops,
@@ -91,6 +91,49 @@ fn every_operation_is_the_function_it_names() {
     check("global average", &x, |g, x, _| Ok(g.global_avg_pool(x)), |x, _, _| ops::global_avg_pool(x));
     let features = noise("features", &[4, CHANNELS]);
     check("linear", &features, |g, x, _| g.linear(&fully_connected(), x), |x, _, _| fully_connected().forward(x));
+    check("product", &x, |g, x, y| g.product(x, y), |x, y, _| x * y);
+    let pooled = |g: &mut Graph, x, y| {
+        let mean = g.global_avg_pool(y);
+        g.product(x, mean)
+    };
+    check("product with means", &x, pooled, |x, y, _| x.broadcast_mul(&y.mean((2, 3))?.reshape((2, CHANNELS, 1, 1))?));
+    check("sigmoid", &x, |g, x, _| Ok(g.sigmoid(x)), |x, _, _| ops::sigmoid(x));
+    let replaced = |x: &Tensor, _: &Tensor, _| ops::replace_above(x, 0.5, 2.0);
+    check("replace above", &x, |g, x, _| Ok(g.replace_above(x, 0.5, 2.0)), replaced);
+    check("softmax", &x, |g, x, _| g.softmax_between(x, 2), |x, _, _| ops::softmax_between(x, 2));
+    for shares in [false, true] {
+        let (weight, bias) = (noise("weight", &[CHANNELS]), noise("bias", &[CHANNELS]));
+        let norm =
+            GroupNorm::new(3, CHANNELS, shares, parameters(&[("weight", &[CHANNELS]), ("bias", &[CHANNELS])])).unwrap();
+        let direct = |x: &Tensor, _: &Tensor, _| {
+            let y = ops::group_norm(x, 3, &weight, &bias, 1e-5)?;
+            let share = weight.broadcast_div(&weight.sum_all()?)?.reshape((1, CHANNELS, 1, 1))?;
+            if shares { y.broadcast_mul(&share) } else { Ok(y) }
+        };
+        if shares {
+            // The shares are multiplied with the parameters first, which rounds otherwise.
+            let got = norm.forward(&x).unwrap();
+            let gap = (got - direct(&x, &x, false).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(gap.to_scalar::<f32>().unwrap() < 1e-5, "{gap}");
+        } else {
+            check("group norm", &x, |g, x, _| g.group_norm(&norm, x), direct);
+        }
+    }
+    check("upsample", &x, |g, x, _| Ok(g.upsample(x, 2, None)), |x, _, _| x.upsample_nearest2d(10, 14));
+    let cut = |g: &mut Graph, x, y| {
+        let small = g.avg_pool(x, 2, 2, true);
+        Ok(g.upsample(small, 2, Some(y)))
+    };
+    let direct = |x: &Tensor, _: &Tensor, _| {
+        ops::avg_pool2d(x, 2, 2, true)?.upsample_nearest2d(6, 8)?.narrow(2, 0, 5)?.narrow(3, 0, 7)
+    };
+    check("upsample, cut", &x, cut, direct);
+    check(
+        "shuffle of features",
+        &features,
+        |g, x, _| g.shuffle(x, 3),
+        |x, _, _| x.reshape((4, 3, 2))?.transpose(1, 2)?.reshape((4, CHANNELS)),
+    );
     let difference =
         |inputs: &[Tensor], train: bool| if train { &inputs[0] - &inputs[1] } else { inputs[1].narrow(1, 0, CHANNELS) };
     let write = |g: &mut Graph, x, y| Ok(g.custom(&[x, y], &[], CHANNELS, Arc::new(difference)));
@@ -149,6 +192,7 @@ fn what_changes_nothing_is_no_operation() {
     assert_eq!(graph.shuffle(x, 1).unwrap(), x);
     assert_eq!(graph.pad_channels(x, 0, 0), x);
     assert_eq!(graph.avg_pool(x, 1, 1, true), x);
+    assert_eq!(graph.upsample(x, 1, None), x);
     assert_eq!(graph.finish(x, None, None, false).unwrap(), x);
     let image = noise("x", &[1, CHANNELS, 2, 2]);
     assert_same(&graph.interpret(&[&image], x, true).unwrap(), &image, "the input is the output");

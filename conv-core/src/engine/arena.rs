@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::choice::{self, ImageKernel, WIDEST_PADDING};
-use super::layers::{Channel, Conv, Layers, Pool};
+use super::group_norm;
+use super::layers::{Channel, Conv, Layers, Plain, PlainOp};
 use super::memory::{Content, Slots};
 use super::norm::FinishLayer;
+use super::plain::strided;
 use super::program::Program;
 use crate::kernels::Isa;
-use crate::kernels::image::{self, Apply, Channels, Convolution, ImageStep, Pixels, PlaneLayout, Spread, Target};
+use crate::kernels::image::{
+    self, Apply, Channels, Convolution, Gate, GateOp, ImageStep, Job, LANES, Pixels, PlaneLayout, Spread, Target,
+};
+use crate::kernels::windows::Windows;
 
 /// Where everything lies.
 pub(super) struct ArenaLayout<'a> {
@@ -157,15 +162,60 @@ impl<'a> ArenaLayout<'a> {
         ImageStep::Apply(Apply { channels: channels.collect(), layout, mask: layout.mask() })
     }
 
-    /// The step of a pooling.
-    pub(super) fn pool(&self, pool: &Pool) -> ImageStep {
-        let from = pool.x.iter().map(|x| self.first_pixel(x, pool.windows.input));
-        ImageStep::Pool(image::Pool {
-            windows: pool.windows,
-            max: pool.max,
-            channels: from.zip(self.all(pool.y)).collect(),
-            from: self.layouts[&pool.windows.input],
-            to: self.layouts[&pool.windows.output],
-        })
+    /// The step of a plain layer; `parameters`: see [`super::parameters`].
+    pub(super) fn plain(&self, plain: &Plain, parameters: &[Vec<f32>]) -> ImageStep {
+        let size = self.program.buffers[plain.y].size;
+        let to = self.layouts[&size];
+        // Planes of another size than the outputs', each with its output.
+        let resized = |from: (usize, usize)| {
+            let x = plain.x.iter().map(|x| self.first_pixel(x, from));
+            (x.zip(self.all(plain.y)).collect(), self.layouts[&from])
+        };
+        let pool = |windows: &Windows, max: bool| {
+            let (channels, from) = resized(windows.input);
+            ImageStep::Pool(image::Pool { windows: *windows, max, channels, from, to })
+        };
+        let whole = |place: usize| place..place + to.lines * LANES;
+        let job = |of: &[usize]| {
+            let plane = |&c: &usize| {
+                let y = Channel::Plane { buffer: plain.y, plane: c };
+                (whole(self.first_pixel(&plain.x[c], size)), whole(self.first_pixel(&y, size)))
+            };
+            let (reads, writes) = of.iter().map(plane).unzip();
+            Job { reads, writes, affine: Vec::new() }
+        };
+        let all: Vec<usize> = (0..plain.x.len()).collect();
+        let (op, jobs) = match &plain.op {
+            PlainOp::MaxPool(windows) => return pool(windows, true),
+            PlainOp::MeanPool(windows) => return pool(windows, false),
+            PlainOp::Repeat(windows) => {
+                let (channels, from) = resized(windows.output);
+                return ImageStep::Repeat(image::Repeat { factor: windows.kernel, channels, from, to });
+            }
+            PlainOp::Map(map) => (GateOp::Map(*map), all.chunks(1).map(job).collect()),
+            PlainOp::Product { by, pixel, .. } => {
+                let factor = |by: &Channel| match pixel {
+                    true => {
+                        let place = self.first_pixel(by, (1, 1));
+                        place..place + 1
+                    }
+                    false => whole(self.first_pixel(by, size)),
+                };
+                let times = |(mut job, by): (Job, &Channel)| {
+                    job.reads.push(factor(by));
+                    job
+                };
+                (GateOp::Product, all.chunks(1).map(job).zip(by).map(times).collect())
+            }
+            PlainOp::Softmax { parts } => (GateOp::Softmax, strided(all.len(), *parts).map(|of| job(&of)).collect()),
+            PlainOp::GroupNorm(norm) => {
+                let (scale, shift) = group_norm::affine(norm, parameters);
+                let of_group =
+                    |of: &[usize]| Job { affine: of.iter().map(|&c| (scale[c], shift[c])).collect(), ..job(of) };
+                let jobs = all.chunks(all.len() / norm.groups).map(of_group).collect();
+                (GateOp::GroupNorm { eps: norm.eps }, jobs)
+            }
+        };
+        ImageStep::Gate(Gate::new(op, jobs, &to))
     }
 }

@@ -6,16 +6,16 @@ use rayon::prelude::*;
 use super::block::{Block, Chain, Slab};
 use super::choice::WeightKernel;
 use super::context::Context;
-use super::layers::{Conv, Pool};
+use super::layers::Conv;
 use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
+use crate::kernels::batch16::Line;
 use crate::kernels::batch16::conv::Output;
 use crate::kernels::batch16::depthwise::DepthwiseGradient;
 use crate::kernels::batch16::norm::{GradientSums, InputGradient, Mask};
 use crate::kernels::batch16::weight::{Planes, WeightGradient};
 use crate::kernels::batch16::weight_channels::{ByChannels, Turned};
-use crate::kernels::batch16::{Line, pool};
 use crate::kernels::tiles::even_blocks;
 
 impl Context<'_> {
@@ -154,29 +154,6 @@ impl Context<'_> {
         }
         tasks.into_par_iter().for_each(|(outputs, dw)| {
             self.isa.execute(ByChannels { shape: s, x: &turned, dy: &dy, outputs, dw });
-        });
-    }
-
-    pub(super) fn pool_input_gradient(&self, layer: &Pool, block: &mut Block) {
-        block.slab.write(self.layout, &layer.x, Content::Gradient, |slab, planes| {
-            let all = self.program.all(layer.y);
-            let dy = self.gradients(slab, &all);
-            let (x, y) = if layer.max {
-                (self.values(slab, &layer.x), self.values(slab, &all))
-            } else {
-                (Vec::new(), Vec::new())
-            };
-            for (c, dx) in planes.into_iter().enumerate() {
-                let Some(dx) = dx else { continue };
-                if !layer.adds[c] {
-                    dx.fill(Line::ZERO);
-                }
-                if layer.max {
-                    pool::max_backward(&layer.windows, x[c], y[c], dy[c], dx);
-                } else {
-                    pool::average_backward(&layer.windows, dy[c], dx);
-                }
-            }
         });
     }
 }

@@ -1,5 +1,7 @@
 //! The engine of batches: what it holds for a network. [`super::passes`] has what it does.
 
+use std::collections::BTreeSet;
+
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
@@ -71,7 +73,7 @@ impl BatchEngine {
         let layers = Layers {
             convs: layers.convs.into_iter().map(|plan| ConvLayer::new(isa, plan)).collect(),
             finishes: layers.finishes.into_iter().map(FinishLayer::new).collect(),
-            pools: layers.pools,
+            plains: layers.plains,
         };
         let mut engine = Self {
             layers,
@@ -138,6 +140,17 @@ impl BatchEngine {
         plans.filter(|plan| plan.weight_gradient == WeightKernel::AllBlocks)
     }
 
+    /// The weights whose gradient is made of all blocks at once by every convolution that has them, each once.
+    pub(super) fn of_all_blocks_alone(&self) -> impl Iterator<Item = usize> {
+        let plans = || self.layers.convs.iter().map(|conv| &conv.plan);
+        let alone = move |&weight: &usize| {
+            let mut of_weight = plans().filter(move |plan| plan.weight == weight);
+            of_weight.all(|plan| plan.weight_gradient == WeightKernel::AllBlocks)
+        };
+        let weights: BTreeSet<usize> = plans().map(|plan| plan.weight).collect();
+        weights.into_iter().filter(alone)
+    }
+
     /// Memory for so many images.
     pub(super) fn prepare(&mut self, images: usize) {
         self.images = images;
@@ -150,8 +163,8 @@ impl BatchEngine {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             block.images = (images - index * LANES).min(LANES);
         }
-        let of_all: usize = self.convs_of_all_blocks().map(|conv| conv.shape.w_len()).sum();
-        let values = self.program.parameters.iter().map(Tensor::elem_count).sum::<usize>() - of_all;
+        let lens: Vec<usize> = self.program.parameters.iter().map(Tensor::elem_count).collect();
+        let values = lens.iter().sum::<usize>() - self.of_all_blocks_alone().map(|weight| lens[weight]).sum::<usize>();
         let most = if values > MANY_VALUES { MOST_LARGE_CHAINS } else { MOST_CHAINS };
         self.chains.resize_with(blocks.div_ceil(blocks.div_ceil(most)), Chain::default);
     }

@@ -29,7 +29,8 @@
 //!
 //! Off the engine ([`OffEngine`] says why) a network runs operation by operation, by the functions of [`crate::ops`]: on CPU
 //! tensors of f32 by kernels of this crate, elsewhere and inside of [`crate::ops::composed`] by candle's own operations.
-//! Poolings, norms, residuals and ReLU have one kernel in each regime, so nothing is to be chosen for them.
+//! Poolings, norms, residuals, ReLU, products, gates and upsampling have one kernel in each regime, so nothing is to be chosen
+//! for them.
 
 use std::fmt;
 

@@ -7,7 +7,7 @@ use super::layers::{Channel, Layers};
 use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
-use super::program::{FinishStep, Pass, PoolStep, Program, Step};
+use super::program::{FinishStep, Pass, PlainStep, Program, Step};
 use crate::kernels::Isa;
 use crate::kernels::batch16::Line;
 
@@ -16,6 +16,8 @@ use crate::kernels::batch16::Line;
 pub(super) struct Context<'a> {
     pub(super) layers: &'a Layers<ConvLayer, FinishLayer>,
     pub(super) program: &'a Program,
+    /// See [`super::parameters`].
+    pub(super) parameters: &'a [Vec<f32>],
     pub(super) layout: BlockLayout<'a>,
     pub(super) isa: Isa,
 }
@@ -45,11 +47,11 @@ impl Context<'_> {
                     FinishStep::InputGradient => self.finish_input_gradient(finish, block),
                 }
             }
-            Step::Pool(id, step) => {
-                let pool = &self.layers[id];
+            Step::Plain(id, step) => {
+                let plain = &self.layers[id];
                 match step {
-                    PoolStep::Forward => self.pool(pool, block),
-                    PoolStep::InputGradient => self.pool_input_gradient(pool, block),
+                    PlainStep::Forward => self.plain(plain, block),
+                    PlainStep::InputGradient => self.plain_gradient(plain, block, chain),
                 }
             }
         }

@@ -2,13 +2,13 @@
 
 use super::block::Block;
 use super::context::Context;
-use super::layers::{Channel, Pool};
+use super::layers::Channel;
 use super::memory::Content;
 use super::norm::FinishLayer;
 use super::packed::ConvLayer;
+use crate::kernels::batch16::Line;
 use crate::kernels::batch16::conv::Output;
 use crate::kernels::batch16::norm::{Apply, Measure};
-use crate::kernels::batch16::{Line, pool};
 use crate::kernels::moments::Moments;
 
 impl Context<'_> {
@@ -52,18 +52,6 @@ impl Context<'_> {
                 };
                 let (scale, shift, relu) = (finish.scale[c], finish.shift[c], plan.relu);
                 self.isa.execute(Apply { x: x[at], scale, shift, residual, relu, y });
-            }
-        });
-    }
-
-    pub(super) fn pool(&self, layer: &Pool, block: &mut Block) {
-        block.slab.write(self.layout, &self.program.all(layer.y), Content::Value, |slab, planes| {
-            for (x, y) in self.values(slab, &layer.x).into_iter().zip(planes.into_iter().flatten()) {
-                if layer.max {
-                    pool::max(&layer.windows, x, y);
-                } else {
-                    pool::average(&layer.windows, x, y);
-                }
             }
         });
     }

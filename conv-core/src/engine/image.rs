@@ -13,7 +13,7 @@ use super::layers::{Conv, LayerId, Layers};
 use super::lowering::{LoweringResult, lower};
 use super::norm::FinishLayer;
 use super::packed::scale_and_bias;
-use super::program::{FinishStep, Mode, Pass, PoolStep, Program, Step};
+use super::program::{FinishStep, Mode, Pass, PlainStep, Program, Step};
 use super::survey::{self, EngineLayer};
 use super::times::Times;
 use super::{parameters, team};
@@ -69,7 +69,7 @@ impl ImageEngine {
         let values = parameters(&program.parameters, layers.convs.iter())?;
         let mut layout = ArenaLayout::new(&layers, &program);
         let survey = survey::of_image(&layers, &program, &layout);
-        let Layers { convs, finishes, pools } = layers;
+        let Layers { convs, finishes, plains } = layers;
         let mut finishes: Vec<FinishLayer> = finishes.into_iter().map(FinishLayer::new).collect();
         finishes.iter_mut().try_for_each(|finish| finish.load(&values, Mode::Infer))?;
         // First the memory of everything, one after the other; then the packing, at the same time.
@@ -87,8 +87,8 @@ impl ImageEngine {
             let (layer, of_layer) = match *step {
                 Step::Conv(id, Pass::Forward) => (LayerId::Conv(id), std::mem::take(&mut packed[id.0])),
                 Step::Finish(id, FinishStep::Apply) => (LayerId::Finish(id), vec![layout.finish(&finishes[id.0])]),
-                Step::Pool(id, PoolStep::Forward) => (LayerId::Pool(id), vec![layout.pool(&pools[id.0])]),
-                Step::Clear { .. } | Step::Conv(..) | Step::Finish(..) | Step::Pool(..) => {
+                Step::Plain(id, PlainStep::Forward) => (LayerId::Plain(id), vec![layout.plain(&plains[id.0], &values)]),
+                Step::Clear { .. } | Step::Conv(..) | Step::Finish(..) | Step::Plain(..) => {
                     return Err(Error::Msg(format!("engine: {step:?} is a step of training")).into());
                 }
             };

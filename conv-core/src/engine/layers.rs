@@ -1,12 +1,14 @@
 //! The layers of a network as the engine sees them, and where their planes lie.
 //!
 //! A channel of a value is a [`Channel`]: a plane of a buffer, wherever that lies. Slices, concatenations and shuffles are
-//! therefore no work: they only say where to read. Convolutions, finishes (norm, residual, ReLU) and poolings fill buffers.
+//! therefore no work: they only say where to read. Convolutions, finishes (norm, residual, ReLU) and plain layers (poolings,
+//! products, ...) fill buffers.
 
 use std::ops::{Index, IndexMut};
 
 use super::choice::{BatchKernel, WeightKernel};
 use crate::kernels::batch16::geometry::Geometry;
+use crate::kernels::map::Map;
 use crate::kernels::shape::ConvShape;
 use crate::kernels::windows::Windows;
 use crate::layers::BatchNorm2d;
@@ -68,16 +70,16 @@ pub(super) struct ConvId(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FinishId(pub(super) usize);
 
-/// Names a pooling.
+/// Names a plain layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PoolId(pub(super) usize);
+pub(super) struct PlainId(pub(super) usize);
 
 /// Names a layer of any kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LayerId {
     Conv(ConvId),
     Finish(FinishId),
-    Pool(PoolId),
+    Plain(PlainId),
 }
 
 /// A convolution or linear layer.
@@ -147,14 +149,68 @@ pub(super) struct Norm {
     pub(super) bias: usize,
 }
 
-/// A pooling, over its maximum or its mean.
-pub(super) struct Pool {
-    pub(super) windows: Windows,
-    pub(super) max: bool,
+/// A layer that every image goes through by itself, in one step forward and one back.
+pub(super) struct Plain {
+    pub(super) op: PlainOp,
     pub(super) x: Vec<Channel>,
     pub(super) y: usize,
     /// By channel of `x`: whether the gradient adds to what is there.
     pub(super) adds: Vec<bool>,
+}
+
+/// What a plain layer does.
+pub(super) enum PlainOp {
+    /// The largest value of each window.
+    MaxPool(Windows),
+    /// Its mean.
+    MeanPool(Windows),
+    /// Nearest upsampling: the windows are those of a pooling of `y` to `x`.
+    Repeat(Windows),
+    /// A function of each value.
+    Map(Map),
+    /// `x` times another value, which has its size or one pixel.
+    Product {
+        by: Vec<Channel>,
+        /// Whether it has one pixel, which meets every one of `x`.
+        pixel: bool,
+        /// As those of `x`.
+        adds: Vec<bool>,
+    },
+    /// Between so many parts of the channels.
+    Softmax {
+        parts: usize,
+    },
+    GroupNorm(GroupNorm),
+}
+
+/// A group norm: how it normalises, and the indices of its parameters.
+pub(super) struct GroupNorm {
+    pub(super) groups: usize,
+    pub(super) shares: bool,
+    pub(super) eps: f64,
+    pub(super) weight: usize,
+    pub(super) bias: usize,
+}
+
+impl Plain {
+    /// What it reads beside `x`, and whether the gradient adds to what is there.
+    pub(super) fn by(&self) -> (&[Channel], &[bool]) {
+        match &self.op {
+            PlainOp::Product { by, adds, .. } => (by, adds),
+            _ => (&[], &[]),
+        }
+    }
+
+    /// Whether its gradient looks at `x` and at `y`.
+    pub(super) fn keeps(&self) -> (bool, bool) {
+        match self.op {
+            PlainOp::MaxPool(_) => (true, true),
+            PlainOp::MeanPool(_) | PlainOp::Repeat(_) => (false, false),
+            PlainOp::Map(map) => (!map.by_output(), map.by_output()),
+            PlainOp::Product { .. } | PlainOp::GroupNorm(_) => (true, false),
+            PlainOp::Softmax { .. } => (false, true),
+        }
+    }
 }
 
 /// All layers, by kind: their plans, as lowering made them ([`Conv`], [`Finish`]), or what an engine holds for each of them,
@@ -162,12 +218,12 @@ pub(super) struct Pool {
 pub(super) struct Layers<C = Conv, F = Finish> {
     pub(super) convs: Vec<C>,
     pub(super) finishes: Vec<F>,
-    pub(super) pools: Vec<Pool>,
+    pub(super) plains: Vec<Plain>,
 }
 
 impl<C, F> Default for Layers<C, F> {
     fn default() -> Self {
-        Self { convs: Vec::new(), finishes: Vec::new(), pools: Vec::new() }
+        Self { convs: Vec::new(), finishes: Vec::new(), plains: Vec::new() }
     }
 }
 
@@ -193,16 +249,19 @@ macro_rules! found_by_name {
 found_by_name! {
     ConvId: convs of C,
     FinishId: finishes of F,
-    PoolId: pools of Pool,
+    PlainId: plains of Plain,
 }
 
 impl Layers {
-    /// What a layer reads: its `x`, then its residual.
+    /// What a layer reads: its `x`, then its residual or what it multiplies with.
     pub(super) fn reads(&self, layer: LayerId) -> Vec<&[Channel]> {
         match layer {
             LayerId::Conv(id) => vec![&self[id].x],
             LayerId::Finish(id) => std::iter::once(&*self[id].x).chain(self[id].residual.as_deref()).collect(),
-            LayerId::Pool(id) => vec![&self[id].x],
+            LayerId::Plain(id) => match &self[id].op {
+                PlainOp::Product { by, .. } => vec![&self[id].x, by],
+                _ => vec![&self[id].x],
+            },
         }
     }
 
@@ -211,7 +270,7 @@ impl Layers {
         match layer {
             LayerId::Conv(id) => self[id].y,
             LayerId::Finish(id) => self[id].y,
-            LayerId::Pool(id) => self[id].y,
+            LayerId::Plain(id) => self[id].y,
         }
     }
 }

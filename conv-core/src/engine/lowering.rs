@@ -7,7 +7,8 @@ use candle_core::{Result, Tensor, bail};
 use super::choice::{self, OffEngine};
 use super::fuse::fuse;
 use super::layers::{
-    Buffer, Channel, Conv, ConvId, Destination, Finish, FinishId, InputGradient, LayerId, Layers, Norm, Pool, PoolId,
+    Buffer, Channel, Conv, ConvId, Destination, Finish, FinishId, GroupNorm, InputGradient, LayerId, Layers, Norm,
+    Plain, PlainId, PlainOp,
 };
 use super::program::{Mode, Program};
 use super::schedule;
@@ -121,18 +122,48 @@ impl Lowering {
             }
             Op::MaxPool { x, kernel, stride, padding } => {
                 let x = self.value(*x);
-                self.pool(Windows::new(x.size, *kernel, *stride, *padding, false)?, true, x)
+                let windows = Windows::new(x.size, *kernel, *stride, *padding, false)?;
+                self.plain(PlainOp::MaxPool(windows), windows.output, x.channels)
             }
             Op::AvgPool { x, kernel, stride, ceil_mode } => {
                 let x = self.value(*x);
-                self.pool(Windows::new(x.size, *kernel, *stride, 0, *ceil_mode)?, false, x)
+                let windows = Windows::new(x.size, *kernel, *stride, 0, *ceil_mode)?;
+                self.plain(PlainOp::MeanPool(windows), windows.output, x.channels)
             }
             Op::GlobalAvgPool { x } => {
                 let x = self.value(*x);
                 // One window, cut to the image by its edges.
                 let side = x.size.0.max(x.size.1);
                 let windows = Windows { input: x.size, output: (1, 1), kernel: side, stride: side, padding: 0 };
-                self.pool(windows, false, x)
+                self.plain(PlainOp::MeanPool(windows), windows.output, x.channels)
+            }
+            Op::Upsample { x, factor, like } => {
+                let x = self.value(*x);
+                let size = like.map(|like| self.values[like.index()].size);
+                let windows = Windows::repeating(x.size, *factor, size)?;
+                self.plain(PlainOp::Repeat(windows), windows.input, x.channels)
+            }
+            Op::Map { x, map } => {
+                let x = self.value(*x);
+                self.plain(PlainOp::Map(*map), x.size, x.channels)
+            }
+            Op::Product { x, by } => {
+                let (x, by) = (self.value(*x), self.value(*by));
+                if by.size != x.size && by.size != (1, 1) {
+                    return Err(different(x.size, by.size, "multiplied").into());
+                }
+                let op = PlainOp::Product { by: by.channels, pixel: by.size == (1, 1), adds: Vec::new() };
+                self.plain(op, x.size, x.channels)
+            }
+            Op::Softmax { x, parts } => {
+                let x = self.value(*x);
+                self.plain(PlainOp::Softmax { parts: *parts }, x.size, x.channels)
+            }
+            Op::GroupNorm { x, norm } => {
+                let (weight, bias) = (self.parameter(&norm.weight), self.parameter(&norm.bias));
+                let (groups, shares, eps) = (norm.groups, norm.shares, norm.eps);
+                let x = self.value(*x);
+                self.plain(PlainOp::GroupNorm(GroupNorm { groups, shares, eps, weight, bias }), x.size, x.channels)
             }
             Op::Slice { x, channels } => {
                 let x = &self.values[x.index()];
@@ -265,10 +296,10 @@ impl Lowering {
         self.whole(y)
     }
 
-    fn pool(&mut self, windows: Windows, max: bool, x: LoweredValue) -> LoweredValue {
-        let y = self.buffer(x.channels.len(), windows.output);
-        self.program.order.push(LayerId::Pool(PoolId(self.layers.pools.len())));
-        self.layers.pools.push(Pool { windows, max, x: x.channels, y, adds: Vec::new() });
+    fn plain(&mut self, op: PlainOp, size: (usize, usize), x: Vec<Channel>) -> LoweredValue {
+        let y = self.buffer(x.len(), size);
+        self.program.order.push(LayerId::Plain(PlainId(self.layers.plains.len())));
+        self.layers.plains.push(Plain { op, x, y, adds: Vec::new() });
         self.whole(y)
     }
 

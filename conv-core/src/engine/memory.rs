@@ -1,7 +1,7 @@
 //! Which buffers share memory: those that are never alive at the same time.
 
 use super::layers::{Channel, Layers};
-use super::program::{FinishStep, Pass, Phase, PoolStep, Program, Reduction, Step};
+use super::program::{FinishStep, Pass, Phase, PlainStep, Program, Reduction, Step};
 
 /// What memory holds: the values of a buffer, or their gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,14 +154,18 @@ fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
                 FinishStep::InputGradient => [values(&finish.x), gradients(&finish.x), gradient, mask].concat(),
             }
         }
-        Step::Pool(id, step) => {
-            let pool = &layers[id];
-            let forward = [values(&pool.x), vec![Content::Value(pool.y)]].concat();
+        Step::Plain(id, step) => {
+            let plain = &layers[id];
+            let (by, _) = plain.by();
+            let y = vec![Content::Value(plain.y)];
             match step {
-                PoolStep::Forward => forward,
-                PoolStep::InputGradient => {
-                    let kept = if pool.max { forward } else { Vec::new() };
-                    [gradients(&pool.x), vec![Content::Gradient(pool.y)], kept].concat()
+                PlainStep::Forward => [values(&plain.x), values(by), y].concat(),
+                PlainStep::InputGradient => {
+                    let (keeps_x, keeps_y) = plain.keeps();
+                    let x = if keeps_x { values(&plain.x) } else { Vec::new() };
+                    let y = if keeps_y { y } else { Vec::new() };
+                    let to = [gradients(&plain.x), gradients(by)].concat();
+                    [to, vec![Content::Gradient(plain.y)], x, values(by), y].concat()
                 }
             }
         }

@@ -6,8 +6,9 @@
 //!
 //! - [`BatchEngine`] computes 16 images a vector. Every block of 16 has its own memory ([`block`]), so blocks are worked on
 //!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. [`batch`]
-//!   says what it holds: a layer as a [`packed::ConvLayer`] or a [`norm::FinishLayer`]. [`passes`] goes through the phases of a
-//!   forward or backward pass, [`context`] knows the function of every step, and [`forward`] and [`backward`] have them.
+//!   says what it holds: a layer as a [`packed::ConvLayer`], a [`norm::FinishLayer`] or a [`layers::Plain`]. [`passes`] goes
+//!   through the phases of a forward or backward pass, [`context`] knows the function of every step, and [`forward`],
+//!   [`backward`] and [`plain`] have them.
 //! - [`ImageEngine`] infers few images, for which vectors of 16 would be mostly empty, one after the other, each shared out
 //!   over a [`team`] of threads. [`arena`] lays its memory out.
 //!
@@ -22,6 +23,7 @@ pub(crate) mod choice;
 mod context;
 mod forward;
 mod fuse;
+mod group_norm;
 mod image;
 mod layers;
 mod lowering;
@@ -29,6 +31,7 @@ mod memory;
 mod norm;
 mod packed;
 mod passes;
+mod plain;
 mod program;
 mod schedule;
 mod survey;

@@ -106,9 +106,9 @@ impl BatchEngine {
         let lens: Vec<usize> = self.program.parameters.iter().map(Tensor::elem_count).collect();
         let (mut of_chains, mut of_all) = (lens.clone(), vec![Vec::new(); lens.len()]);
         for &Conv { weight, .. } in self.convs_of_all_blocks() {
-            of_chains[weight] = 0;
             of_all[weight] = vec![0.0; lens[weight]];
         }
+        self.of_all_blocks_alone().for_each(|weight| of_chains[weight] = 0);
         self.chains.iter_mut().for_each(|chain| chain.clear(&of_chains));
         self.gradients = of_all;
         self.fill(gradient, &output, pixels, Content::Gradient)?;
@@ -161,7 +161,7 @@ impl BatchEngine {
         };
         let Phase { steps, reduction } = &phases[phase];
         let layout = BlockLayout { buffers: &program.buffers, slots };
-        let context = Context { layers, program, layout, isa: *isa };
+        let context = Context { layers, program, parameters, layout, isa: *isa };
         let (length, timed) = (blocks.len().div_ceil(chains.len().max(1)), times.is_some());
         blocks.par_chunks_mut(length).zip(chains.par_iter_mut()).try_for_each(|(blocks, chain)| {
             chain.times.clear();

@@ -5,7 +5,7 @@
 
 use candle_core::Tensor;
 
-use super::layers::{Buffer, Channel, ConvId, FinishId, LayerId, PoolId};
+use super::layers::{Buffer, Channel, ConvId, FinishId, LayerId, PlainId};
 
 /// What one block of images does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Step {
     },
     Conv(ConvId, Pass),
     Finish(FinishId, FinishStep),
-    Pool(PoolId, PoolStep),
+    Plain(PlainId, PlainStep),
 }
 
 impl Step {
@@ -32,11 +32,11 @@ impl Step {
                     FinishStep::Sums | FinishStep::InputGradient => Pass::InputGradient,
                 },
             ),
-            Self::Pool(id, step) => (
-                LayerId::Pool(id),
+            Self::Plain(id, step) => (
+                LayerId::Plain(id),
                 match step {
-                    PoolStep::Forward => Pass::Forward,
-                    PoolStep::InputGradient => Pass::InputGradient,
+                    PlainStep::Forward => Pass::Forward,
+                    PlainStep::InputGradient => Pass::InputGradient,
                 },
             ),
         })
@@ -54,9 +54,9 @@ pub(super) enum FinishStep {
     InputGradient,
 }
 
-/// What a pooling does.
+/// What a plain layer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PoolStep {
+pub(super) enum PlainStep {
     Forward,
     InputGradient,
 }

@@ -2,8 +2,8 @@
 //! to later.
 
 use super::choice::WeightKernel;
-use super::layers::{Buffer, Channel, LayerId, Layers};
-use super::program::{Backward, FinishStep, Mode, Pass, Phase, PoolStep, Reduction, Step};
+use super::layers::{Buffer, Channel, LayerId, Layers, PlainOp};
+use super::program::{Backward, FinishStep, Mode, Pass, Phase, PlainStep, Reduction, Step};
 
 /// Phases under construction.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(super) fn forward(layers: &Layers, order: &[LayerId], mode: Mode) -> Vec<Pha
     for &layer in order {
         match layer {
             LayerId::Conv(id) => phases.push(Step::Conv(id, Pass::Forward)),
-            LayerId::Pool(id) => phases.push(Step::Pool(id, PoolStep::Forward)),
+            LayerId::Plain(id) => phases.push(Step::Plain(id, PlainStep::Forward)),
             LayerId::Finish(id) => {
                 if layers[id].norm.is_some() && mode.trains() {
                     phases.push(Step::Finish(id, FinishStep::Measure));
@@ -90,9 +90,13 @@ pub(super) fn backward(layers: &mut Layers, order: &[LayerId], buffers: &[Buffer
                     phases.push(Step::Conv(id, Pass::InputGradient));
                 }
             }
-            LayerId::Pool(id) => {
-                layers[id].adds = written.write(&layers[id].x);
-                phases.push(Step::Pool(id, PoolStep::InputGradient));
+            LayerId::Plain(id) => {
+                let plain = &mut layers[id];
+                plain.adds = written.write(&plain.x);
+                if let PlainOp::Product { by, adds, .. } = &mut plain.op {
+                    *adds = written.write(by);
+                }
+                phases.push(Step::Plain(id, PlainStep::InputGradient));
             }
             LayerId::Finish(id) => {
                 let finish = &mut layers[id];

@@ -7,9 +7,11 @@ use candle_core::Tensor;
 
 use super::arena::ArenaLayout;
 use super::choice::{BatchKernel, ImageKernel, WeightKernel};
-use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Pool};
+use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Plain, PlainOp};
 use super::program::{Pass, Program};
 use crate::ConvSpec;
+use crate::kernels::map::Map;
+use crate::kernels::windows::Windows;
 
 /// A layer as an engine runs it. Slices, concatenations, shuffles and padding are none: they move nothing.
 #[derive(Clone, Debug)]
@@ -103,7 +105,7 @@ fn survey<C: AsRef<Conv>, F: AsRef<Finish>>(
         let mut row = match layer {
             LayerId::Conv(id) => conv(layers[id].as_ref(), program, |pass| kernel(id, pass)),
             LayerId::Finish(id) => finish(layers[id].as_ref(), program, trains),
-            LayerId::Pool(id) => pool(&layers[id]),
+            LayerId::Plain(id) => plain(&layers[id], program),
         };
         let done = passes.get(&layer).map(Vec::as_slice).unwrap_or_default();
         row.passes.retain(|work| done.contains(&work.pass));
@@ -192,23 +194,50 @@ fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
     }
 }
 
-fn pool(pool: &Pool) -> EngineLayer {
-    let (windows, channels) = (&pool.windows, pool.x.len());
-    let values = (channels * (windows.input.0 * windows.input.1 + windows.output.0 * windows.output.1)) as u64;
-    let name = if pool.max { "max" } else { "average" };
-    let work = |pass, kernel, times: u64| without_products(pass, kernel, times * values);
-    EngineLayer {
-        parameter: None,
-        conv: None,
-        kind: if windows.output == (1, 1) {
+fn plain(plain: &Plain, program: &Program) -> EngineLayer {
+    let (from, to) = (plain.x.len(), program.buffers[plain.y].size);
+    let size = match &plain.op {
+        PlainOp::MaxPool(windows) | PlainOp::MeanPool(windows) => windows.input,
+        PlainOp::Repeat(windows) => windows.output,
+        _ => to,
+    };
+    let values = |size: (usize, usize)| (from * size.0 * size.1) as u64;
+    let (x, y) = (values(size), values(to));
+    let pool = |name: &str, windows: &Windows| {
+        if windows.output == (1, 1) {
             format!("global {name} pool")
         } else {
             format!("{name} pool {k}x{k} / {}", windows.stride, k = windows.kernel)
-        },
-        input: (channels, windows.input.0, windows.input.1),
-        output: (channels, windows.output.0, windows.output.1),
-        // The gradient of a maximum looks at input and output once more.
-        passes: vec![work(Pass::Forward, name, 1), work(Pass::InputGradient, name, if pool.max { 2 } else { 1 })],
+        }
+    };
+    // Values that are met forward, and going back. The gradient of a maximum looks at input and output once more; a group norm
+    // reads its input for mean and variance before it normalises, and all of that once more with the output's gradient.
+    let (kernel, kind, forward, backward) = match &plain.op {
+        PlainOp::MaxPool(windows) => ("max", pool("max", windows), x + y, 2 * (x + y)),
+        PlainOp::MeanPool(windows) => ("average", pool("average", windows), x + y, x + y),
+        PlainOp::Repeat(windows) => ("repeat", format!("upsample {}", windows.kernel), x + y, x + y),
+        PlainOp::Map(Map::Sigmoid) => ("map", "sigmoid".to_owned(), x + y, x + 2 * y),
+        PlainOp::Map(Map::ReplaceAbove { threshold, value }) => {
+            ("map", format!("replace above {threshold} by {value}"), x + y, x + 2 * y)
+        }
+        PlainOp::Product { .. } => ("product", "product".to_owned(), 2 * x + y, 4 * x + 2 * y),
+        PlainOp::Softmax { parts } => ("softmax", format!("softmax of {parts}"), x + y, x + 2 * y),
+        PlainOp::GroupNorm(norm) => ("group norm", format!("group norm of {}", norm.groups), 3 * x + y, 5 * x + 2 * y),
+    };
+    let parameter = match &plain.op {
+        PlainOp::GroupNorm(norm) => Some(program.parameters[norm.weight].clone()),
+        _ => None,
+    };
+    EngineLayer {
+        parameter,
+        conv: None,
+        kind,
+        input: (from, size.0, size.1),
+        output: (from, to.0, to.1),
+        passes: vec![
+            without_products(Pass::Forward, kernel, forward),
+            without_products(Pass::InputGradient, kernel, backward),
+        ],
     }
 }
 

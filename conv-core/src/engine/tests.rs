@@ -72,5 +72,5 @@ pub(super) fn plan(
     });
     let order = order.collect();
     let buffers = buffers.iter().map(|&planes| Buffer::new(planes, (SIDE, SIDE))).collect();
-    (Layers { convs, finishes, pools: Vec::new() }, order, buffers)
+    (Layers { convs, finishes, plains: Vec::new() }, order, buffers)
 }

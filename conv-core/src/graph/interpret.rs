@@ -3,6 +3,7 @@
 use candle_core::{Module, Result, Tensor, bail};
 
 use super::{Graph, Op, Value};
+use crate::kernels::map::Map;
 use crate::ops;
 
 impl Graph {
@@ -69,6 +70,7 @@ fn execute(op: &Op, values: &[Option<Tensor>], train: bool) -> Result<Tensor> {
     match op {
         Op::Input => bail!("graph: an input is given, not computed"),
         Op::Conv { x, conv } => conv.forward(value(x)?),
+        Op::Bias { x, bias } if value(x)?.rank() == 2 => value(x)?.broadcast_add(bias),
         Op::Bias { x, bias } => value(x)?.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         Op::Finish { x, norm, residual, relu } => {
             let (x, residual) = (value(x)?, residual.as_ref().map(value).transpose()?);
@@ -97,6 +99,17 @@ fn execute(op: &Op, values: &[Option<Tensor>], train: bool) -> Result<Tensor> {
         Op::AvgPool { x, kernel, stride, ceil_mode } => ops::avg_pool2d(value(x)?, *kernel, *stride, *ceil_mode),
         Op::GlobalAvgPool { x } => ops::global_avg_pool(value(x)?),
         Op::Linear { x, linear } => linear.forward(value(x)?),
+        Op::Product { x, by } => ops::product(value(x)?, value(by)?),
+        Op::Map { x, map: Map::Sigmoid } => ops::sigmoid(value(x)?),
+        Op::Map { x, map: Map::ReplaceAbove { threshold, value: by } } => {
+            ops::replace_above(value(x)?, f64::from(*threshold), f64::from(*by))
+        }
+        Op::Softmax { x, parts } => ops::softmax_between(value(x)?, *parts),
+        Op::GroupNorm { x, norm } => norm.forward(value(x)?),
+        Op::Upsample { x, factor, like } => {
+            let size = like.as_ref().map(|like| value(like)?.dims4().map(|(_, _, h, w)| (h, w))).transpose()?;
+            ops::upsample(value(x)?, *factor, size)
+        }
         Op::Custom { inputs, function, .. } => {
             let inputs = inputs.iter().map(|input| value(input).cloned()).collect::<Result<Vec<_>>>()?;
             function(&inputs, train)

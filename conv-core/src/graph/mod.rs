@@ -5,7 +5,9 @@
 //! layers, where a compact convolution loses its time: which channels have to be copied at all, which passes over memory
 //! are one pass, what is read again by whom. [`Network`](crate::Network) runs it.
 
+mod gate;
 mod interpret;
+mod op;
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +16,9 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
+
+pub use op::CandleFn;
+pub(crate) use op::Op;
 
 /// A value of a graph: `[n, channels, h, w]`, after [`Graph::global_avg_pool`] `[n, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,90 +32,6 @@ impl Value {
 
     pub(crate) const fn from_index(index: usize) -> Self {
         Self(index)
-    }
-}
-
-/// A function of candle tensors, for what no other operation of a graph says: inputs and whether it trains, to output.
-pub type CandleFn = dyn Fn(&[Tensor], bool) -> Result<Tensor> + Send + Sync;
-
-/// How a value comes to be.
-#[derive(Clone)]
-pub(crate) enum Op {
-    Input,
-    Conv {
-        x: Value,
-        conv: Conv2d,
-    },
-    Bias {
-        x: Value,
-        bias: Tensor,
-    },
-    Finish {
-        x: Value,
-        norm: Option<BatchNorm2d>,
-        residual: Option<Value>,
-        relu: bool,
-    },
-    Slice {
-        x: Value,
-        channels: Range<usize>,
-    },
-    Concat {
-        parts: Vec<Value>,
-    },
-    Shuffle {
-        x: Value,
-        groups: usize,
-    },
-    /// Channels of zeros around.
-    Pad {
-        x: Value,
-        before: usize,
-        after: usize,
-    },
-    MaxPool {
-        x: Value,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    AvgPool {
-        x: Value,
-        kernel: usize,
-        stride: usize,
-        ceil_mode: bool,
-    },
-    GlobalAvgPool {
-        x: Value,
-    },
-    Linear {
-        x: Value,
-        linear: Linear,
-    },
-    Custom {
-        inputs: Vec<Value>,
-        parameters: Vec<Tensor>,
-        function: Arc<CandleFn>,
-    },
-}
-
-impl Op {
-    /// The values it reads.
-    pub(crate) fn reads(&self) -> Vec<Value> {
-        match self {
-            Op::Input => Vec::new(),
-            Op::Finish { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
-            Op::Concat { parts: inputs } | Op::Custom { inputs, .. } => inputs.clone(),
-            Op::Conv { x, .. }
-            | Op::Bias { x, .. }
-            | Op::Slice { x, .. }
-            | Op::Shuffle { x, .. }
-            | Op::Pad { x, .. }
-            | Op::MaxPool { x, .. }
-            | Op::AvgPool { x, .. }
-            | Op::GlobalAvgPool { x }
-            | Op::Linear { x, .. } => vec![*x],
-        }
     }
 }
 
@@ -144,9 +65,18 @@ impl Graph {
             | Op::Bias { x, .. }
             | Op::Slice { x, .. }
             | Op::Shuffle { x, .. }
-            | Op::Pad { x, .. } => self.is_flat(*x),
+            | Op::Pad { x, .. }
+            | Op::Product { x, .. }
+            | Op::Map { x, .. }
+            | Op::Softmax { x, .. }
+            | Op::GroupNorm { x, .. } => self.is_flat(*x),
             Op::Concat { parts } => self.is_flat(parts[0]),
-            Op::Input | Op::Conv { .. } | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::Custom { .. } => false,
+            Op::Input
+            | Op::Conv { .. }
+            | Op::MaxPool { .. }
+            | Op::AvgPool { .. }
+            | Op::Upsample { .. }
+            | Op::Custom { .. } => false,
         }
     }
 
@@ -158,6 +88,7 @@ impl Graph {
                 Op::Conv { conv, .. } => std::iter::once(&conv.weight).chain(&conv.bias).cloned().collect(),
                 Op::Bias { bias, .. } => vec![bias.clone()],
                 Op::Finish { norm: Some(norm), .. } => vec![norm.weight.clone(), norm.bias.clone()],
+                Op::GroupNorm { norm, .. } => vec![norm.weight.clone(), norm.bias.clone()],
                 Op::Linear { linear, .. } => vec![linear.weight.clone(), linear.bias.clone()],
                 Op::Custom { parameters, .. } => parameters.clone(),
                 _ => Vec::new(),

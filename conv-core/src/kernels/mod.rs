@@ -6,8 +6,8 @@
 //! - [`image`]: one image, pixels or channels as lanes. The engine infers few images with it.
 //! - [`flat`]: the fallback, operation by operation on candle's tensors.
 //!
-//! All of them take their sizes from [`shape`] and [`windows`], their borders from [`taps`] and their statistics from
-//! [`moments`]. Which of their kernels runs when, [`engine/choice.rs`](crate::engine) alone decides.
+//! All of them take their sizes from [`shape`] and [`windows`], their borders from [`taps`], their functions of single values
+//! from [`map`] and their statistics from [`moments`]. Which of their kernels runs when, [`engine/choice.rs`](crate::engine) alone decides.
 //!
 //! The result has the same bits for any number of threads: work is split by the shapes alone, and partial sums are added in
 //! order. Bits do differ between instruction sets, so results are stamped with theirs.
@@ -21,6 +21,7 @@ pub(crate) mod batch16;
 mod epilogue;
 pub(crate) mod flat;
 pub(crate) mod image;
+pub(crate) mod map;
 pub(crate) mod moments;
 #[cfg(test)]
 pub(crate) mod reference;

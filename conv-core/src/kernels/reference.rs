@@ -1,5 +1,6 @@
 //! The scalar twins: what the kernels must compute, as plainly as it can be written, in f64.
 
+use super::map::Map;
 use super::shape::ConvShape;
 
 /// Calls `visit(x index, weight index, y index)` for every multiplication of the convolution.
@@ -116,4 +117,62 @@ pub(crate) fn weight_gradient(s: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> 
     let mut dw = vec![0f64; s.w_len()];
     each(s, |xi, wi, yi| dw[wi] += f64::from(x[xi]) * f64::from(dy[yi]));
     rounded(dw)
+}
+
+/// A map of `x`, and the gradient of `x` where that of the output is `dy`.
+pub(crate) fn map(map: Map, x: f32, dy: f32) -> [f32; 2] {
+    match map {
+        Map::Sigmoid => {
+            let y = 1.0 / (1.0 + (-f64::from(x)).exp());
+            [y as f32, (f64::from(dy) * y * (1.0 - y)) as f32]
+        }
+        Map::ReplaceAbove { threshold, value } if x > threshold => [value, 0.0],
+        Map::ReplaceAbove { .. } => [x, dy],
+    }
+}
+
+/// Softmax of these values.
+pub(crate) fn softmax(x: &[f32]) -> Vec<f32> {
+    // From the largest, as PyTorch does: so NaN comes of an infinity.
+    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = x.iter().map(|&x| f64::from(x - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    rounded(powers.into_iter().map(|power| power / sum).collect())
+}
+
+/// The gradient of what [`softmax`] made `y` of.
+pub(crate) fn softmax_gradient(y: &[f32], dy: &[f32]) -> Vec<f32> {
+    let pairs = y.iter().zip(dy).map(|(&y, &dy)| (f64::from(y), f64::from(dy)));
+    let mean: f64 = pairs.clone().map(|(y, dy)| y * dy).sum();
+    rounded(pairs.map(|(y, dy)| y * (dy - mean)).collect())
+}
+
+/// One group of one image, channel after channel, normalised; and its distances from the mean in standard deviations.
+pub(crate) fn group_norm(x: &[f32], scale: &[f32], shift: &[f32], eps: f64) -> (Vec<f32>, Vec<f64>, f64) {
+    let count = x.len() as f64;
+    let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+    let variance = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+    let inv_std = 1.0 / (variance + eps).sqrt();
+    let normal: Vec<f64> = x.iter().map(|&x| (f64::from(x) - mean) * inv_std).collect();
+    let pixels = x.len() / scale.len();
+    let affine = |(at, x): (usize, &f64)| x * f64::from(scale[at / pixels]) + f64::from(shift[at / pixels]);
+    (rounded(normal.iter().enumerate().map(affine).collect()), normal, inv_std)
+}
+
+/// The gradients of `x`, scale and shift of [`group_norm`].
+pub(crate) fn group_norm_gradient(x: &[f32], dy: &[f32], scale: &[f32], eps: f64) -> [Vec<f32>; 3] {
+    let (_, normal, inv_std) = group_norm(x, scale, scale, eps);
+    let (count, pixels) = (x.len() as f64, x.len() / scale.len());
+    let g: Vec<f64> = dy.iter().enumerate().map(|(at, &dy)| f64::from(dy) * f64::from(scale[at / pixels])).collect();
+    let sum: f64 = g.iter().sum::<f64>() / count;
+    let product: f64 = g.iter().zip(&normal).map(|(g, x)| g * x).sum::<f64>() / count;
+    let dx = g.iter().zip(&normal).map(|(g, x)| inv_std * (g - sum - x * product));
+    let by_channel = dy.chunks_exact(pixels).zip(normal.chunks_exact(pixels));
+    let (dscale, dshift): (Vec<f64>, Vec<f64>) = by_channel
+        .map(|(dy, x)| {
+            let pairs = dy.iter().map(|&dy| f64::from(dy)).zip(x);
+            (pairs.clone().map(|(dy, x)| dy * x).sum::<f64>(), pairs.map(|(dy, _)| dy).sum::<f64>())
+        })
+        .unzip();
+    [rounded(dx.collect()), rounded(dscale), rounded(dshift)]
 }

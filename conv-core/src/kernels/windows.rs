@@ -46,6 +46,24 @@ impl Windows {
         Ok(Windows { input: (height, width), output: (side(height)?, side(width)?), kernel, stride, padding })
     }
 
+    /// The windows of an upsampling, which are those of the pooling back: every one of so many pixels (`output`) `factor` times
+    /// along rows and columns, cut to the size of the larger map where that is given (`input`).
+    ///
+    /// # Errors
+    /// A factor of 0, or one that does not lead to that size.
+    pub(crate) fn repeating(output: (usize, usize), factor: usize, size: Option<(usize, usize)>) -> Result<Self> {
+        let side = |small: usize| small.checked_mul(factor).filter(|&large| large > 0);
+        let (Some(height), Some(width)) = (side(output.0), side(output.1)) else {
+            bail!("upsampling: {output:?} pixels cannot be there {factor} times");
+        };
+        let input = size.unwrap_or((height, width));
+        let leads_to = |large: usize, small: usize| large.div_ceil(factor) == small;
+        if !leads_to(input.0, output.0) || !leads_to(input.1, output.1) {
+            bail!("upsampling: {output:?} pixels {factor} times are not {input:?}, nor with a last row or column cut");
+        }
+        Ok(Windows { input, output, kernel: factor, stride: factor, padding: 0 })
+    }
+
     /// Whether every window lies inside the map.
     pub(crate) fn whole(&self) -> bool {
         let inside = |input: usize, output: usize| (output - 1) * self.stride + self.kernel <= input;

@@ -33,11 +33,14 @@ impl CustomOp1 for Relu {
     }
 }
 
-/// Interleaves `groups` blocks of channels: `y[:, j groups + i] = x[:, i c / groups + j]`, `[n, c, h, w]`.
+/// Interleaves `groups` blocks of channels: `y[:, j groups + i] = x[:, i c / groups + j]`, `[n, c, h, w]` or `[n, c]`.
 ///
 /// # Errors
 /// `groups` that do not divide the channels.
 pub fn channel_shuffle(x: &Tensor, groups: usize) -> Result<Tensor> {
+    if let &[n, c] = x.dims() {
+        return channel_shuffle(&x.reshape((n, c, 1, 1))?, groups)?.reshape((n, c));
+    }
     let (n, c, h, w) = x.dims4()?;
     if groups == 0 || c % groups != 0 {
         bail!("channel shuffle: {groups} groups do not divide {c} channels");

@@ -1,16 +1,19 @@
 //! Differentiable functions.
 //!
 //! On the CPU, in f32, they are candle custom ops over the kernels of this crate, each with its own backward pass.
-//! Elsewhere, and inside of [`composed`], they are composed of candle's own ops, with the same results and gradients.
+//! Elsewhere, and inside of [`composed`], they are composed of candle's own ops, with the same results and gradients. Those that
+//! gates are made of ([`product`], [`group_norm`], ...) always are.
 
 mod activation;
 mod conv;
+mod gate;
 mod head;
 mod norm;
 mod pool;
 
 pub use activation::{channel_shuffle, relu};
 pub use conv::conv2d;
+pub use gate::{group_norm, product, replace_above, sigmoid, softmax_between, upsample};
 pub use head::{cross_entropy, linear};
 pub use norm::{BatchStats, batch_norm_train, channel_affine};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

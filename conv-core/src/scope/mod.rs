@@ -1,6 +1,7 @@
 //! Where a method writes a unit down.
 
 mod channels;
+mod gate;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use conv_core::layers::{BatchNorm2d, Conv2d, Linear};
+use conv_core::layers::{BatchNorm2d, Conv2d, GroupNorm, Linear};
 use conv_core::{ConvSpec, Graph, Network, ParamStore, Value, normal_stream};
 
 /// Normal noise.
@@ -33,6 +33,21 @@ impl Builder {
         let name = self.name();
         let conv = Conv2d::new(spec, self.store.builder().pp(name)).unwrap();
         self.graph.conv(&conv, x).unwrap()
+    }
+
+    /// One convolution of each of these values.
+    #[allow(dead_code, reason = "not every test that shares this file ties convolutions")]
+    pub fn tied(&mut self, spec: ConvSpec, xs: &[Value]) -> Vec<Value> {
+        let name = self.name();
+        let conv = Conv2d::new(spec, self.store.builder().pp(name)).unwrap();
+        xs.iter().map(|&x| self.graph.conv(&conv, x).unwrap()).collect()
+    }
+
+    #[allow(dead_code, reason = "as above")]
+    pub fn group_norm(&mut self, x: Value, groups: usize, shares: bool) -> Value {
+        let name = self.name();
+        let norm = GroupNorm::new(groups, self.graph.channels(x), shares, self.store.builder().pp(name)).unwrap();
+        self.graph.group_norm(&norm, x).unwrap()
     }
 
     pub fn finish(&mut self, x: Value, residual: Option<Value>, relu: bool) -> Value {

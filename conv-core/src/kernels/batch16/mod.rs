@@ -13,7 +13,9 @@
 pub(crate) mod conv;
 mod conv_weights;
 pub(crate) mod depthwise;
+pub(crate) mod gate;
 pub(crate) mod geometry;
+pub(crate) mod group_norm;
 pub(crate) mod norm;
 pub(crate) mod pool;
 #[cfg(test)]
@@ -32,6 +34,16 @@ pub(crate) struct Line(pub(crate) [f32; LANES]);
 
 impl Line {
     pub(crate) const ZERO: Line = Line([0.0; LANES]);
+
+    /// `f(lane)` for every lane. In a [`Task`](crate::kernels::simd::Task) the compiler makes vectors of it.
+    #[inline(always)]
+    fn each(f: impl Fn(usize) -> f32) -> Line {
+        let mut line = Line::ZERO;
+        for lane in 0..LANES {
+            line.0[lane] = f(lane);
+        }
+        line
+    }
 
     #[cfg(test)]
     fn splat(value: f32) -> Self {

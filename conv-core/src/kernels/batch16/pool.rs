@@ -1,4 +1,4 @@
-//! Pooling of a block's planes.
+//! Pooling of a block's planes, and upsampling.
 
 use super::{LANES, Line};
 use crate::kernels::windows::Windows;
@@ -50,6 +50,22 @@ pub(crate) fn average_backward(w: &Windows, dy: &[Line], dx: &mut [Line]) {
         for at in w.indices(rows, columns) {
             dx[at].0.iter_mut().zip(&dy[window].0).for_each(|(dx, dy)| *dx += dy * scale);
         }
+    });
+}
+
+/// Nearest upsampling, the way back of a pooling: every pixel of its window of `y` is the pixel of `x`.
+pub(crate) fn repeat(w: &Windows, x: &[Line], y: &mut [Line]) {
+    w.each(|window, rows, columns| w.indices(rows, columns).for_each(|at| y[at] = x[window]));
+}
+
+/// `dx` is added to.
+pub(crate) fn repeat_backward(w: &Windows, dy: &[Line], dx: &mut [Line]) {
+    w.each(|window, rows, columns| {
+        let mut sum = [0f32; LANES];
+        for at in w.indices(rows, columns) {
+            sum.iter_mut().zip(&dy[at].0).for_each(|(sum, dy)| *sum += dy);
+        }
+        dx[window].0.iter_mut().zip(sum).for_each(|(dx, sum)| *dx += sum);
     });
 }
 
@@ -122,6 +138,31 @@ mod tests {
                 Special::Same.assert(what("max backward, turned"), &lane(&dx_turned, image), &want);
                 let want = pool::average_backward(&windows, &dy);
                 Special::Same.assert(what("mean backward"), &lane(&dx_mean, image), &want);
+            }
+        }
+    }
+
+    /// Whole windows, and windows that the edge cuts.
+    #[test]
+    fn upsampling_repeats_a_pixel_and_its_gradient_is_the_sum() {
+        for (size, kernel) in [((8, 6), 2), ((7, 9), 2), ((7, 8), 3), ((1, 1), 1), ((5, 4), 4)] {
+            let windows = Windows::new(size, kernel, kernel, 0, true).unwrap();
+            let (pixels, results) = (size.0 * size.1, windows.output.0 * windows.output.1);
+            let (small, large) = (planes(results, 1), planes(pixels, 2));
+            let mut repeated = vec![Line::splat(f32::NAN); pixels];
+            repeat(&windows, &small, &mut repeated);
+            let mut sums = vec![Line::splat(1.0); results];
+            repeat_backward(&windows, &large, &mut sums);
+            for image in 0..LANES {
+                let what = |pass: &'static str| move || format!("{pass}, image {image} of {size:?} by {kernel}");
+                let (small, large) = (lane(&small, image), lane(&large, image));
+                let column = |at: usize| at % size.1 / kernel;
+                let window = |at: usize| at / size.1 / kernel * windows.output.1 + column(at);
+                let want: Vec<f32> = (0..pixels).map(|at| small[window(at)]).collect();
+                Special::Same.assert(what("repeated"), &lane(&repeated, image), &want);
+                let mut want = vec![1.0; results];
+                (0..pixels).for_each(|at| want[window(at)] += large[at]);
+                Special::Same.assert(what("gradient"), &lane(&sums, image), &want);
             }
         }
     }

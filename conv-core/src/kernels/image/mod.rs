@@ -11,8 +11,10 @@
 
 mod arena;
 mod channels;
+mod gate;
 mod passes;
 mod pixels;
+mod repeat;
 mod spread;
 mod step;
 #[cfg(test)]
@@ -20,8 +22,10 @@ mod tests;
 
 pub(crate) use arena::{Arena, PlaneLayout, Shared, Spans};
 pub(crate) use channels::Channels;
+pub(crate) use gate::{Gate, GateOp, Job};
 pub(crate) use passes::{Apply, Pool};
 pub(crate) use pixels::Pixels;
+pub(crate) use repeat::Repeat;
 pub(crate) use spread::Spread;
 pub(crate) use step::ImageStep;
 

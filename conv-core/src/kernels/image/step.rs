@@ -1,6 +1,6 @@
 //! A step of a single image, whichever kernel does it.
 
-use super::{Apply, Channels, Pixels, Pool, Shared, Spans, Spread};
+use super::{Apply, Channels, Gate, Pixels, Pool, Repeat, Shared, Spans, Spread};
 use crate::kernels::simd::Isa;
 
 /// A kernel with where in the arena it reads and writes.
@@ -10,6 +10,8 @@ pub(crate) enum ImageStep {
     Channels(Channels),
     Apply(Apply),
     Pool(Pool),
+    Repeat(Repeat),
+    Gate(Gate),
 }
 
 impl ImageStep {
@@ -21,6 +23,8 @@ impl ImageStep {
             Self::Channels(step) => step.spans(),
             Self::Apply(step) => step.spans(),
             Self::Pool(step) => step.spans(),
+            Self::Repeat(step) => step.spans(),
+            Self::Gate(step) => step.spans(),
         }
     }
 
@@ -32,6 +36,8 @@ impl ImageStep {
             Self::Channels(step) => step.tasks(),
             Self::Apply(step) => step.tasks(),
             Self::Pool(step) => step.tasks(),
+            Self::Repeat(step) => step.tasks(),
+            Self::Gate(step) => step.tasks(),
         }
     }
 
@@ -48,6 +54,8 @@ impl ImageStep {
                 Self::Channels(step) => step.convolve(isa, memory, task),
                 Self::Apply(step) => step.apply(isa, memory, task),
                 Self::Pool(step) => step.pool(isa, memory, task),
+                Self::Repeat(step) => step.repeat(memory, task),
+                Self::Gate(step) => step.execute(isa, memory, task),
             }
         }
     }

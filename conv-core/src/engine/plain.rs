@@ -1,0 +1,150 @@
+//! Steps of plain layers over a block of images.
+
+use super::block::{Block, Chain, Slab};
+use super::context::Context;
+use super::group_norm::{affine, gradients};
+use super::layers::{Channel, Plain, PlainOp};
+use super::memory::Content;
+use crate::kernels::batch16::gate::{MapGradient, Mapped, Product, ProductSum, Softmax, SoftmaxGradient};
+use crate::kernels::batch16::group_norm::{GroupNorm, GroupNormGradient};
+use crate::kernels::batch16::{Line, pool};
+
+/// Planes that may be written, one after the other.
+type Written<'a, 'b> = &'a mut [Option<&'b mut [Line]>];
+
+impl Context<'_> {
+    pub(super) fn plain(&self, layer: &Plain, block: &mut Block) {
+        block.slab.write(self.layout, &self.program.all(layer.y), Content::Value, |slab, mut planes| {
+            let x = self.values(slab, &layer.x);
+            let pairs = |planes: Written<'_, '_>, work: &mut dyn FnMut(usize, &mut [Line])| {
+                planes.iter_mut().enumerate().for_each(|(c, y)| y.iter_mut().for_each(|y| work(c, y)));
+            };
+            let planes = planes.as_mut_slice();
+            match &layer.op {
+                PlainOp::MaxPool(windows) => pairs(planes, &mut |c, y| pool::max(windows, x[c], y)),
+                PlainOp::MeanPool(windows) => pairs(planes, &mut |c, y| pool::average(windows, x[c], y)),
+                PlainOp::Repeat(windows) => pairs(planes, &mut |c, y| pool::repeat(windows, x[c], y)),
+                PlainOp::Map(map) => pairs(planes, &mut |c, y| self.isa.execute(Mapped { map: *map, x: x[c], y })),
+                PlainOp::Product { by, pixel, .. } => {
+                    let by = self.factors(slab, by, *pixel);
+                    pairs(planes, &mut |c, y| self.isa.execute(Product { x: x[c], by: by[c], y, adds: false }));
+                }
+                PlainOp::Softmax { parts } => {
+                    for of in strided(x.len(), *parts) {
+                        let y = of.iter().filter_map(|&c| planes[c].take()).collect();
+                        self.isa.execute(Softmax { x: &picked(&x, &of), y });
+                    }
+                }
+                PlainOp::GroupNorm(norm) => {
+                    let (scale, shift) = affine(norm, self.parameters);
+                    let size = x.len() / norm.groups;
+                    for (group, planes) in planes.chunks_mut(size).enumerate() {
+                        let of = group * size..(group + 1) * size;
+                        let (x, scale, shift) = (&x[of.clone()], &scale[of.clone()], &shift[of]);
+                        let y = planes.iter_mut().filter_map(Option::take).collect();
+                        self.isa.execute(GroupNorm { x, scale, shift, eps: norm.eps, y });
+                    }
+                }
+            }
+        });
+    }
+
+    /// The planes that a product multiplies with: a line each, where one `pixel` meets all.
+    fn factors<'b>(&self, slab: &'b Slab, by: &[Channel], pixel: bool) -> Vec<&'b [Line]> {
+        let planes = self.values(slab, by);
+        // A channel of zeros may be longer.
+        if pixel { planes.into_iter().map(|plane| &plane[..1]).collect() } else { planes }
+    }
+
+    /// The gradient of what the layer reads; those of its parameters are added to the chain's.
+    pub(super) fn plain_gradient(&self, layer: &Plain, block: &mut Block, chain: &mut Chain) {
+        let (all, (keeps_x, keeps_y), (by, by_adds)) = (self.program.all(layer.y), layer.keeps(), layer.by());
+        block.slab.write(self.layout, &layer.x, Content::Gradient, |slab, mut planes| {
+            let dy = self.gradients(slab, &all);
+            let (x, y) = (self.values(slab, kept(keeps_x, &layer.x)), self.values(slab, kept(keeps_y, &all)));
+            match &layer.op {
+                PlainOp::MaxPool(windows) => each_cleared(&mut planes, &layer.adds, |c, dx| {
+                    pool::max_backward(windows, x[c], y[c], dy[c], dx);
+                }),
+                PlainOp::MeanPool(windows) => each_cleared(&mut planes, &layer.adds, |c, dx| {
+                    pool::average_backward(windows, dy[c], dx);
+                }),
+                PlainOp::Repeat(windows) => each_cleared(&mut planes, &layer.adds, |c, dx| {
+                    pool::repeat_backward(windows, dy[c], dx);
+                }),
+                PlainOp::Map(map) => {
+                    let kept = if map.by_output() { &y } else { &x };
+                    for (c, (dx, &adds)) in planes.into_iter().zip(&layer.adds).enumerate() {
+                        let Some(dx) = dx else { continue };
+                        self.isa.execute(MapGradient { map: *map, kept: kept[c], dy: dy[c], dx, adds });
+                    }
+                }
+                PlainOp::Product { by, pixel, .. } => {
+                    let by = self.factors(slab, by, *pixel);
+                    for (c, (dx, &adds)) in planes.into_iter().zip(&layer.adds).enumerate() {
+                        let Some(dx) = dx else { continue };
+                        self.isa.execute(Product { x: dy[c], by: by[c], y: dx, adds });
+                    }
+                }
+                PlainOp::Softmax { parts } => {
+                    for of in strided(dy.len(), *parts) {
+                        let dx = of.iter().map(|&c| (planes[c].take(), layer.adds[c])).collect();
+                        self.isa.execute(SoftmaxGradient { y: &picked(&y, &of), dy: &picked(&dy, &of), dx });
+                    }
+                }
+                PlainOp::GroupNorm(norm) => {
+                    let (scale, _) = affine(norm, self.parameters);
+                    let size = x.len() / norm.groups;
+                    let mut sums = Vec::with_capacity(x.len());
+                    for (group, planes) in planes.chunks_mut(size).enumerate() {
+                        let of = group * size..(group + 1) * size;
+                        let (x, dy, scale) = (&x[of.clone()], &dy[of.clone()], &scale[of.clone()]);
+                        let dx = planes.iter_mut().map(Option::take).zip(layer.adds[of].iter().copied()).collect();
+                        sums.extend(self.isa.execute(GroupNormGradient { x, dy, scale, eps: norm.eps, dx }));
+                    }
+                    for (index, of_parameter) in gradients(norm, self.parameters, &sums) {
+                        let total = &mut chain.gradients[index];
+                        total.iter_mut().zip(of_parameter).for_each(|(total, value)| *total += value);
+                    }
+                }
+            }
+        });
+        // After that of `x`, which may be the same channels.
+        block.slab.write(self.layout, by, Content::Gradient, |slab, planes| {
+            let (x, dy) = (self.values(slab, kept(!by.is_empty(), &layer.x)), self.gradients(slab, &all));
+            for (c, (to, &adds)) in planes.into_iter().zip(by_adds).enumerate() {
+                match to {
+                    None => {}
+                    Some([to]) => self.isa.execute(ProductSum { a: x[c], b: dy[c], to, adds }),
+                    Some(y) => self.isa.execute(Product { x: x[c], by: dy[c], y, adds }),
+                }
+            }
+        });
+    }
+}
+
+/// By place within a part: the channels there, one of each part.
+pub(super) fn strided(channels: usize, parts: usize) -> impl Iterator<Item = Vec<usize>> {
+    let size = channels / parts;
+    (0..size).map(move |at| (0..parts).map(|part| part * size + at).collect())
+}
+
+/// These channels, where they are kept.
+fn kept(keeps: bool, channels: &[Channel]) -> &[Channel] {
+    if keeps { channels } else { &[] }
+}
+
+fn picked<'a>(planes: &[&'a [Line]], of: &[usize]) -> Vec<&'a [Line]> {
+    of.iter().map(|&c| planes[c]).collect()
+}
+
+/// `work` on every plane that is wanted, which adds to it: zeros are there before where nothing is.
+fn each_cleared(planes: Written<'_, '_>, adds: &[bool], work: impl Fn(usize, &mut [Line])) {
+    for (c, (dx, &adds)) in planes.iter_mut().zip(adds).enumerate() {
+        let Some(dx) = dx else { continue };
+        if !adds {
+            dx.fill(Line::ZERO);
+        }
+        work(c, dx);
+    }
+}
