@@ -11,7 +11,10 @@
 //! - [`PConv`]: partial convolution (FasterNet);
 //! - [`BsConv`]: blueprint separable convolution;
 //! - [`LowRank`]: a convolution as a product of smaller ones (Tucker-2, SVD);
-//! - [`RepVgg`]: branches that are trained, and become one kernel (RepVGG).
+//! - [`RepVgg`]: branches that are trained, and become one kernel (RepVGG);
+//! - [`SpConv`], [`ScConv`]: channels split, gated and fused again by softmax;
+//! - [`OctConv`]: some channels at half the resolution;
+//! - [`Tied`]: one thin convolution, shared by all blocks of the channels.
 //!
 //! Each of them is also a plain [`candle_nn::ModuleT`], for use without the rest. For instance, a Ghost module where a 3 x 3
 //! convolution from 64 to 128 channels stood, with its batch norm and ReLU:
@@ -77,4 +80,8 @@ rivals! {
     bsconv::BsConv,
     lowrank::LowRank,
     repvgg::RepVgg,
+    spconv::SpConv,
+    scconv::ScConv,
+    octconv::OctConv,
+    tied::Tied,
 }

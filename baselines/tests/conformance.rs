@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baselines::{Ghost, Grouped, Registry, Vanilla, conformance};
+use baselines::{Ghost, Grouped, OctConv, Registry, ScConv, SpConv, Tied, Vanilla, conformance};
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::Init;
 use conv_core::options::{Described, Kind};
@@ -32,6 +32,12 @@ fn every_rival_conforms() {
         methods.0.push(Box::new(Ghost { ratio, cheap_kernel }));
     }
     methods.0.push(Box::new(Grouped { groups: 4 }));
+    for alpha in [0.25, 0.9] {
+        methods.0.push(Box::new(SpConv { alpha }));
+        methods.0.push(Box::new(OctConv { alpha }));
+    }
+    methods.0.push(Box::new(ScConv { groups: 4 }));
+    methods.0.push(Box::new(Tied { blocks: 4 }));
     std::thread::scope(|scope| {
         for method in &methods.0 {
             scope.spawn(move || conformance::check(&**method).unwrap_or_else(|error| panic!("{error}")));
