@@ -14,7 +14,7 @@ use crate::{Activation, ConvSpec, Cost, UnitSpec, Value};
 /// [`crate::Scope::count`].
 #[derive(Clone, Debug)]
 pub struct Written {
-    steps: Vec<Step>,
+    operations: Vec<Operation>,
     /// Channels, height and width of every value; the first two are the unit's input and residual.
     shapes: Vec<(usize, (usize, usize))>,
     cost: Cost,
@@ -24,7 +24,7 @@ pub struct Written {
 
 /// How a value comes to be.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
+pub(crate) enum Operation {
     Conv { name: String, conv: ConvSpec, norm: bool, residual: Option<Value>, relu: bool, x: Value },
     Finish { norm: Option<String>, residual: Option<Value>, relu: bool, x: Value },
     Bias { name: String, x: Value },
@@ -54,7 +54,7 @@ impl Written {
     /// Nothing yet, with the input (channels, height and width) and the residual (likewise) that can be read.
     pub(crate) fn new(input: (usize, (usize, usize)), residual: (usize, (usize, usize))) -> Self {
         let shapes = vec![input, residual];
-        Self { steps: vec![], shapes, cost: Cost::default(), remarks: None, signature: None }
+        Self { operations: vec![], shapes, cost: Cost::default(), remarks: None, signature: None }
     }
 
     /// What it costs for one image.
@@ -64,47 +64,50 @@ impl Written {
 
     /// Every convolution in brackets, in the order they are written in: layer and what follows it, but not what it reads.
     pub fn convs(&self) -> String {
-        let convs = self.steps.iter().filter(|step| matches!(step, Step::Conv { .. } | Step::Tied { .. }));
-        convs.map(|step| format!("[{step}]")).collect::<Vec<_>>().join(" ")
+        let convs = self
+            .operations
+            .iter()
+            .filter(|operation| matches!(operation, Operation::Conv { .. } | Operation::Tied { .. }));
+        convs.map(|operation| format!("[{operation}]")).collect::<Vec<_>>().join(" ")
     }
 
-    /// All that shapes the function that `output` is of the input: every step with its parameters' names and what it reads.
+    /// All that shapes the function that `output` is of the input: every operation with its parameters' names and what it reads.
     /// A single convolution without a name, which is vanilla's, stands for itself.
     pub(crate) fn text(&self, output: Value) -> String {
-        if let [only @ Step::Conv { name, residual: None, x: INPUT, .. }] = self.steps.as_slice()
+        if let [only @ Operation::Conv { name, residual: None, x: INPUT, .. }] = self.operations.as_slice()
             && name.is_empty()
             && self.is_last(output)
         {
             return only.to_string();
         }
-        let lines = self.steps.iter().enumerate().map(|(index, step)| {
-            let reads: Vec<String> = step.reads().into_iter().map(shown).collect();
-            let names = step.names().iter().map(|name| format!(" as {name}")).collect::<String>();
-            format!("#{} = {step} of {}{names}; ", index + 2, reads.join(", "))
+        let lines = self.operations.iter().enumerate().map(|(index, operation)| {
+            let reads: Vec<String> = operation.reads().into_iter().map(shown).collect();
+            let names = operation.names().iter().map(|name| format!(" as {name}")).collect::<String>();
+            format!("#{} = {operation} of {}{names}; ", index + 2, reads.join(", "))
         });
         format!("x of {} channels; {}{}", self.channels(INPUT), lines.collect::<String>(), shown(output))
     }
 
     /// Whether this is the vanilla unit, and nothing else.
     pub(crate) fn is(&self, unit: &UnitSpec) -> bool {
-        matches!(self.steps.as_slice(), [Step::Conv { name, conv, norm, residual: None, relu, x: INPUT }]
+        matches!(self.operations.as_slice(), [Operation::Conv { name, conv, norm, residual: None, relu, x: INPUT }]
             if name.is_empty() && (*conv, *norm, *relu) == (unit.conv, unit.norm, unit.relu()))
     }
 
-    /// Whether a function of candle tensors is among the steps.
+    /// Whether a function of candle tensors is among the operations.
     pub(crate) fn is_custom(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Custom { .. }))
+        self.operations.iter().any(|operation| matches!(operation, Operation::Custom { .. }))
     }
 
     /// # Errors
-    /// A name that two steps give their parameters: they would be the same parameters, or fail to be.
+    /// A name that two operations give their parameters: they would be the same parameters, or fail to be.
     pub(crate) fn check_names(&self) -> Result<()> {
         let mut names = BTreeSet::new();
-        for step in &self.steps {
-            let own = step.names().iter().map(|name| (name.clone(), ""));
-            let norm = match step {
-                Step::Conv { name, norm: true, .. } if name.is_empty() => Some("bn".to_owned()),
-                Step::Conv { name, norm: true, .. } => Some(format!("{name}.bn")),
+        for operation in &self.operations {
+            let own = operation.names().iter().map(|name| (name.clone(), ""));
+            let norm = match operation {
+                Operation::Conv { name, norm: true, .. } if name.is_empty() => Some("bn".to_owned()),
+                Operation::Conv { name, norm: true, .. } => Some(format!("{name}.bn")),
                 _ => None,
             };
             for (name, what) in own.chain(norm.map(|name| (name, " (a convolution's norm has it)"))) {
@@ -123,18 +126,21 @@ impl Written {
 
     /// Whether `self`, which ends in `output`, is `plain` with the residual added to its last value, before the last ReLU.
     pub(crate) fn adds_to(&self, output: Value, plain: &Self, plain_output: Value) -> bool {
-        let mut steps = self.steps.clone();
-        match steps.last_mut() {
-            Some(Step::Conv { residual, .. } | Step::Finish { residual, .. }) if *residual == Some(RESIDUAL) => {
+        let mut operations = self.operations.clone();
+        match operations.last_mut() {
+            Some(Operation::Conv { residual, .. } | Operation::Finish { residual, .. })
+                if *residual == Some(RESIDUAL) =>
+            {
                 *residual = None;
             }
             _ => return false,
         }
-        // A last step that did nothing but add is none without a residual.
-        if matches!(steps.last(), Some(Step::Finish { norm: None, relu: false, x, .. }) if x.index() == steps.len()) {
-            steps.pop();
+        // A last operation that did nothing but add is none without a residual.
+        if matches!(operations.last(), Some(Operation::Finish { norm: None, relu: false, x, .. }) if x.index() == operations.len())
+        {
+            operations.pop();
         }
-        self.is_last(output) && plain.is_last(plain_output) && steps == plain.steps
+        self.is_last(output) && plain.is_last(plain_output) && operations == plain.operations
     }
 
     pub(crate) fn channels(&self, x: Value) -> usize {
@@ -145,8 +151,8 @@ impl Written {
         self.shapes[x.index()].1
     }
 
-    pub(crate) fn push(&mut self, step: Step, channels: usize, size: (usize, usize)) -> Value {
-        self.steps.push(step);
+    pub(crate) fn push(&mut self, operation: Operation, channels: usize, size: (usize, usize)) -> Value {
+        self.operations.push(operation);
         self.shapes.push((channels, size));
         Value::from_index(self.shapes.len() - 1)
     }
@@ -183,7 +189,7 @@ impl Written {
         self.check_residual(conv.out_channels, size, residual)?;
         self.pay(conv.cost(size)?)?;
         self.pay_norm(norm, conv.out_channels)?;
-        Ok(self.push(Step::Conv { name, conv, norm, residual, relu, x }, conv.out_channels, size))
+        Ok(self.push(Operation::Conv { name, conv, norm, residual, relu, x }, conv.out_channels, size))
     }
 
     /// `x` by the convolution that made `to`, whose parameters are named and counted there.
@@ -193,7 +199,7 @@ impl Written {
         }
         let size = conv.output_size(self.size(x))?;
         self.pay(Cost { params: 0, ..conv.cost(size)? })?;
-        Ok(self.push(Step::Tied { conv, to, x }, conv.out_channels, size))
+        Ok(self.push(Operation::Tied { conv, to, x }, conv.out_channels, size))
     }
 
     pub(crate) fn finish(
@@ -209,7 +215,7 @@ impl Written {
             return Ok(x);
         }
         self.pay_norm(norm.is_some(), channels)?;
-        Ok(self.push(Step::Finish { norm, residual, relu, x }, channels, size))
+        Ok(self.push(Operation::Finish { norm, residual, relu, x }, channels, size))
     }
 
     fn check_residual(&self, channels: usize, size: (usize, usize), residual: Option<Value>) -> Result<()> {
@@ -224,18 +230,18 @@ impl Written {
         self.pay(Cost { params: if norm { 2 * channels as u64 } else { 0 }, ..Cost::default() })
     }
 
-    pub(crate) fn pool(&mut self, step: Step) -> Result<Value> {
-        let (x, windows) = match step {
-            Step::MaxPool { x, kernel, stride, padding } => {
+    pub(crate) fn pool(&mut self, operation: Operation) -> Result<Value> {
+        let (x, windows) = match operation {
+            Operation::MaxPool { x, kernel, stride, padding } => {
                 (x, Windows::new(self.size(x), kernel, stride, padding, false)?)
             }
-            Step::AvgPool { x, kernel, stride, ceil_mode } => {
+            Operation::AvgPool { x, kernel, stride, ceil_mode } => {
                 (x, Windows::new(self.size(x), kernel, stride, 0, ceil_mode)?)
             }
             other => bail!("`{other}` is no pooling"),
         };
         let channels = self.channels(x);
-        Ok(self.push(step, channels, windows.output))
+        Ok(self.push(operation, channels, windows.output))
     }
 }
 
@@ -247,7 +253,7 @@ fn shown(value: Value) -> String {
     }
 }
 
-impl Step {
+impl Operation {
     fn reads(&self) -> Vec<Value> {
         match self {
             Self::Conv { x, residual, .. } | Self::Finish { x, residual, .. } => {
@@ -286,7 +292,7 @@ impl Step {
 }
 
 /// Without what it reads, and without names.
-impl fmt::Display for Step {
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let act = |relu: &bool| relu.then_some(Activation::Relu);
         match self {

@@ -1,5 +1,5 @@
-//! Which kernel computes a convolution, and what a network needs to run on the engine. Which kernel, this page
-//! alone decides, and every threshold of it stands below as a constant with its reason.
+//! Which kernel computes a convolution, and what a network needs to run on the engine. This page alone decides which kernel, and
+//! every threshold stands below as a constant with its reason.
 //!
 //! First the regime, from how many images come at a time and what for ([`regime`]):
 //!
@@ -41,7 +41,8 @@ use crate::kernels::shape::ConvShape;
 use crate::kernels::taps::Axis;
 
 /// Images from which a batch fills the engine's vectors of 16 well enough: fewer are inferred one after the other, and trained
-/// operation by operation.
+/// operation by operation. Single layers of 4 to 7 images can be faster on the engine all the same (docs/performance.md, off the
+/// engine), others are slower there; as what such batches trained before would change in its last bits, the limit stays.
 pub const SMALLEST_BATCH: usize = 8;
 
 /// Channels on either side from which Winograd's form is faster: below, its transforms cost more than the products save.

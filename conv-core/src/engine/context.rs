@@ -41,7 +41,7 @@ impl Context<'_> {
             Step::Finish(id, step) => {
                 let finish = &self.layers[id];
                 match step {
-                    FinishStep::Measure => block.norms[id.0].moments = self.measure(finish, block),
+                    FinishStep::Moments => block.norms[id.0].moments = self.moments(finish, block),
                     FinishStep::Apply => self.apply(finish, block),
                     FinishStep::Sums => block.norms[id.0].sums = self.sums(finish, block, chain),
                     FinishStep::InputGradient => self.finish_input_gradient(finish, block),

@@ -31,7 +31,7 @@ impl Context<'_> {
         });
     }
 
-    pub(super) fn measure(&self, finish: &FinishLayer, block: &Block) -> Vec<Moments> {
+    pub(super) fn moments(&self, finish: &FinishLayer, block: &Block) -> Vec<Moments> {
         let images = block.images;
         let measure = |plane: &[Line]| self.isa.execute(Measure { plane, images });
         self.values(&block.slab, &finish.plan.x).into_iter().map(measure).collect()

@@ -145,7 +145,7 @@ fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
             let (value, gradient) = (vec![Content::Value(finish.y)], vec![Content::Gradient(finish.y)]);
             let mask = if finish.masked_by_output() { value.clone() } else { Vec::new() };
             match step {
-                FinishStep::Measure => values(&finish.x),
+                FinishStep::Moments => values(&finish.x),
                 FinishStep::Apply => {
                     let left: Vec<Channel> = finish.left.iter().map(|&channel| finish.x[channel]).collect();
                     [values(&left), values(residual), value].concat()

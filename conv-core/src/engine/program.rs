@@ -28,7 +28,7 @@ impl Step {
             Self::Finish(id, step) => (
                 LayerId::Finish(id),
                 match step {
-                    FinishStep::Measure | FinishStep::Apply => Pass::Forward,
+                    FinishStep::Moments | FinishStep::Apply => Pass::Forward,
                     FinishStep::Sums | FinishStep::InputGradient => Pass::InputGradient,
                 },
             ),
@@ -47,7 +47,7 @@ impl Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FinishStep {
     /// Moments of what the norm is about to normalise.
-    Measure,
+    Moments,
     Apply,
     /// Sums that the norm's gradient needs; the residual's gradient.
     Sums,

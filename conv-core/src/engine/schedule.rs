@@ -36,7 +36,7 @@ pub(super) fn forward(layers: &Layers, order: &[LayerId], mode: Mode) -> Vec<Pha
             LayerId::Plain(id) => phases.push(Step::Plain(id, PlainStep::Forward)),
             LayerId::Finish(id) => {
                 if layers[id].norm.is_some() && mode.trains() {
-                    phases.push(Step::Finish(id, FinishStep::Measure));
+                    phases.push(Step::Finish(id, FinishStep::Moments));
                     phases.end(Reduction::Moments(id));
                 }
                 if !layers[id].left.is_empty() {
@@ -142,12 +142,12 @@ mod tests {
         assert_eq!(
             steps(&train),
             [
-                (vec![Step::Conv(c0, Pass::Forward), Step::Finish(f0, FinishStep::Measure)], Reduction::Moments(f0)),
+                (vec![Step::Conv(c0, Pass::Forward), Step::Finish(f0, FinishStep::Moments)], Reduction::Moments(f0)),
                 (
                     vec![
                         Step::Finish(f0, FinishStep::Apply),
                         Step::Conv(c1, Pass::Forward),
-                        Step::Finish(f1, FinishStep::Measure)
+                        Step::Finish(f1, FinishStep::Moments)
                     ],
                     Reduction::Moments(f1)
                 ),

@@ -89,7 +89,7 @@ impl Arithmetic for Scalar {
 /// # Safety
 /// A value is readable at each address.
 #[inline(always)]
-pub(crate) unsafe fn finish<A: Arithmetic>(
+pub(crate) unsafe fn apply<A: Arithmetic>(
     arithmetic: A,
     mut value: A::Value,
     there: Option<*const f32>,

@@ -6,7 +6,7 @@ use candle_core::{Result, bail};
 
 use super::{Scope, Sheet};
 use crate::Value;
-use crate::written::Step;
+use crate::written::Operation;
 
 impl Scope<'_> {
     /// These channels of `x`.
@@ -22,7 +22,7 @@ impl Scope<'_> {
                     bail!("channels {channels:?} of {all}");
                 }
                 let count = channels.len();
-                Ok(if count == all { x } else { written.push(Step::Slice { x, channels }, count, size) })
+                Ok(if count == all { x } else { written.push(Operation::Slice { x, channels }, count, size) })
             }
         }
     }
@@ -43,7 +43,7 @@ impl Scope<'_> {
                     written.check_size(part, size)?;
                     channels += written.channels(part);
                 }
-                Ok(written.push(Step::Concat { parts: parts.to_vec() }, channels, size))
+                Ok(written.push(Operation::Concat { parts: parts.to_vec() }, channels, size))
             }
         }
     }
@@ -60,7 +60,7 @@ impl Scope<'_> {
                 if groups == 0 || !channels.is_multiple_of(groups) {
                     bail!("channel shuffle: {groups} groups do not divide {channels} channels");
                 }
-                Ok(if groups == 1 { x } else { written.push(Step::Shuffle { x, groups }, channels, size) })
+                Ok(if groups == 1 { x } else { written.push(Operation::Shuffle { x, groups }, channels, size) })
             }
         }
     }
@@ -77,7 +77,7 @@ impl Scope<'_> {
             Sheet::Count(_) if before + after == 0 => x,
             Sheet::Count(written) => {
                 let size = written.size(x);
-                written.push(Step::Pad { x, before, after }, channels, size)
+                written.push(Operation::Pad { x, before, after }, channels, size)
             }
         })
     }
@@ -89,7 +89,7 @@ impl Scope<'_> {
     pub fn max_pool(&mut self, x: Value, kernel: usize, stride: usize, padding: usize) -> Result<Value> {
         match &mut self.sheet {
             Sheet::Build { graph, .. } => Ok(graph.max_pool(x, kernel, stride, padding)),
-            Sheet::Count(written) => written.pool(Step::MaxPool { x, kernel, stride, padding }),
+            Sheet::Count(written) => written.pool(Operation::MaxPool { x, kernel, stride, padding }),
         }
     }
 
@@ -101,7 +101,7 @@ impl Scope<'_> {
         match &mut self.sheet {
             Sheet::Build { graph, .. } => Ok(graph.avg_pool(x, kernel, stride, ceil_mode)),
             Sheet::Count(_) if (kernel, stride) == (1, 1) => Ok(x),
-            Sheet::Count(written) => written.pool(Step::AvgPool { x, kernel, stride, ceil_mode }),
+            Sheet::Count(written) => written.pool(Operation::AvgPool { x, kernel, stride, ceil_mode }),
         }
     }
 
@@ -114,7 +114,7 @@ impl Scope<'_> {
             Sheet::Build { graph, .. } => Ok(graph.global_avg_pool(x)),
             Sheet::Count(written) => {
                 let channels = written.channels(x);
-                Ok(written.push(Step::GlobalAvgPool { x }, channels, (1, 1)))
+                Ok(written.push(Operation::GlobalAvgPool { x }, channels, (1, 1)))
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{Scope, Sheet, at};
 use crate::kernels::map::Map;
 use crate::kernels::windows::Windows;
 use crate::layers::{Conv2d, GroupNorm, check_groups};
-use crate::written::Step;
+use crate::written::Operation;
 use crate::{ConvSpec, Cost, Value};
 
 impl Scope<'_> {
@@ -27,7 +27,7 @@ impl Scope<'_> {
                 if written.size(by) != (1, 1) {
                     written.check_size(by, size)?;
                 }
-                Ok(written.push(Step::Product { x, by }, channels, size))
+                Ok(written.push(Operation::Product { x, by }, channels, size))
             }
         }
     }
@@ -56,7 +56,7 @@ impl Scope<'_> {
             }
             (Sheet::Count(written), map) => {
                 let (channels, size) = (written.channels(x), written.size(x));
-                written.push(Step::Map { x, map }, channels, size)
+                written.push(Operation::Map { x, map }, channels, size)
             }
         })
     }
@@ -76,7 +76,7 @@ impl Scope<'_> {
             Sheet::Build { graph, .. } => graph.softmax_between(x, parts.len())?,
             Sheet::Count(written) => {
                 let (channels, size) = (written.channels(x), written.size(x));
-                written.push(Step::Softmax { x, parts: parts.len() }, channels, size)
+                written.push(Operation::Softmax { x, parts: parts.len() }, channels, size)
             }
         };
         (0..parts.len()).map(|part| self.slice(y, part * channels..(part + 1) * channels)).collect()
@@ -97,7 +97,7 @@ impl Scope<'_> {
                 check_groups(groups, channels)?;
                 written.pay(Cost { params: 2 * channels as u64, ..Cost::default() })?;
                 let size = written.size(x);
-                Ok(written.push(Step::GroupNorm { name: path, groups, shares, x }, channels, size))
+                Ok(written.push(Operation::GroupNorm { name: path, groups, shares, x }, channels, size))
             }
         }
     }
@@ -115,7 +115,7 @@ impl Scope<'_> {
                 let size = like.map(|like| written.size(like));
                 let windows = Windows::repeating(written.size(x), factor, size)?;
                 let channels = written.channels(x);
-                Ok(written.push(Step::Upsample { x, factor, like }, channels, windows.input))
+                Ok(written.push(Operation::Upsample { x, factor, like }, channels, windows.input))
             }
         }
     }

@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
-use crate::written::{Step, Written};
+use crate::written::{Operation, Written};
 use crate::{ConvSpec, Cost, Depth, Graph, UnitSpec, Value};
 
 /// A [`Graph`] with a place for parameters: every operation that has some is given a name, and takes them from a [`VarBuilder`]
@@ -161,7 +161,7 @@ impl<'a> Scope<'a> {
             Sheet::Count(written) => {
                 written.pay(Cost { params: channels as u64, ..Cost::default() })?;
                 let size = written.size(x);
-                Ok(written.push(Step::Bias { name: path, x }, channels, size))
+                Ok(written.push(Operation::Bias { name: path, x }, channels, size))
             }
             Sheet::Build { graph, vb } => graph.bias(x, &vb.get_with_hints(channels, &path, Init::Const(0.0))?),
         }
@@ -177,7 +177,7 @@ impl<'a> Scope<'a> {
             Sheet::Build { graph, vb } => graph.linear(&Linear::new(inputs, outputs, at(vb, &path))?, x),
             Sheet::Count(written) => {
                 written.pay(Linear::cost(inputs, outputs))?;
-                Ok(written.push(Step::Linear { name: path, x, features: (inputs, outputs) }, outputs, (1, 1)))
+                Ok(written.push(Operation::Linear { name: path, x, features: (inputs, outputs) }, outputs, (1, 1)))
             }
         }
     }
@@ -197,8 +197,8 @@ impl<'a> Scope<'a> {
                 written.pay(Cost { params: values.sum(), ..(custom.cost)(size) })?;
                 let names = custom.parameters.iter().zip(paths).map(|((_, shape, _), path)| format!("{path}{shape:?}"));
                 let text = format!("{} -> {} channels", custom.text, custom.channels);
-                let step = Step::Custom { text, names: names.collect(), inputs: inputs.to_vec() };
-                Ok(written.push(step, custom.channels, size))
+                let operation = Operation::Custom { text, names: names.collect(), inputs: inputs.to_vec() };
+                Ok(written.push(operation, custom.channels, size))
             }
             Sheet::Build { graph, vb } => {
                 let get = |((_, shape, init), path): (&(&str, &[usize], Init), &String)| {

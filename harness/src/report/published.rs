@@ -101,7 +101,8 @@ const RESNET56_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
-        title: "SCConv (CVPR 2023), Table 2: drop-ins under one recipe",
+        title: "SCConv (CVPR 2023), Table 2: drop-ins under one recipe. Disputed: by count, Ghost's row fits every convolution but the stem \
+                replaced, the other rows the second of each block",
         rows: &[
             ("ResNet-56", Some(0.86), Some(126.84), Some(93.27), None),
             ("SPConv", Some(0.58), Some(87.95), Some(93.49), None),

@@ -172,3 +172,28 @@ fn a_method_for_some_layers() {
         assert_eq!(replaced, expected, "{backbone} {pattern}");
     }
 }
+
+/// What a later paper's table prints of drop-ins in ResNet-56 fits one reading for some rows and the other for the rest.
+#[test]
+fn layers_to_be_replaced_can_be_named_by_place_stage_and_name() {
+    let folder = TempDir::new().unwrap();
+    let total = |backbone: &str, layers: &str| -> Result<String, String> {
+        let set = format!("backbone.replace.layers={layers}");
+        let arguments = ["cost", "--backbone", backbone, "--method", "ghost", "--set", &set, "--format", "csv"];
+        let run = harness(folder.path(), &arguments);
+        let row = self::text(&run.stdout).lines().rfind(|line| line.starts_with("total,")).map(str::to_owned);
+        row.map(|row| row.split(',').nth(2).unwrap_or_default().to_owned())
+            .ok_or_else(|| self::text(&run.stderr).into())
+    };
+    assert_eq!(total("resnet56", "[layer1,layer2,layer3]").as_deref(), Ok("65286784"));
+    assert_eq!(total("resnet56", "['second of each block']").as_deref(), Ok("94796416"));
+    assert_eq!(total("resnet56", "['*.conv2']"), total("resnet56", "['second of each block']"));
+    assert_ne!(total("resnet56", "[layer3.0]"), total("resnet56", "[layer3.0.conv1]"));
+    for (backbone, layers) in
+        [("resnet56", "[layer4]"), ("vgg16", "['second of each block']"), ("resnet56", "[layer1,x]")]
+    {
+        let error = total(backbone, layers).unwrap_err();
+        assert!(error.contains("no layer is called") && error.contains("accepted: layer names"), "{error}");
+    }
+    assert!(total("resnet56", "[]").unwrap_err().contains("is empty"));
+}

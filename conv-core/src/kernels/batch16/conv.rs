@@ -3,7 +3,7 @@
 pub(crate) use super::conv_weights::Weights;
 use super::geometry::{Class, Geometry, Tap};
 use super::{LANES, Line};
-use crate::kernels::epilogue::finish;
+use crate::kernels::epilogue;
 use crate::kernels::scratch;
 use crate::kernels::simd::{Isa, Simd, Task};
 use crate::kernels::tiles::tiles;
@@ -189,7 +189,7 @@ impl Tiles<'_, '_> {
                 let y = to.plane.as_mut_ptr().cast::<f32>().add(at);
                 let there = if to.add { Some(y.cast_const()) } else { None };
                 let residual = to.residual.map(|residual| residual.as_ptr().cast::<f32>().add(at));
-                simd.store(y, finish(simd, simd.add(sum, bias), there, residual, to.relu));
+                simd.store(y, epilogue::apply(simd, simd.add(sum, bias), there, residual, to.relu));
             }
         }
     }

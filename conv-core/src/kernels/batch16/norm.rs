@@ -1,7 +1,7 @@
 //! Batch normalisation, residual addition and ReLU of a block, a channel at a time.
 
 use super::{LANES, Line};
-use crate::kernels::epilogue::finish;
+use crate::kernels::epilogue;
 use crate::kernels::moments::Moments;
 use crate::kernels::simd::{Simd, Task};
 
@@ -76,7 +76,7 @@ impl Task for Apply<'_> {
                 unsafe {
                     let value = simd.mul_add(simd.load(x.0.as_ptr().add(lane)), scale, shift);
                     let residual = residual.map(|residual| residual[at].0.as_ptr().add(lane));
-                    simd.store(y.0.as_mut_ptr().add(lane), finish(simd, value, None, residual, relu));
+                    simd.store(y.0.as_mut_ptr().add(lane), epilogue::apply(simd, value, None, residual, relu));
                 }
             }
         }

@@ -7,7 +7,7 @@
 
 use super::conv::{Output, multiply_add};
 use super::{LANES, Line};
-use crate::kernels::epilogue::{Whole, finish};
+use crate::kernels::epilogue::{self, Whole};
 use crate::kernels::scratch;
 use crate::kernels::simd::{Isa, Simd, Task};
 use crate::kernels::tiles::{even_blocks, tiles};
@@ -242,7 +242,7 @@ unsafe fn transform_output<S: Simd>(
             let place = to.plane.as_mut_ptr().add(pixel).cast::<f32>();
             let there = if to.add { Some(place.cast_const()) } else { None };
             let residual = to.residual.map(|plane| plane.as_ptr().add(pixel).cast::<f32>());
-            simd.line_store(place, finish(Whole(simd), simd.line_add(sum, bias), there, residual, to.relu));
+            simd.line_store(place, epilogue::apply(Whole(simd), simd.line_add(sum, bias), there, residual, to.relu));
         }
     }
 }

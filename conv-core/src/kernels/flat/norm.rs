@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use crate::kernels::Isa;
-use crate::kernels::epilogue::{Scalar, finish};
+use crate::kernels::epilogue::{self, Scalar};
 use crate::kernels::moments::Moments;
 use crate::kernels::simd::{Simd, Task};
 
@@ -98,7 +98,7 @@ pub(crate) fn affine(
                 for (at, (y, &x)) in y.iter_mut().zip(x).enumerate() {
                     let residual = residual.map(|residual| &raw const residual[at]);
                     // SAFETY: the address is that of an element.
-                    *y = unsafe { finish(Scalar, scale * x + shift, None, residual, self.relu) };
+                    *y = unsafe { epilogue::apply(Scalar, scale * x + shift, None, residual, self.relu) };
                 }
             }
         }

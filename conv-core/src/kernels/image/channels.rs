@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Convolution, LANES, PlaneLayout, Shared, Spans, Target, part, tasks};
 use crate::kernels::batch16::geometry::{Class, Geometry, Tap};
-use crate::kernels::epilogue::{Scalar, finish};
+use crate::kernels::epilogue::{self, Scalar};
 use crate::kernels::simd::{Isa, Simd, Task};
 use crate::kernels::tiles::tiles;
 
@@ -267,7 +267,7 @@ impl Tiles<'_> {
             for (value, &(_, at)) in values.iter().zip(pixels) {
                 let at = at as usize;
                 let residual = to.residual.map(|residual| self.memory.at(residual + at).cast_const());
-                let value = finish(Scalar, value[lane] + to.bias, None, residual, to.relu);
+                let value = epilogue::apply(Scalar, value[lane] + to.bias, None, residual, to.relu);
                 *self.memory.at(to.place + at) = value;
             }
         }

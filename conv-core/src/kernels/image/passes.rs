@@ -1,7 +1,7 @@
 //! Norms that could not be folded into a convolution, and poolings.
 
 use super::{COPY, LANES, PlaneLayout, Shared, Spans, Target, part, tasks};
-use crate::kernels::epilogue::finish;
+use crate::kernels::epilogue;
 use crate::kernels::simd::{Isa, Simd, Task};
 use crate::kernels::windows::Windows;
 
@@ -69,7 +69,7 @@ impl Task for Affine<'_> {
             // SAFETY: each of these slices is one vector long.
             unsafe {
                 let value = simd.mul_add(scale, simd.load(x.as_ptr()), bias);
-                let value = finish(simd, value, None, residual.map(<[f32]>::as_ptr), self.relu);
+                let value = epilogue::apply(simd, value, None, residual.map(<[f32]>::as_ptr), self.relu);
                 simd.store(y.as_mut_ptr(), simd.mask(simd.load(mask.as_ptr()), value));
             }
         }

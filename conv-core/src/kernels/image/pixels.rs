@@ -3,7 +3,7 @@
 
 use super::{Convolution, LANES, Shared, Spans, Target, part, tasks};
 use crate::kernels::batch16::conv::multiply_add;
-use crate::kernels::epilogue::finish;
+use crate::kernels::epilogue;
 use crate::kernels::simd::{Isa, Simd, Task};
 use crate::kernels::tiles::{even_blocks, tiles};
 
@@ -173,7 +173,7 @@ impl ConvolveLines<'_> {
             for (p, sum) in sums.into_iter().enumerate() {
                 let at = start + p * S::LANES;
                 let residual = target.residual.map(|residual| self.memory.at(residual + at).cast_const());
-                let value = finish(simd, simd.add(sum, bias), None, residual, target.relu);
+                let value = epilogue::apply(simd, simd.add(sum, bias), None, residual, target.relu);
                 let mask = simd.load(mask.as_ptr().add(at));
                 simd.store(self.memory.at(target.place + at), simd.mask(mask, value));
             }

@@ -325,6 +325,9 @@ pub fn plain(value: &Value) -> String {
         Value::Integer(number) => number.to_string(),
         // The shortest that reads back: 1e-5, not 0.00001; 1e30, not thirty zeros.
         Value::Float(number) => format!("{number:?}"),
+        Value::Array(list) if !list.is_empty() && list.iter().all(Value::is_str) => {
+            format!("[{}]", list.iter().map(plain).collect::<Vec<_>>().join(","))
+        }
         other => other.to_string().replace(' ', ""),
     }
 }
