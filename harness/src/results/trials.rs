@@ -24,8 +24,9 @@ const WEIGHTS: &str = "weights.safetensors";
 const RESULT: &str = "result.json";
 const FAILED: &str = "failed.json";
 
-/// Files of a finished trial that, beside its result, tables and plots are made of: checked whenever it is asked for.
-const TABLED: [&str; 2] = [EPOCHS, COSTS];
+/// Files of a finished trial that, beside its result, tables, plots and comparisons are made of: checked whenever it is asked
+/// for.
+const TABLED: [&str; 3] = [EPOCHS, COSTS, PREDICTIONS];
 
 /// How far a trial is.
 #[derive(Clone, Debug, PartialEq)]

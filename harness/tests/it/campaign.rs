@@ -85,7 +85,7 @@ impl Bench {
         trials.sort();
         for trial in trials {
             let key = trial.file_name().unwrap().to_string_lossy().into_owned();
-            for name in ["weights.safetensors", "costs.csv", "config.toml", "trial.json"] {
+            for name in ["weights.safetensors", "predictions.parquet", "costs.csv", "config.toml", "trial.json"] {
                 found.push((format!("{key}/{name}"), fs::read(trial.join(name)).unwrap()));
             }
             let log = fs::read_to_string(trial.join("epochs.jsonl")).unwrap();
@@ -219,7 +219,16 @@ fn damage(bench: &Bench) {
         }),
         ("gone", |path| fs::remove_file(path).unwrap()),
     ];
-    for name in ["result.json", "checksums", "epochs.jsonl", "costs.csv", "weights.safetensors", "config.toml"] {
+    let names = [
+        "result.json",
+        "checksums",
+        "epochs.jsonl",
+        "costs.csv",
+        "predictions.parquet",
+        "weights.safetensors",
+        "config.toml",
+    ];
+    for name in names {
         for (how, fault) in faults {
             let what = format!("{name} {how}");
             let folder = bench.copy(&what);

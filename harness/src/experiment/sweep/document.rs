@@ -318,7 +318,7 @@ pub fn insert(table: &mut Table, dotted: &str, value: Value) {
     }
 }
 
-/// A value as labels show it: texts without quotes, no blanks.
+/// A value as labels show it: texts without quotes but in lists, no blanks but in texts.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -326,7 +326,7 @@ pub fn plain(value: &Value) -> String {
         // The shortest that reads back: 1e-5, not 0.00001; 1e30, not thirty zeros.
         Value::Float(number) => format!("{number:?}"),
         Value::Array(list) if !list.is_empty() && list.iter().all(Value::is_str) => {
-            format!("[{}]", list.iter().map(plain).collect::<Vec<_>>().join(","))
+            format!("[{}]", list.iter().map(Value::to_string).collect::<Vec<_>>().join(","))
         }
         other => other.to_string().replace(' ', ""),
     }
