@@ -6,7 +6,7 @@ use conv_core::{Method, Scope, UnitSpec, Value};
 use crate::options::{CompConvOptions, Downsample, InnerNorm};
 use crate::plan::{LAYOUT_VERSION, Part, Plan, Source};
 
-/// Layers that no depth fits stay vanilla, and so do convolutions in groups.
+/// Layers that no depth fits stay vanilla, and so do convolutions in groups. The signature is that of older trials' keys.
 impl Method for CompConvOptions {
     fn version(&self) -> u32 {
         LAYOUT_VERSION
@@ -23,7 +23,6 @@ impl Method for CompConvOptions {
         if plan.parts.is_empty() {
             return net.unit("", unit, x, residual);
         }
-        // As trials have it that are older than derived signatures.
         net.signature(|_| format!("{plan} norm={} act={:?}", unit.norm, unit.activation));
         let y = plan.write(net, x)?;
         net.finish(unit, y, residual)

@@ -2,7 +2,7 @@
 
 use candle_core::{Module, ModuleT, Result, Tensor, bail};
 use candle_nn::{Conv2dConfig, VarBuilder};
-use conv_core::{ConvSpec, Depth, Network, Scope};
+use conv_core::{ConvSpec, Network, Scope};
 
 use crate::{CompConvOptions, InnerNorm, Plan};
 
@@ -27,15 +27,8 @@ impl CompConv2dT {
     /// # Errors
     /// A convolution in groups or one that no depth fits, which would stay what it is; those of `vb`.
     pub fn from_plan(plan: Plan, vb: VarBuilder<'_>) -> Result<Self> {
-        if plan.spec.groups > 1 {
-            bail!("compconv does not replace {}: it is grouped already", plan.spec);
-        }
-        if let Depth { requested: 1.., effective: 0 } = plan.depth {
-            bail!(
-                "compconv does not replace {}: no depth fits its channels\n  accepted: other options, or a depth of 0, which is \
-                 a plain convolution",
-                plan.spec
-            );
+        if let (0, Some(why)) = (plan.depth.effective, plan.remarks().first()) {
+            bail!("compconv does not replace {}: {why}", plan.spec);
         }
         let network = Network::build(plan.spec.in_channels, |graph, x| plan.write(&mut Scope::build(graph, vb), x))?;
         Ok(Self { plan, network })

@@ -336,10 +336,19 @@ fn stands_where_a_candle_convolution_stood() {
     assert!(message(Conv2dConfig::default(), options).contains("padding 0 cannot be replaced"));
     assert!(message(Conv2dConfig { dilation: 2, ..same }, options).contains("dilation = 2"));
     assert!(message(same, CompConvOptions { inner_norm: InnerNorm::Bn, ..options }).contains("CompConv2dT"));
-    // It would stay a plain grouped convolution, in silence.
+    // These would stay plain convolutions, in silence.
+    let single = ConvSpec::same(5, 1, 3, 1);
+    let error = CompConv2dT::new(&single, &CompConvOptions::fixed(2), vb.pp("f")).err().unwrap().to_string();
+    assert!(error.contains("does not replace conv 5->1") && error.contains("depth lowered from 2 to 0"), "{error}");
+    let unit = UnitSpec::plain(single);
+    let error = Layer::new(&CompConvOptions::fixed(2), &unit, vb.pp("g")).err().unwrap().to_string();
+    assert!(error.contains("no depth fits its channels"), "{error}");
+    // This one is asked for.
+    assert!(Layer::new(&CompConvOptions::fixed(0), &unit, vb.pp("h")).is_ok());
+    assert!(CompConv2dT::new(&single, &CompConvOptions::fixed(0), vb.pp("i")).is_ok());
     for groups in [2, 4] {
         let error = message(Conv2dConfig { groups, ..same }, options);
-        assert!(error.contains(&format!("g{groups}")) && error.contains("it is grouped already"), "{error}");
+        assert!(error.contains(&format!("g{groups}")) && error.contains("groups stays vanilla"), "{error}");
         let spec = ConvSpec { bias: true, ..ConvSpec::same(4, 12, 3, 1).grouped(groups) };
         assert!(CompConv2dT::new(&spec, &options, vb.pp("d")).is_err());
         assert!(Layer::new(&options, &UnitSpec::plain(spec), vb.pp("e")).is_err());

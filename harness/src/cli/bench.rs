@@ -105,7 +105,11 @@ fn measure(args: &NetworkArgs) -> Result<String> {
     {
         let mut cells = row(args, config, price, measured, &times[0], memory(args, spec));
         let off_engine = planned(entrant, args.batch, Use::Train)?.err();
-        cells.push(off_engine.map_or(Cell::Empty, |why| Cell::Text(off_engine_remark(why))));
+        if off_engine.is_some() && args.format == Format::Table {
+            let trained = columns(args.batch).iter().zip(&mut cells).filter(|(name, _)| name.starts_with("train_"));
+            trained.for_each(|(_, cell)| *cell = cell.marked());
+        }
+        cells.push(off_engine.map_or(Cell::Empty, |why| Cell::Text(format!("† {}", off_engine_remark(why)))));
         table.push(cells);
     }
     Ok(table.render(args.format))

@@ -49,6 +49,11 @@ impl Cell {
         count.map_or(Self::Empty, |count| Self::Count(count as u64))
     }
 
+    /// The value with a dagger, as text: for people, where it does not compare with the others of its column.
+    pub fn marked(&self) -> Self {
+        Self::Text(format!("{} †", self.shown()))
+    }
+
     fn shown(&self) -> String {
         match self {
             Self::Empty => String::new(),

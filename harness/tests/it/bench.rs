@@ -89,6 +89,11 @@ fn a_batch_of_one_image_has_one_inference_and_says_that_it_trains_off_the_engine
         let remark = row[16..].join(",");
         assert!(remark.contains("operation by operation") && remark.contains("1 image at a time"), "{row:?}");
     }
+    // For people every figure of training is marked, and none of inference; programs get numbers.
+    let (_, marked, _) = harness(std::path::Path::new("."), &arguments);
+    for line in marked.lines().filter(|line| line.starts_with("resnet20")) {
+        assert_eq!(line.matches(" †").count(), 3 + 1 + 1 + 1, "three times, a rate, a speed-up, the remark: {line}");
+    }
 }
 
 #[test]

@@ -182,8 +182,7 @@ fn layers_to_be_replaced_can_be_named_by_place_stage_and_name() {
         let arguments = ["cost", "--backbone", backbone, "--method", "ghost", "--set", &set, "--format", "csv"];
         let run = harness(folder.path(), &arguments);
         let row = self::text(&run.stdout).lines().rfind(|line| line.starts_with("total,")).map(str::to_owned);
-        row.map(|row| row.split(',').nth(2).unwrap_or_default().to_owned())
-            .ok_or_else(|| self::text(&run.stderr).into())
+        row.map(|row| row.split(',').nth(2).unwrap_or_default().to_owned()).ok_or_else(|| self::text(&run.stderr))
     };
     assert_eq!(total("resnet56", "[layer1,layer2,layer3]").as_deref(), Ok("65286784"));
     assert_eq!(total("resnet56", "['second of each block']").as_deref(), Ok("94796416"));
