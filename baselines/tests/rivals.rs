@@ -1,21 +1,15 @@
 //! What each rival costs, in the integers that papers print; what it leaves vanilla; its options and its bare layer.
 
+mod common;
+
 use std::fs;
 
 use baselines::{BsConv, Depthwise, Factors, Ghost, Grouped, HetConv, LowRank, PConv, RepVgg, Thin, Vanilla};
 use candle_core::{Device, ModuleT, Tensor};
+use common::{VGG16, cost, unit};
 use conv_core::layers::Linear;
 use conv_core::options::Described;
 use conv_core::{ConvSpec, Cost, Layer, Method, ParamStore, Role, UnitSpec, describe, forward_unit};
-
-fn unit(conv: ConvSpec) -> UnitSpec {
-    UnitSpec::conv_bn_relu(conv, Role::Spatial)
-}
-
-/// For an input of that size.
-fn cost(method: &dyn Method, unit: &UnitSpec, input: (usize, usize)) -> Cost {
-    describe(method, unit, input).unwrap().cost
-}
 
 /// A file that nobody has registered is not even compiled: nothing else would notice.
 #[test]
@@ -172,23 +166,6 @@ fn ghost_cost_is_the_documented_closed_form_with_cut_channels_counted() {
     let expected = Cost { params: weights + 2 * 15 + 15, macs: 6 * weights, activations: 6 * 15 };
     assert_eq!(cost(&Ghost { ratio: 3, cheap_kernel: 3 }, &spec, (4, 6)), expected);
 }
-
-/// `(in, out, side)` of VGG-16's convolutions on CIFAR.
-const VGG16: [(usize, usize, usize); 13] = [
-    (3, 64, 32),
-    (64, 64, 32),
-    (64, 128, 16),
-    (128, 128, 16),
-    (128, 256, 8),
-    (256, 256, 8),
-    (256, 256, 8),
-    (256, 512, 4),
-    (512, 512, 4),
-    (512, 512, 4),
-    (512, 512, 2),
-    (512, 512, 2),
-    (512, 512, 2),
-];
 
 #[test]
 fn ghost_vgg16_costs_what_the_paper_prints() {

@@ -1,34 +1,11 @@
 //! What split, gated, tied and two-resolution convolutions cost, beside what papers print.
 
+mod common;
+
 use baselines::{OctConv, ScConv, SpConv, Tied, Vanilla};
+use common::{VGG16, cost, unit};
 use conv_core::layers::Linear;
-use conv_core::{ConvSpec, Cost, Method, Role, UnitSpec, describe};
-
-fn unit(conv: ConvSpec) -> UnitSpec {
-    UnitSpec::conv_bn_relu(conv, Role::Spatial)
-}
-
-/// For an input of that size.
-fn cost(method: &dyn Method, unit: &UnitSpec, input: (usize, usize)) -> Cost {
-    describe(method, unit, input).unwrap().cost
-}
-
-/// `(in, out, side)` of VGG-16's convolutions on CIFAR.
-const VGG16: [(usize, usize, usize); 13] = [
-    (3, 64, 32),
-    (64, 64, 32),
-    (64, 128, 16),
-    (128, 128, 16),
-    (128, 256, 8),
-    (256, 256, 8),
-    (256, 256, 8),
-    (256, 512, 4),
-    (512, 512, 4),
-    (512, 512, 4),
-    (512, 512, 2),
-    (512, 512, 2),
-    (512, 512, 2),
-];
+use conv_core::{ConvSpec, Cost, Method, describe};
 
 /// The 3 x 3 convolutions of a ResNet for CIFAR with `blocks` blocks a stage, with the sides of their inputs, the stem first.
 fn resnet(blocks: usize) -> Vec<(ConvSpec, usize)> {

@@ -43,7 +43,7 @@ impl Builder {
         xs.iter().map(|&x| self.graph.conv(&conv, x).unwrap()).collect()
     }
 
-    #[allow(dead_code, reason = "as above")]
+    #[allow(dead_code, reason = "not every test that shares this file norms groups")]
     pub fn group_norm(&mut self, x: Value, groups: usize, shares: bool) -> Value {
         let name = self.name();
         let norm = GroupNorm::new(groups, self.graph.channels(x), shares, self.store.builder().pp(name)).unwrap();

@@ -42,8 +42,7 @@ const COLUMNS: &[&str] = &[
 /// verdict that is false in 5 % of comparisons of equal methods. Trains nothing.
 ///
 /// The verdict is over seeds, which train other networks; what each seed's two networks make of the test images is told beside
-/// it. Of several comparisons some are
-/// false by chance: a report has all pairs with a correction for their number.
+/// it. Of several comparisons some are false by chance: a report has all pairs with a correction for their number.
 ///
 /// Exit codes: 0 the verdict is what --require asks for; 1 A is worse; 4 the two are not distinguishable, and that is not
 /// enough; 2 nothing could be compared as asked.

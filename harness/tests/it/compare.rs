@@ -7,7 +7,8 @@ use harness::train::Prediction;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::report::{folder, seeded, trial};
+use crate::report::{folder, trial};
+use crate::report_seeds::seeded;
 
 /// Exit code, stdout, stderr.
 fn harness(at: &Path, arguments: &[&str]) -> (i32, String, String) {

@@ -18,6 +18,7 @@ mod kernels;
 mod own_rival;
 mod published_costs;
 mod report;
+mod report_seeds;
 mod resume;
 mod run;
 mod slurm;
