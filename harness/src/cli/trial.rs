@@ -26,6 +26,8 @@ pub struct TrialArgs {
     checkpoint_every_ms: u64,
     #[arg(long)]
     allow_path_change: bool,
+    #[arg(long)]
+    drop_weights: bool,
     #[arg(long, default_value_t = 1)]
     attempt: u32,
     #[arg(long)]
@@ -41,6 +43,7 @@ pub fn train(args: TrialArgs) -> Reply {
         time_limit: args.time_limit_ms.map(Duration::from_millis),
         checkpoint_every: Duration::from_millis(args.checkpoint_every_ms),
         allow_path_change: args.allow_path_change,
+        drop_weights: args.drop_weights,
         attempt: args.attempt,
         attached: args.attached,
     };

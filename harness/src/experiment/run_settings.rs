@@ -34,6 +34,8 @@ options! {
         checkpoint_every: Time = Time(Duration::from_secs(60)), TIME;
         /// What a failed trial does to the others.
         on_failure: OnFailure = OnFailure::Continue, POLICY;
+        /// Whether each finished trial keeps its network's weights, which take far more room than all else of it.
+        keep_weights: bool = true, Kind::Flag;
     }
 }
 

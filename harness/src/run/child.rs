@@ -38,6 +38,8 @@ pub struct ChildOptions {
     pub checkpoint_every: Duration,
     /// Whether it may go on from a checkpoint of another kernel path.
     pub allow_path_change: bool,
+    /// Whether the finished network's weights are not kept.
+    pub drop_weights: bool,
     /// How often the trial is tried, this time included.
     pub attempt: u32,
     /// Whether a parent reads what it says on standard output, and closes standard input to stop it.
@@ -109,7 +111,8 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<TrialEnd> {
         pool.install(|| {
             let data = images_of(&folder, trial.frozen())?;
             let mut reporter = Reporter::new(&folder, key, options);
-            let resume = TrialOptions { allow_path_change: options.allow_path_change };
+            let resume =
+                TrialOptions { allow_path_change: options.allow_path_change, drop_weights: options.drop_weights };
             run_trial(&trial, &data, &folder, &environment, &mut reporter, resume)
         })
     });

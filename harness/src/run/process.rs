@@ -121,6 +121,9 @@ pub(super) fn common_arguments(settings: &RunSettings, allow_path_change: bool) 
     if let Some(limit) = settings.time_limit {
         arguments.extend(["--time-limit-ms".into(), limit.0.as_millis().to_string()]);
     }
+    if !settings.keep_weights {
+        arguments.push("--drop-weights".into());
+    }
     if allow_path_change {
         arguments.push("--allow-path-change".into());
     }

@@ -31,6 +31,8 @@ const FINETUNE: &str = "finetune";
 pub struct TrialOptions {
     /// Goes on from a checkpoint of another kernel path; the record says so.
     pub allow_path_change: bool,
+    /// Leaves the finished network's weights out of the trial's folder.
+    pub drop_weights: bool,
 }
 
 /// Trains and measures one trial, and leaves its folder behind; the record comes last.
@@ -72,7 +74,9 @@ pub fn run_trial(
     if let Some(predictions) = predictions {
         folder.save_predictions(key, &predictions)?;
     }
-    save_weights(&training.model.store, &dir.join("weights.safetensors"))?;
+    if !options.drop_weights {
+        save_weights(&training.model.store, &dir.join("weights.safetensors"))?;
+    }
     let record = training.record(trial, data, measures);
     folder.save(&record)?;
     training.course.finish();

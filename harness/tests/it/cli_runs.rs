@@ -77,6 +77,24 @@ fn a_run_a_second_run_and_the_report_alone() {
 }
 
 #[test]
+fn a_folder_without_weights_is_as_good_as_one_with_them() {
+    let folder = folder();
+    let command = ["tiny.toml", "--set", "run.keep_weights=false"];
+    let first = harness(folder.path(), &command);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let trials = std::fs::read_dir(folder.path().join("reports/tiny/trials")).unwrap();
+    for trial in trials.map(|trial| trial.unwrap().path()) {
+        assert!(trial.join("result.json").exists() && !trial.join("weights.safetensors").exists(), "{trial:?}");
+    }
+    let verified = harness(folder.path(), &["results", "verify", "reports/tiny"]);
+    assert!(verified.status.success(), "{}", text(&verified.stdout));
+    // Weights are no part of what a trial is.
+    let second = harness(folder.path(), &["tiny.toml"]);
+    let said = text(&second.stderr) + &text(&second.stdout);
+    assert!(said.contains("0 trained, 2 done before"), "{said}");
+}
+
+#[test]
 fn seeds_come_one_after_the_other_and_a_report_says_what_is_open() {
     let folder = folder();
     let run = |more: &[&str]| {
