@@ -376,7 +376,7 @@ fn another_kernel_path_is_refused_or_marked() -> Result<()> {
     }
     assert_eq!(fs::read(bench.file("epochs.jsonl"))?, log, "nothing was touched");
 
-    let allowed = TrialOptions { allow_path_change: true };
+    let allowed = TrialOptions { allow_path_change: true, ..TrialOptions::default() };
     let (stopped, _) = bench.attempt_with(Fate::Stop(2), 2, allowed)?;
     assert!(stopped.is_err_and(|error| error.downcast_ref::<Interrupted>().is_some()));
     // From here on it is this machine's path that goes on: nothing to allow, but what happened is not forgotten.
