@@ -1,6 +1,6 @@
 //! OctConv: some channels at half the resolution.
 
-use candle_core::{Result, bail};
+use candle_core::Result;
 use conv_core::options::INSIDE;
 use conv_core::{ConvSpec, Method, Scope, UnitSpec, Value, options};
 
@@ -15,7 +15,8 @@ options! {
     /// - odd sizes: means over what the edge cuts count, and what is upsampled is cut to the size;
     /// - at a stride, all four convolutions take it, each on its own resolution;
     /// - the unit's batch norm, residual and ReLU, and a bias before them, follow all channels at the full resolution;
-    /// - a grouped convolution stays vanilla, and so does one that has too few channels for both groups.
+    /// - a grouped convolution stays vanilla, and so does one that has too few channels for both groups, or whose
+    ///   padding does not keep the size.
     ///
     /// Parameters are vanilla's. MACs are a quarter where an input or output is low: of vanilla's, `1 - 3/4 alpha (2 - alpha)`
     /// at even sizes, 44 % at `alpha = 1/2`.
@@ -38,6 +39,8 @@ impl Method for OctConv {
         let ConvSpec { in_channels, out_channels, groups, .. } = unit.conv;
         if groups > 1 {
             Some("it is grouped already")
+        } else if !unit.conv.is_centred() {
+            Some("its padding does not keep the size")
         } else if self.split(in_channels).1 == 0 || self.split(out_channels).1 == 0 {
             Some("it has too few channels for two resolutions")
         } else {
@@ -46,10 +49,7 @@ impl Method for OctConv {
     }
 
     fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value> {
-        let ConvSpec { in_channels, out_channels, kernel, stride, padding, bias, .. } = unit.conv;
-        if padding != (kernel - 1) / 2 || kernel % 2 == 0 {
-            bail!("octconv: kernel {kernel} with padding {padding}; accepted: odd kernels that keep the size");
-        }
+        let ConvSpec { in_channels, out_channels, kernel, stride, bias, .. } = unit.conv;
         let ((high_in, low_in), (high_out, low_out)) = (self.split(in_channels), self.split(out_channels));
         let high = net.slice(x, 0..high_in)?;
         let halved = net.avg_pool(x, 2, 2, true)?;

@@ -1,6 +1,6 @@
 //! SPConv: a split by importance, fused by what the branches hold.
 
-use candle_core::{Result, bail};
+use candle_core::Result;
 use conv_core::options::INSIDE;
 use conv_core::{ConvSpec, Method, Scope, UnitSpec, Value, options};
 
@@ -14,8 +14,8 @@ options! {
     /// - the branches' batch norms serve as the unit's own (the released ResNet-50 keeps that as well); residual and ReLU follow
     ///   the sum, and so does a bias;
     /// - at a stride of `s`, the 1 x 1 convolutions read `s x s` averages, those that the edge cuts too;
-    /// - a grouped or 1 x 1 convolution stays vanilla, and so does one whose channels are too few to split, or whose first ones
-    ///   or outputs are no two groups.
+    /// - a grouped or 1 x 1 convolution stays vanilla, and so does one whose channels are too few to split, whose first ones
+    ///   or outputs are no two groups, or whose padding does not keep the size.
     ///
     /// Cost for an output of `h x w`: `h w C_in C_out (alpha k^2 / 2 + 1)` MACs, `3 h w C_out` activations; parameters are the
     /// MACs without `h w`, plus `4 C_out` for batch norms. Pools, softmax and products are not counted.
@@ -40,6 +40,8 @@ impl Method for SpConv {
             Some("it is grouped already")
         } else if kernel == 1 {
             Some("a 1 x 1 kernel has nothing smaller beside it")
+        } else if !unit.conv.is_centred() {
+            Some("its padding does not keep the size")
         } else if important == 0 || important % 2 + out_channels % 2 > 0 {
             Some("its channels cannot be split into two groups")
         } else {
@@ -48,10 +50,7 @@ impl Method for SpConv {
     }
 
     fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value> {
-        let ConvSpec { in_channels, out_channels, kernel, stride, padding, bias, .. } = unit.conv;
-        if padding != (kernel - 1) / 2 || kernel % 2 == 0 {
-            bail!("spconv: kernel {kernel} with padding {padding}; accepted: odd kernels that keep the size");
-        }
+        let ConvSpec { in_channels, out_channels, kernel, stride, bias, .. } = unit.conv;
         let important = self.important(in_channels);
         let (first, rest) = (net.slice(x, 0..important)?, net.slice(x, important..in_channels)?);
         let wide = ConvSpec::same(important, out_channels, kernel, stride).grouped(2);

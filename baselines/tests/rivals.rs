@@ -4,7 +4,9 @@ mod common;
 
 use std::fs;
 
-use baselines::{BsConv, Depthwise, Factors, Ghost, Grouped, HetConv, LowRank, PConv, RepVgg, Thin, Vanilla};
+use baselines::{
+    BsConv, Depthwise, Factors, Ghost, Grouped, HetConv, LowRank, OctConv, PConv, RepVgg, SpConv, Thin, Vanilla,
+};
 use candle_core::{Device, ModuleT, Tensor};
 use common::{VGG16, cost, unit};
 use conv_core::layers::Linear;
@@ -102,7 +104,7 @@ fn what_stays_vanilla_is_vanillas_and_says_so() {
     let unpadded = ConvSpec { padding: 0, ..ConvSpec::same(8, 8, 3, 1) };
     let no_size = "stays vanilla: its padding does not keep the size";
     let (pconv, hetconv, lowrank) = (PConv::default(), HetConv::default(), LowRank::default());
-    let cases: [(&dyn Method, ConvSpec, &str); 18] = [
+    let cases: [(&dyn Method, ConvSpec, &str); 20] = [
         (&Depthwise {}, pointwise, no_part),
         (&Depthwise {}, grouped, grouped_already),
         (&Ghost::default(), grouped, grouped_already),
@@ -125,6 +127,8 @@ fn what_stays_vanilla_is_vanillas_and_says_so() {
         (&lowrank, pointwise, "stays vanilla: a 1 x 1 convolution is a matrix, without a core to factor"),
         (&RepVgg {}, pointwise, nothing_smaller),
         (&RepVgg {}, unpadded, no_size),
+        (&SpConv::default(), unpadded, no_size),
+        (&OctConv::default(), unpadded, no_size),
     ];
     for (method, conv, remark) in cases {
         let (made, vanilla) =
