@@ -152,11 +152,13 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(method_error)?;
+    let total = layers.iter().map(|layer| layer.cost).sum();
     Ok(Price {
-        total: layers.iter().map(|layer| layer.cost).sum(),
+        total,
         vanilla: layers.iter().map(|layer| layer.vanilla).sum(),
         trained: whole,
-        fused: fused.is_some(),
+        // Where every layer stays vanilla there is nothing to fuse.
+        fused: fused.is_some() && whole != total,
         replaced: methods.replaced(),
         layers,
         architecture,

@@ -38,7 +38,8 @@ pub fn style(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static>
     style
 }
 
-/// Okabe and Ito's palette, which people with any colour vision can tell apart, and Tol's behind it; by place in the registry.
+/// Okabe and Ito's palette, which people with any colour vision can tell apart, and Tol's behind it (his yellow too, which shows on
+/// white); by place in the registry.
 const COLORS: [RGBColor; 16] = [
     RGBColor(213, 94, 0),
     RGBColor(204, 121, 167),
@@ -47,7 +48,7 @@ const COLORS: [RGBColor; 16] = [
     RGBColor(86, 180, 233),
     RGBColor(0, 158, 115),
     RGBColor(0, 114, 178),
-    RGBColor(240, 228, 66),
+    RGBColor(204, 187, 68),
     RGBColor(136, 34, 85),
     RGBColor(51, 34, 136),
     RGBColor(17, 119, 51),
