@@ -33,6 +33,7 @@ options! {
         /// Whether every intermediate result is part of the output; otherwise only B_0 and A_0 are.
         integration: bool = true, Kind::Flag;
     }
+    knob = depth, c0
     check = CompConvOptions::check_tail
 }
 

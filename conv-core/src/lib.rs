@@ -31,11 +31,11 @@ mod written;
 pub use {candle_core, serde};
 
 pub use cost::{Cost, Depth};
-pub use engine::{Backend, EngineLayer, OffEngine, Pass, PassWork, SMALLEST_BATCH};
+pub use engine::{Backend, EngineLayer, Footprint, OffEngine, Pass, PassWork, SMALLEST_BATCH};
 pub use graph::{Graph, Value};
 pub use kernels::Isa;
 pub use measure::{copy_gbytes, peak_gflops};
-pub use method::{Checked, Description, FuseFn, Fused, Layer, Method, cost, describe, forward_unit};
+pub use method::{Approximates, Checked, Description, FuseFn, Fused, Layer, Method, cost, describe, forward_unit};
 pub use network::{Gradients, Inference, Network, Step, Training};
 pub use scope::{Custom, CustomFn, Scope};
 pub use spec::{Activation, ConvSpec, MOST_WEIGHTS, Role, UnitSpec};

@@ -2,9 +2,9 @@
 //! against them.
 //!
 //! Nothing is counted inside a kernel: an operation reports, each time it runs, the count that follows from the shapes it was
-//! given (a convolution: output values times weights per output channel), and an engine that of its whole program, which
-//! was summed over layers when the program was made. So a count says which operations a network really runs, how often and
-//! on what shapes, and is independent of what was written down. It is the direct sum's: taps that meet padding are
+//! given (a convolution: output values times weights per output channel), and an engine that of all steps of its program, the
+//! same steps that it goes through. So a count says which operations a network really runs, how often and on what shapes, and is
+//! independent of what was written down. It is the direct sum's: taps that meet padding are
 //! counted though kernels leave them out, and Winograd's convolutions count what they save. Convolutions and linear layers are
 //! counted, as in the papers; norms, poolings, products and gates are not.
 //!

@@ -161,6 +161,8 @@ pub enum Role {
 pub enum Activation {
     /// `max(x, 0)`, with gradient 0 at 0.
     Relu,
+    /// `min(max(x, 0), 6)`, with gradient 0 at 0 and at 6. A method writes a ReLU; [`Scope::make`](crate::Scope::make) clips it.
+    Relu6,
 }
 
 /// A convolution with what follows it: `activation(norm(conv(x)) + residual)`.
@@ -211,8 +213,13 @@ impl UnitSpec {
         if self.norm { 2 * self.conv.out_channels as u64 } else { 0 }
     }
 
-    /// Whether it ends in a ReLU.
+    /// Whether it ends in a ReLU, clipped or not.
     pub fn relu(&self) -> bool {
-        self.activation == Some(Activation::Relu)
+        self.activation.is_some()
+    }
+
+    /// Whether that is clipped: a ReLU6.
+    pub fn is_clipped(&self) -> bool {
+        self.activation == Some(Activation::Relu6)
     }
 }

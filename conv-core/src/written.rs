@@ -90,7 +90,11 @@ impl Written {
 
     /// Whether this is the vanilla unit, and nothing else.
     pub(crate) fn is(&self, unit: &UnitSpec) -> bool {
-        matches!(self.operations.as_slice(), [Operation::Conv { name, conv, norm, residual: None, relu, x: INPUT }]
+        let operations = match self.operations.as_slice() {
+            [unclipped @ .., Operation::Map { map: Map::Relu6, .. }] if unit.is_clipped() => unclipped,
+            operations => operations,
+        };
+        matches!(operations, [Operation::Conv { name, conv, norm, residual: None, relu, x: INPUT }]
             if name.is_empty() && (*conv, *norm, *relu) == (unit.conv, unit.norm, unit.relu()))
     }
 
@@ -314,6 +318,7 @@ impl fmt::Display for Operation {
             Self::Tied { conv, to, .. } => write!(f, "{conv} tied to {}", shown(*to)),
             Self::Product { .. } => write!(f, "product"),
             Self::Map { map: Map::Sigmoid, .. } => write!(f, "sigmoid"),
+            Self::Map { map: Map::Relu6, .. } => write!(f, "relu6"),
             Self::Map { map: Map::ReplaceAbove { threshold, value }, .. } => {
                 write!(f, "replace above {threshold} by {value}")
             }

@@ -44,7 +44,13 @@ fn fusion(b: &mut Builder, x: Value) -> Result<Value> {
 }
 
 /// Every operation by itself, and as rivals put them together.
-const MIDDLES: [(&str, Middle); 14] = [
+const MIDDLES: [(&str, Middle); 15] = [
+    ("relu6", |b, x| {
+        // Cubes, of which some are beyond either end.
+        let square = b.graph.product(x, x)?;
+        let cube = b.graph.product(square, x)?;
+        Ok(b.graph.relu6(cube))
+    }),
     ("sigmoid", |b, x| Ok(b.graph.sigmoid(x))),
     ("replace above", |b, x| Ok(b.graph.replace_above(x, 0.25, -1.0))),
     ("product of maps", |b, x| {

@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 use conv_core::layers::{BatchNorm2d, Conv2d, GroupNorm, Linear};
 use conv_core::{
-    Activation, ConvSpec, Graph, Method, Network, ParamStore, Role, Scope, UnitSpec, Value, forward_unit,
+    Activation, ConvSpec, Graph, Method, Network, ParamStore, Role, Scope, UnitSpec, Value, describe, forward_unit,
     normal_stream, ops,
 };
 
@@ -97,6 +97,8 @@ fn every_operation_is_the_function_it_names() {
         g.product(x, mean)
     };
     check("product with means", &x, pooled, |x, y, _| x.broadcast_mul(&y.mean((2, 3))?.reshape((2, CHANNELS, 1, 1))?));
+    let large = (&x * 5.0).unwrap();
+    check("relu6", &large, |g, x, _| Ok(g.relu6(x)), |x, _, _| x.clamp(0f32, 6f32));
     check("sigmoid", &x, |g, x, _| Ok(g.sigmoid(x)), |x, _, _| ops::sigmoid(x));
     let replaced = |x: &Tensor, _: &Tensor, _| ops::replace_above(x, 0.5, 2.0);
     check("replace above", &x, |g, x, _| Ok(g.replace_above(x, 0.5, 2.0)), replaced);
@@ -322,4 +324,23 @@ fn a_unit_runs_alone_as_inside_a_network() {
     }
     let error = run(&noise("narrow", &[1, 2, 4, 3]), None, false).unwrap_err().to_string();
     assert!(error.contains("a convolution of 6 channels was given 2"), "{error}");
+}
+
+/// However the unit is made, its ReLU is clipped behind all of it; the description says so, and counts nothing more.
+#[test]
+fn a_relu6_is_a_relu_that_is_clipped() {
+    let conv = ConvSpec::same(CHANNELS, CHANNELS, 3, 1);
+    let plain = UnitSpec::conv_bn_relu(conv, Role::Spatial);
+    let clipped = UnitSpec { activation: Some(Activation::Relu6), ..plain };
+    let (x, added) = (noise("x", &[2, CHANNELS, 4, 3]), (noise("y", &[2, CHANNELS, 4, 3]) * 20.0).unwrap());
+    let store = ParamStore::new(0, &Device::Cpu);
+    let run = |spec: &UnitSpec| forward_unit(&Plain {}, spec, store.builder(), &x, Some(&added), true).unwrap();
+    let (free, six) = (run(&plain), run(&clipped));
+    let values = free.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(values.iter().any(|value| *value > 6.0) && values.iter().any(|value| *value > 0.0 && *value < 6.0));
+    assert_same(&six, &free.clamp(0f32, 6f32).unwrap(), "clipped");
+    let [plain, clipped] = [plain, clipped].map(|spec| describe(&Plain {}, &spec, (4, 3)).unwrap());
+    assert_eq!((plain.cost, plain.vanilla, clipped.vanilla), (clipped.cost, true, true));
+    assert_ne!(plain.signature, clipped.signature);
+    assert!(clipped.signature.contains("relu6"), "{}", clipped.signature);
 }

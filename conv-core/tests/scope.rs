@@ -22,6 +22,7 @@ fn functions_have_the_slopes_they_say() -> Result<()> {
         ("product", |a| ops::product(&a[0], &a[1]), vec![vec![2, 6, 3, 5], vec![2, 6, 3, 5]]),
         ("product with one value", |a| ops::product(&a[0], &a[1]), vec![vec![2, 6, 3, 5], vec![2, 6]]),
         ("product with one pixel", |a| ops::product(&a[0], &a[1]), vec![vec![2, 6, 3, 5], vec![2, 6, 1, 1]]),
+        ("relu6", |a| ops::relu6(&(&a[0] * 5.0)?), vec![vec![2, 6, 3, 5]]),
         ("sigmoid", |a| ops::sigmoid(&a[0]), vec![vec![2, 6, 3, 5]]),
         ("replace above", |a| ops::replace_above(&a[0], 0.3, 2.0), vec![vec![2, 6, 3, 5]]),
         ("softmax", |a| ops::softmax_between(&a[0], 3), vec![vec![2, 6, 3, 5]]),

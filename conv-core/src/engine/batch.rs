@@ -1,6 +1,6 @@
 //! The engine of batches: what it holds for a network. [`super::passes`] has what it does.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -140,15 +140,9 @@ impl BatchEngine {
         plans.filter(|plan| plan.weight_gradient == WeightKernel::AllBlocks)
     }
 
-    /// The weights whose gradient is made of all blocks at once by every convolution that has them, each once.
-    pub(super) fn of_all_blocks_alone(&self) -> impl Iterator<Item = usize> {
-        let plans = || self.layers.convs.iter().map(|conv| &conv.plan);
-        let alone = move |&weight: &usize| {
-            let mut of_weight = plans().filter(move |plan| plan.weight == weight);
-            of_weight.all(|plan| plan.weight_gradient == WeightKernel::AllBlocks)
-        };
-        let weights: BTreeSet<usize> = plans().map(|plan| plan.weight).collect();
-        weights.into_iter().filter(alone)
+    /// Values of the gradients that every chain of blocks has of its own, by parameter.
+    pub(super) fn chain_lens(&self) -> Vec<usize> {
+        chain_lens(&self.program, self.layers.convs.iter().map(|conv| &conv.plan))
     }
 
     /// Memory for so many images.
@@ -163,9 +157,25 @@ impl BatchEngine {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             block.images = (images - index * LANES).min(LANES);
         }
-        let lens: Vec<usize> = self.program.parameters.iter().map(Tensor::elem_count).collect();
-        let values = lens.iter().sum::<usize>() - self.of_all_blocks_alone().map(|weight| lens[weight]).sum::<usize>();
-        let most = if values > MANY_VALUES { MOST_LARGE_CHAINS } else { MOST_CHAINS };
-        self.chains.resize_with(blocks.div_ceil(blocks.div_ceil(most)), Chain::default);
+        let chains = chains(blocks, self.chain_lens().iter().sum());
+        self.chains.resize_with(chains, Chain::default);
     }
+}
+
+/// How many chains so many blocks make, whose gradients have so many values.
+pub(super) fn chains(blocks: usize, values: usize) -> usize {
+    let most = if values > MANY_VALUES { MOST_LARGE_CHAINS } else { MOST_CHAINS };
+    blocks.div_ceil(blocks.div_ceil(most))
+}
+
+/// By parameter, how many values of its gradient each chain has of its own: none of weights whose gradient is made of all blocks
+/// at once by every convolution that has them.
+pub(super) fn chain_lens<'a>(program: &Program, plans: impl Iterator<Item = &'a Conv>) -> Vec<usize> {
+    let mut alone: BTreeMap<usize, bool> = BTreeMap::new();
+    for plan in plans {
+        *alone.entry(plan.weight).or_insert(true) &= plan.weight_gradient == WeightKernel::AllBlocks;
+    }
+    let len =
+        |(index, tensor): (usize, &Tensor)| if alone.get(&index) == Some(&true) { 0 } else { tensor.elem_count() };
+    program.parameters.iter().enumerate().map(len).collect()
 }

@@ -29,6 +29,12 @@ impl Slab {
         Self { slots, zeros: vec![Line::ZERO; longest] }
     }
 
+    /// What it holds.
+    #[cfg(test)]
+    pub(super) fn lines(&self) -> usize {
+        self.slots.iter().map(Vec::len).sum::<usize>() + self.zeros.len()
+    }
+
     /// The planes of these channels, of values or of gradients as `content` says.
     pub(super) fn planes(
         &self,

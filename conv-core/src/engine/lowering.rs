@@ -10,7 +10,7 @@ use super::layers::{
     Buffer, Channel, Conv, ConvId, Destination, Finish, FinishId, GroupNorm, InputGradient, LayerId, Layers, Norm,
     Plain, PlainId, PlainOp,
 };
-use super::program::{Mode, Program};
+use super::program::{Mode, Pass, Phase, Program, Step};
 use super::schedule;
 use crate::graph::{Graph, Op, Value};
 use crate::kernels::batch16::geometry::Geometry;
@@ -244,8 +244,6 @@ impl Lowering {
         x: LoweredValue,
     ) -> LoweredValue {
         let (weight, bias) = (self.parameter(weight), bias.map(|bias| self.parameter(bias)));
-        self.program.macs += (shape.y_len() * shape.w_len() / shape.out_channels) as u64;
-        self.program.activations += shape.y_len() as u64;
         let y = self.buffer(shape.out_channels, shape.output);
         // Buffer 0 are the images.
         let first = if self.mode.images() { 0 } else { 1 };
@@ -328,6 +326,7 @@ impl Lowering {
             fuse(&mut layers, &program.order, &output);
         }
         program.forward = schedule::forward(&layers, &program.order, mode);
+        (program.macs, program.activations) = executed(&layers, &program.forward);
         if mode.trains() {
             program.backward = schedule::backward(&mut layers, &program.order, &program.buffers, &output);
         }
@@ -336,6 +335,18 @@ impl Lowering {
         }
         Ok((layers, Program { output, size, ..program }))
     }
+}
+
+/// Multiply-accumulates and activations of these steps for an image: of what is executed, not of what was written down.
+fn executed(layers: &Layers, forward: &[Phase]) -> (u64, u64) {
+    let steps = forward.iter().flat_map(|phase| &phase.steps);
+    steps.fold((0, 0), |(macs, activations), step| match *step {
+        Step::Conv(id, Pass::Forward) => {
+            let shape = &layers[id].shape;
+            (macs + shape.macs(), activations + shape.y_len() as u64)
+        }
+        _ => (macs, activations),
+    })
 }
 
 /// Whether no channel is there twice: a gradient goes to each plane once.

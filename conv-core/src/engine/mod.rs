@@ -13,7 +13,7 @@
 //!   over a [`team`] of threads. [`arena`] lays its memory out.
 //!
 //! The result has the same bits for any number of threads. [`survey`] tells what each layer does, [`times`] how
-//! long it took.
+//! long it took, [`footprint`] how much memory an engine takes.
 
 mod arena;
 mod backward;
@@ -21,6 +21,7 @@ mod batch;
 mod block;
 pub(crate) mod choice;
 mod context;
+mod footprint;
 mod forward;
 mod fuse;
 mod group_norm;
@@ -47,6 +48,7 @@ use crate::ops::with_values;
 
 pub(crate) use batch::BatchEngine;
 pub use choice::{Backend, OffEngine, SMALLEST_BATCH};
+pub use footprint::Footprint;
 pub(crate) use image::ImageEngine;
 pub(crate) use lowering::{LoweringResult, or_off_engine};
 pub(crate) use program::Mode;
@@ -76,6 +78,29 @@ pub(crate) fn survey(
         Regime::Image => {
             let (layers, program) = image::lower_flat(graph, output, image)?;
             Ok(survey::of_image(&layers, &program, &ArenaLayout::new(&layers, &program)))
+        }
+    }
+}
+
+/// How much memory the engine of a regime takes for so many images of `[channels, h, w]`, without making it.
+///
+/// # Errors
+/// A graph that only operations can run; shapes that do not fit.
+pub(crate) fn footprint(
+    graph: &Graph,
+    output: Value,
+    (images, image): (usize, (usize, usize, usize)),
+    mode: Mode,
+    regime: Regime,
+) -> LoweringResult<Footprint> {
+    match regime {
+        Regime::Batch { winograd } => {
+            let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;
+            Ok(footprint::of_batch(&layers, &program, images))
+        }
+        Regime::Image => {
+            let (layers, program) = image::lower_flat(graph, output, image)?;
+            Ok(footprint::of_image(&layers, &program))
         }
     }
 }

@@ -121,6 +121,13 @@ impl ConvLayer {
         }
     }
 
+    /// Packed weights that are there.
+    #[cfg(test)]
+    pub(super) fn packed(&mut self) -> usize {
+        let backward = self.input_gradient.as_mut().map_or(0, |weights| weights.memory().len());
+        self.forward.memory().len() + backward
+    }
+
     pub(super) fn forward(&self, isa: Isa, from: &[&[Line]], to: &mut [Output<'_>]) {
         self.forward.convolve(isa, &self.plan.forward_geometry, &self.plan.shape, from, to);
     }

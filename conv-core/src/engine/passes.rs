@@ -104,11 +104,10 @@ impl BatchEngine {
         }
         self.pack(Direction::Backward)?;
         let lens: Vec<usize> = self.program.parameters.iter().map(Tensor::elem_count).collect();
-        let (mut of_chains, mut of_all) = (lens.clone(), vec![Vec::new(); lens.len()]);
+        let (of_chains, mut of_all) = (self.chain_lens(), vec![Vec::new(); lens.len()]);
         for &Conv { weight, .. } in self.convs_of_all_blocks() {
             of_all[weight] = vec![0.0; lens[weight]];
         }
-        self.of_all_blocks_alone().for_each(|weight| of_chains[weight] = 0);
         self.chains.iter_mut().for_each(|chain| chain.clear(&of_chains));
         self.gradients = of_all;
         self.fill(gradient, &output, pixels, Content::Gradient)?;

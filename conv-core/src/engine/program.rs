@@ -136,7 +136,7 @@ pub(super) struct Program {
     pub(super) forward: Vec<Phase>,
     /// Without phases in inference.
     pub(super) backward: Backward,
-    /// Multiply-accumulates and activations of an image.
+    /// Multiply-accumulates and activations of an image, over the steps of [`Program::forward`].
     pub(super) macs: u64,
     pub(super) activations: u64,
 }

@@ -10,6 +10,7 @@ use super::choice::{BatchKernel, ImageKernel, WeightKernel};
 use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Plain, PlainOp};
 use super::program::{Pass, Program};
 use crate::ConvSpec;
+use crate::kernels::batch16::winograd;
 use crate::kernels::map::Map;
 use crate::kernels::windows::Windows;
 
@@ -39,7 +40,8 @@ pub struct PassWork {
     pub kernel: &'static str,
     /// Multiply-accumulates for an image by the direct sum, padding counted; 0 for what is no convolution.
     pub macs: u64,
-    /// Multiplications of the kernel's own form for one of [`PassWork::macs`]: 1, and 4/9 for Winograd's form.
+    /// Multiplications of the kernel's own form for one of [`PassWork::macs`]: 1, and 4/9 for Winograd's form, or a little more
+    /// where its tiles go beyond the map.
     pub multiplications: f64,
     /// Values that are read and written for an image, each once a step.
     pub values: u64,
@@ -123,8 +125,8 @@ fn conv(conv: &Conv, program: &Program, kernel: impl Fn(Pass) -> &'static str) -
         PassWork {
             pass,
             kernel,
-            macs: (s.y_len() * s.w_len() / s.out_channels) as u64,
-            multiplications: if kernel == WINOGRAD { 4.0 / 9.0 } else { 1.0 },
+            macs: s.macs(),
+            multiplications: if kernel == WINOGRAD { winograd::multiplications(s.output) } else { 1.0 },
             values: inputs + outputs + if pass == Pass::Forward { residual } else { 0 },
             weights: s.w_len() as u64,
             time: None,
@@ -217,6 +219,7 @@ fn plain(plain: &Plain, program: &Program) -> EngineLayer {
         PlainOp::MeanPool(windows) => ("average", pool("average", windows), x + y, x + y),
         PlainOp::Repeat(windows) => ("repeat", format!("upsample {}", windows.kernel), x + y, x + y),
         PlainOp::Map(Map::Sigmoid) => ("map", "sigmoid".to_owned(), x + y, x + 2 * y),
+        PlainOp::Map(Map::Relu6) => ("map", "relu6".to_owned(), x + y, x + 2 * y),
         PlainOp::Map(Map::ReplaceAbove { threshold, value }) => {
             ("map", format!("replace above {threshold} by {value}"), x + y, x + 2 * y)
         }

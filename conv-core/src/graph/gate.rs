@@ -25,6 +25,11 @@ impl Graph {
         self.push(Op::Map { x, map: Map::Sigmoid }, self.channels(x))
     }
 
+    /// As [`crate::ops::relu6`].
+    pub fn relu6(&mut self, x: Value) -> Value {
+        self.push(Op::Map { x, map: Map::Relu6 }, self.channels(x))
+    }
+
     /// As [`crate::ops::replace_above`].
     pub fn replace_above(&mut self, x: Value, threshold: f32, value: f32) -> Value {
         self.push(Op::Map { x, map: Map::ReplaceAbove { threshold, value } }, self.channels(x))

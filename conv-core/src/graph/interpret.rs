@@ -101,6 +101,7 @@ fn execute(op: &Op, values: &[Option<Tensor>], train: bool) -> Result<Tensor> {
         Op::Linear { x, linear } => linear.forward(value(x)?),
         Op::Product { x, by } => ops::product(value(x)?, value(by)?),
         Op::Map { x, map: Map::Sigmoid } => ops::sigmoid(value(x)?),
+        Op::Map { x, map: Map::Relu6 } => ops::relu6(value(x)?),
         Op::Map { x, map: Map::ReplaceAbove { threshold, value: by } } => {
             ops::replace_above(value(x)?, f64::from(*threshold), f64::from(*by))
         }

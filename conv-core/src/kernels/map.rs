@@ -8,12 +8,14 @@ pub(crate) enum Map {
     Sigmoid,
     /// `value` where `x > threshold`, else `x`. What is not a number stays.
     ReplaceAbove { threshold: f32, value: f32 },
+    /// `min(max(x, 0), 6)`, with gradient 0 at both ends. What is not a number stays, and lets its gradient pass.
+    Relu6,
 }
 
 impl Map {
     /// Whether its gradient is made from its output; else it is from its input.
     pub(crate) fn by_output(self) -> bool {
-        self == Self::Sigmoid
+        matches!(self, Self::Sigmoid | Self::Relu6)
     }
 
     #[inline(always)]
@@ -27,6 +29,10 @@ impl Map {
                     x
                 }
             }
+            Self::Relu6 => {
+                let x = if x < 0.0 { 0.0 } else { x };
+                if x > 6.0 { 6.0 } else { x }
+            }
         }
     }
 
@@ -38,6 +44,13 @@ impl Map {
             Self::Sigmoid => dy * (kept * (1.0 - kept)),
             Self::ReplaceAbove { threshold, .. } => {
                 if kept > threshold {
+                    0.0
+                } else {
+                    dy
+                }
+            }
+            Self::Relu6 => {
+                if kept <= 0.0 || kept >= 6.0 {
                     0.0
                 } else {
                     dy
@@ -111,10 +124,11 @@ mod tests {
     #[test]
     fn maps_and_their_gradients_are_those_of_the_scalar_twins() {
         let replace = Map::ReplaceAbove { threshold: 0.5, value: 1.0 };
-        let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.5, 0.500_000_06, 0.0, -0.0, 100.0, -100.0];
+        let special =
+            [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.5, 0.500_000_06, 0.0, -0.0, 6.0, 5.999_999_5, 100.0, -100.0];
         let values: Vec<f32> =
             crate::normal_stream(1, "map", 500).into_iter().map(|x| 4.0 * x as f32).chain(special).collect();
-        for map in [Map::Sigmoid, replace, Map::ReplaceAbove { threshold: -1.0, value: 0.0 }] {
+        for map in [Map::Sigmoid, Map::Relu6, replace, Map::ReplaceAbove { threshold: -1.0, value: 0.0 }] {
             for (at, &x) in values.iter().enumerate() {
                 let dy = values[(at * 7 + 3) % values.len()];
                 let y = map.apply(x);

@@ -128,6 +128,9 @@ pub(crate) fn map(map: Map, x: f32, dy: f32) -> [f32; 2] {
         }
         Map::ReplaceAbove { threshold, value } if x > threshold => [value, 0.0],
         Map::ReplaceAbove { .. } => [x, dy],
+        Map::Relu6 if x <= 0.0 => [0.0; 2],
+        Map::Relu6 if x >= 6.0 => [6.0, 0.0],
+        Map::Relu6 => [x, dy],
     }
 }
 

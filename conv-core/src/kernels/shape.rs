@@ -46,6 +46,11 @@ impl ConvShape {
         self.out_channels * (self.in_channels / self.groups) * self.taps()
     }
 
+    /// Multiply-accumulates of the direct sum, padding counted.
+    pub(crate) fn macs(&self) -> u64 {
+        (self.y_len() * self.w_len() / self.out_channels) as u64
+    }
+
     pub(crate) fn taps(&self) -> usize {
         self.kernel * self.kernel
     }

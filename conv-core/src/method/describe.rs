@@ -39,6 +39,8 @@ pub fn describe(method: &dyn Method, unit: &UnitSpec, input: (usize, usize)) -> 
         ));
     }
     let signature = match &plain.signature {
+        // Of a method that writes its own, which does not know how its ReLU is clipped.
+        Some(own) if unit.is_clipped() => format!("{own} | relu6"),
         Some(own) => own.clone(),
         None => {
             let text = plain.text(output);

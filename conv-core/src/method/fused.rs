@@ -10,6 +10,8 @@ use crate::UnitSpec;
 
 /// How a method's trained units become those that infer; see [`Method::fused`].
 pub struct Fused {
+    /// What is fused into what, in words: a report says so under its tables.
+    pub what: &'static str,
     /// Makes the units that infer, of the same [`UnitSpec`]s. It declines what the method that was trained declines.
     pub method: Box<dyn Method>,
     /// What [`Fused::unit`] gives for units that are not declined.

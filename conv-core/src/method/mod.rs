@@ -1,5 +1,6 @@
 //! The plug: how a network is given its convolutions.
 
+mod approximates;
 mod describe;
 mod fused;
 mod layer;
@@ -11,6 +12,7 @@ use candle_core::{Error, Result, bail};
 use crate::options::Described;
 use crate::{Scope, UnitSpec, Value};
 
+pub use approximates::Approximates;
 pub use describe::{Description, cost, describe};
 pub use fused::{FuseFn, Fused};
 pub use layer::{Layer, forward_unit};
@@ -52,6 +54,12 @@ pub trait Method: Checked + Debug + Send + Sync {
     fn fused(&self) -> Option<Fused> {
         None
     }
+
+    /// What makes its units of trained vanilla ones, for methods that begin with these: a network is trained with vanilla
+    /// convolutions in their places first. None: its units begin with fresh values.
+    fn approximates(&self) -> Option<&dyn Approximates> {
+        None
+    }
 }
 
 /// Options with a name and a range, whatever their type. [`options!`](crate::options!) writes it.
@@ -77,7 +85,8 @@ impl<T: Described> Checked for T {
 }
 
 impl Scope<'_> {
-    /// The unit as `method` makes it, or as it is where the method declines; `name` stands before its parameters' names.
+    /// The unit as `method` makes it, or as it is where the method declines; `name` stands before its parameters' names. A ReLU6 is
+    /// a ReLU that is clipped here, behind all that the method wrote: what there is inside of it is the method's own.
     ///
     /// # Errors
     /// Options out of range, a specification that the method cannot serve; other channels or another size than the
@@ -96,6 +105,7 @@ impl Scope<'_> {
             Some(_) => self.unit(name, unit, x, residual)?,
             None => self.within(name, |net| method.write(unit, net, x, residual))?,
         };
+        let y = if unit.is_clipped() { self.relu6(y)? } else { y };
         if self.channels(y) != unit.conv.out_channels {
             bail!("{}: {} channels instead of {}", method.name(), self.channels(y), unit.conv.out_channels);
         }

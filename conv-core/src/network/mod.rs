@@ -9,8 +9,8 @@ use std::fmt;
 
 use candle_core::{Result, Tensor};
 
-use crate::engine::choice::regime_of;
-use crate::engine::{self, Backend, EngineLayer, Mode, OffEngine};
+use crate::engine::choice::{Regime, regime_of};
+use crate::engine::{self, Backend, EngineLayer, Footprint, Mode, OffEngine};
 use crate::graph::{Graph, Value};
 
 use autograd::EnginePool;
@@ -83,12 +83,40 @@ impl Network {
         [n, c, h, w]: [usize; 4],
         train: bool,
     ) -> Result<std::result::Result<Vec<EngineLayer>, OffEngine>> {
-        let Backend::Engine { winograd } = backend else { return Ok(Err(OffEngine::CandleAsked)) };
-        let regime = match regime_of(winograd, n, train) {
-            Ok(regime) => regime,
-            Err(why) => return Ok(Err(why)),
-        };
-        let mode = if train { Mode::Train { images: false } } else { Mode::Infer };
-        engine::or_off_engine(engine::survey(&self.graph, self.output, (c, h, w), mode, regime))
+        match regime_and_mode(backend, n, train) {
+            Err(why) => Ok(Err(why)),
+            Ok((regime, mode)) => {
+                engine::or_off_engine(engine::survey(&self.graph, self.output, (c, h, w), mode, regime))
+            }
+        }
     }
+
+    /// How much memory the engine takes where `backend` computes `images: [n, c, h, w]` of f32 on the CPU; or why that does not
+    /// run on the engine. Nothing is computed.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn footprint(
+        &self,
+        backend: Backend,
+        [n, c, h, w]: [usize; 4],
+        train: bool,
+    ) -> Result<std::result::Result<Footprint, OffEngine>> {
+        match regime_and_mode(backend, n, train) {
+            Err(why) => Ok(Err(why)),
+            Ok((regime, mode)) => {
+                engine::or_off_engine(engine::footprint(&self.graph, self.output, (n, (c, h, w)), mode, regime))
+            }
+        }
+    }
+}
+
+/// How so many images of f32 on the CPU are computed.
+///
+/// # Errors
+/// Why they are not computed by the engine.
+fn regime_and_mode(backend: Backend, images: usize, train: bool) -> std::result::Result<(Regime, Mode), OffEngine> {
+    let Backend::Engine { winograd } = backend else { return Err(OffEngine::CandleAsked) };
+    let mode = if train { Mode::Train { images: false } } else { Mode::Infer };
+    Ok((regime_of(winograd, images, train)?, mode))
 }

@@ -17,6 +17,17 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     x.le(&zeros)?.where_cond(&zeros, x)
 }
 
+/// `min(max(x, 0), 6)`, any shape; the gradient at 0 and at 6 is 0.
+///
+/// # Errors
+/// Those of the device.
+pub fn relu6(x: &Tensor) -> Result<Tensor> {
+    let y = relu(x)?;
+    let six = (y.zeros_like()? + 6.0)?.detach();
+    // Asked for what is too large, so that NaN stays NaN.
+    y.ge(&six)?.where_cond(&six, &y)
+}
+
 struct Relu;
 
 impl CustomOp1 for Relu {

@@ -10,8 +10,7 @@ use crate::meter;
 /// Shapes that do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<Tensor> {
     let shape = ConvShape::new(x.dims(), weight.dims(), stride, padding, groups)?;
-    let (y_len, per_output) = (shape.y_len(), shape.w_len() / shape.out_channels);
-    meter::record((y_len * per_output) as u64, y_len as u64);
+    meter::record(shape.macs(), shape.y_len() as u64);
     if !on_kernels(x) {
         return compose(x, weight, &shape);
     }

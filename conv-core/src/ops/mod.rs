@@ -11,7 +11,7 @@ mod head;
 mod norm;
 mod pool;
 
-pub use activation::{channel_shuffle, relu};
+pub use activation::{channel_shuffle, relu, relu6};
 pub use conv::conv2d;
 pub use gate::{group_norm, product, replace_above, sigmoid, softmax_between, upsample};
 pub use head::{cross_entropy, linear};

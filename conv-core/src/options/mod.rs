@@ -15,18 +15,21 @@
 //!         /// Share of the channels that each part gets.
 //!         share: f64 = 0.5, FACTOR;
 //!     }
+//!     knob = parts
 //! }
 //!
 //! assert_eq!(Halves::default().parts, 2);
 //! let error = Halves { parts: 1, ..Halves::default() }.check_options().unwrap_err().to_string();
 //! assert!(error.starts_with("halves: parts = 1 is out of range; accepted: an integer of at least 2"));
 //! assert_eq!(Halves::OPTIONS[1].meaning, "Side of the kernel; the layer's own when absent.");
+//! assert_eq!(Halves::KNOBS, ["parts"]);
 //! ```
 //!
 //! A field's lines of documentation are its meaning to people who never see the code. A table of results has a column of the
 //! field's name; `column = Some("other_name")` at the end of the line gives it another one, and `column = None` none. After the
-//! braces, `check = function` names a `fn(&Self) -> candle_core::Result<()>` for what options must hold together. Values may be
-//! flags, numbers, texts, [`choice!`](crate::choice!)s, lists and [`Option`]s of them, tables of options (of
+//! braces, `knob = option` names the option that sets how much a method compresses (several, with commas, where several do it
+//! together), and then `check = function` a `fn(&Self) -> candle_core::Result<()>` for what options must hold together. Values
+//! may be flags, numbers, texts, [`choice!`](crate::choice!)s, lists and [`Option`]s of them, tables of options (of
 //! [`Kind::Table`]), or whatever implements [`OptionType`].
 
 mod kind;
@@ -45,6 +48,8 @@ pub trait Described: Default + Serialize + DeserializeOwned + 'static {
     const ABOUT: &'static str;
     /// Every option.
     const OPTIONS: &'static [Field];
+    /// The options that set how much it compresses: what is solved for, where a network is to meet a budget.
+    const KNOBS: &'static [&'static str];
 
     /// The value of every option, in the order of [`Described::OPTIONS`].
     fn values(&self) -> Vec<Literal<'_>>;
@@ -104,6 +109,7 @@ macro_rules! options {
         $table:ident = $name:literal, $about:literal {
             $( $(#[doc = $meaning:literal])+ $key:ident : $type:ty = $default:expr, $kind:expr $(, column = $column:expr)?; )*
         }
+        $(knob = $($knob:ident),+)?
         $(check = $check:expr)?
     ) => {
         $(#[$meta])*
@@ -134,6 +140,13 @@ macro_rules! options {
                     column: $crate::options!(@column $key $($column)?),
                 }
             ),*];
+            const KNOBS: &'static [&'static str] = &[$($({
+                // Names an option, or does not compile.
+                let _ = |table: &Self| {
+                    let _ = &table.$knob;
+                };
+                stringify!($knob)
+            }),+)?];
 
             fn values(&self) -> Vec<$crate::options::Literal<'_>> {
                 vec![$($crate::options::OptionType::literal(&self.$key)),*]

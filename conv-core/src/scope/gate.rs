@@ -40,6 +40,14 @@ impl Scope<'_> {
         self.map(x, Map::Sigmoid)
     }
 
+    /// As [`crate::ops::relu6`].
+    ///
+    /// # Errors
+    /// None yet.
+    pub fn relu6(&mut self, x: Value) -> Result<Value> {
+        self.map(x, Map::Relu6)
+    }
+
     /// `value` where `x > threshold`, else `x`; the gradient is 0 where it was replaced.
     ///
     /// # Errors
@@ -51,6 +59,7 @@ impl Scope<'_> {
     fn map(&mut self, x: Value, map: Map) -> Result<Value> {
         Ok(match (&mut self.sheet, map) {
             (Sheet::Build { graph, .. }, Map::Sigmoid) => graph.sigmoid(x),
+            (Sheet::Build { graph, .. }, Map::Relu6) => graph.relu6(x),
             (Sheet::Build { graph, .. }, Map::ReplaceAbove { threshold, value }) => {
                 graph.replace_above(x, threshold, value)
             }

@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn maps_of_planes() {
         let (x, dy) = (planes(1, 1).remove(0), planes(1, 2).remove(0));
-        for map in [Map::Sigmoid, Map::ReplaceAbove { threshold: 0.5, value: 1.0 }] {
+        for map in [Map::Sigmoid, Map::Relu6, Map::ReplaceAbove { threshold: 0.5, value: 1.0 }] {
             let twins = || flat(&x).into_iter().zip(flat(&dy)).map(|(x, dy)| reference::map(map, x, dy));
             for isa in Isa::available() {
                 let mut y = vec![Line::splat(f32::NAN); PIXELS];

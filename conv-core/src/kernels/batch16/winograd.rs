@@ -44,7 +44,7 @@ impl Weights {
         turned: bool,
     ) {
         let channels = self.channels;
-        self.values.resize(self.rows * channels * FREQUENCIES, 0.0);
+        self.values.resize(packed(self.rows, channels), 0.0);
         let mut rest = self.values.as_mut_slice();
         for &(first, rows) in &self.blocks {
             let (block, tail) = rest.split_at_mut(rows * channels * FREQUENCIES);
@@ -64,6 +64,17 @@ impl Weights {
             }
         }
     }
+}
+
+/// Values of the transformed weights of so many destination and source channels.
+pub(crate) fn packed(rows: usize, channels: usize) -> usize {
+    rows * channels * FREQUENCIES
+}
+
+/// Multiplications for one of the direct sum on maps of this size.
+pub(crate) fn multiplications((height, width): (usize, usize)) -> f64 {
+    let tiles = height.div_ceil(2) * width.div_ceil(2);
+    (tiles * FREQUENCIES) as f64 / (height * width * 9) as f64
 }
 
 /// `G g G^T`.

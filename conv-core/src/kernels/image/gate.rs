@@ -304,7 +304,7 @@ mod tests {
             let layout = PlaneLayout::new(size, pad);
             for special in [&[][..], &reference::NOT_FINITE] {
                 let x = noise(&layout, 2, special);
-                for map in [Map::Sigmoid, Map::ReplaceAbove { threshold: 0.5, value: 1.0 }] {
+                for map in [Map::Sigmoid, Map::Relu6, Map::ReplaceAbove { threshold: 0.5, value: 1.0 }] {
                     let want: Vec<f32> = x[0].iter().map(|&x| reference::map(map, x, 0.0)[0]).collect();
                     for got in run(GateOp::Map(map), &x[..1], None, vec![], &layout) {
                         Special::Same.assert(|| format!("{map:?} of {layout:?}"), &got[0], &want);
