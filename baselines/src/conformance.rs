@@ -4,7 +4,8 @@
 //! without norm, activation, residual and bias). For each, [`check`] holds the counted cost against the parameters that
 //! exist and the work that is executed, shapes against the specification, and gradients, seeds, modes and descriptions against
 //! what [`Method`] promises. [`precision`] holds the numbers: those of the engine and of the operations against double precision,
-//! gradients against finite differences, a [fused](Method::fused) unit against the trained one, and that it learns.
+//! gradients against finite differences, a [fused](Method::fused) unit against the trained one, that a unit can be
+//! [made of a trained one](Method::approximates) where the method says so, and that it learns.
 
 mod cases;
 mod precision;

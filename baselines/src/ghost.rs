@@ -28,6 +28,7 @@ options! {
         /// Side of the depthwise kernel that derives the others.
         cheap_kernel: usize = 3, Kind::Odd;
     }
+    knob = ratio
 }
 
 impl Method for Ghost {

@@ -23,6 +23,7 @@ options! {
         /// Groups of channels convolved apart.
         groups: usize = 2, at_least(2);
     }
+    knob = groups
 }
 
 impl Method for Grouped {

@@ -25,6 +25,7 @@ options! {
         /// P: groups of the k x k convolution.
         parts: usize = 4, at_least(2);
     }
+    knob = parts
 }
 
 impl Method for HetConv {

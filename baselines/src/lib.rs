@@ -34,7 +34,8 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 //!
-//! [`pruning`] works the other way round: it takes a trained vanilla network and makes a smaller one of it.
+//! [`pruning`] works the other way round: it takes a trained vanilla network and makes a smaller one of it. [`masking`] sets some of its
+//! weights to 0.
 //!
 //! To add a rival, write its file and its line in `rivals!` below: the harness knows it then, by its name and with its options, and
 //! [`conformance::check`] tests it.
@@ -42,11 +43,12 @@
 #![forbid(unsafe_code)]
 
 pub mod conformance;
+pub mod masking;
 pub mod pruning;
 
 use conv_core::Method;
 use conv_core::options::Described;
-pub use lowrank::Factors;
+pub use lowrank::{Factors, Origin};
 
 /// Takes rivals one after the other, each as a type.
 pub trait Registry {

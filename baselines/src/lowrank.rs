@@ -1,8 +1,11 @@
 //! Low-rank convolutions: a kernel that is a product of smaller ones.
 
+mod eigen;
+mod trained;
+
 use candle_core::Result;
 use conv_core::options::{FACTOR, Kind};
-use conv_core::{ConvSpec, Method, Scope, UnitSpec, Value, choice, options};
+use conv_core::{Approximates, ConvSpec, Method, Scope, UnitSpec, Value, choice, options};
 
 choice! {
     /// How a convolution is factored.
@@ -14,14 +17,27 @@ choice! {
     }
 }
 
+choice! {
+    /// What the factors begin with.
+    Origin {
+        /// Fresh values.
+        Scratch = "scratch",
+        /// The best factors of a trained vanilla convolution.
+        Trained = "trained",
+    }
+}
+
 options! {
-    /// A convolution of low rank, trained from scratch in its factored form.
+    /// A convolution of low rank, trained in its factored form, from scratch or from a trained convolution.
     ///
     /// Conventions:
     /// - nothing stands between the factors, as in both papers, where they stand for one trained convolution; the unit's own
     ///   batch norm, residual addition and activation follow the last;
     /// - the `k x k` factor takes stride and padding, the last one the bias;
     /// - ranks are a fixed share of the full ones, in place of the papers' choice by a trained kernel's spectrum;
+    /// - from a trained convolution, `svd` is the best approximation there is (Eckart and Young), the singular values' roots in
+    ///   either factor; `tucker2` takes the leading singular vectors of both channel modes (HOSVD) and refines them in turns
+    ///   (HOOI), up to ten times; what followed the convolution follows the last factor unchanged;
     /// - a 1 x 1 convolution stays vanilla under `tucker2` (it is a matrix, and has no core), and a grouped one always.
     ///
     /// Cost with ranks R_in and R_out for an input of `H x W` and an output of `h x w`, in MACs: `tucker2`
@@ -32,7 +48,10 @@ options! {
         form: Factors = Factors::Tucker2, Kind::Choice(Factors::names);
         /// Share of the full rank.
         ratio: f64 = 0.5, FACTOR;
+        /// What the factors begin with: fresh values, or the factors of a trained vanilla network, to be fine-tuned.
+        from: Origin = Origin::Scratch, Kind::Choice(Origin::names);
     }
+    knob = ratio
 }
 
 impl LowRank {
@@ -69,5 +88,8 @@ impl Method for LowRank {
         let y = net.conv("core", core, false, false, x)?;
         let last = ConvSpec { bias, ..ConvSpec::same(made, out_channels, 1, 1) };
         net.unit("last", &UnitSpec { conv: last, ..*unit }, y, residual)
+    }
+    fn approximates(&self) -> Option<&dyn Approximates> {
+        (self.from == Origin::Trained).then_some(self)
     }
 }

@@ -24,6 +24,7 @@ options! {
         /// Share of the channels, in and out, that are at half the resolution.
         alpha: f64 = 0.5, INSIDE;
     }
+    knob = alpha
 }
 
 impl OctConv {

@@ -24,6 +24,7 @@ options! {
         /// One channel in so many is convolved.
         parts: usize = 4, at_least(2);
     }
+    knob = parts
 }
 
 impl Method for PConv {

@@ -42,7 +42,8 @@ impl Method for RepVgg {
     }
 
     fn fused(&self) -> Option<Fused> {
-        Some(Fused { method: Box::new(OneKernel), parameters: fuse })
+        let what = "the k x k, the 1 x 1 and the input's branch, their batch norms folded in, are one k x k convolution with a bias";
+        Some(Fused { what, method: Box::new(OneKernel), parameters: fuse })
     }
 }
 

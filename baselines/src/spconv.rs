@@ -23,6 +23,7 @@ options! {
         /// Share of the input channels that meet the k x k kernel.
         alpha: f64 = 0.5, INSIDE;
     }
+    knob = alpha
 }
 
 impl SpConv {

@@ -13,6 +13,7 @@ options! {
         /// Factor on every channel count of the network.
         width: f64 = 0.5, FACTOR;
     }
+    knob = width
 }
 
 impl Method for Thin {

@@ -15,6 +15,7 @@ options! {
         /// B: blocks of channels that share the convolution.
         blocks: usize = 2, at_least(2);
     }
+    knob = blocks
 }
 
 impl Method for Tied {

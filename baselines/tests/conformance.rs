@@ -1,12 +1,13 @@
 //! Every rival holds what a method promises, and the suite notices one that does not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baselines::{Ghost, Grouped, OctConv, Registry, ScConv, SpConv, Tied, Vanilla, conformance};
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::Init;
 use conv_core::options::{Described, Kind};
-use conv_core::{Checked, Cost, Custom, Fused, Method, Scope, UnitSpec, Value, ops};
+use conv_core::{Approximates, Checked, Cost, Custom, Fused, Method, Scope, UnitSpec, Value, ops};
 
 /// Every rival by its defaults, and with each name that one of its options takes.
 struct Conforming(Vec<Box<dyn Method>>);
@@ -55,7 +56,7 @@ impl Registry for Named {
 
 #[test]
 fn every_rival_has_a_name_of_its_own() {
-    let mut named = Named(vec!["compconv", "pruned"]);
+    let mut named = Named(vec!["compconv", "pruned", "magnitude"]);
     baselines::rivals(&mut named);
     let mut names = named.0.clone();
     names.sort_unstable();
@@ -93,6 +94,8 @@ enum Broken {
     Fused,
     /// A fused unit where the trained one is vanilla.
     FusedElsewhere,
+    /// Other tensors than the unit's, made of a trained one.
+    Approximates,
 }
 
 impl Checked for Broken {
@@ -123,12 +126,17 @@ impl Method for Broken {
     fn fused(&self) -> Option<Fused> {
         let is_fused = [Self::Fused, Self::FusedElsewhere].contains(self);
         is_fused.then(|| Fused {
+            what: "nothing",
             method: Box::new(Vanilla {}),
             parameters: |_, trained| {
                 let doubled = trained.iter().map(|(name, tensor)| Ok((name.clone(), (tensor * 2.0)?)));
                 doubled.collect()
             },
         })
+    }
+
+    fn approximates(&self) -> Option<&dyn Approximates> {
+        (*self == Self::Approximates).then_some(self)
     }
 
     fn write(&self, unit: &UnitSpec, net: &mut Scope<'_>, x: Value, residual: Option<Value>) -> Result<Value> {
@@ -190,8 +198,14 @@ impl Method for Broken {
                 let x = custom(net, "one more", x, Arc::new(move |inputs, _, _| inputs[0].broadcast_add(&one)))?;
                 net.unit("", unit, x, residual)
             }
-            Self::Cost | Self::Fused | Self::FusedElsewhere => net.unit("", unit, x, residual),
+            Self::Cost | Self::Fused | Self::FusedElsewhere | Self::Approximates => net.unit("", unit, x, residual),
         }
+    }
+}
+
+impl Approximates for Broken {
+    fn unit(&self, _: &UnitSpec, vanilla: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+        Ok(vanilla.iter().map(|(name, tensor)| (format!("copy.{name}"), tensor.clone())).collect())
     }
 }
 
@@ -212,6 +226,7 @@ fn broken_promises_are_noticed() {
         (Broken::Precision, "in double precision: dtype mismatch"),
         (Broken::Fused, "the fused unit's output is"),
         (Broken::FusedElsewhere, "declines other units than what is trained"),
+        (Broken::Approximates, "made of a trained unit: the weights hold `copy."),
     ];
     for (method, says) in broken {
         let error = conformance::check(&method).unwrap_err().to_string();

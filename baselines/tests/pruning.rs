@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use baselines::Vanilla;
-use baselines::pruning::{Coupling, Pruned, Ratio, Selection};
+use baselines::pruning::{Coupling, Evidence, Importance, Place, Pruned, Ratio, Selection, widths_of};
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use conv_core::layers::Linear;
@@ -16,9 +16,10 @@ fn noise(name: &str, shape: &[usize]) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap()
 }
 
-fn coupling(producer: &str, consumers: &[&str], number: usize) -> Coupling {
-    let consumers = consumers.iter().map(|&name| name.to_owned()).collect();
-    Coupling { producer: producer.into(), consumers, number, stage: 1 }
+/// The only cut there is, on these weights.
+fn select(pruned: &Pruned, couplings: &[Coupling], weights: &Weights) -> candle_core::Result<Selection> {
+    let evidence = Evidence { weights, importance: &Importance::default(), seed: 0 };
+    pruned.select(couplings, couplings, 1, &evidence)
 }
 
 fn half() -> Pruned {
@@ -89,11 +90,11 @@ fn mask(width: usize, kept: &[usize]) -> Tensor {
 
 #[test]
 fn the_smaller_network_is_the_large_one_without_the_removed_outputs() {
-    let couplings = [coupling("conv1", &["conv2"], 1), coupling("conv2", &["fc"], 2)];
+    let couplings = [Coupling::plain("conv1", &["conv2"], 9, 1, 1), Coupling::plain("conv2", &["fc"], 6, 2, 1)];
     let large = Net::new([9, 6]);
     large.scramble();
     let weights = large.store.snapshot().unwrap();
-    let selection = half().select(&couplings, &weights).unwrap();
+    let selection = select(&half(), &couplings, &weights).unwrap();
     assert_eq!(selection.widths(), BTreeMap::from([("conv1".to_owned(), 4), ("conv2".to_owned(), 3)]));
 
     let small = Net::new([4, 3]);
@@ -117,7 +118,7 @@ fn narrowing_takes_the_chosen_slices_and_leaves_the_rest() {
     let large = Net::new([3, 2]);
     large.scramble();
     let weights = large.store.snapshot().unwrap();
-    let couplings = [coupling("conv1", &["conv2"], 1), coupling("conv2", &["fc"], 2)];
+    let couplings = [Coupling::plain("conv1", &["conv2"], 3, 1, 1), Coupling::plain("conv2", &["fc"], 2, 2, 1)];
     let selection =
         Selection { kept: BTreeMap::from([("conv1".to_owned(), vec![0, 2]), ("conv2".to_owned(), vec![1])]) };
     let narrowed = Pruned::narrow(&couplings, &selection, &weights).unwrap();
@@ -152,8 +153,8 @@ fn a_residual_block_keeps_its_width_outside() {
     let x = ops::relu(&noise("x", &[2, 5, 6, 6])).unwrap();
     let (store, [first, second]) = block(7);
     let weights = store.snapshot().unwrap();
-    let couplings = [coupling("conv1", &["conv2"], 2)];
-    let selection = Pruned::default().select(&couplings, &weights).unwrap();
+    let couplings = [Coupling::plain("conv1", &["conv2"], 7, 2, 1)];
+    let selection = select(&Pruned::default(), &couplings, &weights).unwrap();
     let inner = first.forward(&x, None);
     let inner = inner.broadcast_mul(&mask(7, &selection.kept["conv1"]).reshape((1, 7, 1, 1)).unwrap()).unwrap();
     let masked = second.forward(&inner, Some(&x));
@@ -175,7 +176,8 @@ fn what_cannot_be_narrowed_is_refused() {
             .collect();
     let narrow = |consumer: &str, kept: &[usize]| {
         let selection = Selection { kept: BTreeMap::from([("a".to_owned(), kept.to_vec())]) };
-        Pruned::narrow(&[coupling("a", &[consumer], 4)], &selection, &weights).map_err(|error| error.to_string())
+        Pruned::narrow(&[Coupling::plain("a", &[consumer], 4, 4, 1)], &selection, &weights)
+            .map_err(|error| error.to_string())
     };
     assert_eq!(narrow("dense", &[0, 3]).unwrap()["dense.weight"].dims(), [5, 2, 3, 3]);
     for consumer in ["grouped", "depthwise"] {
@@ -189,7 +191,54 @@ fn what_cannot_be_narrowed_is_refused() {
     for kept in [&[][..], &[3, 0], &[1, 1], &[4]] {
         assert!(narrow("dense", kept).unwrap_err().contains("ascending indices"), "{kept:?}");
     }
-    assert!(half().select(&[coupling("b", &[], 1)], &weights).unwrap_err().to_string().contains("no `b.weight`"));
+    let unknown = [Coupling::plain("b", &[], 4, 1, 1)];
+    assert!(select(&half(), &unknown, &weights).unwrap_err().to_string().contains("no `b.weight`"));
+}
+
+/// Two layers whose outputs are added, the second behind a shortcut that pads one channel before and one behind.
+#[test]
+fn channels_that_are_tied_go_together_and_zeros_stay_around_them() {
+    let place = |layer: &str, channels: &[usize]| Place { layer: layer.into(), channels: channels.to_vec() };
+    let couplings = [
+        Coupling {
+            producers: vec![place("a", &[0, 1, 2]), place("b", &[2, 3, 4])],
+            consumers: vec![place("c", &[0, 1, 2]), place("d", &[2, 3, 4])],
+            number: 1,
+            stage: 1,
+        },
+        Coupling {
+            producers: vec![place("b", &[0, 1, 5, 6, 7])],
+            consumers: vec![place("d", &[0, 1, 5, 6, 7])],
+            number: 2,
+            stage: 2,
+        },
+    ];
+    let row = |count: usize| Tensor::arange(0f32, count as f32, &Device::Cpu).unwrap();
+    let weights: Weights = [
+        ("a.weight", row(3).reshape((3, 1, 1, 1)).unwrap()),
+        ("b.weight", row(8).reshape((8, 1, 1, 1)).unwrap()),
+        ("c.weight", row(3).reshape((1, 3, 1, 1)).unwrap()),
+        ("d.weight", row(16).reshape((1, 16)).unwrap()),
+    ]
+    .map(|(name, tensor)| (name.to_owned(), tensor))
+    .into();
+    let kept = |tied: &[usize], own: &[usize]| {
+        let kept = BTreeMap::from([("a".to_owned(), tied.to_vec()), ("b".to_owned(), own.to_vec())]);
+        Pruned::narrow(&couplings, &Selection { kept }, &weights).unwrap()
+    };
+    let values = |weights: &Weights, name: &str| weights[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let all = kept(&[0, 1, 2], &[0, 1, 2, 3, 4]);
+    assert!(weights.keys().all(|name| values(&all, name) == values(&weights, name)));
+    // All that is left of the second coupling's own lies behind: of three, one goes before.
+    let cut = kept(&[0, 2], &[2, 3, 4]);
+    assert_eq!(values(&cut, "a.weight"), [0.0, 2.0]);
+    assert_eq!(values(&cut, "b.weight"), [5.0, 2.0, 4.0, 6.0, 7.0]);
+    assert_eq!(values(&cut, "c.weight"), [0.0, 2.0]);
+    assert_eq!(values(&cut, "d.weight"), [10.0, 11.0, 4.0, 5.0, 8.0, 9.0, 12.0, 13.0, 14.0, 15.0]);
+    let widths =
+        |weights: &Weights| widths_of(&couplings, |layer| Some(weights[&format!("{layer}.weight")].dims()[0])).unwrap();
+    assert_eq!(widths(&cut), BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 3)]));
+    assert_eq!(widths(&weights), BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 5)]));
 }
 
 /// Cost of a vanilla convolution with batch norm.
@@ -204,8 +253,7 @@ fn resnet56(pruned: &Pruned) -> Cost {
     let (mut inputs, mut number) = (16, 2);
     for (stage, (width, side)) in [(16, 32), (32, 16), (64, 8)].into_iter().enumerate() {
         for _ in 0..9 {
-            let first = Coupling { stage: stage + 1, ..coupling("conv1", &["conv2"], number) };
-            let kept = pruned.kept(&first, width);
+            let kept = pruned.kept(&Coupling::plain("conv1", &["conv2"], width, number, stage + 1), 1);
             total += conv(inputs, kept, side) + conv(kept, width, side);
             (inputs, number) = (width, number + 2);
         }
@@ -245,7 +293,7 @@ fn li_et_als_vgg_costs_what_they_print() {
     ];
     let (mut total, mut inputs) = (Cost::default(), 3);
     for (index, (width, side)) in layers.into_iter().enumerate() {
-        let kept = pruned.kept(&coupling("features", &[], index + 1), width);
+        let kept = pruned.kept(&Coupling::plain("features", &[], width, index + 1, 1), 1);
         total += conv(inputs, kept, side);
         inputs = kept;
     }

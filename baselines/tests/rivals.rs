@@ -275,7 +275,10 @@ fn units_are_wired_as_documented() {
 fn the_others_cost_their_documented_closed_forms() {
     let spec = UnitSpec { norm: false, ..unit(ConvSpec { bias: true, ..ConvSpec::same(8, 12, 3, 2) }) };
     let (input, output) = (60, 15);
-    let (tucker2, svd) = (LowRank { ratio: 0.25, ..LowRank::default() }, LowRank { form: Factors::Svd, ratio: 0.25 });
+    let (tucker2, svd) = (
+        LowRank { ratio: 0.25, ..LowRank::default() },
+        LowRank { form: Factors::Svd, ratio: 0.25, ..LowRank::default() },
+    );
     // Ranks: a quarter of 8 and of 12; a quarter of 12, the lesser of 12 and 72.
     assert_eq!((tucker2.ranks(&spec.conv), svd.ranks(&spec.conv)), ((2, 3), (8, 3)));
     let cases: [(&dyn Method, u64, u64, u64); 7] = [
@@ -299,7 +302,7 @@ fn the_others_cost_their_documented_closed_forms() {
 
 #[test]
 fn ranks_are_shares_of_the_full_ones_and_at_least_1() {
-    let ranks = |form, ratio, conv: ConvSpec| LowRank { form, ratio }.ranks(&conv);
+    let ranks = |form, ratio, conv: ConvSpec| LowRank { form, ratio, ..LowRank::default() }.ranks(&conv);
     let stem = ConvSpec::same(3, 64, 3, 1);
     // A 64 x 27 matrix has rank 27.
     assert_eq!(ranks(Factors::Svd, 1.0, stem), (3, 27));

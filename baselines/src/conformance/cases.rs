@@ -45,6 +45,11 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }
     }
+    // As MobileNetV2 asks for: a ReLU that is clipped.
+    for (conv, residual) in [(ConvSpec::same(16, 16, 1, 1), false), (ConvSpec::same(7, 29, 3, 2), true)] {
+        let spec = UnitSpec { conv, role: Role::Pointwise, norm: true, activation: Some(Activation::Relu6) };
+        cases.push(Case { spec, residual, ordinary: true, precise: true });
+    }
     // Nothing a network of today asks for, but what a method must serve or refuse, rather than get wrong.
     let odd = [
         ConvSpec::same(16, 16, 3, 1).grouped(4),

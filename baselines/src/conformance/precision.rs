@@ -12,6 +12,7 @@ use conv_core::{
 };
 
 use super::{SIZE, noise};
+use crate::Vanilla;
 
 /// Images: as few as the engine takes, and fewer, which operations compute on their own kernels.
 const BATCHES: [usize; 2] = [SMALLEST_BATCH, 2];
@@ -50,6 +51,7 @@ pub(super) fn check(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Res
             check_differences(&double, &exact_images, &gradients)?;
         }
     }
+    check_approximation(method, spec, residual)?;
     check_learning(method, spec, residual)
 }
 
@@ -195,6 +197,23 @@ fn check_fused(
     own.assign(&fused.unit(spec, &store.snapshot()?)?)?;
     let trained = self::network(method, spec, residual, store.builder())?.forward_t(images, false)?;
     close("the fused unit's output", &network.forward_t(images, false)?, &trained.to_dtype(DType::F64)?, 1e-4)
+}
+
+/// What is made of a trained vanilla unit is this unit, from tensors of its own names and shapes, and computes something.
+fn check_approximation(method: &dyn Method, spec: &UnitSpec, residual: bool) -> Result<()> {
+    let Some(approximates) = method.approximates() else { return Ok(()) };
+    let [vanilla, own] = [0, 1].map(|seed| ParamStore::new(seed, &Device::Cpu));
+    network(&Vanilla {}, spec, residual, vanilla.builder())?;
+    roughen(&vanilla)?;
+    let network = network(method, spec, residual, own.builder())?;
+    let made = approximates.unit(spec, &vanilla.snapshot()?);
+    made.and_then(|unit| own.assign(&unit)).map_err(|error| Error::Msg(format!("made of a trained unit: {error}")))?;
+    let images = images(spec, residual, SMALLEST_BATCH)?;
+    let squares = scalar(&network.forward_t(&images, false)?.sqr()?.sum_all()?)?;
+    if !squares.is_finite() {
+        bail!("made of a trained unit: its output is not finite");
+    }
+    Ok(())
 }
 
 /// Along a direction in which everything changes, the loss changes as its gradients say.
