@@ -10,7 +10,7 @@ use harness::train::{Checkpoint, Checkpoints};
 use libfuzzer_sys::fuzz_target;
 
 const KEY: &str = "0123456789abcdef";
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
     "result.json",
     "failed.json",
     "trial.json",
@@ -20,6 +20,8 @@ const FILES: [&str; 9] = [
     "../../trials.json",
     "../../harness.json",
     "predictions.parquet",
+    "../../measured/measured.json",
+    "../../measured/checksums",
 ];
 
 fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
@@ -30,11 +32,13 @@ fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
     let Ok(folder) = RunFolder::create(dir.path(), "x", "name = \"x\"\n") else { return };
     let trial = folder.trial_dir(KEY);
     fs::create_dir_all(&trial).expect("a folder");
+    fs::create_dir_all(dir.path().join("measured")).expect("a folder");
     fs::write(trial.join(name), bytes).expect("a file");
     let _ = RunFolder::open(dir.path());
     let state = folder.state(KEY);
     assert!(!matches!(state, Ok(TrialState::Done(_))), "a result without checksums");
     let _ = (folder.collected(), folder.epochs(KEY), folder.frozen(KEY), folder.names(), folder.predictions(KEY));
     let _ = verify::verify(&folder);
+    assert!(!matches!(folder.measured(), Ok(Some(_))), "measures without checksums");
     assert!(Checkpoints::new(&trial).load(KEY).0.is_none(), "nobody guesses a checksum");
 });

@@ -13,7 +13,9 @@ use common::{Group, Side};
 use criterion::{Criterion, criterion_group, criterion_main};
 use harness::data::Provenance;
 use harness::experiment::{Experiment, Trial};
-use harness::results::{FrozenTrial, Measures, NetworkSummary, Outcome, RunFolder, TrialRecord, collect, frame};
+use harness::results::{
+    FrozenTrial, Measures, NetworkSummary, Outcome, Reporting, RunFolder, TrialRecord, collect, frame,
+};
 use harness::stamp::Environment;
 use harness::train::Evaluation;
 
@@ -47,6 +49,8 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
     TrialRecord {
         network: NetworkSummary {
             cost: trial.network.cost,
+            params_nonzero: None,
+            macs_nonzero: None,
             depth: trial.network.depth,
             replaced: trial.network.replaced.to_string(),
             remarks: trial.network.remarks.to_vec(),
@@ -60,6 +64,9 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
             epochs: trial.config.recipe.epochs,
             seconds: 100.0,
             images_per_second: 1000.0,
+            base: None,
+            test_images: None,
+            reporting: Reporting::LastEpoch,
         }),
         trial: FrozenTrial::new(&trial, data),
     }

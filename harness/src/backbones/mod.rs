@@ -4,6 +4,7 @@
 //! read that one list, so that none of them can disagree with another.
 
 mod info;
+mod mobilenet;
 mod registry;
 mod resnet;
 mod resnet_cifar;
@@ -12,7 +13,7 @@ mod vgg;
 
 use std::collections::BTreeMap;
 
-use baselines::pruning::Coupling;
+use baselines::pruning::{Coupling, Place};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use conv_core::layers::Linear;
@@ -77,10 +78,11 @@ pub trait Backbone: Send + Sync {
     /// What a method refuses; those of `vb`.
     fn build(&self, methods: &dyn Assignment, vb: VarBuilder<'_>) -> Result<Network>;
 
-    /// The convolutions whose filters can be removed, with the layers that read them.
-    fn prunable(&self) -> Vec<Coupling>;
+    /// The filters that can be removed, with the layers that read them; `residual`: also those that residual additions tie
+    /// together.
+    fn prunable(&self, residual: bool) -> Vec<Coupling>;
 
-    /// The same architecture with other output widths for the named convolutions.
+    /// The same architecture with other numbers of filters for the named couplings.
     ///
     /// # Errors
     /// A name that is not prunable, or a width of 0.
@@ -137,12 +139,38 @@ pub fn fuse(
         let LayerKind::Unit(spec) = &kind else { continue };
         let Some(fused) = methods.method(&name, spec).fused() else { continue };
         let prefix = format!("{name}.");
-        let names: Vec<String> = trained.keys().filter(|known| known.starts_with(&prefix)).cloned().collect();
-        let own = names.iter().filter_map(|known| Some((known[prefix.len()..].to_owned(), trained.remove(known)?)));
-        let unit = fused.unit(spec, &own.collect())?;
+        let unit = fused.unit(spec, &taken(&mut trained, &prefix))?;
         trained.extend(unit.into_iter().map(|(own, tensor)| (format!("{prefix}{own}"), tensor)));
     }
     Ok(trained)
+}
+
+/// The parameters of a network whose `methods` make their units of trained vanilla ones, from those of the network that was
+/// trained: such units approximated, and all others as they are.
+///
+/// # Errors
+/// A tensor that is missing, is not of its unit's shape or not finite.
+pub fn approximate(
+    backbone: &dyn Backbone,
+    methods: &dyn Assignment,
+    mut trained: BTreeMap<String, Tensor>,
+) -> Result<BTreeMap<String, Tensor>> {
+    for Layer { name, kind, .. } in backbone.layers() {
+        let LayerKind::Unit(spec) = &kind else { continue };
+        let method = methods.method(&name, spec);
+        let Some(approximates) = method.approximates().filter(|_| method.declines(spec).is_none()) else { continue };
+        let prefix = format!("{name}.");
+        let unit = approximates.unit(spec, &taken(&mut trained, &prefix))?;
+        trained.extend(unit.into_iter().map(|(own, tensor)| (format!("{prefix}{own}"), tensor)));
+    }
+    Ok(trained)
+}
+
+/// Takes out what begins with `prefix`, and names it without.
+fn taken(trained: &mut BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
+    let names: Vec<String> = trained.keys().filter(|known| known.starts_with(prefix)).cloned().collect();
+    let own = names.iter().filter_map(|known| Some((known[prefix.len()..].to_owned(), trained.remove(known)?)));
+    own.collect()
 }
 
 /// `channels` under a width multiplier.
@@ -184,24 +212,41 @@ fn unit_spec(layer: &Layer) -> Result<&UnitSpec> {
     }
 }
 
+/// The outputs of a layer.
+fn outputs(layer: &Layer) -> usize {
+    match layer.kind {
+        LayerKind::Unit(spec) => spec.conv.out_channels,
+        LayerKind::Linear { outputs, .. } => outputs,
+    }
+}
+
 /// `layers` with the couplings' producers at other output widths, and their consumers reading as many.
 fn with_widths(layers: &[Layer], couplings: &[Coupling], widths: &BTreeMap<String, usize>) -> Result<Vec<Layer>> {
     let mut layers = layers.to_vec();
     for (name, &width) in widths {
-        let Some(coupling) = couplings.iter().find(|coupling| coupling.producer == *name) else {
-            let prunable: Vec<&str> = couplings.iter().map(|coupling| coupling.producer.as_str()).collect();
+        let Some(coupling) = couplings.iter().find(|coupling| coupling.name() == name) else {
+            let prunable: Vec<&str> = couplings.iter().map(Coupling::name).collect();
             bail!("the filters of `{name}` cannot be removed; those of {} can", prunable.join(", "));
         };
         if width == 0 {
             bail!("`{name}`: a width of 0 would cut the network in two; at least 1 filter must stay");
         }
+        // A layer may have other couplings' filters too.
+        let change = |channels: &mut usize| *channels = *channels + width - coupling.filters();
         for layer in &mut layers {
-            let (produces, reads) = (layer.name == *name, coupling.consumers.contains(&layer.name));
+            let at = |places: &[Place]| places.iter().any(|place| place.layer == layer.name);
+            let (produces, reads) = (at(&coupling.producers), at(&coupling.consumers));
             match &mut layer.kind {
-                LayerKind::Unit(spec) if produces => spec.conv.out_channels = width,
-                LayerKind::Unit(spec) if reads => spec.conv.in_channels = width,
-                LayerKind::Linear { inputs, .. } if reads => *inputs = width,
-                _ => {}
+                LayerKind::Unit(spec) => {
+                    if produces {
+                        change(&mut spec.conv.out_channels);
+                    }
+                    if reads {
+                        change(&mut spec.conv.in_channels);
+                    }
+                }
+                LayerKind::Linear { inputs, .. } if reads => change(inputs),
+                LayerKind::Linear { .. } => {}
             }
         }
     }

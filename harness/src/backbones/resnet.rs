@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use baselines::pruning::Coupling;
+use baselines::pruning::{Coupling, Place};
 use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
 use conv_core::{ConvSpec, Network, Role, Scope, UnitSpec, Value};
@@ -58,7 +58,6 @@ enum Shortcut {
     Identity,
     Pad {
         stride: usize,
-        channels: usize,
     },
     /// Index of the projection.
     Project(usize),
@@ -92,7 +91,7 @@ impl ResNet {
         let channels = convs.last().map_or(in_channels, |conv| conv.out_channels);
         let shortcut = match widening {
             _ if stride == 1 && channels == in_channels => Shortcut::Identity,
-            Widening::Pad => Shortcut::Pad { stride, channels },
+            Widening::Pad => Shortcut::Pad { stride },
             Widening::Project => {
                 let conv = ConvSpec::same(in_channels, channels, 1, stride);
                 self.layers.push(Layer {
@@ -136,7 +135,7 @@ impl ResNet {
     fn build_block(&self, network: &mut Builder<'_>, block: &Block, x: Value) -> Result<Value> {
         let shortcut = match block.shortcut {
             Shortcut::Identity => x,
-            Shortcut::Pad { stride, channels } => pad(&mut network.net, x, stride, channels)?,
+            Shortcut::Pad { stride } => pad(&mut network.net, x, stride, self.width_of(block))?,
             Shortcut::Project(index) => network.unit(&self.layers[index], x, None)?,
         };
         let mut y = x;
@@ -145,6 +144,68 @@ impl ResNet {
             y = network.unit(&self.layers[index], y, residual)?;
         }
         Ok(y)
+    }
+
+    /// The last convolution of a block, whose output meets the shortcut.
+    fn last(&self, block: &Block) -> &Layer {
+        &self.layers[block.convs.end - 1]
+    }
+
+    /// Channels of a block's output.
+    fn width_of(&self, block: &Block) -> usize {
+        super::outputs(self.last(block))
+    }
+
+    /// What residual additions tie together: the stem and all that is added to its output, and what each later projection or
+    /// padding begins.
+    ///
+    /// A padded shortcut (option A) hands its channels on to the middle ones of a wider block: filters of an earlier stage are
+    /// tied to their places in all later ones, and the channels that the padding adds are the later stage's own.
+    fn residual(&self) -> Vec<Coupling> {
+        let stem = &self.layers[0];
+        let mut couplings = vec![Coupling::plain(&stem.name, &[], super::outputs(stem), 1, 1)];
+        // The couplings whose filters the running sum has, and where.
+        let mut sum: Vec<(usize, Vec<usize>)> = vec![(0, (0..super::outputs(stem)).collect())];
+        let place =
+            |layer: &Layer, channels: &[usize]| Place { layer: layer.name.clone(), channels: channels.to_vec() };
+        let mut number = 1;
+        for block in &self.blocks {
+            number += block.convs.len();
+            let projection =
+                if let Shortcut::Project(index) = block.shortcut { Some(&self.layers[index]) } else { None };
+            for (coupling, channels) in &sum {
+                let readers = projection.into_iter().chain([&self.layers[block.convs.start]]);
+                couplings[*coupling].consumers.extend(readers.map(|layer| place(layer, channels)));
+            }
+            let (last, width) = (self.last(block), self.width_of(block));
+            let own = match block.shortcut {
+                Shortcut::Identity => vec![],
+                Shortcut::Project(_) => {
+                    sum.clear();
+                    (0..width).collect()
+                }
+                Shortcut::Pad { .. } => {
+                    let before: usize = sum.iter().map(|(_, channels)| channels.len()).sum();
+                    let front = (width - before) / 2;
+                    sum.iter_mut().flat_map(|(_, channels)| channels).for_each(|channel| *channel += front);
+                    (0..front).chain(front + before..width).collect()
+                }
+            };
+            if !own.is_empty() {
+                let producers = projection.map(|layer| place(layer, &own)).into_iter().collect();
+                couplings.push(Coupling { producers, consumers: vec![], number, stage: block.stage });
+                sum.push((couplings.len() - 1, own));
+            }
+            for (coupling, channels) in &sum {
+                couplings[*coupling].producers.push(place(last, channels));
+            }
+        }
+        if let Some(classifier) = self.layers.last() {
+            for (coupling, channels) in &sum {
+                couplings[*coupling].consumers.push(place(classifier, channels));
+            }
+        }
+        couplings
     }
 
     /// Channels and size of what the network computes so far.
@@ -183,28 +244,27 @@ impl Backbone for ResNet {
         })
     }
 
-    /// Every convolution of a block but the last, whose filters the residual addition ties to other blocks'.
-    /// Projections are not counted in the numbers.
-    fn prunable(&self) -> Vec<Coupling> {
+    /// Every convolution of a block but the last, whose filters the residual addition ties to other blocks'; then, if asked for,
+    /// those. Projections are not counted in the numbers.
+    fn prunable(&self, residual: bool) -> Vec<Coupling> {
         let mut number = 1;
         let mut couplings = Vec::new();
         for block in &self.blocks {
             for pair in self.layers[block.convs.clone()].windows(2) {
                 number += 1;
-                couplings.push(Coupling {
-                    producer: pair[0].name.clone(),
-                    consumers: vec![pair[1].name.clone()],
-                    number,
-                    stage: block.stage,
-                });
+                let filters = super::outputs(&pair[0]);
+                couplings.push(Coupling::plain(&pair[0].name, &[&pair[1].name], filters, number, block.stage));
             }
             number += 1;
+        }
+        if residual {
+            couplings.extend(self.residual());
         }
         couplings
     }
 
     fn with_widths(&self, widths: &BTreeMap<String, usize>) -> Result<Box<dyn Backbone>> {
-        let layers = super::with_widths(&self.layers, &self.prunable(), widths)?;
+        let layers = super::with_widths(&self.layers, &self.prunable(true), widths)?;
         Ok(Box::new(Self { layers, ..self.clone() }))
     }
 }

@@ -105,19 +105,16 @@ impl Backbone for Vgg {
     }
 
     /// Every convolution; each is read by the next layer alone.
-    fn prunable(&self) -> Vec<Coupling> {
+    fn prunable(&self, _residual: bool) -> Vec<Coupling> {
         (self.stages.iter().zip(self.layers.windows(2)).enumerate())
-            .map(|(index, (&stage, pair))| Coupling {
-                producer: pair[0].name.clone(),
-                consumers: vec![pair[1].name.clone()],
-                number: index + 1,
-                stage,
+            .map(|(index, (&stage, pair))| {
+                Coupling::plain(&pair[0].name, &[&pair[1].name], super::outputs(&pair[0]), index + 1, stage)
             })
             .collect()
     }
 
     fn with_widths(&self, widths: &BTreeMap<String, usize>) -> Result<Box<dyn Backbone>> {
-        let layers = super::with_widths(&self.layers, &self.prunable(), widths)?;
+        let layers = super::with_widths(&self.layers, &self.prunable(true), widths)?;
         Ok(Box::new(Self { layers, stages: self.stages.clone() }))
     }
 }

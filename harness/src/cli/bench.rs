@@ -14,8 +14,9 @@ use crate::config::schema::off_engine_remark;
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, price};
-use crate::measure::bench::{Entrant, Rounds, Times, peak_memory, quantile, race};
+use crate::measure::bench::{Entrant, Rounds, Times, quantile, race};
 use crate::measure::layers::{Use, planned};
+use crate::measure::memory::peak_memory;
 use crate::run::compute_threads;
 use crate::{data, methods};
 
@@ -157,12 +158,15 @@ fn columns(batch: usize) -> &'static [&'static str] {
         "train_step_ms".into(),
         "train_step_ms_p10".into(),
         "train_step_ms_p90".into(),
+        "train_step_ms_p99".into(),
         "infer_b1_ms".into(),
         "infer_b1_ms_p10".into(),
         "infer_b1_ms_p90".into(),
+        "infer_b1_ms_p99".into(),
         infer(""),
         infer("_p10"),
         infer("_p90"),
+        infer("_p99"),
         "peak_mib".into(),
         "train_gflop_per_s".into(),
         "infer_gflop_per_s".into(),
@@ -170,6 +174,7 @@ fn columns(batch: usize) -> &'static [&'static str] {
         "train_speedup".into(),
         "infer_b1_speedup".into(),
         format!("infer_b{batch}_speedup"),
+        "noisy".into(),
         "remark".into(),
     ];
     let mut known = HashSet::new();
@@ -185,7 +190,7 @@ fn row(
     vanilla: &Times,
     memory: Option<f64>,
 ) -> Vec<Cell> {
-    let three = |times: &[f64]| [0.5, 0.1, 0.9].map(|q| Cell::Real(quantile(times, q)));
+    let four = |times: &[f64]| [0.5, 0.1, 0.9, 0.99].map(|q| Cell::Real(quantile(times, q)));
     let ratio = |of: fn(&Times) -> &Vec<f64>| Cell::Real(quantile(of(vanilla), 0.5) / quantile(of(times), 0.5));
     // A multiply-accumulate is two operations; a training step is counted as three forward passes.
     let flop = |cost: &Cost| 2.0 * cost.macs as f64 * args.batch as f64;
@@ -199,10 +204,10 @@ fn row(
         Cell::Count(price.total.macs),
     ];
     let one = args.batch == 1;
-    row.extend(three(&times.train_step));
-    row.extend(three(&times.infer_one));
+    row.extend(four(&times.train_step));
+    row.extend(four(&times.infer_one));
     if !one {
-        row.extend(three(&times.infer_batch));
+        row.extend(four(&times.infer_batch));
     }
     row.push(memory.map_or(Cell::Empty, Cell::Real));
     row.push(rate(3.0 * flop(trained), &times.train_step));
@@ -213,5 +218,6 @@ fn row(
     if !one {
         row.push(ratio(|times| &times.infer_batch));
     }
+    row.push(times.noisy().map_or(Cell::Empty, |noisy| Cell::text(if noisy { "noisy" } else { "quiet" })));
     row
 }

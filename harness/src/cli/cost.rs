@@ -145,7 +145,8 @@ pub(super) fn document(
         value: Value::String(value.into()),
         at: At::Option(format!("--{option} {value}")),
     };
-    let mut document = parse("the command line", &format!("name = \"{name}\""))?;
+    // One network is asked for, and nothing that it would be compared with.
+    let mut document = parse("the command line", &format!("name = \"{name}\"\nprotocol.controls = []"))?;
     document.base.push(entry("dataset.name", "dataset", dataset));
     document.base.push(entry("backbone.name", "backbone", backbone));
     let method = method.unwrap_or(methods::reference());

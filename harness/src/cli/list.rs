@@ -22,7 +22,10 @@ pub fn methods(name: Option<&str>, format: Format) -> anyhow::Result<String> {
                 Cell::text(field.key),
                 Cell::text(defaults.get(field.key).map_or("-".into(), Value::to_string)),
                 Cell::text(field.kind.to_string()),
-                Cell::text(field.meaning),
+                Cell::text(match method.knobs.contains(&field.key) {
+                    true => format!("{} A knob: what [budget] solves for.", field.meaning),
+                    false => field.meaning.to_owned(),
+                }),
             ]);
         }
     };

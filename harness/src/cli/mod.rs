@@ -16,6 +16,7 @@ mod init;
 mod kernels;
 mod layers;
 mod list;
+mod measure;
 mod peak;
 mod plan;
 mod results;
@@ -24,6 +25,7 @@ mod sight;
 mod slurm;
 mod table;
 mod trial;
+mod tuning;
 
 use crate::config::error::{explain, nearest};
 use crate::data::hush_caught_panics;
@@ -60,6 +62,7 @@ enum Command {
         folder: PathBuf,
     },
     Compare(compare::CompareArgs),
+    Measure(measure::MeasureArgs),
     /// Look after the files of a run
     #[command(subcommand)]
     Results(ResultsCommand),
@@ -78,10 +81,14 @@ enum Command {
     /// The process of one trial; started by the harness
     #[command(hide = true)]
     Trial(trial::TrialArgs),
+    /// The process that measures one network; started by the harness
+    #[command(hide = true)]
+    Probe(measure::ProbeArgs),
     /// Measured training and inference times, beside vanilla's; `bench peak`: the machine's own limits
     ///
-    /// Medians, with p10 and p90, over rounds in which the networks take turns. Vanilla always runs along: speed-ups
-    /// are against it. A network that is pruned is measured as it is after the cut.
+    /// Medians, with p10, p90 and p99, over rounds in which the networks take turns. Vanilla always runs along: speed-ups
+    /// are against it. A network that is pruned is measured as it is after the cut. Where a network's rounds differ by more than
+    /// 10 %, the machine was noisy.
     Bench(BenchArgs),
     /// Exact cost per layer, of a network or of each trial of an experiment
     Cost(cost::CostArgs),
@@ -214,6 +221,8 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
     match command {
         Command::Run(args) => run::train_and_report(&args),
         Command::Compare(args) => compare::compare_methods(&args),
+        Command::Measure(args) => measure::measure(&args),
+        Command::Probe(args) => measure::probe(args),
         Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
         Command::Submit(args) => slurm::submit(&args),
         Command::Status { folder, format } => slurm::status(&folder, format),

@@ -8,24 +8,38 @@ use std::sync::Arc;
 
 use conv_core::{Isa, peak_gflops};
 
+use super::run::output;
 use super::sight::{self, Spread};
 use super::table::{Cell, Format, Layout};
+use super::tuning::TuningView;
+use crate::config::Recipe;
 use crate::config::error::explain;
+use crate::experiment::budget::Budgets;
+use crate::experiment::network::Network;
 use crate::experiment::plan::{Plan, Row};
 use crate::experiment::setting::Setting;
 use crate::experiment::{Document, RunSettings, read};
+use crate::measure::latency::Latencies;
+use crate::measure::probe::phase_time;
+use crate::results::RunFolder;
 
 const COLUMNS: &[&str] = &[
     "trial",
     "seed",
     "params",
     "macs",
+    "params_nonzero",
+    "macs_nonzero",
     "vanilla_share",
     "depth",
+    "budget",
+    "budget_mismatch",
+    "control_of",
     "training_macs",
     "estimated_minutes",
     "aliases",
     "remarks",
+    "tuned",
 ];
 
 /// What of the machine's multiply-adds a training step gets done: between four and eight tenths, large networks more.
@@ -48,12 +62,16 @@ pub struct View {
 }
 
 impl View {
+    /// The run folder of the experiment `name`.
+    pub(super) fn folder(&self, name: &str) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| FilePath::new("reports").join(name))
+    }
+
     /// The spread that was stated, or else is known from results of the experiment `name`.
     fn spread_of(&self, name: &str) -> anyhow::Result<Option<Spread>> {
-        match (self.spread, &self.output) {
-            (Some(points), _) => Ok(Some(Spread::stated(points))),
-            (None, Some(folder)) => Spread::found(folder),
-            (None, None) => Spread::found(&FilePath::new("reports").join(name)),
+        match self.spread {
+            Some(points) => Ok(Some(Spread::stated(points))),
+            None => Spread::found(&self.folder(name)),
         }
     }
 }
@@ -73,9 +91,11 @@ pub fn points(text: &str) -> Result<f64, String> {
 /// An experiment that cannot be used, before anything is written; a filter that no trial passes.
 pub fn print_plan(file: &FilePath, set: &[String], view: &View) -> anyhow::Result<()> {
     let document = read(file, set)?;
-    let plan = Plan::new(&document)?;
+    let folder = output(&document, view.output.as_deref())?;
+    let latencies = Latencies::new(RunFolder::latencies(&folder)?);
+    let plan = Plan::timed(&document, &latencies)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    match print_rows(&plan, view, &mut out) {
+    match print_rows(&plan, &latencies, view, &mut out) {
         // Whoever reads may have enough (`| head`): no error.
         Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => {
             // What is buffered still has nowhere to go.
@@ -86,15 +106,21 @@ pub fn print_plan(file: &FilePath, set: &[String], view: &View) -> anyhow::Resul
     }
 }
 
-fn print_rows(plan: &Plan<'_>, view: &View, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print_rows(plan: &Plan<'_>, latencies: &Latencies, view: &View, out: &mut dyn Write) -> anyhow::Result<()> {
     let (only, format) = (view.only.as_deref(), view.format);
     if let Some(filter) = only {
         plan.check_filter(filter)?;
     }
     let speed = Speed::of(plan)?;
+    let tuning = TuningView::of(plan.document(), view)?;
     let remarks_apart = format == Format::Table;
     let fits = |row: &Row<'_>| only.is_none_or(|filter| row.matches(filter));
-    let cells = |row: &Row<'_>| cells(row, speed.as_ref(), remarks_apart);
+    let cells = |row: &Row<'_>| {
+        let mut cells = cells(row, speed.as_ref(), remarks_apart);
+        let tuned = tuning.as_ref().map(|tuning| Cell::text(tuning.chosen(&row.setting.label)));
+        cells.push(tuned.unwrap_or(Cell::Empty));
+        cells
+    };
     let mut layout = Layout::new(COLUMNS, format);
     if format == Format::Table {
         for row in plan.rows() {
@@ -114,7 +140,15 @@ fn print_rows(plan: &Plan<'_>, view: &View, out: &mut dyn Write) -> anyhow::Resu
         }
     }
     out.write_all(layout.foot(sums.trials == 0).as_bytes())?;
-    let notes = sums.text(plan, speed.as_ref(), view);
+    let minutes = |macs| speed.map(|speed| speed.minutes(macs) / speed.jobs);
+    let tuning = tuning.map_or_else(String::new, |tuning| tuning.text(minutes));
+    let mut notes = sums.text(plan, speed.as_ref(), view) + &tuning;
+    if latencies.measured() > 0 {
+        notes += &format!(
+            "{} times of inference were measured just now, for this plan only: a run measures its own, and keeps them\n",
+            latencies.measured()
+        );
+    }
     if format == Format::Table {
         write!(out, "\n{notes}{}", sums.remarks.text())?;
     } else {
@@ -126,19 +160,24 @@ fn print_rows(plan: &Plan<'_>, view: &View, out: &mut dyn Write) -> anyhow::Resu
 
 fn cells(row: &Row<'_>, speed: Option<&Speed>, remarks_apart: bool) -> Vec<Cell> {
     let network = &row.setting.network;
-    let macs = training_macs(&row.setting);
+    let macs = training_macs(&row.setting.recipe, network, row.setting.validation);
     let minutes = speed.zip(macs).map(|(speed, macs)| speed.minutes(macs));
     vec![
         Cell::text(&*row.setting.label),
         Cell::Count(row.seed),
         Cell::Count(network.cost.params),
         Cell::Count(network.cost.macs),
+        network.nonzero.map_or(Cell::Empty, |nonzero| Cell::Count(nonzero.params)),
+        network.nonzero.and_then(|nonzero| nonzero.macs).map_or(Cell::Empty, Cell::Count),
         Cell::share(network.cost.macs, network.vanilla.macs),
         Cell::count(network.depth),
+        row.budgets.and_then(Budgets::shown).map_or(Cell::Empty, Cell::text),
+        row.budgets.and_then(Budgets::mismatch).map_or(Cell::Empty, Cell::Difference),
+        Cell::text(row.control_of.join("; ")),
         macs.map_or(Cell::Empty, Cell::Large),
         minutes.map_or(Cell::Empty, Cell::Real),
         row.aliases.map_or(Cell::Empty, |aliases| Cell::text(aliases.to_string())),
-        if remarks_apart { Cell::Empty } else { Cell::text(row.setting.remarks().join(" | ")) },
+        if remarks_apart { Cell::Empty } else { Cell::text(row.remarks().join(" | ")) },
     ]
 }
 
@@ -153,6 +192,8 @@ struct Speed {
     jobs: f64,
     /// Threads of a trial.
     threads: usize,
+    /// Rounds in which networks are measured after it, if they are.
+    measured: Option<usize>,
 }
 
 impl Speed {
@@ -166,12 +207,13 @@ impl Speed {
         }
         let peak = peak_gflops(Isa::best());
         let cores = rayon::current_num_threads();
-        let RunSettings { threads, jobs, .. } = RunSettings::of(plan.document())?;
+        let RunSettings { threads, jobs, measure, measure_rounds, .. } = RunSettings::of(plan.document())?;
         let threads = threads.unwrap_or(cores / jobs.max(1)).clamp(1, cores);
         let jobs = (jobs as u64).clamp(1, plan.trials) as f64;
         // More threads than there are share them.
         let share = (threads as f64).min(cores as f64 / jobs) / cores as f64;
-        Ok(Some(Self { peak, share, jobs, threads }))
+        let measured = measure.unwrap_or(true).then_some(measure_rounds);
+        Ok(Some(Self { peak, share, jobs, threads, measured }))
     }
 
     /// A trial's time.
@@ -201,7 +243,7 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, row: &Row<'_>, speed: Option<&Speed>) {
-        let macs = training_macs(&row.setting);
+        let macs = training_macs(&row.setting.recipe, &row.setting.network, row.setting.validation);
         self.macs = if self.trials == 0 { macs } else { self.macs.zip(macs).map(|(sum, macs)| sum + macs) };
         if let (Some(speed), Some(macs)) = (speed, macs) {
             self.minutes += speed.minutes(macs);
@@ -217,7 +259,7 @@ impl Sums {
                 self.current = Some((row.setting.clone(), 1));
             }
         }
-        self.remarks.add(&row.setting);
+        self.remarks.add(row);
     }
 
     /// Seeds of the setting that has the fewest.
@@ -242,6 +284,10 @@ impl Sums {
                 );
                 if speed.jobs > 1.0 {
                     text += &format!(", by {} trials at once on {} threads each", speed.jobs, speed.threads);
+                }
+                if let Some(rounds) = speed.measured {
+                    let seconds = phase_time(self.settings, rounds).as_secs_f64();
+                    text += &format!("\nthen at most about {:.0} s of measuring, in {rounds} rounds", seconds.ceil());
                 }
             }
         }
@@ -280,9 +326,10 @@ struct Remarks {
 }
 
 impl Remarks {
-    fn add(&mut self, setting: &Arc<Setting>) {
+    fn add(&mut self, row: &Row<'_>) {
+        let setting = &row.setting;
         let again = self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, setting));
-        let remarks = setting.remarks();
+        let remarks = row.remarks();
         if again || remarks.is_empty() {
             return;
         }
@@ -317,17 +364,14 @@ impl Remarks {
 /// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch, of the whole
 /// network before a cut and of the smaller one after it. None where nothing is trained, or where the number of images is
 /// known only once the data is there.
-fn training_macs(setting: &Setting) -> Option<f64> {
-    let (recipe, network) = (&setting.recipe, &setting.network);
+pub(super) fn training_macs(recipe: &Recipe, network: &Network, validation: usize) -> Option<f64> {
     if recipe.epochs == 0 {
         return None;
     }
     let images = match recipe.subset {
-        0 => network.images?.checked_sub(setting.validation)?,
+        0 => network.images?.checked_sub(validation)?,
         subset => subset,
     };
-    let cut = if network.pruning.is_some() { recipe.finetune_epochs.min(recipe.epochs) } else { 0 };
-    let whole = network.trained.macs as f64;
-    let epochs = whole * (recipe.epochs - cut) as f64 + network.cost.macs as f64 * cut as f64;
-    Some(3.0 * images as f64 * epochs)
+    let epochs = network.phases(recipe).macs(network.trained.macs, &network.compressed);
+    Some(3.0 * images as f64 * epochs as f64)
 }

@@ -1,16 +1,19 @@
 //! `harness FILE.toml`: trains, then reports.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 
 use super::table::Format;
-use super::{Reply, plan, select};
-use crate::experiment::Experiment;
+use super::{Reply, measure, plan, select};
+use crate::config::error::explain;
 use crate::experiment::keys::MOST_THREADS;
+use crate::experiment::resolve::file_name;
 use crate::experiment::run_settings::duration;
+use crate::experiment::{Document, Experiment, read};
+use crate::measure::latency::Latencies;
 use crate::report;
 use crate::results::RunFolder;
 use crate::run::screen::ScreenKind;
@@ -35,6 +38,9 @@ pub struct SweepArgs {
     /// Let trials go on from checkpoints of another kernel path (another processor): the row will say so.
     #[arg(long)]
     allow_path_change: bool,
+    /// Where settings are tuned: train the tries alone; the same command without this goes on with what they found.
+    #[arg(long)]
+    only_tuning: bool,
     /// Folder of the results [default: reports/NAME].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -46,11 +52,20 @@ impl SweepArgs {
     /// # Errors
     /// Those of the experiment; a filter that no trial passes.
     pub fn resolve(&self, file: &Path) -> anyhow::Result<(Experiment, RunOptions)> {
-        let experiment = select(Experiment::load(file, &self.set)?, self.only.as_deref())?;
+        let document = read(file, &self.set)?;
+        let mut output = output(&document, self.output.as_deref())?;
+        let latencies = Latencies::new(RunFolder::latencies(&output)?);
+        let mut experiment = select(Experiment::timed(&document, &latencies)?, self.only.as_deref())?;
+        if self.only_tuning || experiment.only_tries && self.output.is_none() {
+            output = RunFolder::tuning(&output);
+        }
+        if self.only_tuning {
+            experiment = experiment.into_tries()?;
+        }
         let mut settings = experiment.run.clone();
         settings.threads = self.threads.map(usize::from).or(settings.threads);
         let options = RunOptions {
-            output: self.output.clone().unwrap_or_else(|| PathBuf::from("reports").join(&experiment.name)),
+            output,
             program: std::env::current_exe().context("finding this program")?,
             settings,
             deadline: None,
@@ -60,6 +75,17 @@ impl SweepArgs {
         };
         Ok((experiment, options))
     }
+}
+
+/// The folder of an experiment's results.
+///
+/// # Errors
+/// An experiment without a name that a folder could have.
+pub(super) fn output(document: &Document, given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    Ok(match given {
+        Some(folder) => folder.to_owned(),
+        None => Path::new("reports").join(file_name(document)?),
+    })
 }
 
 #[derive(Args, Debug)]
@@ -97,28 +123,42 @@ pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Reply> {
         plan::print_plan(&args.file, &set, &view)?;
         return Ok(String::new().into());
     }
+    let started = Instant::now();
     let (experiment, mut options) = args.sweep.resolve(&args.file)?;
     options.settings.jobs = args.jobs.map_or(options.settings.jobs, usize::from);
     options.deadline = args.deadline;
     options.progress = args.progress;
     let summary = run::run_experiment(&experiment, &options)?;
-    let mut text = describe(&summary);
-    // What finished is reported, whatever failed.
+    let mut text = summary.tries.iter().map(|tries| format!("tuning: {}", describe(tries))).collect::<String>();
+    text += &describe(&summary);
+    let mut stopped = false;
+    // What finished is measured and reported, whatever failed.
     if summary.trained + summary.skipped + summary.reused > 0 {
-        let report = report::write(&RunFolder::open(&options.output)?)?;
+        let folder = RunFolder::open(&options.output)?;
+        let trains = experiment.trials.iter().any(|trial| trial.config.recipe.epochs > 0);
+        if options.settings.measure.unwrap_or(trains) && summary.open == 0 {
+            let within = args.deadline.map(|deadline| deadline.saturating_sub(started.elapsed()));
+            match measure::measured(&folder, &options.settings, false, within) {
+                Ok(reply) => (text, stopped) = (text + &reply.text, reply.code != 0),
+                // Trials are no worse for it.
+                Err(error) => text += &format!("not measured: {}\n", explain(&error)),
+            }
+        }
+        let report = report::write(&folder)?;
         report.unfinished.iter().for_each(|line| text += &format!("{line}\n"));
         report.written.iter().for_each(|path| text += &format!("{}\n", path.display()));
     }
     let code = match &summary {
         RunSummary { failed, .. } if !failed.is_empty() => 1,
         RunSummary { open: 1.., .. } => 3,
+        _ if stopped => 3,
         _ => 0,
     };
     Ok(Reply { text, code })
 }
 
 fn describe(summary: &RunSummary) -> String {
-    let RunSummary { trained, skipped, reused, failed, open, stopped } = summary;
+    let RunSummary { trained, skipped, reused, failed, open, stopped, tries: _ } = summary;
     let mut text = format!("{trained} trained, {skipped} done before, {} failed", failed.len());
     if *reused > 0 {
         text += &format!(", {reused} taken from elsewhere");

@@ -30,7 +30,7 @@ impl Spread {
     /// # Errors
     /// Results that cannot be read.
     pub fn found(folder: &Path) -> anyhow::Result<Option<Self>> {
-        if !folder.is_dir() {
+        if !folder.is_dir() || RunFolder::has_tries_alone(folder) {
             return Ok(None);
         }
         let trials = RunFolder::open(folder)?.collected()?;

@@ -53,8 +53,11 @@ pub fn submit(args: &SubmitArgs) -> anyhow::Result<Reply> {
     if done.beyond > 0 {
         text += &format!("{} more than Slurm takes at a time: submit again once there is room\n", done.beyond);
     }
+    if done.output != options.output {
+        text += "these are the tries of settings that are tuned: submit again once they are done\n";
+    }
     if let Some(dir) = &done.dir {
-        let folder = options.output.display();
+        let folder = done.output.display();
         text += &format!("{}\nfollow them: harness status {folder}\n", dir.join("job.sh").display());
     }
     Ok(text.into())

@@ -28,6 +28,8 @@ pub enum Cell {
     Large(f64),
     /// A ratio; shown in percent.
     Share(f64),
+    /// By how much something is more (or, below 0, less), relatively; shown in percent.
+    Difference(f64),
     /// A measured value; shown to four digits.
     Real(f64),
 }
@@ -61,6 +63,7 @@ impl Cell {
             Self::Count(count) => thousands(*count),
             Self::Large(value) => format!("{value:.2e}"),
             Self::Share(share) => format!("{:.1} %", 100.0 * share),
+            Self::Difference(more) => format!("{:+.1} %", 100.0 * more),
             Self::Real(value) if *value >= 1000.0 => format!("{value:.0}"),
             Self::Real(value) => format!("{value:.*}", 3 - (value.max(1.0).log10() as usize).min(3)),
         }
@@ -71,7 +74,7 @@ impl Cell {
             Self::Empty => String::new(),
             Self::Count(count) => count.to_string(),
             Self::Large(value) => format!("{value:e}"),
-            Self::Share(share) => format!("{share:.6}"),
+            Self::Share(value) | Self::Difference(value) => format!("{value:.6}"),
             Self::Real(value) => format!("{value:.4}"),
             Self::Text(text) if text.contains([',', '"', '\n', '\r']) => format!("\"{}\"", text.replace('"', "\"\"")),
             Self::Text(text) => text.clone(),
@@ -83,12 +86,12 @@ impl Cell {
             Self::Empty => Value::Null,
             Self::Text(text) => text.as_str().into(),
             Self::Count(count) => (*count).into(),
-            Self::Large(value) | Self::Share(value) | Self::Real(value) => (*value).into(),
+            Self::Large(value) | Self::Share(value) | Self::Difference(value) | Self::Real(value) => (*value).into(),
         }
     }
 
     fn is_number(&self) -> bool {
-        matches!(self, Self::Count(_) | Self::Large(_) | Self::Share(_) | Self::Real(_))
+        matches!(self, Self::Count(_) | Self::Large(_) | Self::Share(_) | Self::Difference(_) | Self::Real(_))
     }
 }
 

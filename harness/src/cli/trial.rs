@@ -16,6 +16,8 @@ pub struct TrialArgs {
     key: String,
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    #[arg(long)]
+    jobs: Option<usize>,
     #[arg(long, value_delimiter = ',')]
     processors: Vec<usize>,
     #[arg(long)]
@@ -38,6 +40,7 @@ pub struct TrialArgs {
 pub fn train(args: TrialArgs) -> Reply {
     let options = ChildOptions {
         threads: args.threads,
+        jobs: args.jobs,
         processors: args.processors,
         memory: args.memory_bytes,
         time_limit: args.time_limit_ms.map(Duration::from_millis),

@@ -8,6 +8,6 @@ pub mod schema;
 pub use error::{Complaint, ExperimentError};
 pub use field::{Field, Kind};
 pub use schema::{
-    BackboneConfig, DatasetConfig, Head, Kernels, LayerOverride, MethodConfig, Protocol, Recipe, Replace, Schedule,
-    TrialConfig,
+    BackboneConfig, BudgetConfig, Control, DatasetConfig, Fit, Head, Kernels, LayerOverride, MethodConfig, Protocol,
+    Recipe, Replace, Schedule, TrialConfig,
 };

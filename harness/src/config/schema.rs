@@ -6,11 +6,16 @@
 
 use std::fmt::Display;
 
-use conv_core::options::{FACTOR, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
+use conv_core::options::{Bounds, FACTOR, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
 use conv_core::{Backend, OffEngine, choice, options};
 use serde::{Deserialize, Serialize};
 
 const SEED: Kind = at_least(0);
+const CONTROL: Kind = Kind::Choice(Control::names);
+
+/// Factors on the channel counts of a backbone. Wider ones are slips.
+pub const WIDEST: f64 = 4.0;
+const WIDTHS: Kind = Kind::Number(Bounds { low: 0.0, low_included: false, high: WIDEST, high_included: true });
 
 options! {
     /// `[dataset]`.
@@ -31,6 +36,8 @@ options! {
         name: String = String::new(), Kind::Text, column = Some("backbone");
         /// VGG's classifier: 512 -> classes, or 512 -> 512 -> classes.
         head: Head = Head::Linear, Kind::Choice(Head::names);
+        /// Factor on every channel count, on top of the method's own; when absent: 1.
+        width: Option<f64> = None, WIDTHS, column = Some("backbone_width");
         /// Which convolutions the method replaces, by role; the others stay vanilla.
         replace: Replace = Replace::default(), Kind::Table(Replace::OPTIONS), column = None;
     }
@@ -66,7 +73,7 @@ choice! {
 options! {
     /// `[recipe]`: how a network is trained.
     ///
-    /// Every trial has the same budget: a method that prunes trains the whole network for `epochs - finetune_epochs` epochs, and
+    /// All trials train equally long: a method that prunes trains the whole network for `epochs - finetune_epochs` epochs, and
     /// what is left after the cut for the last `finetune_epochs`, so these are fewer than `epochs`. The last, smaller batch of
     /// an epoch is left out while training.
     ///
@@ -99,9 +106,9 @@ options! {
         label_smoothing: f64 = 0.0, SHARE;
         /// Train on this many images only, drawn class-balanced; 0: all.
         subset: usize = 0, at_least(0);
-        /// For pruning: how many of the epochs, the last ones, come after the cut.
+        /// For pruning, masks and factors of a trained network: how many of the epochs, the last ones, come after it is compressed.
         finetune_epochs: usize = 0, at_least(0);
-        /// For pruning: peak rate after the cut.
+        /// For the same: peak rate of these.
         finetune_lr: f64 = 0.01, POSITIVE;
         /// What computes: own kernels, the same without Winograd's, or candle's operations (slow); equal to rounding.
         kernels: Kernels = Kernels::Own, Kind::Choice(Kernels::names), column = Some("recipe_kernels");
@@ -165,6 +172,55 @@ options! {
         validation: usize = 5000, at_least(1), column = Some("validation_images");
         /// Whether the finished network is measured, once, on the test split.
         test: bool = true, Kind::Flag, column = Some("test_read");
+        /// Controls that are trained beside each pruned network, unless they are there already; []: none.
+        controls: Vec<Control> = Control::ALL.into(), Kind::List(&CONTROL), column = None;
+    }
+}
+
+choice! {
+    /// What a pruned network has to be better than.
+    Control {
+        /// The same architecture from fresh weights, in as many epochs.
+        Scratch = "scratch",
+        /// The same from fresh weights, in as many multiply-accumulates of training.
+        ScratchCompute = "scratch_compute",
+        /// Filters cut at random, all else being equal.
+        Random = "random",
+        /// The vanilla network, narrowed to the same cost.
+        Thin = "thin",
+    }
+}
+
+impl Control {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Scratch, Self::ScratchCompute, Self::Random, Self::Thin];
+}
+
+options! {
+    /// `[budget]`: what each network is to cost. One of `macs`, `params` and `latency` says it.
+    BudgetConfig = "budget", "what each network is to cost" {
+        /// Shares of vanilla's MACs, for each of which every method's knob is solved.
+        macs: Option<Vec<f64>> = None, Kind::NonEmptyList(&FACTOR), column = None;
+        /// Shares of vanilla's parameters, instead.
+        params: Option<Vec<f64>> = None, Kind::NonEmptyList(&FACTOR), column = None;
+        /// Shares of vanilla's measured time of inference, instead.
+        latency: Option<Vec<f64>> = None, Kind::NonEmptyList(&FACTOR), column = None;
+        /// For latency: images that are inferred at once.
+        batch: usize = 1, Kind::Integer(1, 4096), column = None;
+        /// What is solved for: the method's knob, or then backbone.width as well.
+        fit: Fit = Fit::Knob, Kind::Choice(Fit::names), column = None;
+        /// How far off, relatively, a network may be that is said to meet its budget.
+        tolerance: f64 = 0.1, POSITIVE, column = None;
+    }
+}
+
+choice! {
+    /// What is solved for, so that a network meets its budget.
+    Fit {
+        /// The method's own knob, where it has one.
+        Knob = "knob",
+        /// That, and `backbone.width` for what is missing then.
+        Width = "width",
     }
 }
 

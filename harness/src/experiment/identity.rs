@@ -1,17 +1,16 @@
 //! What makes two trials the same trial.
 //!
 //! Counted: every layer's layout with its method's version, backbone, data set (name, augmentation and content), recipe,
-//! validation, whether test is read, pruning's options and version, seed. Not counted: names, titles, descriptions, paths,
+//! validation, whether test is read, options and version of what compresses the network, seed. Not counted: names, titles, descriptions, paths,
 //! how a sweep is written and run (`run.*`), and parts of a recipe that it does not use (milestones without the step
-//! schedule, fine-tuning without pruning).
+//! schedule, fine-tuning where nothing is compressed).
 
-use baselines::pruning::Pruned;
 use blake3::{Hash, Hasher};
 use serde::Serialize;
 
 use crate::config::{BackboneConfig, DatasetConfig};
 use crate::config::{Recipe, Schedule, TrialConfig};
-use crate::methods::Methods;
+use crate::methods::{Compression, Methods};
 
 /// What counts of a network and its data, as text: the beginning of a trial's identity.
 ///
@@ -35,7 +34,7 @@ impl Identity {
     pub fn new(
         head: &[u8],
         recipe: &Recipe,
-        pruning: Option<&Pruned>,
+        compression: Option<&Compression>,
         validation: usize,
         test: bool,
     ) -> serde_json::Result<Self> {
@@ -44,12 +43,15 @@ impl Identity {
         if recipe.schedule != Schedule::Step {
             recipe = Recipe { milestones: default.milestones, gamma: default.gamma, ..recipe };
         }
-        if pruning.is_none() {
+        let (epochs, rate) = compression.map_or((false, false), Compression::reads_finetuning);
+        if !epochs {
             recipe.finetune_epochs = default.finetune_epochs;
+        }
+        if !rate {
             recipe.finetune_lr = default.finetune_lr;
         }
-        let pruning = pruning.map(|pruned| Versioned::new(pruned, Pruned::VERSION));
-        let rest = serde_json::to_string(&(recipe, pruning))?;
+        let compression = compression.map(|options| Versioned::new(options, options.version()));
+        let rest = serde_json::to_string(&(recipe, compression))?;
         let mut hasher = Hasher::new();
         hasher.update(head).update(rest.as_bytes()).update(format!(",[{validation},{test},").as_bytes());
         Ok(Self(hasher))
@@ -66,13 +68,13 @@ impl Identity {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Versioned<'a> {
-    First(&'a Pruned),
-    Later(u32, &'a Pruned),
+    First(&'a Compression),
+    Later(u32, &'a Compression),
 }
 
 impl<'a> Versioned<'a> {
-    fn new(pruned: &'a Pruned, version: u32) -> Self {
-        if version == 1 { Self::First(pruned) } else { Self::Later(version, pruned) }
+    fn new(options: &'a Compression, version: u32) -> Self {
+        if version == 1 { Self::First(options) } else { Self::Later(version, options) }
     }
 }
 
@@ -83,8 +85,29 @@ impl<'a> Versioned<'a> {
 pub fn signature(config: &TrialConfig, architecture: &str) -> anyhow::Result<String> {
     let head = head(&config.backbone, architecture, &config.dataset)?;
     let methods = Methods::new(config)?;
-    let identity = Identity::new(head.as_bytes(), &config.recipe, methods.pruning(), config.validation, config.test)?;
+    let identity =
+        Identity::new(head.as_bytes(), &config.recipe, methods.compression(), config.validation, config.test)?;
     Ok(identity.of_seed(config.seed).to_hex().to_string())
+}
+
+/// Names what a trial has trained before it compresses it, among all trainings that any trial begins with: 16 hex digits over
+/// all that decides its bits. `epochs`: of the whole network; `penalty`: on its batch norms' scales; `kernels`: the path.
+///
+/// # Errors
+/// Numbers that JSON cannot hold; a file cannot hold them either.
+pub fn base(
+    config: &TrialConfig,
+    architecture: &str,
+    fingerprint: &str,
+    (epochs, penalty): (usize, f64),
+    kernels: &str,
+) -> serde_json::Result<String> {
+    let head = head(&config.backbone, architecture, &config.dataset)?;
+    let recipe = Recipe { epochs, ..config.recipe.clone() };
+    // Whether the test split is read in the end is no part of it.
+    let identity = Identity::new(head.as_bytes(), &recipe, None, config.validation, false)?;
+    let all = format!("{}\n{fingerprint}\n{penalty}\n{kernels}", identity.of_seed(config.seed).to_hex());
+    Ok(blake3::hash(all.as_bytes()).to_hex().chars().take(16).collect())
 }
 
 /// Names a trial's folder: 16 hex digits over its signature and the data's fingerprint.
@@ -160,13 +183,45 @@ mod tests {
             "method.tail=full",
             "method.name=vanilla",
             "method.name=pruned",
+            "method.name=magnitude",
         ] {
             assert_ne!(key(&[other]), base, "{other} changes the result");
         }
         assert_ne!(trial(&[]).key("other data"), base);
-        let pruned = |set| trial(&["method.name=pruned", set]).key("data");
+        let pruned = |set: &str| trial(&["method.name=pruned", set]).key("data");
         assert_ne!(pruned("recipe.finetune_epochs=3"), pruned("recipe.finetune_epochs=4"));
         assert_ne!(pruned("method.ratio=0.3"), pruned("method.ratio=0.4"));
+        let base = pruned("method.ratio=0.5");
+        let same = ["ranking=layer", "steps=1", "residual=false", "weights=kept", "penalty=0.0", "criterion=l1"];
+        for same in same {
+            assert_eq!(pruned(&format!("method.{same}")), base, "{same} is the default");
+        }
+        let other = ["ranking=global", "residual=true", "weights=scratch", "penalty=1e-5", "criterion=slimming"];
+        for other in other {
+            assert_ne!(pruned(&format!("method.{other}")), base, "{other} changes the result");
+        }
+        // What no fine-tuning follows is not told apart by it.
+        let fresh = |set| trial(&["method.name=pruned", "method.weights=scratch", set]).key("data");
+        assert_eq!(fresh("recipe.finetune_epochs=3"), fresh("recipe.finetune_lr=0.3"));
+        assert_eq!(fresh("method.criterion=fpgm"), fresh("method.criterion=l1"));
+        let masked = |set| trial(&["method.name=magnitude", set]).key("data");
+        assert_ne!(
+            masked("backbone.replace.stem=true"),
+            masked("backbone.replace.stem=false"),
+            "other layers are masked"
+        );
+        assert_ne!(masked("method.ranking=layer"), masked("method.ranking=global"));
+        assert_ne!(masked("method.ratio=0.9"), masked("method.ratio=0.8"));
+        let factored = |sets: &[&str]| trial(&[&["method.name=lowrank"], sets].concat()).key("data");
+        assert_eq!(factored(&["method.from=scratch", "recipe.finetune_epochs=3"]), factored(&[]));
+        let trained = |set| factored(&["method.from=trained", set]);
+        assert_ne!(trained("method.ratio=0.5"), factored(&[]));
+        assert_ne!(
+            trained("method.ratio=0.5"),
+            trained("method.ratio=0.25"),
+            "what is made of the trained network counts"
+        );
+        assert_ne!(trained("recipe.finetune_epochs=3"), trained("recipe.finetune_epochs=4"));
         let step = |set| trial(&["recipe.schedule=step", set]).key("data");
         assert_ne!(step("recipe.gamma=0.5"), step("recipe.gamma=0.1"));
     }
@@ -182,7 +237,7 @@ mod tests {
 
     #[test]
     fn versions_of_methods_count_also_of_pruning() {
-        let pruned = Pruned::default();
+        let pruned = Compression::Pruned(baselines::pruning::Pruned::default());
         let text = |version| serde_json::to_string(&Versioned::new(&pruned, version)).unwrap();
         assert!(text(1) != text(2) && text(2) != text(3));
         let price = price(&trial(&[]).config).unwrap();

@@ -8,7 +8,7 @@ use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::{DatasetConfig, Recipe};
 use crate::data;
 
-const BATCH: &str = "recipe.batch";
+pub(super) const BATCH: &str = "recipe.batch";
 const SUBSET: &str = "recipe.subset";
 const VALIDATION: &str = "protocol.validation";
 const SOURCES: &str = "dataset.sources";
@@ -23,6 +23,12 @@ impl ImageKeyPlaces {
     pub fn of<E: Borrow<Entry>>(entries: &[E]) -> Self {
         let at = |key: &'static str| find(entries, key).map(|entry| (key, entry.at.clone()));
         Self([BATCH, SUBSET, VALIDATION, SOURCES, NAME].into_iter().filter_map(at).collect())
+    }
+
+    /// The same, but that one key is written elsewhere.
+    pub(super) fn with(&self, entry: &Entry) -> Self {
+        let others = self.0.iter().filter(|(key, _)| *key != entry.key).cloned();
+        Self(others.chain(Self::of(std::slice::from_ref(entry)).0).collect())
     }
 
     /// Where the key was written.

@@ -4,14 +4,15 @@
 use std::sync::LazyLock;
 
 use conv_core::options::Described;
-use toml::{Table, Value};
+use toml::Value;
 
 pub use super::run_settings::MOST_THREADS;
 use super::run_settings::RunSettings;
 use super::sweep::Keys;
 use super::sweep::keys::MethodKeys;
+use super::tuning::TuneSettings;
 use crate::config::field::Kind::{Choice, Text};
-use crate::config::{BackboneConfig, DatasetConfig, Field, Kind, Protocol, Recipe};
+use crate::config::{BackboneConfig, BudgetConfig, DatasetConfig, Field, Kind, Protocol, Recipe};
 use crate::{backbones, data, methods};
 
 /// All keys, by section.
@@ -26,7 +27,8 @@ pub static KEYS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         [key("method.name", Choice(methods::names), "What makes the convolutions; its options stand beside it.")];
     let network = [section::<DatasetConfig>(), section::<BackboneConfig>(), method.into()].concat();
     let training = [section::<Recipe>(), section::<Protocol>(), section::<RunSettings>()].concat();
-    let mut keys = [&top[..], &network, &training].concat();
+    let solved = [section::<BudgetConfig>(), section::<TuneSettings>()].concat();
+    let mut keys = [&top[..], &network, &training, &solved].concat();
     for field in &mut keys {
         match field.key {
             "dataset.name" => field.kind = Choice(|| data::DATASETS.iter().map(|info| info.name).collect()),
@@ -80,9 +82,10 @@ fn defaults() -> Value {
     fn of<T: Described>() -> (String, Value) {
         (T::NAME.to_owned(), Value::try_from(T::default()).expect("a table of options has a TOML form"))
     }
-    let sections =
-        [of::<DatasetConfig>(), of::<BackboneConfig>(), of::<Recipe>(), of::<Protocol>(), of::<RunSettings>()];
-    Value::Table(Table::from_iter(sections))
+    let network = [of::<DatasetConfig>(), of::<BackboneConfig>()];
+    let training = [of::<Recipe>(), of::<Protocol>(), of::<RunSettings>()];
+    let solved = [of::<BudgetConfig>(), of::<TuneSettings>()];
+    Value::Table(network.into_iter().chain(training).chain(solved).collect())
 }
 
 #[cfg(test)]
@@ -128,7 +131,9 @@ mod tests {
         check_table::<Recipe>();
         check_table::<Protocol>();
         check_table::<RunSettings>();
-        let sections = ["dataset", "backbone", "method", "recipe", "protocol", "run"];
+        check_table::<BudgetConfig>();
+        check_table::<TuneSettings>();
+        let sections = ["dataset", "backbone", "method", "recipe", "protocol", "run", "budget", "tune"];
         assert_eq!(keys().sections[..sections.len()], sections);
     }
 }

@@ -3,17 +3,25 @@
 //! [`sweep`] is the language: it turns a file into combinations of values, given the [`mod@keys`] there are. Here [`setting`] types
 //! each combination, drops what a condition excludes and labels the rest; [`plan`] sees to it that every trial comes once, and
 //! `data_sets` tells whether two of them are trained on the same images. [`network`] remembers what networks cost ([`price`]),
-//! [`images`] checks whether the data is large enough, [`identity`] says which trials are the same, [`run_settings`] how they
-//! are executed.
+//! [`phases`] says which epochs train which network, [`images`] checks whether the data is large enough, [`identity`] says which
+//! trials are the same, [`run_settings`] how they are executed. [`budget`] solves for what networks are to cost, `controls` adds
+//! what pruned ones are compared with. [`tuning`] makes the tries of settings that are tuned, [`choice`] chooses among what these
+//! came to.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod budget;
+pub mod choice;
+mod controls;
 mod data_sets;
 pub mod identity;
 pub mod images;
 pub mod keys;
 pub mod network;
+pub mod nonzero;
+pub mod phases;
 pub mod plan;
 pub mod price;
 mod repeats;
@@ -21,17 +29,21 @@ pub mod resolve;
 pub mod run_settings;
 pub mod setting;
 pub mod sweep;
+pub mod tuning;
 
 pub use run_settings::{OnFailure, RunSettings, Size, Time};
 pub use sweep::Document;
 
 use crate::config::error::{At, Complaint};
 use crate::config::{ExperimentError, LayerOverride, TrialConfig};
+use budget::{Budgets, Stopwatch};
+use choice::Choice;
 use images::{ImageDemand, ImageKeyPlaces};
 use keys::keys;
 use network::Network;
 use plan::{Plan, Row};
 use sweep::{Sweep, combine, filter};
+use tuning::Tuning;
 
 /// More trials than these cannot be run; [`Plan`] goes through larger sweeps.
 const MOST_TRIALS: u64 = 1_000_000;
@@ -53,6 +65,12 @@ pub struct Experiment {
     pub run: RunSettings,
     /// Every trial once, in the order of the file; the seeds of a setting follow each other.
     pub trials: Vec<Trial>,
+    /// Times of inference that budgets were solved with, as shares of vanilla's.
+    pub latencies: BTreeMap<String, f64>,
+    /// How these trials get the values of some keys of their recipes; none where they have them all.
+    pub tuning: Option<Tuning>,
+    /// Whether its trials are the tries of another experiment.
+    pub only_tries: bool,
 }
 
 /// One training.
@@ -62,6 +80,10 @@ pub struct Trial {
     pub label: String,
     /// Labels of other settings that make the same network.
     pub aliases: Vec<String>,
+    /// The budgets that its network was solved for.
+    pub budgets: Budgets,
+    /// Labels of the pruned networks that it is a control of.
+    pub control_of: Vec<String>,
     /// Everything that was asked for.
     pub config: TrialConfig,
     /// Its network and what that costs.
@@ -70,6 +92,8 @@ pub struct Trial {
     pub signature: String,
     /// Where its numbers of images were asked for.
     pub places: ImageKeyPlaces,
+    /// How its setting was tuned, where it was.
+    pub tuned: Option<Choice>,
 }
 
 /// Reads a file with all that it includes, and applies `KEY=VALUE`s to it.
@@ -103,14 +127,26 @@ impl Experiment {
     /// # Errors
     /// An [`ExperimentError`]: what is wrong, where, and what would be accepted.
     pub fn from_document(document: &Document) -> anyhow::Result<Self> {
-        let plan = Plan::to_train(document)?;
+        Self::of_plan(document, &Plan::to_train(document, None)?)
+    }
+
+    /// The same where times may be measured, too.
+    ///
+    /// # Errors
+    /// Those of [`Experiment::from_document`], and of the stopwatch.
+    pub fn timed(document: &Document, stopwatch: &dyn Stopwatch) -> anyhow::Result<Self> {
+        let experiment = Self::of_plan(document, &Plan::to_train(document, Some(stopwatch))?)?;
+        Ok(Self { latencies: stopwatch.shares(), ..experiment })
+    }
+
+    fn of_plan(document: &Document, plan: &Plan<'_>) -> anyhow::Result<Self> {
         if plan.trials > MOST_TRIALS {
             let what = format!("{} trials are too many to run", plan.trials);
             let complaint = Complaint::new(what, "", format!("at most {MOST_TRIALS}"));
             return Err(document.error(&At::File, complaint.help("`harness plan` lists sweeps of any size")).into());
         }
         let text = |key: &str| document.get(key).and_then(|entry| entry.value.as_str().map(String::from));
-        Ok(Self {
+        let experiment = Self {
             name: resolve::file_name(document)?,
             title: text("title"),
             description: text("description"),
@@ -118,7 +154,11 @@ impl Experiment {
             document: document.clone(),
             run: RunSettings::of(document)?,
             trials: plan.rows().map(|row| Ok(Trial::new(&row?, plan.layers()))).collect::<anyhow::Result<_>>()?,
-        })
+            latencies: BTreeMap::new(),
+            tuning: None,
+            only_tries: false,
+        };
+        experiment.tuned()
     }
 
     /// Refuses a trial for which the data turns out to have too few training images.
@@ -147,14 +187,17 @@ impl Experiment {
 
 impl Trial {
     fn new(row: &Row<'_>, layers: &[LayerOverride]) -> Self {
-        let Row { setting, seed, aliases, index, .. } = row;
+        let Row { setting, seed, aliases, budgets, control_of, index, .. } = row;
         Self {
             label: setting.label.to_string(),
             aliases: aliases.iter().flat_map(|aliases| &aliases.labels).map(ToString::to_string).collect(),
+            budgets: budgets.cloned().unwrap_or_default(),
+            control_of: control_of.iter().map(ToString::to_string).collect(),
             config: setting.config(layers, *seed),
             network: setting.network.clone(),
             signature: setting.hashes[*index].to_hex().to_string(),
             places: setting.places.clone(),
+            tuned: None,
         }
     }
 

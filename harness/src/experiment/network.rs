@@ -4,19 +4,19 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use baselines::pruning::Pruned;
 use blake3::Hasher;
 use conv_core::Cost;
 use toml::Value;
 
+use super::nonzero::Nonzero;
+use super::phases::Phases;
 use super::resolve::{Parts, is_part, parts};
 use super::sweep::Document;
 use super::sweep::document::{Entry, find};
 use super::{identity, images, price};
-use crate::config::LayerOverride;
-use crate::config::TrialConfig;
 use crate::config::error::{At, Complaint, explain};
-use crate::methods;
+use crate::config::{LayerOverride, Recipe, TrialConfig};
+use crate::methods::{self, Compression, Methods};
 
 /// At most this many networks are remembered: beyond that, memory counts for more than time.
 const MOST_REMEMBERED: usize = 1 << 17;
@@ -28,14 +28,18 @@ pub struct Network {
     pub parts: Parts,
     /// The method and what was set of its options.
     pub label: String,
-    /// What is cut after training.
-    pub pruning: Option<Pruned>,
+    /// What makes another network of the trained one.
+    pub compression: Option<Compression>,
     /// Price of the final network, counted from what is written down.
     pub cost: Cost,
+    /// What masks leave of it, where there will be any.
+    pub nonzero: Option<Nonzero>,
     /// Price of the same backbone, vanilla.
     pub vanilla: Cost,
     /// Price of what is trained, before it is cut or fused.
     pub trained: Cost,
+    /// MACs after each compression of the trained network.
+    pub compressed: Box<[u64]>,
     /// Deepest effective recursion of any layer.
     pub depth: Option<usize>,
     /// What the method remarks about layers, with their names.
@@ -50,10 +54,23 @@ pub struct Network {
     pub(super) matched: Vec<bool>,
 }
 
+impl Network {
+    /// Which epochs of a recipe train which network.
+    pub fn phases(&self, recipe: &Recipe) -> Phases {
+        Phases::new(recipe, self.compression.as_ref(), self.trained.macs, &self.compressed)
+    }
+
+    /// Whether it is what filters are removed from.
+    pub fn is_pruned(&self) -> bool {
+        matches!(self.compression, Some(Compression::Pruned(_)))
+    }
+}
+
 /// The networks of a sweep, each made when a setting first asks for it.
 #[derive(Debug)]
 pub(super) struct Networks<'d> {
-    document: &'d Document,
+    /// Where complaints belong.
+    pub document: &'d Document,
     layers: Arc<[LayerOverride]>,
     /// Whether each network keeps the beginning of its trials' identity in full: only trials to be trained need it, and it
     /// takes more room than all the rest.
@@ -77,12 +94,7 @@ impl<'d> Networks<'d> {
     /// # Errors
     /// Missing keys, options that the method has not, a network that cannot be made or priced.
     pub fn get(&self, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Arc<Network>> {
-        let mut hasher = Hasher::new();
-        for entry in entries.iter().filter(|entry| is_part(&entry.key)) {
-            hasher.update(&(entry.key.len() as u64).to_le_bytes()).update(entry.key.as_bytes());
-            hash(&mut hasher, &entry.value);
-        }
-        let key = *hasher.finalize().as_bytes();
+        let key = Self::key(entries, None);
         // A thread that panicked has left what was known before.
         if let Some(network) = self.cache.read().unwrap_or_else(PoisonError::into_inner).networks.get(&key) {
             return Ok(network.clone());
@@ -100,34 +112,55 @@ impl<'d> Networks<'d> {
         Ok(cache.networks.entry(key).or_insert(Arc::new(network)).clone())
     }
 
-    fn make(&self, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Network> {
-        let place = |key: &str| find(entries, key).map_or(&At::File, |entry| &entry.at);
+    /// A hash of the values that make a network, and of those of another section.
+    pub fn key(entries: &[Cow<'_, Entry>], section: Option<&str>) -> [u8; 32] {
+        let mut hasher = Hasher::new();
+        let counts = |key: &str| is_part(key) || section.is_some_and(|section| key.starts_with(section));
+        for entry in entries.iter().filter(|entry| counts(&entry.key)) {
+            hasher.update(&(entry.key.len() as u64).to_le_bytes()).update(entry.key.as_bytes());
+            hash(&mut hasher, &entry.value);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// The configuration of a network that is not trained.
+    ///
+    /// # Errors
+    /// Missing keys, options that the method has not.
+    pub fn config(&self, entries: &[Cow<'_, Entry>]) -> anyhow::Result<TrialConfig> {
         let Parts { dataset, backbone, method } = parts(self.document, entries)?;
-        let config = TrialConfig {
+        Ok(TrialConfig {
             dataset,
             backbone,
             method,
             layers: self.layers.to_vec(),
-            recipe: crate::config::Recipe::default(),
+            recipe: Recipe::default(),
             validation: 0,
             test: false,
             seed: 0,
-        };
+        })
+    }
+
+    fn make(&self, entries: &[Cow<'_, Entry>]) -> anyhow::Result<Network> {
+        let place = |key: &str| find(entries, key).map_or(&At::File, |entry| &entry.at);
+        let config = self.config(entries)?;
         let price = price::price(&config).map_err(|error| {
             // A complaint from below keeps its own lines.
             self.document.error(place(error.key), Complaint::new(error.why, "", ""))
         })?;
         let images = images::most(&config.dataset)
             .map_err(|error| self.document.error(place("dataset.sources"), Complaint::new(explain(&error), "", "")))?;
-        let head = identity::head(&config.backbone, &price.architecture, &config.dataset)?;
+        let head = identity::head(&config.backbone, &price.identity(), &config.dataset)?;
         let matches =
             |layer: &LayerOverride| price.layers.iter().any(|there| methods::matches(&layer.pattern, &there.name));
         Ok(Network {
             label: methods::label(&config.method),
-            pruning: methods::resolve(&config.method)?.pruning,
+            compression: Methods::new(&config)?.compression().cloned(),
             cost: price.total,
+            nonzero: price.nonzero,
             vanilla: price.vanilla,
             trained: price.trained,
+            compressed: price.compressed.as_slice().into(),
             depth: price.depth(),
             remarks: price.remarks().into(),
             replaced: price.replaced.as_str().into(),

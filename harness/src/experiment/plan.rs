@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::budget::solve::Solver;
+use super::budget::{Budgets, CURVE, Stopwatch};
 use super::network::Networks;
 pub use super::repeats::Aliases;
 use super::repeats::Repeats;
@@ -23,6 +25,7 @@ pub struct Plan<'d> {
     sweep: Sweep<'d>,
     layers: Arc<[LayerOverride]>,
     networks: Networks<'d>,
+    solver: Solver<'d>,
     tally: Tally,
     repeats: Repeats,
     /// Trials, each counted once.
@@ -42,6 +45,10 @@ pub struct Row<'p> {
     pub seed: u64,
     /// Labels of other settings that make the same trial.
     pub aliases: Option<&'p Aliases>,
+    /// The budgets that it was solved for.
+    pub budgets: Option<&'p Budgets>,
+    /// Labels of the pruned settings that it is a control of.
+    pub control_of: &'p [Arc<str>],
     /// Which of the setting's seeds is its own.
     pub(super) index: usize,
     layers: &'p [LayerOverride],
@@ -53,20 +60,29 @@ impl<'d> Plan<'d> {
     /// # Errors
     /// An [`ExperimentError`]: what is wrong, where, and what would be accepted.
     pub fn new(document: &'d Document) -> anyhow::Result<Self> {
-        Self::check(document, false)
+        Self::check(document, None, false)
+    }
+
+    /// The same where times may be measured, too.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`], and of the stopwatch.
+    pub fn timed(document: &'d Document, stopwatch: &'d dyn Stopwatch) -> anyhow::Result<Self> {
+        Self::check(document, Some(stopwatch), false)
     }
 
     /// The same for trials that are to be trained.
-    pub(super) fn to_train(document: &'d Document) -> anyhow::Result<Self> {
-        Self::check(document, true)
+    pub(super) fn to_train(document: &'d Document, stopwatch: Option<&'d dyn Stopwatch>) -> anyhow::Result<Self> {
+        Self::check(document, stopwatch, true)
     }
 
-    fn check(document: &'d Document, keeps_heads: bool) -> anyhow::Result<Self> {
+    fn check(document: &'d Document, stopwatch: Option<&'d dyn Stopwatch>, keeps_heads: bool) -> anyhow::Result<Self> {
         file_name(document)?;
         let sweep = Sweep::new(document)?;
         let layers: Arc<[LayerOverride]> = layers(document)?.into();
         let networks = Networks::new(document, layers.clone(), keeps_heads);
-        let mut settings = Settings::new(&sweep, &networks, true);
+        let solver = Solver::new(document, stopwatch);
+        let mut settings = Settings::new(&sweep, &networks, &solver, true);
         let mut unmatched: Vec<usize> = (0..layers.len()).collect();
         let (mut repeats, mut trains) = (Repeats::default(), false);
         for setting in settings.by_ref() {
@@ -81,7 +97,7 @@ impl<'d> Plan<'d> {
         if let Some(&index) = unmatched.first().filter(|_| trials > 0) {
             return Err(unmatched_layer(document, index, &layers[index].pattern).into());
         }
-        let plan = Self { sweep, layers, networks, tally, repeats, trials, duplicates, trains };
+        let plan = Self { sweep, layers, networks, solver, tally, repeats, trials, duplicates, trains };
         if trials == 0 {
             return Err(plan.nothing_left().into());
         }
@@ -90,7 +106,7 @@ impl<'d> Plan<'d> {
 
     /// Every trial once, in the order of the file. The first come before the last are looked at.
     pub fn rows(&self) -> Rows<'_> {
-        let settings = Settings::new(&self.sweep, &self.networks, self.networks.keeps_heads);
+        let settings = Settings::new(&self.sweep, &self.networks, &self.solver, self.networks.keeps_heads);
         Rows { plan: self, settings, setting: None, seed: 0, seen: 0, unique: 0 }
     }
 
@@ -144,6 +160,11 @@ impl<'d> Plan<'d> {
             }
         }
         notes.extend(self.repeats.notes());
+        let points = self.repeats.all_budgets.len();
+        if (1..CURVE).contains(&points) {
+            let budgets = if points == 1 { "1 budget".into() } else { format!("{points} budgets") };
+            notes.push(format!("{budgets}: fewer than {CURVE} points make no curve"));
+        }
         if self.duplicates > 0 {
             let repeated = trials(self.duplicates);
             notes.push(format!(
@@ -174,6 +195,15 @@ fn unmatched_layer(document: &Document, index: usize, pattern: &str) -> Experime
 }
 
 impl Row<'_> {
+    /// What is remarked of its network, of how it trains, and of budgets that it does not meet.
+    pub fn remarks(&self) -> Arc<[String]> {
+        let remarks = self.setting.remarks();
+        match self.budgets.map(Budgets::remarks) {
+            Some(missed) if !missed.is_empty() => remarks.iter().cloned().chain(missed).collect(),
+            _ => remarks,
+        }
+    }
+
     /// Whether it fits a filter (see [`super::Trial::matches`]).
     pub fn matches(&self, filter: &str) -> bool {
         let aliases = self.aliases.iter().flat_map(|aliases| &aliases.labels).map(|label| &**label);
@@ -214,9 +244,11 @@ impl<'p> Iterator for Rows<'p> {
                 continue;
             }
             self.unique += 1;
-            let aliases = self.plan.repeats.aliases.get(&(self.unique - 1));
+            let (number, repeats) = (self.unique - 1, &self.plan.repeats);
+            let (aliases, budgets) = (repeats.aliases.get(&number), repeats.budgets.get(&number));
+            let control_of = repeats.control_of.get(&number).map(Vec::as_slice).unwrap_or_default();
             let seed = setting.seeds[index];
-            return Some(Ok(Row { setting, seed, aliases, index, layers: &self.plan.layers }));
+            return Some(Ok(Row { setting, seed, aliases, budgets, control_of, index, layers: &self.plan.layers }));
         }
     }
 }

@@ -4,14 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use baselines::Vanilla;
-use baselines::pruning::{Coupling, Pruned};
+use baselines::pruning::{Coupling, Place};
 use conv_core::{Cost, Depth, Description, Method, describe};
 
-use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost, vanilla_cost};
+use super::nonzero::{Nonzero, ranked};
+use crate::backbones::{self, Assignment, Backbone, Layer, LayerKind, layer_cost, network_cost, vanilla_cost};
 use crate::config::error::explain;
 use crate::config::{Replace, TrialConfig};
 use crate::data;
-use crate::methods::{Methods, names_layer};
+use crate::methods::{Compression, Methods, names_layer};
+
+/// Remarked where widths are known only after training.
+pub const OPEN: &str =
+    "global ranking, so that widths are known after training; a plan prices a cut of every layer by the same share";
+
+/// What the remark on a network says that was fused after its training.
+pub const FUSED: &str = "fused after the last epoch";
 
 /// One layer of the network as trained and, for pruning, cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,15 +47,30 @@ pub struct Price {
     pub vanilla: Cost,
     /// Of the network as it is trained, before it is cut or fused.
     pub trained: Cost,
+    /// MACs after each compression of the trained network; the last are the final network's.
+    pub compressed: Vec<u64>,
+    /// Whether widths are known only after training. Until then the price is that of a cut of every layer by the same share.
+    pub open: bool,
     /// Whether it is fused once it is trained.
     pub fused: bool,
     /// Which layers the method made, in words.
     pub replaced: String,
-    /// What is trained, one line a layer: equal architectures, equal networks. For pruning, the network before the cut.
+    /// What is trained, one line a layer: equal architectures, equal networks. For a compression, the network before it.
     pub architecture: String,
+    /// What a compression makes of it, in lines, where that does not follow from its options.
+    pub outcome: String,
+    /// What masks leave, where there will be any.
+    pub nonzero: Option<Nonzero>,
+    /// The same of what infers in the end, once it is cut or fused.
+    pub inferring: String,
 }
 
 impl Price {
+    /// The architecture and all that becomes of it: what identifies the network.
+    pub fn identity(&self) -> String {
+        format!("{}{}", self.architecture, self.outcome)
+    }
+
     /// Deepest effective recursion of any layer.
     pub fn depth(&self) -> Option<usize> {
         self.layers.iter().filter_map(|layer| layer.depth.map(|depth| depth.effective)).max()
@@ -77,10 +100,13 @@ impl Price {
         }
         let mut remarks: Vec<String> =
             by_text.iter().map(|(text, layers)| format!("{}: {text}", layers.join(", "))).collect();
+        if self.open {
+            remarks.push(OPEN.to_owned());
+        }
         if self.fused {
             let Cost { params, macs, .. } = self.trained;
             remarks.push(format!(
-                "trains with {params} parameters and {macs} MACs; fused after the last epoch into what is priced and tested"
+                "trains with {params} parameters and {macs} MACs; {FUSED} into what is priced and tested"
             ));
         }
         remarks
@@ -118,42 +144,65 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         backbones::by_name(&config.backbone, &geometry, methods.width()).map_err(blame("backbone.name"))?;
     let trained = backbone.layers();
     check_names(&config.backbone.replace, &trained)?;
-    let mut descriptions = LayerDescriptions { methods: &methods, list: vec![] };
-    let (mut architecture, mut whole) = (String::new(), Cost::default());
-    for layer in &trained {
-        let made = descriptions.of(layer).map_err(method_error)?;
-        whole += made.cost;
-        architecture += &format!("{} {}\n", layer.name, made.line);
-    }
-    if let Some(pruned) = methods.pruning() {
-        let couplings = backbone.prunable();
-        pruned.check(&couplings).map_err(method_error)?;
-        if let Some(name) = foreign(&trained, &couplings, &mut descriptions).map_err(method_error)? {
-            let why = format!(
-                "{by} cuts vanilla convolutions, and [[layer]] gives `{name}` to another method; \
-                 put {by} into an experiment of its own, or leave that layer out of [[layer]]",
-                by = config.method.name
-            );
-            return Err(Unpriceable { key: "method.name", why });
+    let before = methods.before();
+    let mut descriptions = LayerDescriptions { methods: before.as_ref().unwrap_or(&methods), list: vec![] };
+    let (architecture, whole) = descriptions.architecture(&trained).map_err(method_error)?;
+    let (mut outcome, mut nonzero) = (String::new(), None);
+    let mut compressed_macs = Vec::new();
+    if let Some(compression) = methods.compression() {
+        match compression {
+            Compression::Pruned(pruned) => {
+                let couplings = backbone.prunable(pruned.residual());
+                if couplings.is_empty() {
+                    let why = format!(
+                        "no filters of {} can be removed: a depthwise convolution reads them, and would lose its own with \
+                         them\n  accepted: a network without such convolutions, as the VGGs and ResNets are",
+                        config.backbone.name
+                    );
+                    return Err(Unpriceable { key: "method.name", why });
+                }
+                pruned.check(&couplings).map_err(method_error)?;
+                if let Some(name) = foreign(&trained, &couplings, &mut descriptions).map_err(method_error)? {
+                    let why = format!(
+                        "{by} cuts vanilla convolutions, and [[layer]] gives `{name}` to another method; \
+                         put {by} into an experiment of its own, or leave that layer out of [[layer]]",
+                        by = config.method.name
+                    );
+                    return Err(Unpriceable { key: "method.name", why });
+                }
+            }
+            Compression::Magnitude { magnitude } => {
+                let layers = ranked(&*backbone, &methods);
+                if layers.is_empty() {
+                    let why = "no convolution is replaced, so that no weights could be set to 0".to_owned();
+                    return Err(Unpriceable { key: "method.name", why });
+                }
+                outcome = layers.iter().map(|layer| format!("masked {}\n", layer.name)).collect();
+                nonzero = Some(Nonzero::planned(whole, &layers, magnitude));
+            }
+            Compression::Approximated { .. } => {
+                let mut descriptions = LayerDescriptions { methods: &methods, list: vec![] };
+                (outcome, _) = descriptions.architecture(&trained).map_err(method_error)?;
+            }
         }
-        backbone = cut(&*backbone, pruned).map_err(method_error)?;
+        let mut smaller = None;
+        for step in 1..=compression.steps() {
+            let network = compressed(&*backbone, compression, step).map_err(method_error)?;
+            compressed_macs.push(network_cost(&*network, &methods).map_err(method_error)?.macs);
+            smaller = Some(network);
+        }
+        backbone = smaller.unwrap_or(backbone);
     }
     let fused = methods.fused();
-    if let Some(fused) = &fused {
-        descriptions = LayerDescriptions { methods: fused, list: vec![] };
+    if before.is_some() || fused.is_some() {
+        descriptions = LayerDescriptions { methods: fused.as_ref().unwrap_or(&methods), list: vec![] };
     }
-    let (layers, nominal) = (backbone.layers(), nominal.layers());
-    let layers = layers
-        .into_iter()
-        .zip(&nominal)
-        .map(|(layer, nominal)| {
-            let LayerDescription { cost, depth, remarks, .. } = descriptions.of(&layer)?.clone();
-            Ok(LayerPrice { name: layer.name, cost, vanilla: vanilla_cost(nominal)?, depth, remarks })
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(method_error)?;
+    let layers = descriptions.prices(&*backbone, &*nominal).map_err(method_error)?;
+    let (inferring, _) = descriptions.architecture(&backbone.layers()).map_err(method_error)?;
     let total = layers.iter().map(|layer| layer.cost).sum();
     Ok(Price {
+        compressed: compressed_macs,
+        open: methods.compression().is_some_and(Compression::is_open),
         total,
         vanilla: layers.iter().map(|layer| layer.vanilla).sum(),
         trained: whole,
@@ -162,7 +211,24 @@ pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
         replaced: methods.replaced(),
         layers,
         architecture,
+        outcome,
+        nonzero,
+        inferring,
     })
+}
+
+impl Price {
+    /// The price of the network that came of the training, where it is not the planned one: [`Price::open`].
+    ///
+    /// # Errors
+    /// As of [`price`].
+    pub fn of_outcome(&self, config: &TrialConfig, outcome: &dyn Backbone) -> anyhow::Result<Self> {
+        let methods = Methods::new(config)?;
+        let nominal = backbones::by_name(&config.backbone, &data::geometry(&config.dataset)?, 1.0)?;
+        let layers = LayerDescriptions { methods: &methods, list: vec![] }.prices(outcome, &*nominal)?;
+        let total = layers.iter().map(|layer| layer.cost).sum();
+        Ok(Self { layers, total, ..self.clone() })
+    }
 }
 
 /// A name that no layer has would leave a network vanilla that its table calls replaced.
@@ -182,20 +248,22 @@ fn check_names(replace: &Replace, layers: &[Layer]) -> Result<(), Unpriceable> {
     }
 }
 
-/// The smaller network that pruning leaves of this one. Which filters go is decided by trained weights; how many is not.
+/// The smaller network that compression number `step`, counted from 1, leaves of this one.
 ///
 /// # Errors
 /// Those of [`Backbone::with_widths`].
-pub fn cut(backbone: &dyn Backbone, pruned: &Pruned) -> candle_core::Result<Box<dyn Backbone>> {
-    let filters: BTreeMap<String, usize> = backbone
-        .layers()
-        .into_iter()
-        .filter_map(|layer| match layer.kind {
-            LayerKind::Unit(spec) => Some((layer.name, spec.conv.out_channels)),
-            LayerKind::Linear { .. } => None,
-        })
-        .collect();
-    backbone.with_widths(&pruned.widths(&backbone.prunable(), &filters))
+pub fn compressed(
+    backbone: &dyn Backbone,
+    compression: &Compression,
+    step: usize,
+) -> candle_core::Result<Box<dyn Backbone>> {
+    match compression {
+        // Which filters go is decided by trained weights; how many is not.
+        Compression::Pruned(pruned) => {
+            backbone.with_widths(&pruned.widths(&backbone.prunable(pruned.residual()), step))
+        }
+        Compression::Magnitude { .. } | Compression::Approximated { .. } => backbone.with_widths(&BTreeMap::new()),
+    }
 }
 
 /// The first layer that is to lose filters or inputs, and is no vanilla convolution.
@@ -205,7 +273,8 @@ fn foreign(
     descriptions: &mut LayerDescriptions<'_>,
 ) -> candle_core::Result<Option<String>> {
     for layer in layers {
-        let cut = |coupling: &Coupling| coupling.producer == layer.name || coupling.consumers.contains(&layer.name);
+        let at = |places: &[Place]| places.iter().any(|place| place.layer == layer.name);
+        let cut = |coupling: &Coupling| at(&coupling.producers) || at(&coupling.consumers);
         let unit = matches!(layer.kind, LayerKind::Unit(_));
         if unit && couplings.iter().any(cut) && !descriptions.of(layer)?.vanilla {
             return Ok(Some(layer.name.clone()));
@@ -233,6 +302,29 @@ struct LayerDescriptions<'m> {
 }
 
 impl LayerDescriptions<'_> {
+    /// One line for each of the layers, and what they cost together.
+    fn architecture(&mut self, layers: &[Layer]) -> candle_core::Result<(String, Cost)> {
+        let (mut lines, mut whole) = (String::new(), Cost::default());
+        for layer in layers {
+            let made = self.of(layer)?;
+            whole += made.cost;
+            lines += &format!("{} {}\n", layer.name, made.line);
+        }
+        Ok((lines, whole))
+    }
+
+    /// What the layers of a network cost, beside those of the `nominal` one, which has as many.
+    fn prices(&mut self, network: &dyn Backbone, nominal: &dyn Backbone) -> candle_core::Result<Vec<LayerPrice>> {
+        let price = |(layer, nominal): (Layer, &Layer)| {
+            let LayerDescription { cost, depth, mut remarks, .. } = self.of(&layer)?.clone();
+            if let LayerKind::Unit(spec) = &layer.kind {
+                remarks.extend(self.methods.passed_over(&layer.name, spec).map(String::from));
+            }
+            Ok(LayerPrice { name: layer.name, cost, vanilla: vanilla_cost(nominal)?, depth, remarks })
+        };
+        network.layers().into_iter().zip(&nominal.layers()).map(price).collect()
+    }
+
     fn of(&mut self, layer: &Layer) -> candle_core::Result<&LayerDescription> {
         let method = match &layer.kind {
             LayerKind::Unit(spec) => std::ptr::from_ref(self.methods.method(&layer.name, spec)).cast(),

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt;
 use std::sync::Arc;
 
+use super::budget::Budgets;
 use super::data_sets::DataSets;
 use super::setting::Setting;
 
@@ -23,6 +24,14 @@ pub(super) struct Repeats {
     pub flags: Vec<bool>,
     /// By the number of the trial that they belong to; duplicates have no number.
     pub aliases: HashMap<u32, Aliases>,
+    /// The budgets that it was solved for, by the number of a trial.
+    pub budgets: HashMap<u32, Budgets>,
+    /// Labels of the settings that it is a control of, by the number of a trial.
+    pub control_of: HashMap<u32, Vec<Arc<str>>>,
+    /// Controls that were not there before.
+    controls: u64,
+    /// Every budget once.
+    pub all_budgets: Budgets,
     /// How many labels are kept among them.
     labels: usize,
     data_sets: DataSets,
@@ -49,15 +58,28 @@ impl Repeats {
             {
                 key = on_other_images(hash, self.data_sets.first_equal(data));
             }
+            let number = self.known.get(&key).map_or(new.number, |first| first.number);
+            if let Some(solved) = setting.solved {
+                self.budgets.entry(number).or_default().add(solved);
+                self.all_budgets.add(solved);
+            }
+            if let Some(pruned) = &setting.control_of {
+                let all = self.control_of.entry(number).or_default();
+                if !all.contains(pruned) {
+                    all.push(pruned.clone());
+                }
+            }
             match self.known.entry(key) {
                 Vacant(free) => {
                     free.insert(new);
                     self.flags.push(false);
                     self.first_ones += 1;
+                    self.controls += u64::from(setting.control_of.is_some());
                 }
                 Occupied(first) => {
                     self.flags.push(true);
-                    self.duplicates += 1;
+                    // A control that is there already was asked for by nobody else.
+                    self.duplicates += u64::from(setting.control_of.is_none());
                     if first.get().label != label {
                         let room = self.labels < MOST_ALIASES_IN_ALL;
                         let aliases = self.aliases.entry(first.get().number).or_default();
@@ -73,9 +95,14 @@ impl Repeats {
         self.known = HashMap::new();
     }
 
-    /// A line for each data set of which it could not be told whether it is the same as another one.
+    /// How many controls were added; a line for each data set of which it could not be told whether it is the same as another one.
     pub fn notes(&self) -> Vec<String> {
-        self.data_sets.notes()
+        let controls = match self.controls {
+            0 => None,
+            1 => Some("1 trial is a control of pruned ones; protocol.controls = [] leaves it out".into()),
+            n => Some(format!("{n} trials are controls of pruned ones; protocol.controls = [] leaves them out")),
+        };
+        controls.into_iter().chain(self.data_sets.notes()).collect()
     }
 }
 

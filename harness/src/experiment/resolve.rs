@@ -12,7 +12,7 @@ use super::sweep::document::{Document, Entry, find, insert};
 use crate::config::error::{At, Complaint, ExperimentError, explain};
 use crate::config::field::{self, Check};
 use crate::config::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe};
-use crate::methods;
+use crate::methods::{self, Compression};
 
 /// The experiment's name, fit to be a folder's.
 ///
@@ -133,12 +133,12 @@ pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[impl Borrow<Entry>], pr
 /// Whether the recipe's parts go together.
 ///
 /// # Errors
-/// A warm-up or fine-tuning longer than the training.
+/// A warm-up or fine-tuning longer than the training, or a fine-tuning of fewer epochs than cuts.
 pub(super) fn check_recipe(
     document: &Document,
     entries: &[Cow<'_, Entry>],
     recipe: &Recipe,
-    prunes: bool,
+    compression: Option<&Compression>,
 ) -> Result<(), ExperimentError> {
     let fail = |key: &str, complaint| {
         let at = find(entries, key).map_or(&At::File, |entry| &entry.at);
@@ -149,11 +149,18 @@ pub(super) fn check_recipe(
         let accepted = format!("at most recipe.epochs = {}", recipe.epochs);
         return fail("recipe.warmup_epochs", Complaint::new(what, recipe.warmup_epochs.to_string(), accepted));
     }
-    if prunes && recipe.epochs > 0 && recipe.finetune_epochs >= recipe.epochs {
+    let Some(compression) = compression.filter(|_| recipe.epochs > 0) else { return Ok(()) };
+    if recipe.finetune_epochs >= recipe.epochs {
         let what = "`recipe.finetune_epochs` leaves no epoch before the cut";
         let accepted = format!("less than recipe.epochs = {}, of which they are the last", recipe.epochs);
         let complaint = Complaint::new(what, recipe.finetune_epochs.to_string(), accepted);
         return fail("recipe.finetune_epochs", complaint);
+    }
+    let steps = compression.steps();
+    if steps > 1 && recipe.finetune_epochs < steps {
+        let what = format!("`recipe.finetune_epochs` has not one epoch for each of method.steps = {steps} cuts");
+        let accepted = format!("at least {steps}, and less than recipe.epochs = {}", recipe.epochs);
+        return fail("recipe.finetune_epochs", Complaint::new(what, recipe.finetune_epochs.to_string(), accepted));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use conv_core::options;
-use conv_core::options::{Kind, Literal, OptionType};
+use conv_core::options::{Kind, Literal, OptionType, at_least};
 
 use super::resolve::section;
 use super::sweep::Document;
@@ -13,6 +13,7 @@ use super::sweep::Document;
 pub const MOST_THREADS: i64 = 1024;
 
 const COUNT: Kind = Kind::Integer(1, MOST_THREADS);
+const ROUNDS: Kind = Kind::Integer(1, 1000);
 const TIME: Kind = Kind::Form(|text| duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
 const SIZE: Kind = Kind::Form(|text| bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
 const POLICY: Kind =
@@ -36,6 +37,12 @@ options! {
         on_failure: OnFailure = OnFailure::Continue, POLICY;
         /// Whether each finished trial keeps its network's weights, which take far more room than all else of it.
         keep_weights: bool = true, Kind::Flag;
+        /// Whether what networks cost to run is measured once all trials are over; where it is not said, if any trial trains.
+        measure: Option<bool> = None, Kind::Flag;
+        /// Rounds in which every network is measured once, by a process of its own.
+        measure_rounds: usize = 5, ROUNDS;
+        /// Images of a measured batch; those of a training step where it is not said.
+        measure_batch: Option<usize> = None, at_least(1);
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
-use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training, normal_stream};
+use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training};
 
+use super::noise::noisy;
 use crate::backbones;
 use crate::config::TrialConfig;
 use crate::data::{Batch, Geometry};
-use crate::experiment::price::cut;
+use crate::experiment::price::compressed;
 use crate::methods::Methods;
 use crate::train::{Sgd, step};
 
@@ -60,16 +61,21 @@ impl Entrant {
     /// What its backbone or method refuses.
     pub fn new(config: &TrialConfig, geometry: &Geometry) -> Result<Self> {
         let methods = Methods::new(config)?;
-        let mut backbone = backbones::by_name(&config.backbone, geometry, methods.width())?;
-        if let Some(pruned) = methods.pruning() {
-            backbone = cut(&*backbone, pruned)?;
-        }
-        let model = |methods: &Methods| -> Result<Model> {
-            let store = ParamStore::new(config.seed, &Device::Cpu);
-            Ok(Model { network: backbone.build(methods, store.builder())?, store })
-        };
-        let fused = methods.fused().map(|fused| model(&fused)).transpose()?;
-        Ok(Self { trained: model(&methods)?, fused, config: config.clone(), geometry: *geometry })
+        let fused = methods.fused().map(|fused| Model::new(config, geometry, &fused, true)).transpose()?;
+        let trained = Model::new(config, geometry, &methods, true)?;
+        Ok(Self { trained, fused, config: config.clone(), geometry: *geometry })
+    }
+
+    /// The network that training begins with, or that infers in the end, alone: what a process holds that only trains or only
+    /// infers.
+    ///
+    /// # Errors
+    /// What its backbone or method refuses.
+    pub fn alone(config: &TrialConfig, geometry: &Geometry, train: bool) -> Result<Self> {
+        let methods = Methods::new(config)?;
+        let fused = methods.fused().filter(|_| !train);
+        let trained = Model::new(config, geometry, fused.as_ref().unwrap_or(&methods), !train)?;
+        Ok(Self { trained, fused: None, config: config.clone(), geometry: *geometry })
     }
 
     fn inferring(&self) -> &Model {
@@ -79,6 +85,18 @@ impl Entrant {
     /// Parameters that are really there in the network that infers.
     pub fn params(&self) -> u64 {
         self.inferring().store.params()
+    }
+
+    /// Bytes that a process holds at its peak which does nothing else with so many images: parameters and running statistics, the
+    /// images, what the engine takes, and in training the optimizer's momentum. None off the engine.
+    pub(super) fn footprint(&self, images: usize, train: bool) -> Result<Option<u64>> {
+        let (c, h, w) = self.geometry.shape;
+        let model = if train { &self.trained } else { self.inferring() };
+        let backend = self.config.recipe.kernels.backend();
+        let Ok(engine) = model.network.footprint(backend, [images, c, h, w], train)? else { return Ok(None) };
+        let parameters: usize = model.store.named().iter().map(|(_, var)| var.elem_count()).sum();
+        let momentum = if train { model.store.params() } else { 0 };
+        Ok(Some(engine.bytes() + 4 * ((parameters + images * c * h * w) as u64 + momentum)))
     }
 
     /// The parameters of both networks.
@@ -111,7 +129,9 @@ impl Entrant {
 
     pub(super) fn batch(&self, images: usize) -> Result<Batch> {
         let (c, h, w) = self.geometry.shape;
-        let values = normal_stream(1, "images", images * c * h * w).into_iter().map(|value| value as f32).collect();
+        // Any values do, as long as making them takes no more memory than they do: somebody may watch it.
+        let value = |at: usize| f32::from((at as u32).wrapping_mul(0x9e37_79b9).to_be_bytes()[0]) / 128.0 - 1.0;
+        let values = (0..images * c * h * w).map(value).collect();
         let labels = (0..images).map(|image| (image % self.geometry.classes) as u32);
         Ok(Batch {
             images: Tensor::from_vec(values, (images, c, h, w), &Device::Cpu)?,
@@ -129,6 +149,27 @@ impl Entrant {
             step(&mut training, &mut optimizer, &self.batch(batch)?, 1e-3, 0.0)?;
         }
         Ok(())
+    }
+}
+
+impl Model {
+    /// Made by these methods; of a network that is pruned what is left of it, if it is to be `smaller`.
+    fn new(config: &TrialConfig, geometry: &Geometry, methods: &Methods, smaller: bool) -> Result<Self> {
+        let mut backbone = backbones::by_name(&config.backbone, geometry, methods.width())?;
+        if let Some(compression) = methods.compression().filter(|_| smaller) {
+            backbone = compressed(&*backbone, compression, compression.steps())?;
+        }
+        let store = ParamStore::new(config.seed, &Device::Cpu);
+        Ok(Self { network: backbone.build(methods, store.builder())?, store })
+    }
+}
+
+impl Times {
+    /// Whether the rounds differ by more than those of a quiet machine; none where there is only one.
+    pub fn noisy(&self) -> Option<bool> {
+        let ones: Vec<f64> = self.infer_one.chunks(SINGLES).map(|round| quantile(round, 0.5)).collect();
+        let rounds = [&self.train_step, &ones, &self.infer_batch];
+        rounds.into_iter().filter_map(|rounds| noisy(rounds)).reduce(|one, other| one || other)
     }
 }
 
@@ -186,12 +227,4 @@ pub fn quantile(times: &[f64], q: f64) -> f64 {
         0 => 0.0,
         count => sorted[((count - 1) as f64 * q).round() as usize],
     }
-}
-
-/// The most memory this process has held so far, in MiB; none where the system does not say.
-pub fn peak_memory() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024.0)
 }

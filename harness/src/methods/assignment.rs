@@ -1,12 +1,12 @@
 //! Which method makes which layer of a network.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use baselines::Vanilla;
-use baselines::pruning::Pruned;
-use conv_core::{Method, Role, UnitSpec};
+use conv_core::{Checked, Method, Role, UnitSpec};
 
-use super::{MethodInfo, MethodInstance, all, label, resolve};
+use super::{Compression, MethodInfo, MethodInstance, all, label, resolve};
 use crate::backbones::Assignment;
 use crate::config::error::Complaint;
 use crate::config::{LayerOverride, Replace, TrialConfig};
@@ -17,7 +17,10 @@ pub struct Methods {
     vanilla: Vanilla,
     method: MethodInstance,
     replace: Replace,
+    /// Of the backbone, beside the method's own.
+    width: f64,
     layers: Vec<(String, MethodInstance, String)>,
+    compression: Option<Compression>,
 }
 
 impl Methods {
@@ -25,7 +28,8 @@ impl Methods {
     /// says so, else vanilla. Grouped convolutions stay what they are.
     ///
     /// # Errors
-    /// Those of [`resolve`]; a method in `[[layer]]` that works on whole networks only.
+    /// Those of [`resolve`]; a method in `[[layer]]` that works on whole networks only; one that makes its units of trained ones in
+    /// a network that is compressed in another way.
     pub fn new(config: &TrialConfig) -> anyhow::Result<Self> {
         let layer = |layer: &LayerOverride| {
             let method = resolve(&layer.method)?;
@@ -39,41 +43,82 @@ impl Methods {
             }
             Ok((layer.pattern.clone(), method, label(&layer.method)))
         };
+        let method = resolve(&config.method)?;
+        let layers: Vec<_> = config.layers.iter().map(layer).collect::<anyhow::Result<_>>()?;
+        let approximates = |method: &MethodInstance| method.conv.approximates().is_some();
+        let approximated = layers.iter().find(|(_, method, _)| approximates(method));
+        let compression = match (method.compression.clone(), approximated) {
+            (Some(_), Some((pattern, _, label))) => {
+                let name = &config.method.name;
+                let what = format!("`{label}` and `{name}` each make another network of the trained one");
+                let accepted =
+                    format!("either of them in an experiment of its own; beside {name} its from = \"scratch\"");
+                return Err(Complaint::new(what, format!("[[layer]] match = \"{pattern}\""), accepted).into());
+            }
+            (None, None) if !approximates(&method) => None,
+            (None, _) => Some(Compression::APPROXIMATED),
+            (compression, None) => compression,
+        };
         Ok(Self {
             vanilla: Vanilla {},
-            method: resolve(&config.method)?,
+            method,
             replace: config.backbone.replace.clone(),
-            layers: config.layers.iter().map(layer).collect::<anyhow::Result<_>>()?,
+            width: config.backbone.width.unwrap_or(1.0),
+            layers,
+            compression,
         })
+    }
+
+    /// Who makes the layers of the network that is trained first, where a method makes its units of trained vanilla ones.
+    pub fn before(&self) -> Option<Self> {
+        let begins = |method: &MethodInstance| {
+            let approximates = method.conv.approximates().is_some();
+            approximates.then(|| MethodInstance { conv: Arc::new(Vanilla {}), compression: None })
+        };
+        self.with(begins)
     }
 
     /// Who makes the layers of the network that infers, where that is another one than was trained: a method may fuse its
     /// units once nothing is trained any more.
     pub fn fused(&self) -> Option<Self> {
-        let of = |method: &MethodInstance| {
+        self.with(|method| {
             let conv = method.conv.fused().map(|fused| Arc::from(fused.method));
-            conv.map(|conv| MethodInstance { conv, pruning: method.pruning.clone() })
-        };
-        let layers = self.layers.iter().map(|(pattern, method, label)| {
-            (pattern.clone(), of(method).unwrap_or_else(|| method.clone()), label.clone())
-        });
-        let any = |method: &MethodInstance| method.conv.fused().is_some();
-        (any(&self.method) || self.layers.iter().any(|(_, method, _)| any(method))).then(|| Self {
-            vanilla: Vanilla {},
-            method: of(&self.method).unwrap_or_else(|| self.method.clone()),
-            replace: self.replace.clone(),
-            layers: layers.collect(),
+            conv.map(|conv| MethodInstance { conv, compression: method.compression.clone() })
         })
     }
 
-    /// What is cut after training.
-    pub fn pruning(&self) -> Option<&Pruned> {
-        self.method.pruning.as_ref()
+    /// With other methods in the place of those that have others; none if no method has.
+    fn with(&self, other: impl Fn(&MethodInstance) -> Option<MethodInstance>) -> Option<Self> {
+        let method = other(&self.method);
+        let layers: Vec<_> = self.layers.iter().map(|(_, method, _)| other(method)).collect();
+        let any = method.is_some() || layers.iter().any(Option::is_some);
+        let layers = self.layers.iter().zip(layers).map(|((pattern, method, label), other)| {
+            (pattern.clone(), other.unwrap_or_else(|| method.clone()), label.clone())
+        });
+        any.then(|| Self {
+            vanilla: Vanilla {},
+            method: method.unwrap_or_else(|| self.method.clone()),
+            replace: self.replace.clone(),
+            width: self.width,
+            layers: layers.collect(),
+            compression: self.compression.clone(),
+        })
+    }
+
+    /// What is fused after training, in words; nothing where all layers infer as they were trained.
+    pub fn fusions(&self) -> BTreeSet<&'static str> {
+        let methods = std::iter::once(&self.method).chain(self.layers.iter().map(|(_, method, _)| method));
+        methods.filter_map(|method| Some(method.conv.fused()?.what)).collect()
+    }
+
+    /// What makes another network of the trained one.
+    pub fn compression(&self) -> Option<&Compression> {
+        self.compression.as_ref()
     }
 
     /// Factor on the network's channel counts.
     pub fn width(&self) -> f64 {
-        self.method.conv.width()
+        self.method.conv.width() * self.width
     }
 
     /// Which layers the method made, in words.
@@ -92,10 +137,13 @@ impl Methods {
         if let Some(layers) = layers {
             words += &format!(", of these only {}", layers.join(", "));
         }
-        if self.pruning().is_some() {
-            words = "none replaced; filters removed after training".into();
-        } else if self.width() != 1.0 {
+        if let Some(compression) = self.compression() {
+            words = compression.words(&words);
+        } else if self.method.conv.width() != 1.0 {
             words = "none replaced; every layer narrower".into();
+        }
+        if self.width != 1.0 {
+            words += &format!("; the backbone's width times {}", self.width);
         }
         for (pattern, _, label) in &self.layers {
             words += &format!("; {pattern}: {label}");
@@ -104,13 +152,42 @@ impl Methods {
     }
 }
 
-impl Assignment for Methods {
-    fn method(&self, name: &str, spec: &UnitSpec) -> &dyn Method {
-        if spec.conv.groups > 1 {
-            return &self.vanilla;
+/// Who is responsible for a layer.
+enum By<'m> {
+    /// Nobody: it stays what it is.
+    Nobody,
+    /// A `[[layer]]`.
+    Layer(&'m MethodInstance),
+    /// The network's method.
+    Method,
+}
+
+impl Methods {
+    /// Whether the network's method, and no other, makes this convolution.
+    pub fn replaces(&self, name: &str, spec: &UnitSpec) -> bool {
+        spec.conv.groups == 1 && std::matches!(self.by(name, spec), By::Method)
+    }
+
+    /// Why a layer stays vanilla before its method is asked, if it does.
+    pub fn passed_over(&self, name: &str, spec: &UnitSpec) -> Option<&'static str> {
+        let asked = self.asked(name, spec);
+        // One that narrows the network as a whole makes no layer otherwise.
+        let is_left = spec.conv.groups > 1 && asked.name() != self.vanilla.name() && asked.width() == 1.0;
+        is_left.then_some("stays vanilla: it is grouped already")
+    }
+
+    /// The method that is to make a layer, if it is no grouped one.
+    fn asked(&self, name: &str, spec: &UnitSpec) -> &dyn Method {
+        match self.by(name, spec) {
+            By::Nobody => &self.vanilla,
+            By::Layer(method) => &*method.conv,
+            By::Method => &*self.method.conv,
         }
+    }
+
+    fn by(&self, name: &str, spec: &UnitSpec) -> By<'_> {
         if let Some((_, method, _)) = self.layers.iter().find(|(pattern, ..)| matches(pattern, name)) {
-            return &*method.conv;
+            return By::Layer(method);
         }
         let replaced = match spec.role {
             Role::Stem => self.replace.stem,
@@ -120,12 +197,21 @@ impl Assignment for Methods {
         };
         let named = self.replace.layers.as_ref();
         let meant = named.is_none_or(|named| named.iter().any(|layers| names_layer(layers, name)));
-        if replaced && meant { &*self.method.conv } else { &self.vanilla }
+        if replaced && meant { By::Method } else { By::Nobody }
     }
 }
 
+impl Assignment for Methods {
+    fn method(&self, name: &str, spec: &UnitSpec) -> &dyn Method {
+        if spec.conv.groups > 1 { &self.vanilla } else { self.asked(name, spec) }
+    }
+}
+
+/// What `backbone.replace.layers` calls the second convolution of each block.
+pub const SECOND_OF_EACH_BLOCK: &str = "second of each block";
+
 /// Blocks of residual networks number their convolutions.
-const SECOND: (&str, &str) = ("second of each block", "*.conv2");
+const SECOND: (&str, &str) = (SECOND_OF_EACH_BLOCK, "*.conv2");
 
 /// Whether an entry of `backbone.replace.layers` means the layer of this name: its name or a pattern of it, the stage or block
 /// that it is in, or [`SECOND`].

@@ -4,10 +4,12 @@
 //! [`crate::main_with`].
 
 mod assignment;
+mod compression;
 
 use std::sync::{Arc, OnceLock};
 
 use baselines::Vanilla;
+use baselines::masking::Magnitude;
 use baselines::pruning::Pruned;
 use compconv::CompConvOptions;
 use conv_core::Method;
@@ -18,21 +20,22 @@ use crate::config::MethodConfig;
 use crate::config::error::Complaint;
 use crate::config::field::{Check, Field};
 
-pub use assignment::{Methods, matches, names_layer};
+pub use assignment::{Methods, SECOND_OF_EACH_BLOCK, matches, names_layer};
+pub use compression::Compression;
 
 /// A method with its options settled.
 #[derive(Clone, Debug)]
 pub struct MethodInstance {
     /// What makes the convolutions.
     pub conv: Arc<dyn Method>,
-    /// What is cut out of the trained network, for methods that prune.
-    pub pruning: Option<Pruned>,
+    /// What makes another network of the trained one as a whole, for methods that do.
+    pub compression: Option<Compression>,
 }
 
 impl MethodInstance {
     /// Whether it changes the network as a whole, and so can make no single layer.
     fn is_whole_network(&self) -> bool {
-        self.pruning.is_some() || self.conv.width() != 1.0
+        self.compression.is_some() || self.conv.width() != 1.0
     }
 }
 
@@ -45,6 +48,8 @@ pub struct MethodInfo {
     pub about: &'static str,
     /// Its options.
     pub options: &'static [Field],
+    /// Those of them that set how much it compresses.
+    pub knobs: &'static [&'static str],
     /// The options' defaults; an option that has none is absent.
     pub defaults: fn() -> Table,
     /// What reports have it for.
@@ -69,7 +74,7 @@ pub enum Rank {
 
 /// The registry's entry for a method that makes convolutions.
 pub const fn entry<M: Method + Described>() -> MethodInfo {
-    described::<M>(|options| Ok(MethodInstance { conv: Arc::new(read::<M>(options)?), pruning: None }))
+    described::<M>(|options| Ok(MethodInstance { conv: Arc::new(read::<M>(options)?), compression: None }))
 }
 
 const fn described<T: Described>(make: fn(Table) -> anyhow::Result<MethodInstance>) -> MethodInfo {
@@ -77,6 +82,7 @@ const fn described<T: Described>(make: fn(Table) -> anyhow::Result<MethodInstanc
         name: T::NAME,
         about: T::ABOUT,
         options: T::OPTIONS,
+        knobs: T::KNOBS,
         defaults: || Table::try_from(T::default()).expect("a table of options is a table"),
         rank: Rank::Rival,
         place: 0,
@@ -86,7 +92,14 @@ const fn described<T: Described>(make: fn(Table) -> anyhow::Result<MethodInstanc
 
 /// Pruning makes no convolutions: it cuts a trained vanilla network.
 const PRUNED: MethodInfo = described::<Pruned>(|options| {
-    Ok(MethodInstance { conv: Arc::new(Vanilla {}), pruning: Some(read::<Pruned>(options)?) })
+    let compression = Some(Compression::Pruned(read::<Pruned>(options)?.settled()));
+    Ok(MethodInstance { conv: Arc::new(Vanilla {}), compression })
+});
+
+/// Nor does setting weights to 0.
+const MAGNITUDE: MethodInfo = described::<Magnitude>(|options| {
+    let compression = Some(Compression::Magnitude { magnitude: read::<Magnitude>(options)? });
+    Ok(MethodInstance { conv: Arc::new(Vanilla {}), compression })
 });
 
 fn read<T: Described>(options: Table) -> anyhow::Result<T> {
@@ -132,6 +145,8 @@ fn listed(more: &[MethodInfo]) -> Vec<MethodInfo> {
     let mut methods = methods.0;
     // With the first places, so that a new rival's is behind them all.
     methods.push(MethodInfo { place: 1, ..PRUNED });
+    // Behind the rivals, whose places stay as they are.
+    methods.push(MethodInfo { place: methods.len() + 1, ..MAGNITUDE });
     methods.push(MethodInfo { rank: Rank::Studied, place: 0, ..entry::<CompConvOptions>() });
     for method in more {
         methods.push(MethodInfo { place: methods.len(), ..*method });
@@ -239,7 +254,7 @@ mod tests {
         for method in others {
             let made = (method.make)((method.defaults)()).unwrap();
             // Pruning cuts networks and leaves their units vanilla.
-            if made.pruning.is_none() {
+            if made.compression.is_none() {
                 baselines::conformance::check(&*made.conv).unwrap_or_else(|e| panic!("{}: {e}", method.name));
                 checked.push(method.name);
             }

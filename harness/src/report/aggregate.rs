@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use conv_core::options::Described;
+
 use crate::backbones;
-use crate::methods::{self, Rank};
-use crate::results::TrialRecord;
+use crate::config::{Recipe, TrialConfig};
+use crate::experiment::budget::Budgets;
+use crate::experiment::choice::Choice;
+use crate::experiment::tuning::without;
+use crate::methods::{self, Compression, Methods, Rank};
+use crate::results::{Measured, TrialRecord};
 use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all};
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
@@ -62,19 +68,37 @@ impl<'a> SettingRow<'a> {
     /// Whether this network is the uncompressed one, under whatever name it was trained.
     pub fn is_vanilla(&self) -> bool {
         let record = self.first();
-        (self.method() == methods::reference() && record.trial.config.layers.is_empty())
+        let TrialConfig { layers, backbone, .. } = &record.trial.config;
+        let whole = layers.is_empty() && backbone.width.is_none_or(|width| width == 1.0);
+        (self.method() == methods::reference() && whole)
             || record.trial.aliases.iter().any(|alias| alias == methods::reference())
     }
 
-    /// Whether it is cut after a part of its training.
-    pub fn prunes(&self) -> bool {
-        methods::resolve(&self.first().trial.config.method).is_ok_and(|method| method.pruning.is_some())
+    /// What makes another network of the trained one.
+    pub fn compression(&self) -> Option<Compression> {
+        Methods::new(&self.first().trial.config).ok()?.compression().cloned()
+    }
+
+    /// What its trials began with, seed by seed; none where they compressed nothing, or do not say what.
+    pub fn bases(&self) -> Option<Vec<&'a str>> {
+        self.trials.iter().map(|record| record.measures()?.base.as_deref()).collect()
+    }
+
+    /// The budgets that its network was solved for.
+    pub fn budgets(&self) -> &'a Budgets {
+        &self.first().trial.budgets
+    }
+
+    /// Labels of the pruned networks that it is a control of.
+    pub fn control_of(&self) -> &'a [String] {
+        &self.first().trial.control_of
     }
 
     /// What the report has it for. A method that this binary does not know is a rival.
     fn rank(&self) -> Rank {
         match methods::find(self.method()).map(|info| info.rank) {
             _ if self.is_vanilla() => Rank::Reference,
+            _ if !self.control_of().is_empty() => Rank::Control,
             None | Some(Rank::Reference) => Rank::Rival,
             Some(rank) => rank,
         }
@@ -90,6 +114,18 @@ impl<'a> SettingRow<'a> {
         self.mean(|record| record.network.cost.macs)
     }
 
+    /// Parameters that are not masked; none where nothing is.
+    pub fn params_nonzero(&self) -> Option<u64> {
+        self.first().network.params_nonzero?;
+        Some(self.mean(|record| record.network.params_nonzero.unwrap_or(record.network.cost.params)))
+    }
+
+    /// MACs with weights that are not masked, the rounded mean over seeds; none where nothing is, or it is not known.
+    pub fn macs_nonzero(&self) -> Option<u64> {
+        self.first().network.macs_nonzero?;
+        Some(self.mean(|record| record.network.macs_nonzero.unwrap_or(record.network.cost.macs)))
+    }
+
     /// Top-1 in percent over seeds; none unless every trial has it.
     pub fn top1(&self, split: Split) -> Option<Summary> {
         let values: Option<Vec<f64>> = self.trials.iter().map(|record| split.top1(record)).collect();
@@ -102,7 +138,7 @@ impl<'a> SettingRow<'a> {
         Some(Summary::of(&speeds)?.mean)
     }
 
-    /// Epochs trained, fine-tuning included.
+    /// Epochs that trained the final network's weights, fine-tuning included.
     pub fn epochs(&self) -> usize {
         self.first().measures().map_or(0, |measures| measures.epochs)
     }
@@ -124,6 +160,11 @@ impl<'a> SettingRow<'a> {
         compare(&self.top1_by_seed(split), &other.top1_by_seed(split))
     }
 
+    /// How it was tuned, where it was.
+    pub fn tuned(&self) -> Option<&'a Choice> {
+        self.first().trial.tuned.as_ref()
+    }
+
     /// Its seeds, ascending.
     pub fn seeds(&self) -> Vec<u64> {
         self.trials.iter().map(|record| record.trial.config.seed).collect()
@@ -141,6 +182,8 @@ impl<'a> SettingRow<'a> {
 pub struct Group<'a> {
     /// Vanilla first, then by method, each from the largest to the smallest network.
     pub rows: Vec<SettingRow<'a>>,
+    /// What the folder's networks cost to run, if it was measured.
+    pub measured: Option<&'a Measured>,
 }
 
 impl<'a> Group<'a> {
@@ -231,7 +274,7 @@ pub fn groups(records: &[TrialRecord]) -> Vec<Group<'_>> {
     for record in records {
         groups.entry(comparable(record)).or_default().entry(setting(record)).or_default().push(record);
     }
-    groups.into_values().map(|settings| Group { rows: rows(settings) }).collect()
+    groups.into_values().map(|settings| Group { rows: rows(settings), measured: None }).collect()
 }
 
 fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<SettingRow<'_>> {
@@ -248,25 +291,94 @@ fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<SettingRow<'_>> {
             row.label = format!("{} ({})", row.label, row.first().network.replaced);
         }
     }
-    rows.sort_by_cached_key(|row| {
-        let size = (u64::MAX - row.macs(), u64::MAX - row.params());
-        // Paper style: the reference first, the controls, the rivals, the method under study last.
-        (row.rank(), row.method().to_owned(), size, row.label.clone())
-    });
-    rows
+    let mut placed: Vec<_> = rows.iter().map(|row| (place_under(row, &rows), row.clone())).collect();
+    placed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    placed.into_iter().map(|(_, row)| row).collect()
 }
 
-/// What trials must share to be compared at all.
+/// What rows are sorted by.
+type Place = (Rank, String, (u64, u64), String);
+
+/// Paper style: the reference first, the controls, the rivals, the method under study last.
+fn place(row: &SettingRow<'_>) -> Place {
+    let size = (u64::MAX - row.macs(), u64::MAX - row.params());
+    (row.rank(), row.method().to_owned(), size, row.label.clone())
+}
+
+/// The same, with controls right under the first of the networks that they are controls of.
+fn place_under(row: &SettingRow<'_>, rows: &[SettingRow<'_>]) -> (Place, bool, Place) {
+    let pruned = rows.iter().filter(|other| row.control_of().contains(&other.first().trial.label));
+    match pruned.map(place).min() {
+        Some(first) if !row.is_vanilla() => (first, true, place(row)),
+        _ => (place(row), false, place(row)),
+    }
+}
+
+/// What trials must share to be compared at all, as text.
 fn comparable(record: &TrialRecord) -> String {
+    let values: Vec<String> = shared(record).into_iter().map(|(_, value)| value).collect();
+    values.join("|")
+}
+
+/// The same, each value with its name.
+fn shared(record: &TrialRecord) -> Vec<(&'static str, String)> {
     let config = &record.trial.config;
-    let mut recipe = config.recipe.clone();
-    (recipe.finetune_epochs, recipe.finetune_lr) = (0, 0.0);
-    let network = format!("{}|{}|{:?}", record.trial.data.label, config.backbone.name, config.backbone.head);
-    let Some(measures) = record.measures() else { return format!("{network}|{}|cost", config.dataset.name) };
-    format!(
-        "{network}|{}|{}|{}|{}|{recipe:?}",
-        record.trial.data.fingerprint, config.dataset.augment, config.validation, measures.train_images
-    )
+    let mut shared = vec![
+        ("data", record.trial.data.label.clone()),
+        ("backbone.name", config.backbone.name.clone()),
+        ("backbone.head", format!("{:?}", config.backbone.head)),
+    ];
+    let Some(measures) = record.measures() else {
+        shared.extend([("dataset.name", config.dataset.name.clone()), ("trained", "cost".to_owned())]);
+        return shared;
+    };
+    shared.extend([
+        ("data fingerprint", record.trial.data.fingerprint.clone()),
+        ("dataset.augment", config.dataset.augment.to_string()),
+        ("protocol.validation", config.validation.to_string()),
+        ("training images", measures.train_images.to_string()),
+        (RECIPE, format!("{:?}", recipe(record))),
+        ("tuned over", space(record)),
+    ]);
+    shared
+}
+
+const RECIPE: &str = "recipe";
+
+/// The recipe without what methods that prune have for themselves, and what was chosen for the row by itself: rows that were tuned
+/// over one space differ in that, and in nothing that anybody set.
+fn recipe(record: &TrialRecord) -> Recipe {
+    let recipe = Recipe { finetune_epochs: 0, finetune_lr: 0.0, ..record.trial.config.recipe.clone() };
+    match &record.trial.tuned {
+        Some(Choice { terms, .. }) => without(&recipe, terms.space.keys()),
+        None => recipe,
+    }
+}
+
+fn space(record: &TrialRecord) -> String {
+    let space = record.trial.tuned.as_ref().map(|Choice { terms, .. }| format!("{:?}", terms.space));
+    space.unwrap_or_else(|| "nothing".to_owned())
+}
+
+/// What two trained trials do not share of all that a comparison holds equal, each with both values; nothing where they may be
+/// compared.
+pub fn unlike(a: &TrialRecord, b: &TrialRecord) -> Vec<String> {
+    let differs = |name: &str, one: &str, other: &str| format!("{name} is {one} and {other}");
+    let mut found = Vec::new();
+    for ((name, one), (_, other)) in shared(a).into_iter().zip(shared(b)).filter(|((_, one), (_, other))| one != other)
+    {
+        if name != RECIPE {
+            found.push(differs(name, &one, &other));
+            continue;
+        }
+        let (one, other) = (recipe(a), recipe(b));
+        let values = one.values().into_iter().zip(other.values());
+        let keys = Recipe::OPTIONS.iter().zip(values).filter(|(_, (one, other))| one != other);
+        found.extend(keys.map(|(field, (one, other))| {
+            differs(&format!("recipe.{}", field.key), &one.to_string(), &other.to_string())
+        }));
+    }
+    found
 }
 
 /// What distinguishes rows: everything that decides a network and its training, but the seed.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Result;
 
-use crate::experiment::{Experiment, Trial};
+use crate::experiment::{Experiment, Trial, read};
+use crate::measure::latency::Latencies;
 use crate::results::{Collected, FrozenTrial, RunFolder, TrialRecord};
 
 /// Labels that a line names at most.
@@ -31,7 +32,8 @@ impl Completion {
     /// # Errors
     /// An experiment that cannot be read, or not by this harness.
     pub fn of(folder: &RunFolder, collected: &Collected) -> Result<Self> {
-        let experiment = Experiment::load(&folder.experiment(), &[])?;
+        let document = read(&folder.experiment(), &[])?;
+        let experiment = Experiment::timed(&document, &Latencies::kept(RunFolder::latencies(folder.root())?))?;
         let records = collected.done.iter().chain(&collected.failed);
         let prints: BTreeSet<&str> = records.map(|record| record.trial.data.fingerprint.as_str()).collect();
         let mut signatures: BTreeMap<&str, usize> = BTreeMap::new();
@@ -45,18 +47,36 @@ impl Completion {
             found.any(|record| alone || named(&record.trial))
         };
 
+        // What was chosen for a setting is known from the trials that it was chosen for.
+        let settings_of_tries = experiment.tries()?.settings;
+        let ids: HashMap<usize, &str> =
+            settings_of_tries.iter().flat_map(|setting| setting.trials.iter().map(|&at| (at, &*setting.id))).collect();
+        let is_tuned = |records: &HashMap<&str, &TrialRecord>, trial: &Trial, id: &str| {
+            let of_setting =
+                |record: &TrialRecord| record.trial.tuned.as_ref().is_some_and(|choice| choice.setting == id);
+            records.values().any(|record| record.trial.config.seed == trial.config.seed && of_setting(record))
+        };
+        let is_done = |trial: &Trial, id: Option<&&str>| {
+            id.map_or_else(|| is_among(&done, trial), |id| is_tuned(&done, trial, id))
+        };
+        // Where nothing could be chosen, the trial failed with the values that it had.
+        let has_failed = |trial: &Trial, id: Option<&&str>| {
+            id.is_some_and(|id| is_tuned(&failed, trial, id)) || is_among(&failed, trial)
+        };
+
         let mut completion = Self::default();
         let mut settings: Vec<(&str, bool)> = Vec::new();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-        for trial in &experiment.trials {
+        for (at, trial) in experiment.trials.iter().enumerate() {
+            let id = ids.get(&at);
             let place = *places.entry(&trial.label).or_insert_with(|| {
                 settings.push((&trial.label, false));
                 settings.len() - 1
             });
-            if is_among(&done, trial) {
+            if is_done(trial, id) {
                 completion.done += 1;
                 settings[place].1 = true;
-            } else if is_among(&failed, trial) {
+            } else if has_failed(trial, id) {
                 completion.failed += 1;
             } else {
                 completion.open += 1;

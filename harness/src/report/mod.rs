@@ -1,14 +1,18 @@
 //! Tables and plots from result files; never trains.
 
 pub mod aggregate;
+pub mod conventions;
 pub mod plots;
 pub mod published;
 pub mod seeds;
+pub mod speeds;
 pub mod tables;
 
 mod completion;
 mod layers;
+mod measured;
 mod tasks;
+mod tuning;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,7 +43,8 @@ pub struct Report {
 /// No finished trial; a result file that cannot be read (named); those of the file system.
 pub fn write(folder: &RunFolder) -> Result<Report> {
     let _lock = folder.lock()?;
-    let trials = folder.collected()?;
+    let mut trials = folder.collected()?;
+    folder.count_test_images(&mut trials.done)?;
     if trials.done.is_empty() {
         let failed = match trials.failed.len() {
             0 => String::new(),
@@ -49,14 +54,17 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
     }
     // While files change, there is nothing they could be checked against.
     Checksums::remove(folder.root())?;
-    let groups = aggregate::groups(&trials.done);
+    let measures = folder.measured()?;
+    let mut groups = aggregate::groups(&trials.done);
+    groups.iter_mut().for_each(|group| group.measured = measures.as_ref());
     let mut written = vec![folder.root().join("README.md")];
     written.extend(write_frames(folder, &trials)?);
 
     let plots_dir = folder.root().join("plots");
     fs::create_dir_all(&plots_dir).with_context(|| format!("{}: the folder cannot be made", plots_dir.display()))?;
-    let Headings { title, description } = folder.headings()?;
-    let mut page = format!("# {}\n\n", title.as_deref().unwrap_or(folder.name()));
+    let Headings { title, description, tune } = folder.headings()?;
+    let title = title.as_deref().unwrap_or(folder.name());
+    let mut page = format!("# {title}{}\n\n", if tune.only { ": tries of its tuning" } else { "" });
     if let Some(description) = description {
         page += &format!("{}\n\n", description.trim());
     }
@@ -65,6 +73,7 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
     let mut slugs = BTreeSet::new();
     for group in &groups {
         page = format!("{}\n\n## {}\n\n{}", page.trim_end(), group.title(), tables::comparison(group));
+        page += &tuning::section(group);
         for plot in plots::all(group, &slug(group, &mut slugs), |key| folder.epochs(key))? {
             for (ending, bytes) in [("svg", plot.svg.as_bytes()), ("png", &plot.png)] {
                 let path = plots_dir.join(format!("{}.{ending}", plot.name));
@@ -75,6 +84,7 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
             page += &format!("\n### {}\n\n[![{0}](plots/{name}.png)](plots/{name}.svg)\n", plot.title);
         }
         page += &seeds::sections(group);
+        page += &measured::section(group);
         if let Some(table) = layers::table(group, |key| folder.costs(key))? {
             page += &format!("\n### Where the MACs are\n\n{table}\n{}", layers::CAPTION);
         }
@@ -85,6 +95,7 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
     page += &tasks::section(&groups);
     page += &tables::failures(&trials.failed);
     page += &how(folder);
+    page += &speeds::section(&groups);
     drop_stale(&plots_dir, &written)?;
     write_atomic(&written[0], page.as_bytes())?;
     let mut sums = Checksums::default();

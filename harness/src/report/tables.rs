@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use baselines::pruning::Weights;
 use conv_core::options::Described;
 
 use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow, Split};
+use super::{conventions, measured, tuning};
 use crate::config::{Kernels, Recipe, Schedule};
+use crate::experiment::choice::Choice;
+use crate::experiment::tuning::without;
+use crate::methods::Compression;
 use crate::results::TrialRecord;
+use crate::stamp::Environment;
 use crate::statistics::{Comparison, Interval, Summary, Verdict};
 
 /// The comparison of one group: a Markdown table with its caption.
@@ -48,9 +54,10 @@ pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-struct Column<'g> {
-    title: String,
-    cell: Box<dyn Fn(&SettingRow<'_>) -> String + 'g>,
+/// A column of a table over the rows of a group.
+pub(super) struct Column<'g> {
+    pub title: String,
+    pub cell: Box<dyn Fn(&SettingRow<'_>) -> String + 'g>,
 }
 
 fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
@@ -65,12 +72,31 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     }
     add("Params", Box::new(|row| quantity(row.params())));
     add("MACs", Box::new(|row| quantity(row.macs())));
+    if group.rows.iter().any(|row| row.params_nonzero().is_some()) {
+        add("nonzero params", Box::new(|row| row.params_nonzero().map_or_else(dash, quantity)));
+        add("nonzero MACs", Box::new(|row| row.macs_nonzero().map_or_else(dash, quantity)));
+    }
     add("of vanilla", Box::new(move |row| vanilla.map_or_else(dash, |vanilla| share(row.macs(), vanilla.macs()))));
+    if group.rows.iter().any(|row| !row.budgets().is_empty()) {
+        add("Budget", Box::new(|row| row.budgets().shown().unwrap_or_else(dash)));
+        let off = |row: &SettingRow<'_>| row.budgets().mismatch();
+        add("off budget", Box::new(move |row| off(row).map_or_else(dash, |off| format!("{:+.1} %", 100.0 * off))));
+    }
+    if group.rows.iter().any(|row| !row.control_of().is_empty()) {
+        add(
+            "Control of",
+            Box::new(|row| match row.control_of() {
+                [] => dash(),
+                pruned => pruned.join(", "),
+            }),
+        );
+    }
     if group.cost_only() {
         let share_of_params =
             move |row: &SettingRow<'_>| vanilla.map_or_else(dash, |v| share(row.params(), v.params()));
         add("params of vanilla", Box::new(share_of_params));
         add("Activations", Box::new(|row| quantity(row.first().network.cost.activations)));
+        columns.extend(measured::columns(group));
         return columns;
     }
     if varies(group, |row| row.seeds()) {
@@ -92,11 +118,7 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
             _ => dash(),
         }),
     );
-    let mark = |row: &SettingRow<'_>| if row.off_engine().is_some() { " †" } else { "" };
-    let speed = move |row: &SettingRow<'_>| {
-        row.images_per_second().map_or_else(dash, |speed| format!("{speed:.0}{}", mark(row)))
-    };
-    add("Images/s", Box::new(speed));
+    columns.extend(measured::columns(group));
     columns
 }
 
@@ -107,39 +129,41 @@ fn caption(group: &Group<'_>) -> String {
         let _ = writeln!(text, "- {line}");
     };
     let record = group.first();
+    let tuned = record.trial.tuned.as_ref();
     if group.cost_only() {
-        say("**Nothing was trained**: exact cost per image. MACs are multiply-accumulates of convolutions and \
-             linear layers; parameters include batch norm's scale and shift."
-            .into());
+        say("**Nothing was trained**: exact cost per image.".into());
     } else {
-        say(format!("**Data**: {}, from `{}`. {}", group.data(), record.trial.data.source, images(record)));
-        say(format!("**Recipe**: {}", recipe(&record.trial.config.recipe, record.trial.config.dataset.augment)));
+        say(format!(
+            "**Data**: {}, from `{}`. {}",
+            group.data(),
+            record.trial.data.source,
+            conventions::splits(record)
+        ));
+        say(format!("**Recipe**: {}", recipe(&record.trial.config.recipe, tuned, record.trial.config.dataset.augment)));
+        tuning::captions(group).into_iter().for_each(&mut say);
+        say(conventions::reported(group));
         say(seeds(group));
         if group.vanilla().is_none() {
             say("**No vanilla trial** is finished in this group: no difference to it can be given.".into());
         }
     }
-    for (why, rows) in by(group, SettingRow::off_engine) {
-        let Some(why) = why else { continue };
-        let methods = names(group, &rows).join(", ");
-        say(format!(
-            "**† Not on the engine**: {methods} trained operation by operation ({why}). Their images/s do not compare."
-        ));
+    if group.rows.iter().any(|row| !row.budgets().is_empty()) {
+        say("**Budgets** are shares of the vanilla network; what is off is relative to the budget, and of a latency to the time that \
+             was measured for it."
+            .into());
     }
+    if group.rows.iter().any(|row| !row.control_of().is_empty()) {
+        say("**Controls** stand under the pruned network that they belong to: pruning has to be better than they are."
+            .into());
+    }
+    say(conventions::counted(group));
+    conventions::fused(group).into_iter().for_each(&mut say);
     for (methods, replaced) in replaced_layers(group, |_| true) {
         say(format!("**Replaced layers** ({methods}): {replaced}"));
     }
     for row in &group.rows {
-        let recipe = &row.first().trial.config.recipe;
-        if row.prunes() && !group.cost_only() {
-            let after = recipe.finetune_epochs;
-            say(format!(
-                "**Cut**: {} trains for {} of its {} epochs, is cut, and trains for the last {after} at a peak rate of {}.",
-                row.label,
-                row.epochs().saturating_sub(after),
-                row.epochs(),
-                recipe.finetune_lr
-            ));
+        if let Some(compression) = row.compression().filter(|_| !group.cost_only()) {
+            say(compressed(row, &compression));
         }
         if !row.first().trial.aliases.is_empty() {
             say(format!("**Same network**: {} = {}", row.label, row.first().trial.aliases.join(" = ")));
@@ -149,7 +173,56 @@ fn caption(group: &Group<'_>) -> String {
             say(format!("**Widths differ by seed**: cost of {} is a mean.", row.label));
         }
     }
-    text + &stamps(group) + &remarks(group)
+    if group.rows.iter().any(|row| row.params_nonzero().is_some()) {
+        text += "- **Nonzero** parameters and MACs leave out what is masked. Masks save no executed multiplication: what is stored and \
+                 computed is what the columns before them say.\n";
+    }
+    for (bases, rows) in by(group, SettingRow::bases) {
+        if bases.is_some_and(|bases| !bases.is_empty()) && rows.len() > 1 {
+            let rows: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+            text +=
+                &format!("- **One base**: {} begin with the same trained network, seed by seed.\n", rows.join(", "));
+        }
+    }
+    text + &measured::caption(group) + &stamps(group) + &remarks(group)
+}
+
+/// How the epochs of a network that is smaller than what was trained are spent.
+fn compressed(row: &SettingRow<'_>, compression: &Compression) -> String {
+    let (recipe, epochs) = (&row.first().trial.config.recipe, row.epochs());
+    let after = recipe.finetune_epochs;
+    let label = &row.label;
+    let before = recipe.epochs.saturating_sub(after);
+    if let Compression::Pruned(pruned) = compression
+        && pruned.weights() != Weights::Kept
+    {
+        let compute = match pruned.weights() {
+            Weights::ScratchCompute => ", as many as cost what the pruned network's own training does",
+            Weights::Scratch | Weights::Kept => "",
+        };
+        let chosen = if pruned.is_global() {
+            format!(
+                " Its widths are what a network that was trained for {before} epochs before chose; no weight of that is left."
+            )
+        } else {
+            String::new()
+        };
+        return format!(
+            "**From scratch**: {label} has a cut network's widths and trains them from fresh weights for {epochs} epochs{compute}.{chosen}"
+        );
+    }
+    let whole = epochs.saturating_sub(after);
+    let rate = recipe.finetune_lr;
+    let (title, done, each) = compression.done();
+    match compression.steps() {
+        1 => format!(
+            "**{title}**: {label} trains for {whole} of its {epochs} epochs, is {done}, and trains for the last {after} at a peak rate of {rate}."
+        ),
+        steps => format!(
+            "**{title}**: {label} trains for {whole} of its {epochs} epochs, and is {done} {steps} times by an equal factor; the last {after} are \
+             divided among what follows each {each}, at a peak rate of {rate} every time."
+        ),
+    }
 }
 
 /// Methods (or rows, where those of a method differ) with the layers that they replaced, among the rows that are `shown`.
@@ -165,27 +238,12 @@ pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&SettingRow<'_>) -> boo
     all
 }
 
-/// `20,000 training images (a subset)`
-pub fn training_images(record: &TrialRecord) -> String {
-    let subset = if record.trial.config.recipe.subset > 0 { " (a subset)" } else { "" };
-    let images = record.measures().map_or(0, |measures| measures.train_images);
-    format!("{} training images{subset}", thousands(images as u64))
-}
-
-fn images(record: &TrialRecord) -> String {
-    let test = match record.measures().and_then(|measures| measures.test) {
-        Some(_) => "test read once, after the last epoch",
-        None => "test not read",
-    };
-    let validation = match record.trial.config.validation {
-        0 => "no validation carved".to_owned(),
-        images => format!("{} validation images carved from the training set", thousands(images as u64)),
-    };
-    format!("{}, {validation}, {test}.", training_images(record))
-}
-
-/// A recipe in one sentence.
-fn recipe(recipe: &Recipe, augment: bool) -> String {
+/// A recipe in one sentence. Values that were chosen for each row by itself are said to be.
+fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augment: bool) -> String {
+    let keys = || tuned.iter().flat_map(|choice| choice.terms.space.keys());
+    let value = |key: &str, value: String| if keys().any(|tuned| tuned == key) { "tuned".to_owned() } else { value };
+    // Of others than these four nothing is said but that they were tuned.
+    let recipe = &without(recipe, keys().filter(|key| !TUNED_IN_PLACE.contains(&key.as_str())));
     let short = if recipe.epochs < SHORT_SCHEDULE {
         " (a short schedule: the literature trains 160 to 400, and compact modules lose more than vanilla by it)"
     } else {
@@ -202,14 +260,14 @@ fn recipe(recipe: &Recipe, augment: bool) -> String {
         "{} epoch{}{short}, batch {}, SGD with {momentum} {}, rate {} {schedule}",
         recipe.epochs,
         if recipe.epochs == 1 { "" } else { "s" },
-        recipe.batch,
-        recipe.momentum,
-        recipe.lr
+        value("batch", recipe.batch.to_string()),
+        value("momentum", recipe.momentum.to_string()),
+        value("lr", recipe.lr.to_string())
     );
     if recipe.warmup_epochs > 0.0 {
         let _ = write!(text, ", warm-up {} epochs", recipe.warmup_epochs);
     }
-    let _ = write!(text, ", weight decay {}{spared}", recipe.weight_decay);
+    let _ = write!(text, ", weight decay {}{spared}", value("weight_decay", recipe.weight_decay.to_string()));
     if recipe.label_smoothing > 0.0 {
         let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
     }
@@ -225,8 +283,14 @@ fn recipe(recipe: &Recipe, augment: bool) -> String {
             let _ = write!(text, ", `{}` = {value}", field.key);
         }
     }
+    for key in keys().filter(|key| !TUNED_IN_PLACE.contains(&key.as_str())) {
+        let _ = write!(text, ", `{key}` tuned");
+    }
     text + if augment { ", crops and flips." } else { ", no augmentation." }
 }
+
+/// Keys whose place in a caption says that they were tuned, where they were.
+const TUNED_IN_PLACE: [&str; 4] = ["batch", "lr", "momentum", "weight_decay"];
 
 /// Keys of a recipe that a caption tells in words of their own: in [`recipe`], with the images, or of the cut. Any other is told
 /// as it is written in a file, where it is not at its default.
@@ -257,13 +321,7 @@ fn stamps(group: &Group<'_>) -> String {
     }
     let mut text = String::new();
     if stamps.len() > 1 {
-        text += "- **Mixed stamps**: the trials were not all made with the same code and machine";
-        let machine = |record: &TrialRecord| {
-            let environment = &record.environment;
-            (environment.cpu.clone(), environment.threads, environment.kernels.clone(), record.off_engine().is_some())
-        };
-        let differ = group.trials().any(|record| machine(record) != machine(group.first()));
-        text += if differ && !group.cost_only() { "; their speeds do not compare.\n" } else { ".\n" };
+        text += "- **Mixed stamps**: the trials were not all made with the same code and machine.\n";
     }
     for (stamp, trials) in &stamps {
         let _ = writeln!(text, "- **Made with** {stamp}: {trials} trial{}", if *trials == 1 { "" } else { "s" });
@@ -272,10 +330,14 @@ fn stamps(group: &Group<'_>) -> String {
 }
 
 fn stamp(record: &TrialRecord) -> String {
-    let environment = &record.environment;
+    stamp_of(&record.environment, record.off_engine().is_some())
+}
+
+/// Everything that a stamp says.
+pub(super) fn stamp_of(environment: &Environment, off_engine: bool) -> String {
     let lock = if environment.lock.is_empty() { String::new() } else { format!(", Cargo.lock {}", environment.lock) };
     let features = if environment.features.is_empty() { "" } else { ", features " };
-    let off_engine = if record.off_engine().is_some() { " operation by operation" } else { "" };
+    let off_engine = if off_engine { " operation by operation" } else { "" };
     format!(
         "{}{lock}{features}{}, {}, {} thread{}, {} kernels{off_engine}, harness {}, candle {}, {}, {}",
         environment.build(),
@@ -295,7 +357,7 @@ fn stamp(record: &TrialRecord) -> String {
 fn remarks(group: &Group<'_>) -> String {
     let mut lines = String::new();
     for row in &group.rows {
-        for remark in &row.first().network.remarks {
+        for remark in row.first().network.remarks.iter().chain(&row.budgets().remarks()) {
             let folded = match remark.split_once(": ") {
                 Some((layers, text)) => match layers.split_once(", ") {
                     Some((first, others)) => format!("`{first}` and {} more: {text}", others.split(", ").count()),
@@ -313,7 +375,7 @@ fn remarks(group: &Group<'_>) -> String {
 }
 
 /// Labels of rows; the method's name alone where all its rows are among them.
-fn names<'g>(group: &'g Group<'_>, rows: &[&'g SettingRow<'_>]) -> Vec<&'g str> {
+pub(super) fn names<'g>(group: &'g Group<'_>, rows: &[&'g SettingRow<'_>]) -> Vec<&'g str> {
     let mut names = Vec::new();
     for row in rows {
         let of_method = |method: &str| group.rows.iter().filter(|row| row.method() == method).count();
@@ -327,7 +389,7 @@ fn names<'g>(group: &'g Group<'_>, rows: &[&'g SettingRow<'_>]) -> Vec<&'g str> 
 }
 
 /// Rows by a property of theirs, in order of first appearance.
-fn by<'g, 'a, K: PartialEq>(
+pub(super) fn by<'g, 'a, K: PartialEq>(
     group: &'g Group<'a>,
     key: impl Fn(&SettingRow<'a>) -> K,
 ) -> Vec<(K, Vec<&'g SettingRow<'a>>)> {
@@ -425,7 +487,7 @@ mod tests {
     #[test]
     fn every_key_of_a_recipe_is_told() {
         let base = Table::try_from(Recipe { schedule: Schedule::Step, ..Recipe::default() }).unwrap();
-        let text = |table: &Table| recipe(&table.clone().try_into().unwrap(), true);
+        let text = |table: &Table| recipe(&table.clone().try_into().unwrap(), None, true);
         for field in Recipe::OPTIONS {
             let mut changed = base.clone();
             changed.insert(field.key.into(), other(&field.kind, base.get(field.key)));

@@ -18,6 +18,8 @@ pub enum FailureKind {
     OutOfTime,
     /// Its process was ended from outside, or ended itself without a word.
     Killed,
+    /// None of its setting's tries was trained to its end, so that nothing could be chosen.
+    Untuned,
     /// Anything that it could name: data, options, files.
     Error,
 }
@@ -37,6 +39,7 @@ impl fmt::Display for FailureKind {
             Self::OutOfMemory => "out of memory",
             Self::OutOfTime => "out of time",
             Self::Killed => "killed",
+            Self::Untuned => "not tuned",
             Self::Error => "error",
         })
     }

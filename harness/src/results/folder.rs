@@ -3,7 +3,8 @@
 //! ```text
 //! harness.json          marker: made by the harness, for this experiment
 //! experiment.toml       the experiment as it was last run
-//! trials.json           how the experiment names its trials: labels and aliases by key
+//! trials.json           how the experiment names its trials: labels, aliases, budgets and what was chosen for them, by key
+//! latencies.json        times of inference that budgets were solved with, as shares of vanilla's
 //! trials/KEY/           one trial:
 //!   trial.json            what its process reads, frozen before it starts
 //!   config.toml           the same for people
@@ -16,6 +17,13 @@
 //!   checksums             of all of these that stay, and of the result
 //!   result.json           last: it means done
 //!   failed.json           instead of it: why there is none
+//! bases/KEY/            a trained network that several trials compress: a checkpoint, locked while it is trained. What several
+//!                       kernel paths, recipes or seeds make has names of its own; may be deleted any time
+//! measured/             what its networks cost to run, of one measuring phase; replaced by the next one
+//!   measured.json         every network and training with the trials that it is of
+//!   checksums             of it
+//!   lock                  locked while a process measures
+//! tuning/               where settings are tuned, a run folder of its own: the tries
 //! images/               decoded data sets for the trials' processes; may be deleted any time
 //! results.{csv,parquet} one row a trial; epochs.parquet: one row an epoch
 //! README.md, plots/     the report
@@ -29,12 +37,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::experiment::budget::Budgets;
+use crate::experiment::choice::Choice;
 use crate::files::{TEMPORARY, json, read, remove_temporary, write_atomic};
 
 const MARKER: &str = "harness.json";
 const EXPERIMENT: &str = "experiment.toml";
 const NAMES: &str = "trials.json";
+const LATENCIES: &str = "latencies.json";
 const LOCK: &str = "harness.lock";
+/// Where trained networks lie that several trials compress.
+pub const BASES: &str = "bases";
+const TUNING: &str = "tuning";
 /// Layout of the folder; folders of a later one are not understood.
 const FORMAT: u32 = 2;
 
@@ -52,15 +66,35 @@ pub struct Headings {
     pub title: Option<String>,
     /// Opens the report.
     pub description: Option<String>,
+    /// What of `[tune]` a report has to say.
+    #[serde(default)]
+    pub tune: TuneHeading,
+}
+
+/// What of `[tune]` a report has to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct TuneHeading {
+    /// Whether the folder is one of tries.
+    #[serde(default)]
+    pub only: bool,
 }
 
 /// How the experiment names one of its trials. Names are no part of a trial: they follow the latest run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Names {
     /// Method and options, and what else varies.
     pub label: String,
     /// Labels of other settings that make the same network.
     pub aliases: Vec<String>,
+    /// The budgets that its network was solved for.
+    #[serde(default, skip_serializing_if = "Budgets::is_empty")]
+    pub budgets: Budgets,
+    /// Labels of the pruned networks that it is a control of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_of: Vec<String>,
+    /// How its setting was tuned, where the experiment tunes: what was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Choice>,
 }
 
 /// The right to write outside of `trials/`, given back when dropped.
@@ -157,8 +191,44 @@ impl RunFolder {
         let _lock = self.lock()?;
         let known = self.names()?;
         let mut all = known.clone();
-        all.extend(names);
+        for (key, names) in names {
+            if let Some(new) = &names.tuned {
+                // What was chosen before, of fewer tries perhaps, is a trial like any other now.
+                let replaced = |old: &Choice| old.setting == new.setting && old.values != new.values;
+                let others = all.values_mut().filter(|other| other.tuned.as_ref().is_some_and(replaced));
+                others.for_each(|other| other.tuned = None);
+            }
+            all.insert(key, names);
+        }
         if all == known { Ok(()) } else { write_atomic(&self.root.join(NAMES), &json(&all)?) }
+    }
+
+    /// Shares that were measured before an earlier run of the experiment, as [`RunFolder::keep_latencies`] keeps them; none where
+    /// there is no such folder yet.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read: other times would make other trials.
+    pub fn latencies(root: &Path) -> Result<BTreeMap<String, f64>> {
+        let path = root.join(LATENCIES);
+        // What can be no folder at all is for the run to refuse, which says so better.
+        if !path.exists() {
+            return Ok(BTreeMap::new());
+        }
+        let Some(bytes) = read(&path)? else { return Ok(BTreeMap::new()) };
+        serde_json::from_slice(&bytes).with_context(|| format!("{}: holds no times of inference", path.display()))
+    }
+
+    /// Keeps what was measured, so that the experiment has the same trials again.
+    ///
+    /// # Errors
+    /// Files that cannot be read, locked or written.
+    pub fn keep_latencies(&self, measured: &BTreeMap<String, f64>) -> Result<()> {
+        let _lock = self.lock()?;
+        let known = Self::latencies(&self.root)?;
+        let mut all = measured.clone();
+        // What was there decides: trials were made with it.
+        all.extend(known.clone());
+        if all == known { Ok(()) } else { write_atomic(&self.root.join(LATENCIES), &json(&all)?) }
     }
 
     /// Opens a folder that a run has made; writes nothing.
@@ -175,9 +245,24 @@ impl RunFolder {
         Ok(Self { root: root.to_owned(), name: read_marker(root)?.experiment })
     }
 
+    /// The folder of what several trials begin with; may not be there yet.
+    pub fn base_dir(&self, key: &str) -> PathBuf {
+        self.root.join(BASES).join(key)
+    }
+
     /// Where it is.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether a folder has nothing of a run but tries yet.
+    pub fn has_tries_alone(root: &Path) -> bool {
+        !root.join(MARKER).exists() && Self::tuning(root).join(MARKER).exists()
+    }
+
+    /// Where the tries of a run folder are.
+    pub fn tuning(root: &Path) -> PathBuf {
+        root.join(TUNING)
     }
 
     /// The experiment's name.
@@ -216,11 +301,16 @@ fn read_marker(root: &Path) -> Result<Marker> {
     Ok(marker)
 }
 
-/// Name of something in the folder that an interrupted write did not leave there.
+/// Name of something in the folder that neither an interrupted write nor tuning left there.
 fn first_entry(root: &Path) -> Result<Option<String>> {
     for entry in fs::read_dir(root).with_context(|| format!("output {}: cannot be read", root.display()))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(TEMPORARY) {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Tries come first; a kill may have left no more than their folder.
+        let tries =
+            || Ok::<_, anyhow::Error>(RunFolder::has_tries_alone(root) || first_entry(&entry.path())?.is_none());
+        let own = name.starts_with(TEMPORARY) || name == TUNING && entry.path().is_dir() && tries()?;
+        if !own {
             return Ok(Some(name));
         }
     }

@@ -8,6 +8,7 @@ use conv_core::options::{Described, Kind, Literal};
 use polars::prelude::{AnyValue, Column, CsvWriter, DataFrame, DataType, NamedFrom, ParquetWriter, SerWriter, Series};
 use toml::{Table, Value};
 
+use super::measured_columns::columns;
 use super::{Collected, Measures, RunFolder, TrialRecord, epoch_frame};
 use crate::config::{MethodConfig, Protocol, TrialConfig};
 use crate::files::write_atomic;
@@ -20,7 +21,13 @@ use crate::train::Evaluation;
 /// A result that cannot be read; names the file.
 pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
     let Collected { done, failed } = folder.collected()?;
-    frame(&[done, failed].concat())
+    with_measured(folder, &[done, failed].concat())
+}
+
+/// The frame of these trials, with what was measured of them.
+fn with_measured(folder: &RunFolder, records: &[TrialRecord]) -> Result<DataFrame> {
+    let columns = columns(records, folder.measured()?.as_ref());
+    frame(records)?.hstack(&columns).context("measures beside results")
 }
 
 /// Writes `results.csv`, `results.parquet` (as [`collect`] has them) and `epochs.parquet` into the folder; the paths.
@@ -31,7 +38,7 @@ pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 
     let Collected { done, failed } = trials;
     let keys: Vec<&str> = done.iter().map(|record| record.trial.key.as_str()).collect();
     let mut epochs = epoch_frame(folder, &keys)?.collect().context("epochs as a frame")?;
-    let mut frame = frame(&[done.as_slice(), failed].concat())?;
+    let mut frame = with_measured(folder, &[done.as_slice(), failed].concat())?;
     let [csv, parquet, by_epoch] =
         ["results.csv", "results.parquet", "epochs.parquet"].map(|name| folder.root().join(name));
     let mut bytes = Vec::new();
@@ -65,6 +72,10 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
     columns.extend([
         rows.column("layers", |r| (!r.trial.config.layers.is_empty()).then(|| overrides(r))),
         rows.column("aliases", |r| Some(r.trial.aliases.join("; "))),
+        rows.column("budget", |r| r.trial.budgets.shown()),
+        rows.column("budget_mismatch", |r| r.trial.budgets.mismatch()),
+        rows.column("control_of", |r| (!r.trial.control_of.is_empty()).then(|| r.trial.control_of.join("; "))),
+        rows.column("tuned", |r| r.trial.tuned.is_some()),
     ]);
     columns.extend(rows.section(|config| config.backbone.clone())?);
     columns.push(rows.column("replaced", |r| Some(r.network.replaced.clone())));
@@ -81,12 +92,18 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         seeds: vec![seed],
         validation,
         test,
+        ..Protocol::default()
     })?);
     columns.extend([
         rows.column("epochs_trained", |r| Some(r.measures().map_or(0, |m| m.epochs) as u64)),
+        rows.column("base", |r| r.measures()?.base.clone()),
         rows.column("train_images", |r| Some(r.measures().map_or(0, |m| m.train_images) as u64)),
+        rows.column("test_images", |r| Some(r.measures()?.test_images? as u64)),
+        rows.column("reporting", |r| Some(r.measures()?.reporting.name().to_owned())),
         rows.column("params", |r| Some(r.network.cost.params)),
         rows.column("macs", |r| Some(r.network.cost.macs)),
+        rows.column("params_nonzero", |r| r.network.params_nonzero),
+        rows.column("macs_nonzero", |r| r.network.macs_nonzero),
         rows.column("activations", |r| Some(r.network.cost.activations)),
         rows.column("depth", |r| r.network.depth.map(|depth| depth as u64)),
     ]);
@@ -109,6 +126,7 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.column("features", |r| Some(r.environment.features.clone())),
         rows.column("cpu", |r| Some(r.environment.cpu.clone())),
         rows.column("threads", |r| Some(r.environment.threads as u64)),
+        rows.column("jobs", |r| r.environment.jobs.map(|jobs| jobs as u64)),
         rows.column("os", |r| Some(r.environment.os.clone())),
         rows.column("rustc", |r| Some(r.environment.rustc.clone())),
         rows.column("harness", |r| Some(r.environment.harness.clone())),

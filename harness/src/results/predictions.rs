@@ -5,7 +5,7 @@ use std::io::Cursor;
 use anyhow::{Context, Result, ensure};
 use polars::prelude::{Column, DataFrame, ParquetWriter};
 
-use super::RunFolder;
+use super::{Outcome, RunFolder, TrialRecord};
 use crate::data::parquet::read_frame;
 use crate::files::{read, write_atomic};
 use crate::train::Prediction;
@@ -57,6 +57,22 @@ impl RunFolder {
             Ok(predictions)
         };
         parse().map(Some).with_context(|| format!("{}: is no table of predictions", path.display()))
+    }
+}
+
+impl RunFolder {
+    /// Fills in how many test images there were, where a result is older than the line that says so and kept its predictions.
+    ///
+    /// # Errors
+    /// As [`RunFolder::predictions`].
+    pub fn count_test_images(&self, records: &mut [TrialRecord]) -> Result<()> {
+        for record in records {
+            let Outcome::Trained(measures) = &mut record.outcome else { continue };
+            if measures.test.is_some() && measures.test_images.is_none() {
+                measures.test_images = self.predictions(&record.trial.key)?.map(|images| images.len());
+            }
+        }
+        Ok(())
     }
 }
 

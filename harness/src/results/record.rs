@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, FrozenTrial};
 use crate::config::TrialConfig;
 use crate::data::Provenance;
+use crate::experiment::budget::Budgets;
 use crate::stamp::Environment;
 use crate::train::Evaluation;
 
@@ -29,6 +30,12 @@ pub struct NetworkSummary {
     /// Price of the final network, counted from what is written down; the parameters were counted in it where it was trained.
     #[serde(flatten)]
     pub cost: Cost,
+    /// Parameters that are not masked, where there are masks; the cost counts those that are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params_nonzero: Option<u64>,
+    /// MACs with weights that are not masked, where that is known; masks save no executed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macs_nonzero: Option<u64>,
     /// Deepest effective recursion of any layer, for methods that recurse.
     pub depth: Option<usize>,
     /// Which layers the method made, in words.
@@ -62,12 +69,41 @@ pub struct Measures {
     /// Training loss of the last epoch.
     #[serde(deserialize_with = "crate::files::nan_if_null")]
     pub train_loss: f64,
-    /// Epochs trained, fine-tuning included.
+    /// Epochs that trained the final network's weights: fine-tuning included, those of weights that were thrown away not.
     pub epochs: usize,
     /// Wall time of the whole trial, seconds.
     pub seconds: f64,
-    /// Training images per second over the whole training.
+    /// Training images per second over the whole training, beside whatever else ran.
     pub images_per_second: f64,
+    /// What it began with: trials with the same base compressed the same trained network. None where nothing is compressed, and in
+    /// results from before bases were shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Images of the test split; none where it was not read, and in results that were made before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_images: Option<usize>,
+    /// Which epoch the accuracies are of. Results that do not say were made by the same rule.
+    #[serde(default)]
+    pub reporting: Reporting,
+}
+
+/// Which of its epochs a training is judged by. There is one rule: to report the best epoch would be to choose by the images
+/// that judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reporting {
+    /// The last one, whatever others came to.
+    #[default]
+    #[serde(rename = "last epoch")]
+    LastEpoch,
+}
+
+impl Reporting {
+    /// As files and tables say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LastEpoch => "last epoch",
+        }
+    }
 }
 
 impl TrialRecord {
@@ -103,6 +139,10 @@ struct FlatRecord {
     key: String,
     aliases: Vec<String>,
     label: String,
+    #[serde(default, skip_serializing_if = "Budgets::is_empty")]
+    budgets: Budgets,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    control_of: Vec<String>,
     config: TrialConfig,
     data: Provenance,
     train_images: usize,
@@ -117,28 +157,58 @@ struct FlatRecord {
 
 impl From<FlatRecord> for TrialRecord {
     fn from(flat: FlatRecord) -> Self {
-        let FlatRecord { key, aliases, label, config, data, train_images, network, measures, environment, failure } =
-            flat;
+        let FlatRecord {
+            key,
+            aliases,
+            label,
+            budgets,
+            control_of,
+            config,
+            data,
+            train_images,
+            network,
+            measures,
+            environment,
+            failure,
+        } = flat;
         let outcome = match failure {
             Some(failure) => Outcome::Failed(failure),
             None if config.recipe.epochs == 0 => Outcome::Priced,
             None => Outcome::Trained(Measures { train_images, ..measures }),
         };
-        Self { trial: FrozenTrial { key, label, aliases, config, data }, network, environment, outcome }
+        Self {
+            trial: FrozenTrial { key, label, aliases, budgets, control_of, config, data, tuned: None },
+            network,
+            environment,
+            outcome,
+        }
     }
 }
 
 impl From<TrialRecord> for FlatRecord {
     fn from(record: TrialRecord) -> Self {
         let TrialRecord { trial, network, environment, outcome } = record;
-        let FrozenTrial { key, label, aliases, config, data } = trial;
+        let FrozenTrial { key, label, aliases, budgets, control_of, config, data, tuned: _ } = trial;
         let (measures, failure) = match outcome {
             Outcome::Trained(measures) => (measures, None),
             Outcome::Priced => (Measures::default(), None),
             Outcome::Failed(failure) => (Measures::default(), Some(failure)),
         };
         let train_images = measures.train_images;
-        Self { key, aliases, label, config, data, train_images, network, measures, environment, failure }
+        Self {
+            key,
+            aliases,
+            label,
+            budgets,
+            control_of,
+            config,
+            data,
+            train_images,
+            network,
+            measures,
+            environment,
+            failure,
+        }
     }
 }
 
@@ -146,7 +216,6 @@ impl From<TrialRecord> for FlatRecord {
 mod tests {
     use super::*;
 
-    /// As this program has written results since there are any.
     const TRAINED: &str = r#"{
   "key": "e7cca75a13f7687f",
   "aliases": [
@@ -226,6 +295,8 @@ mod tests {
   "epochs": 3,
   "seconds": 1.5,
   "images_per_second": 200.0,
+  "test_images": 40,
+  "reporting": "last epoch",
   "environment": {
     "commit": "0123456789abcdef",
     "dirty": false,
@@ -247,7 +318,7 @@ mod tests {
         let (head, rest) = TRAINED.split_once("  \"validation\": {\n").unwrap();
         let (_, environment) = rest.split_once("  \"environment\"").unwrap();
         let zeros = "  \"validation\": {\n    \"top1\": 0.0,\n    \"top5\": 0.0,\n    \"loss\": 0.0\n  },\n  \"test\": null,\n  \
-            \"train_loss\": 0.0,\n  \"epochs\": 0,\n  \"seconds\": 0.0,\n  \"images_per_second\": 0.0,\n";
+            \"train_loss\": 0.0,\n  \"epochs\": 0,\n  \"seconds\": 0.0,\n  \"images_per_second\": 0.0,\n  \"reporting\": \"last epoch\",\n";
         let text = format!("{head}{zeros}  \"environment\"{environment}")
             .replace("\"epochs\": 3", &format!("\"epochs\": {epochs}"))
             .replace("\"train_images\": 100", "\"train_images\": 0");
@@ -265,6 +336,14 @@ mod tests {
         for (text, record) in texts.iter().zip(records) {
             assert_eq!(serde_json::to_string_pretty(&record).unwrap(), *text);
         }
+        // Results that were made before these were written down.
+        let older = TRAINED.replace("  \"test_images\": 40,\n  \"reporting\": \"last epoch\",\n", "");
+        let older: TrialRecord = serde_json::from_str(&older).unwrap();
+        let measures = older.measures().unwrap();
+        assert_eq!(
+            (measures.test_images, measures.reporting, older.environment.jobs),
+            (None, Reporting::LastEpoch, None)
+        );
         // What JSON cannot hold.
         let diverged: TrialRecord = serde_json::from_str(&TRAINED.replace("2.75", "null")).unwrap();
         assert!(diverged.measures().unwrap().train_loss.is_nan());

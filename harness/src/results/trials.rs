@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::checksums::{Checksums, Damage};
 use super::epochs::EPOCHS;
 use super::predictions::PREDICTIONS;
-use super::{FrozenTrial, RunFolder, TrialRecord};
+use super::{FailureKind, FrozenTrial, RunFolder, TrialRecord};
 use crate::config::TrialConfig;
 use crate::files::{json, read, read_text, remove, remove_temporary, write_atomic};
 use crate::train::EpochLog;
@@ -86,6 +86,12 @@ impl RunFolder {
                 Err(error).with_context(|| format!("{}: cannot be locked", path.display()))
             }
         }
+    }
+
+    /// Whether a process works on the trial now.
+    pub fn is_claimed(&self, key: &str) -> bool {
+        let lock = File::open(self.trial_dir(key).join(LOCK));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// Writes what the trial's process will read, unless it is there already and can be read.
@@ -200,6 +206,19 @@ impl RunFolder {
         write_atomic(&self.trial_dir(&record.trial.key).join(FAILED), &json(record)?)
     }
 
+    /// Takes back that a trial failed, where it failed in this way: it is not to be trained any more.
+    ///
+    /// # Errors
+    /// Files that cannot be read or removed.
+    pub fn withdraw_failure(&self, key: &str, kind: FailureKind) -> Result<()> {
+        match self.state(key)? {
+            TrialState::Failed(record) if record.failure().is_some_and(|failure| failure.kind == kind) => {
+                remove(&self.trial_dir(key).join(FAILED))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Moves a damaged trial out of the way, to `trials/KEY.damaged-N`; where to.
     ///
     /// # Errors
@@ -245,6 +264,9 @@ impl RunFolder {
             if let Some(names) = names.get(&record.trial.key) {
                 record.trial.label.clone_from(&names.label);
                 record.trial.aliases.clone_from(&names.aliases);
+                record.trial.budgets.clone_from(&names.budgets);
+                record.trial.control_of.clone_from(&names.control_of);
+                record.trial.tuned.clone_from(&names.tuned);
             }
             list.push(record);
         }

@@ -30,6 +30,7 @@ pub fn verify(folder: &RunFolder) -> Result<Findings> {
             findings.damaged.extend(sums.check(folder.root(), name)?);
         }
     }
+    findings.damaged.extend(folder.damaged_measured()?);
     let keys = folder.keys()?;
     let checked: Vec<Option<Vec<Damage>>> = keys.par_iter().map(|key| trial(folder, key)).collect::<Result<_>>()?;
     for damage in checked {

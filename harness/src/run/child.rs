@@ -28,6 +28,8 @@ const TELL_EVERY: Duration = Duration::from_millis(150);
 pub struct ChildOptions {
     /// Threads to compute on; 0: as many as it may use.
     pub threads: usize,
+    /// Trials that its sweep lets run at once; none where nobody knows.
+    pub jobs: Option<usize>,
     /// Processors to stay on; empty: any.
     pub processors: Vec<usize>,
     /// Most memory to hold, bytes.
@@ -92,7 +94,7 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<TrialEnd> {
     }
     let trial = PricedTrial::new(folder.frozen(key)?)?;
     let pool = compute_threads(options.threads)?;
-    let environment = Environment::capture(pool.current_num_threads());
+    let environment = Environment { jobs: options.jobs, ..Environment::capture(pool.current_num_threads()) };
     let fail = {
         let (folder, trial, environment, attempts) =
             (folder.clone(), trial.clone(), environment.clone(), options.attempt);

@@ -1,17 +1,23 @@
 //! Executing trials: which are missing ([`prepare`]), each in a process of its own ([`process`], [`child`]) within its
 //! [`limits`], several at once and as long as there is time ([`sweep`]), for somebody to watch ([`screen`]);
-//! or on a cluster ([`slurm`]).
+//! or on a cluster ([`slurm`]). Settings that are tuned go through it twice ([`tuned`]). Once trials are over, [`measuring`] measures
+//! what their networks cost to run, each in fresh processes ([`probe`]).
 
+mod base;
 mod child;
 mod interrupt;
 mod limits;
+pub mod measuring;
+mod model;
 mod prepare;
 mod priced;
+mod probe;
 mod process;
 pub mod screen;
 pub mod slurm;
 mod sweep;
 mod trial;
+mod tuned;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +27,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use child::{ChildOptions, run_child};
 pub use priced::PricedTrial;
+pub use probe::{ProbeOptions, run_probe};
 pub use trial::{TrialOptions, run_trial};
+pub use tuned::choices;
 
 use crate::experiment::{Experiment, RunSettings};
 
@@ -62,6 +70,8 @@ pub struct RunSummary {
     pub open: usize,
     /// Why it was stopped, if it was.
     pub stopped: Option<String>,
+    /// What the tries came to, where settings are tuned.
+    pub tries: Option<Box<RunSummary>>,
 }
 
 /// A trial that ended in an error.
@@ -85,6 +95,9 @@ pub struct FailedTrial {
 /// then. Failing trials are no error here: see [`RunSummary::failed`].
 pub fn run_experiment(experiment: &Experiment, options: &RunOptions) -> Result<RunSummary> {
     interrupt::listen();
+    if experiment.tuning.is_some() {
+        return tuned::run(experiment, options);
+    }
     let sweep = prepare::prepare(experiment, options)?;
     sweep::train_missing(sweep, options)
 }

@@ -12,7 +12,7 @@ use super::{RunOptions, RunSummary};
 use crate::config::DatasetConfig;
 use crate::data::{self, Dataset, Provenance, decoded};
 use crate::experiment::{Experiment, Trial};
-use crate::results::{FrozenTrial, Names, RunFolder, TrialState};
+use crate::results::{BASES, FrozenTrial, Names, RunFolder, TrialState};
 use crate::stamp::Environment;
 use crate::train::Checkpoints;
 
@@ -25,6 +25,8 @@ pub(super) struct PreparedSweep {
     pub name: String,
     /// Where results go.
     pub folder: RunFolder,
+    /// The key of every trial of the experiment, in its order.
+    pub keys: Vec<String>,
     /// Trials that have to be trained, in the order in which they are: seed by seed.
     pub missing: Vec<(FrozenTrial, TrialEntry)>,
     /// What was found and done so far.
@@ -37,9 +39,12 @@ pub(super) struct PreparedSweep {
 pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<PreparedSweep> {
     // A folder of someone else's is refused before hours of download, and made only once the data is there.
     RunFolder::check(&options.output, &experiment.name)?;
-    let others = options.reuse.iter().map(|path| RunFolder::open(path)).collect::<Result<Vec<_>>>()?;
+    // Where another experiment was tuned, its tries are as useful as its trials.
+    let tuned = options.reuse.iter().map(|path| RunFolder::tuning(path)).filter(|path| path.is_dir());
+    let others = options.reuse.iter().cloned().chain(tuned);
+    let others = others.map(|path| RunFolder::open(&path)).collect::<Result<Vec<_>>>()?;
     let mut loaded: Vec<(DatasetConfig, Dataset)> = Vec::new();
-    let mut planned = Planned::default();
+    let (mut planned, mut keys) = (Planned::default(), Vec::new());
     for trial in &experiment.trials {
         let data = match trial.config.recipe.epochs {
             0 => no_data(&trial.config.dataset.name),
@@ -49,18 +54,25 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<P
                 dataset.provenance.clone()
             }
         };
-        planned.add(trial, FrozenTrial::new(trial, data));
+        let frozen = FrozenTrial::new(trial, data);
+        keys.push(frozen.key.clone());
+        planned.add(trial, frozen);
     }
     let notes = planned.notes();
     let planned = planned.trials;
     let folder = RunFolder::create(&options.output, &experiment.name, &experiment.frozen)?;
-    folder.add_names(planned.iter().map(|(_, frozen)| {
-        (frozen.key.clone(), Names { label: frozen.label.clone(), aliases: frozen.aliases.clone() })
+    folder.add_names(planned.iter().map(|(trial, frozen)| {
+        let FrozenTrial { key, label, aliases, budgets, control_of, .. } = frozen.clone();
+        (key, Names { label, aliases, budgets, control_of, tuned: trial.tuned.clone() })
     }))?;
+    if !experiment.latencies.is_empty() {
+        folder.keep_latencies(&experiment.latencies)?;
+    }
 
     let mut sweep = PreparedSweep {
         name: experiment.name.clone(),
         folder,
+        keys,
         missing: Vec::new(),
         summary: RunSummary::default(),
         notes,
@@ -116,6 +128,9 @@ impl<'e> Planned<'e> {
             }
             Some(&first) => {
                 let (_, first) = &mut self.trials[first];
+                first.budgets.extend(&frozen.budgets);
+                let new = frozen.control_of.into_iter().filter(|pruned| !first.control_of.contains(pruned));
+                first.control_of.extend(new.collect::<Vec<_>>());
                 for label in [frozen.label].into_iter().chain(frozen.aliases) {
                     if label != first.label && !first.aliases.contains(&label) {
                         first.aliases.push(label);
@@ -180,9 +195,11 @@ pub(super) fn images(folder: &RunFolder, provenance: &Provenance) -> PathBuf {
     folder.root().join(IMAGES).join(&provenance.fingerprint[..provenance.fingerprint.len().min(16)])
 }
 
-/// Removes the decoded data: no trial needs it any more.
-pub(super) fn drop_images(root: &Path) {
-    let _ = fs::remove_dir_all(root.join(IMAGES));
+/// Removes what trials share, the decoded data and the networks that they compress: none needs it any more.
+pub(super) fn drop_shared(root: &Path) {
+    for shared in [IMAGES, BASES] {
+        let _ = fs::remove_dir_all(root.join(shared));
+    }
 }
 
 fn entry(trial: &Trial, frozen: &FrozenTrial, folder: &RunFolder) -> TrialEntry {
@@ -191,7 +208,7 @@ fn entry(trial: &Trial, frozen: &FrozenTrial, folder: &RunFolder) -> TrialEntry 
         key: frozen.key.clone(),
         name: format!("{} {} seed {}", config.backbone.name, trial.label, config.seed),
         method: config.method.name.clone(),
-        epochs: config.recipe.epochs,
+        epochs: trial.network.phases(&config.recipe).epochs(),
         log: folder.log(&frozen.key),
     }
 }

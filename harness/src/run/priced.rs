@@ -4,7 +4,9 @@ use anyhow::Result;
 
 use crate::data::Provenance;
 use crate::experiment::identity;
+use crate::experiment::phases::Phases;
 use crate::experiment::price::{Price, price};
+use crate::methods::Methods;
 use crate::results::{Failure, FrozenTrial, NetworkSummary, Outcome, RunFolder, TrialRecord};
 use crate::stamp::Environment;
 
@@ -22,7 +24,7 @@ impl PricedTrial {
     /// A configuration that no network can be made of; a program that would train something else than was frozen.
     pub fn new(frozen: FrozenTrial) -> Result<Self> {
         let price = price(&frozen.config)?;
-        let signature = identity::signature(&frozen.config, &price.architecture)?;
+        let signature = identity::signature(&frozen.config, &price.identity())?;
         frozen.check_key(&identity::key(&signature, &frozen.data.fingerprint))?;
         Ok(Self { frozen, price })
     }
@@ -30,6 +32,16 @@ impl PricedTrial {
     /// The trial.
     pub fn frozen(&self) -> &FrozenTrial {
         &self.frozen
+    }
+
+    /// Which of its epochs train which network.
+    ///
+    /// # Errors
+    /// A method that does not exist.
+    pub fn phases(&self) -> Result<Phases> {
+        let (config, price) = (&self.frozen.config, &self.price);
+        let methods = Methods::new(config)?;
+        Ok(Phases::new(&config.recipe, methods.compression(), price.trained.macs, &price.compressed))
     }
 
     /// The record of a trial that has no trained network.
@@ -47,14 +59,21 @@ impl PricedTrial {
         self.record(environment, Outcome::Failed(failure))
     }
 
-    /// Its network, with what else there is to remark.
-    pub(super) fn network(&self, remarks: Vec<String>) -> NetworkSummary {
-        NetworkSummary {
-            cost: self.price.total,
-            depth: self.price.depth(),
-            replaced: self.price.replaced.clone(),
-            remarks: [self.price.remarks(), remarks].concat(),
-        }
+    /// Its network as planned.
+    fn network(&self, remarks: Vec<String>) -> NetworkSummary {
+        summary(&self.price, remarks)
+    }
+}
+
+/// A network, with what else there is to remark.
+pub(super) fn summary(price: &Price, remarks: Vec<String>) -> NetworkSummary {
+    NetworkSummary {
+        cost: price.total,
+        params_nonzero: price.nonzero.map(|nonzero| nonzero.params),
+        macs_nonzero: price.nonzero.and_then(|nonzero| nonzero.macs),
+        depth: price.depth(),
+        replaced: price.replaced.clone(),
+        remarks: [price.remarks(), remarks].concat(),
     }
 }
 

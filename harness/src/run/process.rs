@@ -40,6 +40,8 @@ pub(super) struct Process {
 /// What a process is started with beside its trial.
 pub(super) struct Launch<'a> {
     pub threads: usize,
+    /// Trials that may run at once.
+    pub jobs: usize,
     pub processors: &'a [usize],
     pub attempt: u32,
 }
@@ -135,6 +137,7 @@ fn arguments(root: &Path, key: &str, launch: &Launch<'_>, options: &RunOptions) 
     let mut arguments = vec!["trial".into(), root.into(), key.into()];
     let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     add("--threads", launch.threads.to_string());
+    add("--jobs", launch.jobs.to_string());
     add("--attempt", launch.attempt.to_string());
     if !launch.processors.is_empty() {
         let list: Vec<String> = launch.processors.iter().map(usize::to_string).collect();
@@ -144,7 +147,8 @@ fn arguments(root: &Path, key: &str, launch: &Launch<'_>, options: &RunOptions) 
     arguments
 }
 
-fn in_words(status: ExitStatus) -> String {
+/// How a process ended that did not say so itself.
+pub(super) fn in_words(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         let meaning = match signal {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::child::TrialEnd;
-use super::prepare::{PreparedSweep, drop_images};
+use super::prepare::{PreparedSweep, drop_shared};
 use super::process::{Launch, Message, Process, ProcessEnd};
 use super::screen::{Display, Event, Request, TrialEntry, TrialSummary, Update};
 use super::{FailedTrial, PricedTrial, RunOptions, RunSummary, interrupt, limits};
@@ -103,7 +103,7 @@ pub(super) fn train_missing(sweep: PreparedSweep, options: &RunOptions) -> Resul
     runner.screen.finish(summary.trained, summary.failed.len(), summary.open, summary.stopped.is_some());
     result?;
     if summary.open == 0 && summary.failed.is_empty() {
-        drop_images(runner.sweep.folder.root());
+        drop_shared(runner.sweep.folder.root());
     }
     Ok(runner.sweep.summary)
 }
@@ -215,7 +215,8 @@ impl Runner<'_> {
             self.attempts[index] += 1;
             let (frozen, _) = &self.sweep.missing[index];
             let processors = &self.slots[slot].processors;
-            let launch = Launch { threads: self.threads, processors, attempt: self.attempts[index] };
+            let (threads, jobs, attempt) = (self.threads, self.slots.len(), self.attempts[index]);
+            let launch = Launch { threads, jobs, processors, attempt };
             self.sweep.folder.freeze(frozen)?;
             let named = (index, frozen.key.as_str());
             let process = Process::start(&self.sweep.folder, named, &launch, self.options, self.sender.clone())?;

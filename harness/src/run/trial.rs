@@ -1,22 +1,25 @@
 //! One trial, from its configuration to its record.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use baselines::pruning::Pruned;
-use candle_core::Device;
-use conv_core::{Cost, Network, ParamStore};
+use anyhow::{Context, Result, bail, ensure};
+use baselines::pruning::Importance;
+use conv_core::ParamStore;
 
 use super::PricedTrial;
+use super::base::{self, Base};
+use super::model::{GRADIENTS, Model, compressed_as};
+use super::priced::summary;
 use crate::backbones::{self, Backbone, network_cost};
 use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
 use crate::data::Geometry;
-use crate::experiment::price;
-use crate::methods::Methods;
-use crate::results::{FrozenTrial, Measures, Outcome, RunFolder, TrialRecord};
+use crate::experiment::nonzero::{Nonzero, ranked};
+use crate::experiment::phases::Phases;
+use crate::experiment::price::{self, Price};
+use crate::methods::{Compression, Methods};
+use crate::results::{FrozenTrial, Measures, Outcome, Reporting, RunFolder, TrialRecord};
 use crate::stamp::Environment;
 use crate::train::{
     Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Prediction, SharedData, TrainingPhase, evaluate, fit,
@@ -25,6 +28,16 @@ use crate::train::{
 
 const TRAIN: &str = "train";
 const FINETUNE: &str = "finetune";
+const SCRATCH: &str = "scratch";
+
+/// How a checkpoint calls the phase after compression number `step`; that before the first is [`TRAIN`].
+fn finetune(step: usize) -> String {
+    match step {
+        0 => TRAIN.to_owned(),
+        1 => FINETUNE.to_owned(),
+        _ => format!("{FINETUNE} {step}"),
+    }
+}
 
 /// How a trial may go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,9 +50,14 @@ pub struct TrialOptions {
 
 /// Trains and measures one trial, and leaves its folder behind; the record comes last.
 ///
-/// Budget: every trial trains for `recipe.epochs` in all. A method that prunes trains the vanilla network for all but the
-/// last `recipe.finetune_epochs` of them (the recipe's schedule runs its full course over these), cuts, and fine-tunes
-/// for the rest: a cosine from `recipe.finetune_lr`, momentum afresh.
+/// Budget: every trial trains for `recipe.epochs` in all. A method that compresses the trained network trains the vanilla one for
+/// all but the last `recipe.finetune_epochs` of them (the recipe's schedule runs its full course over these), compresses, and
+/// fine-tunes for the rest: a cosine from `recipe.finetune_lr`, momentum afresh; in several steps the rest is divided among
+/// them. Its controls train what is left afresh, as [`Phases`] says: order and augmentation are those of the epochs that
+/// follow, where others came before.
+///
+/// What trials compress they may share: the first one that needs a base leaves it in the run folder, and the others begin with
+/// it, as from a checkpoint of their own, and end with the same bits.
 ///
 /// Seeds: initialisation is keyed by (seed, parameter name), order and augmentation by (seed, epoch, image). The test
 /// images are read once, by the finished network, after everything is decided.
@@ -63,21 +81,27 @@ pub fn run_trial(
     let FrozenTrial { key, config, .. } = &trial.frozen;
     let environment = environment.computed_by(config.recipe.kernels.backend());
     let dir = folder.trial_dir(key);
-    let course = Course::new(&dir, key, TRAIN, &environment, options.allow_path_change, observer)?;
+    let mut course = Course::new(&dir, key, TRAIN, &environment, options.allow_path_change, observer)?;
+    let base = Base::of(trial, folder, &environment)?;
+    let held = base.as_ref().map(|base| base.begin(&mut course, TRAIN)).transpose()?.flatten();
     folder.start(key, config, &course.progress.history)?;
     folder.save_costs(key, &trial.price.csv())?;
-    let mut training = Training::new(config, data, environment, course)?;
-    training.train()?;
-    training.cut()?;
+    let mut training = Training::new(trial, data, environment, course, base)?;
+    training.train(held)?;
+    training.compress()?;
     training.fuse()?;
-    let (measures, predictions) = training.evaluate(&trial.price.total)?;
+    let price = training.price(&trial.price)?;
+    if price != trial.price {
+        folder.save_costs(key, &price.csv())?;
+    }
+    let (measures, predictions) = training.evaluate()?;
     if let Some(predictions) = predictions {
         folder.save_predictions(key, &predictions)?;
     }
     if !options.drop_weights {
         save_weights(&training.model.store, &dir.join("weights.safetensors"))?;
     }
-    let record = training.record(trial, data, measures);
+    let record = training.record(trial, &price, data, measures);
     folder.save(&record)?;
     training.course.finish();
     Ok(record)
@@ -91,37 +115,48 @@ struct Training<'t> {
     feed: Feed,
     course: Course<'t>,
     model: Model,
-    /// Epochs before the cut, and after it.
-    epochs: (usize, usize),
+    /// The network before anything is done to it.
+    whole: Box<dyn Backbone>,
+    phases: Phases,
+    base: Option<Base>,
+    /// Multiply-accumulates of one image that the finished network really did; 0 before it is finished.
+    executed: u64,
 }
 
 impl<'t> Training<'t> {
     /// Where the checkpoint, if there is one, left it.
     fn new(
-        config: &'t TrialConfig,
+        trial: &'t PricedTrial,
         data: &SharedData,
         mut environment: Environment,
         mut course: Course<'t>,
+        base: Option<Base>,
     ) -> Result<Self> {
-        let recipe = &config.recipe;
+        let config = &trial.frozen.config;
+        let (recipe, phases) = (&config.recipe, trial.phases()?);
         let feed = Feed::new(data, config, workers(environment.threads))?;
         let methods = Methods::new(config)?;
         let geometry = Geometry { shape: data.train.shape, classes: data.classes };
-        let mut backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
-        let after = if methods.pruning().is_some() { recipe.finetune_epochs } else { 0 };
+        let whole = || backbones::by_name(&config.backbone, &geometry, methods.width());
         ensure!(
-            recipe.epochs > after,
-            "recipe.epochs = {} leaves nothing to train before recipe.finetune_epochs = {after}; accepted: more than that",
-            recipe.epochs
+            phases.whole + phases.fresh > 0,
+            "recipe.epochs = {} leaves nothing to train before recipe.finetune_epochs = {}; accepted: more than that",
+            recipe.epochs,
+            recipe.finetune_epochs
         );
-        course.observer.started(recipe.epochs, feed.steps_per_epoch(), &course.progress);
-        if let Some(pruned) = methods.pruning()
-            && course.progress.phase == FINETUNE
-        {
-            // How wide a cut network is follows from the options; which filters it kept, only its weights know.
-            backbone = price::cut(&*backbone, pruned)?;
-        }
-        let model = Model::new(backbone, &methods, config.seed)?;
+        course.observer.started(phases.epochs(), feed.steps_per_epoch(), &course.progress);
+        let begun = match (methods.compression(), course.weights()) {
+            // How a compressed network looks its weights know, in any case.
+            (Some(compression), Some(weights)) if course.progress.phase != TRAIN => {
+                compressed_as(&*whole()?, compression, weights)?
+            }
+            (Some(compression), _) if phases.whole == 0 => {
+                price::compressed(&*whole()?, compression, compression.steps())?
+            }
+            _ => whole()?,
+        };
+        let before = if course.progress.phase == TRAIN { methods.before() } else { None };
+        let model = Model::new(begun, before.as_ref().unwrap_or(&methods), config.seed)?;
         let (c, h, w) = geometry.shape;
         let off_engine = model.network.engine_layers(recipe.kernels.backend(), [recipe.batch, c, h, w], true)?.err();
         if let Some(why) = off_engine {
@@ -129,36 +164,95 @@ impl<'t> Training<'t> {
             course.observer.off_engine(&environment.off_engine);
         }
         course.restore(&model.store)?;
-        Ok(Self { config, methods, environment, feed, course, model, epochs: (recipe.epochs - after, after) })
+        Ok(Self { config, whole: whole()?, methods, environment, feed, course, model, phases, base, executed: 0 })
     }
 
-    /// All epochs but those after a cut.
-    fn train(&mut self) -> Result<()> {
+    /// All epochs of the network that the trial begins with. What was `held` for it is let go.
+    fn train(&mut self, held: Option<base::Training>) -> Result<()> {
         if self.course.progress.phase != TRAIN {
             return Ok(());
         }
-        let (epochs, _) = self.epochs;
+        let Phases { whole, fresh, .. } = self.phases;
+        let epochs = if whole > 0 { whole } else { fresh };
+        let penalty = self.methods.compression().map_or(0.0, Compression::penalty);
         let rate = LearningRate::of_recipe(&self.config.recipe, epochs, self.feed.steps_per_epoch());
-        self.fit(&TrainingPhase { name: TRAIN, first_epoch: 1, epochs, rate })
+        self.fit(&TrainingPhase { name: TRAIN, first_epoch: 1, epochs, rate, penalty })?;
+        if let (Some(base), Some(held)) = (&self.base, held) {
+            base.save(held, &mut self.course, &self.model.store);
+        }
+        Ok(())
     }
 
-    /// For a method that prunes: the cut, and the epochs after it.
-    fn cut(&mut self) -> Result<()> {
-        let Some(pruned) = self.methods.pruning() else { return Ok(()) };
-        if self.course.progress.phase == TRAIN {
-            self.model = self.model.cut(pruned, &self.methods, self.config.seed).context("cutting filters")?;
-            self.course.turn(FINETUNE);
+    /// Where a smaller network is made of the trained one: that, as often as it is asked for, and the epochs after it.
+    fn compress(&mut self) -> Result<()> {
+        if self.methods.compression().is_none() || self.phases.whole == 0 {
+            return Ok(());
         }
-        let (before, epochs) = self.epochs;
+        if self.phases.fresh > 0 {
+            return self.begin_afresh();
+        }
         let recipe = &self.config.recipe;
-        let rate = LearningRate::cosine(recipe.finetune_lr, epochs * self.feed.steps_per_epoch());
-        self.fit(&TrainingPhase { name: FINETUNE, first_epoch: before + 1, epochs, rate })?;
-        if epochs == 0 {
+        let mut first_epoch = self.phases.whole + 1;
+        for (index, epochs) in self.phases.finetune.clone().into_iter().enumerate() {
+            if self.course.progress.phase == finetune(index) {
+                self.model = self.smaller(index + 1, first_epoch).context("compressing the trained network")?;
+                self.course.turn(&finetune(index + 1));
+            }
+            if self.course.progress.phase == finetune(index + 1) {
+                let rate = LearningRate::cosine(recipe.finetune_lr, epochs * self.feed.steps_per_epoch());
+                self.fit(&TrainingPhase { name: FINETUNE, first_epoch, epochs, rate, penalty: 0.0 })?;
+            }
+            first_epoch += epochs;
+        }
+        if self.phases.finetune.iter().all(|&epochs| epochs == 0) {
             let batches = self.course.evaluating(self.feed.validation());
             let validation = evaluate(&self.model.network, recipe.kernels.backend(), batches);
             self.course.progress.validation = validation.context("on the validation images")?;
         }
         Ok(())
+    }
+
+    /// Compression number `step` of the trained network; training goes on with `next_epoch`.
+    fn smaller(&mut self, step: usize, next_epoch: usize) -> Result<Model> {
+        let Self { config, methods, feed, course, model, whole, .. } = self;
+        match methods.compression() {
+            None => bail!("nothing compresses this network"),
+            Some(Compression::Pruned(pruned)) => {
+                let importance = if pruned.criterion.needs_gradients() {
+                    let kept = model.store.snapshot()?;
+                    let batches = course.evaluating(feed.train(next_epoch, 0).take(GRADIENTS));
+                    let importance = model.importance(&config.recipe, batches)?;
+                    model.store.assign(&kept)?;
+                    importance
+                } else {
+                    Importance::default()
+                };
+                model.cut(&**whole, (pruned, step), &importance, (methods, config.seed))
+            }
+            Some(Compression::Magnitude { magnitude }) => {
+                let (model, masks) = model.mask((magnitude, step), course.masks(), (methods, config.seed))?;
+                course.set_masks(masks)?;
+                Ok(model)
+            }
+            Some(Compression::Approximated { .. }) => model.approximate(methods, config.seed),
+        }
+    }
+
+    /// The compressed network from fresh weights, where only training told how wide it is.
+    fn begin_afresh(&mut self) -> Result<()> {
+        let first_epoch = self.phases.whole + 1;
+        if self.course.progress.phase == TRAIN {
+            let smaller = self.smaller(1, first_epoch).context("compressing the trained network")?;
+            self.model = Model::new(smaller.backbone, &self.methods, self.config.seed)?;
+            self.course.turn(SCRATCH);
+        }
+        let [whole, smaller] =
+            [&*self.whole, &*self.model.backbone].map(|network| network_cost(network, &self.methods));
+        let recipe = &self.config.recipe;
+        self.phases = Phases::new(recipe, self.methods.compression(), whole?.macs, &[smaller?.macs]);
+        let epochs = self.phases.fresh;
+        let rate = LearningRate::of_recipe(recipe, epochs, self.feed.steps_per_epoch());
+        self.fit(&TrainingPhase { name: SCRATCH, first_epoch, epochs, rate, penalty: 0.0 })
     }
 
     /// For methods that fuse their units: the network that infers, which computes the same.
@@ -174,10 +268,34 @@ impl<'t> Training<'t> {
         fit(&model.network, &model.store, feed, &config.recipe, phase, course)
     }
 
-    /// Reads the test split, if the protocol says so, once the network is known to be the one that was `planned`.
-    fn evaluate(&mut self, planned: &Cost) -> Result<(Measures, Option<Vec<Prediction>>)> {
+    /// The price of the finished network, which is the planned one unless only training told its widths.
+    fn price(&self, planned: &Price) -> Result<Price> {
         let cost = self.model.checked_cost(&self.methods)?;
-        ensure!(cost == *planned, "the network costs {cost:?}, the plan said {planned:?}: a defect of the plan");
+        if planned.open {
+            return planned.of_outcome(self.config, &*self.model.backbone);
+        }
+        ensure!(
+            cost == planned.total,
+            "the network costs {cost:?}, the plan said {:?}: a defect of the plan",
+            planned.total
+        );
+        let Some(masks) = self.course.masks() else { return Ok(planned.clone()) };
+        ensure!(
+            masks.hold(&self.model.store.snapshot()?)?,
+            "weights that are to be 0 are not: a defect of the optimizer"
+        );
+        let nonzero = Nonzero::of(cost, &ranked(&*self.model.backbone, &self.methods), masks);
+        let Some(said) = planned.nonzero else { bail!("masks that were not planned: a defect of the plan") };
+        ensure!(
+            said.params == nonzero.params && (said.macs.is_none() || said.macs == nonzero.macs),
+            "masks leave {nonzero:?}, the plan said {said:?}: a defect of the plan"
+        );
+        Ok(Price { nonzero: Some(nonzero), ..planned.clone() })
+    }
+
+    /// Reads the test split, if the protocol says so.
+    fn evaluate(&mut self) -> Result<(Measures, Option<Vec<Prediction>>)> {
+        self.executed = self.model.executed(self.config.recipe.kernels.backend(), self.feed.shape())?;
         let mut predictions = None;
         if self.config.test {
             let batches = self.course.evaluating(self.feed.test()?);
@@ -191,16 +309,23 @@ impl<'t> Training<'t> {
             validation: self.course.progress.validation,
             test,
             train_loss: history.last().map_or(0.0, |epoch| epoch.train_loss),
-            epochs: history.len(),
+            epochs: history.len() - if self.phases.fresh > 0 { self.phases.whole } else { 0 },
             seconds: self.course.seconds(),
             images_per_second: images_per_second(history),
+            base: self.base.as_ref().map(|base| base.key.clone()),
+            test_images: predictions.as_ref().map(Vec::len),
+            reporting: Reporting::LastEpoch,
         };
         Ok((measures, predictions))
     }
 
-    fn record(&self, trial: &PricedTrial, data: &SharedData, measures: Measures) -> TrialRecord {
+    fn record(&self, trial: &PricedTrial, price: &Price, data: &SharedData, measures: Measures) -> TrialRecord {
         let kernels = self.course.kernels().join(", then ");
         let mut remarks = Vec::new();
+        let counted = price.total.macs;
+        if self.executed != counted {
+            remarks.push(format!("counted {counted} MACs an image, executed {}", self.executed));
+        }
         if !self.environment.off_engine.is_empty() {
             remarks.push(off_engine_remark(&self.environment.off_engine));
         }
@@ -210,12 +335,13 @@ impl<'t> Training<'t> {
         if self.course.origins().len() > 1 {
             remarks.push(format!("computed in turn by {}", self.course.origins().join("; ")));
         }
-        if self.methods.pruning().is_some() && self.epochs.1 == 0 {
-            remarks.push("cut after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)".to_owned());
+        if self.phases.finetune == [0] {
+            let done = self.methods.compression().map_or("cut", |compression| compression.done().1);
+            remarks.push(format!("{done} after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)"));
         }
         TrialRecord {
             trial: FrozenTrial { data: data.provenance.clone(), ..trial.frozen.clone() },
-            network: trial.network(remarks),
+            network: summary(price, remarks),
             environment: Environment { kernels, ..self.environment.clone() },
             outcome: Outcome::Trained(measures),
         }
@@ -231,99 +357,8 @@ fn save_weights(store: &ParamStore, path: &Path) -> Result<()> {
     save().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-/// A network with its architecture and parameters.
-struct Model {
-    backbone: Box<dyn Backbone>,
-    store: ParamStore,
-    network: Network,
-}
-
-impl Model {
-    fn new(backbone: Box<dyn Backbone>, methods: &Methods, seed: u64) -> Result<Self> {
-        let store = ParamStore::new(seed, &Device::Cpu);
-        let network = backbone.build(methods, store.builder())?;
-        Ok(Self { backbone, store, network })
-    }
-
-    /// The smaller network that pruning leaves, with the weights that are kept.
-    fn cut(&self, pruned: &Pruned, methods: &Methods, seed: u64) -> Result<Self> {
-        let couplings = self.backbone.prunable();
-        let weights = self.store.snapshot()?;
-        let selection = pruned.select(&couplings, &weights)?;
-        let smaller = Self::new(self.backbone.with_widths(&selection.widths())?, methods, seed)?;
-        smaller.store.assign(&Pruned::narrow(&couplings, &selection, &weights)?)?;
-        Ok(smaller)
-    }
-
-    /// The same architecture made by other methods, with this one's weights fused for it.
-    fn fuse(&self, trained: &Methods, methods: &Methods, seed: u64) -> Result<Self> {
-        let weights = backbones::fuse(&*self.backbone, trained, self.store.snapshot()?)?;
-        let fused = Self::new(self.backbone.with_widths(&BTreeMap::new())?, methods, seed)?;
-        fused.store.assign(&weights)?;
-        Ok(fused)
-    }
-
-    /// The cost as priced, if the parameters that are really there agree with it: otherwise the tables would lie.
-    fn checked_cost(&self, methods: &Methods) -> Result<Cost> {
-        let cost = network_cost(&*self.backbone, methods)?;
-        let counted = self.store.params();
-        ensure!(
-            counted == cost.params,
-            "the network has {counted} parameters and its price says {}: a defect of the method or backbone",
-            cost.params
-        );
-        Ok(cost)
-    }
-}
-
 fn images_per_second(epochs: &[EpochLog]) -> f64 {
     let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
     let images: f64 = epochs.iter().map(|epoch| epoch.images_per_second * epoch.seconds).sum();
     if seconds > 0.0 { images / seconds } else { 0.0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{DType, Tensor};
-    use conv_core::{Backend, normal_stream};
-
-    use super::*;
-    use crate::experiment::Experiment;
-    use crate::experiment::keys::keys;
-    use crate::experiment::sweep::document::Document;
-
-    /// Every unit of the network, those that stay vanilla among them, with statistics that training might have left.
-    #[test]
-    fn a_fused_network_computes_what_the_trained_one_does() {
-        let file = "name = 'x'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[method]\nname = 'repvgg'\n\
-             [[layer]]\nmatch = 'layer2.*'\nmethod.name = 'ghost'\n";
-        let document = Document::parse(keys(), "x.toml", file).unwrap();
-        let config = Experiment::from_document(&document).unwrap().trials.remove(0).config;
-        let geometry = Geometry { shape: (3, 32, 32), classes: 10 };
-        let trained = Methods::new(&config).unwrap();
-        let fused = trained.fused().unwrap();
-        let model = Model::new(backbones::by_name(&config.backbone, &geometry, 1.0).unwrap(), &trained, 1).unwrap();
-        let mut weights = model.store.snapshot().unwrap();
-        for (name, tensor) in &mut weights {
-            if conv_core::is_running_statistic(name) || name.contains("bn.") {
-                let noise = normal_stream(5, name, tensor.elem_count());
-                let values = noise.into_iter().map(|value| (1.0 + 0.2 * value.clamp(-2.0, 2.0)) as f32).collect();
-                *tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap();
-            }
-        }
-        model.store.assign(&weights).unwrap();
-        let smaller = model.fuse(&trained, &fused, 1).unwrap();
-        assert_eq!(smaller.checked_cost(&fused).unwrap(), price::price(&config).unwrap().total);
-        assert!(smaller.store.params() < model.store.params());
-        let images = Tensor::randn(0f32, 1.0, (9, 3, 32, 32), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
-        let logits = |model: &Model| -> Vec<f32> {
-            let mut inference = model.network.inference(Backend::Engine { winograd: true });
-            inference.forward(&images).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-        };
-        let (before, after) = (logits(&model), logits(&smaller));
-        let largest = before.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
-        for (before, after) in before.iter().zip(&after) {
-            assert!((before - after).abs() <= 1e-4 * largest, "{before} {after} of {largest}");
-        }
-    }
 }

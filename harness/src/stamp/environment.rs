@@ -31,6 +31,7 @@ impl Environment {
             features: features(),
             cpu: cpu(),
             threads,
+            jobs: None,
             os: format!("{} {}", System::long_os_version().unwrap_or_default(), std::env::consts::ARCH)
                 .trim()
                 .to_owned(),

@@ -25,6 +25,10 @@ pub struct Environment {
     pub cpu: String,
     /// Threads used.
     pub threads: usize,
+    /// Trials that the sweep let run at once, this one among them; none where nobody knows, and in results that were made before
+    /// this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<usize>,
     /// Operating system and architecture.
     pub os: String,
     /// rustc that built the harness.

@@ -84,6 +84,16 @@ impl Comparison {
         self.difference?.interval()
     }
 
+    /// Whether the seeds show that the first method is not worse by more than `margin` (>= 0, in the unit of the values): the
+    /// interval begins above it. Of methods that are worse by just so much, 2.5 % pass: the lower half of the 5 %.
+    ///
+    /// # Errors
+    /// Why the two could not be tested.
+    pub fn not_worse_by(&self, margin: f64) -> Result<bool, Doubt> {
+        self.p?;
+        Ok(self.interval().is_some_and(|interval| interval.low > -margin))
+    }
+
     /// On the first method.
     pub fn verdict(&self) -> Verdict {
         match (self.p, self.difference) {
@@ -151,6 +161,19 @@ mod tests {
         let found = compare(&[(7, 1.0), (2, 5.0), (9, 4.0)], &[(2, 3.0), (7, 0.5), (4, 9.0)]);
         let difference = found.difference.unwrap();
         assert_eq!((found.seeds(), found.left_out, difference.mean), (2, 2, 1.25));
+    }
+
+    #[test]
+    fn what_is_not_worse_by_a_margin_is_told_by_the_interval() {
+        // Differences -0.2, 0.1, -0.2, 0.3, -0.3: the interval begins at -0.3717.
+        let a = seeds(&[10.0, 10.5, 10.2, 11.0, 9.8]);
+        let found = compare(&a, &seeds(&[10.2, 10.4, 10.4, 10.7, 10.1]));
+        assert_eq!([0.37, 0.38].map(|margin| found.not_worse_by(margin)), [Ok(false), Ok(true)]);
+        assert_eq!(found.not_worse_by(0.0), Ok(false));
+        // Two that are the same are not worse by anything; what could not be tested shows nothing.
+        assert_eq!(compare(&a, &a).not_worse_by(0.1), Ok(true));
+        assert_eq!(compare(&a[..1], &a).not_worse_by(100.0), Err(Doubt::OneSeed));
+        assert_eq!(compare(&seeds(&[2.0, 3.0]), &seeds(&[1.0, 2.0])).not_worse_by(9.0), Err(Doubt::NoSpread));
     }
 
     #[test]

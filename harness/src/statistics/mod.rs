@@ -7,6 +7,7 @@
 //! | asked | answer | what is promised |
 //! | --- | --- | --- |
 //! | is A better than B? | [`compare`]: t test on the differences of common seeds | 5 % false verdicts where differences are normal, at any number of seeds from 2 |
+//! | is A not worse than B by more than a margin? | [`Comparison::not_worse_by`]: the same interval | of methods worse by the margin 2.5 % pass |
 //! | which of all pairs differ? | [`compare_all`]: the same with Holm's correction | at most 5 % of tables get any false verdict |
 //! | how much do seeds vary? | [`Summary`]: n, mean, sample standard deviation, interval | |
 //! | and without a normal distribution? | [`bootstrap`] | a description: with few seeds it covers far less than 95 % |

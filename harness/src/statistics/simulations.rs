@@ -125,6 +125,27 @@ fn simulated_differences_are_seen_as_often_as_promised() {
     }
 }
 
+/// Worse by just the margin, 2.5 % pass as not worse by more, and of those that are worse still fewer; of equal ones as many as the
+/// margin can be seen.
+#[test]
+fn what_is_worse_by_the_margin_passes_as_not_worse_in_two_and_a_half_of_a_hundred_studies() {
+    for seeds in [2, 3, 5, 10] {
+        let margin = detectable(seeds as usize, 0.5, 0.8, FALSE_VERDICTS).unwrap();
+        let passing = |difference: f64| {
+            let methods = [Method { mean: 80.0 + difference, deviation: 0.3 }, Method { mean: 80.0, deviation: 0.4 }];
+            let study = Study { methods: &methods, seeds, shared: 1.0, images: 10_000.0 };
+            study.share(|study| compare(&study[0], &study[1]).not_worse_by(margin) == Ok(true))
+        };
+        // Three standard deviations of a share of 10,000, here and below.
+        let at_the_margin = passing(-margin);
+        assert!((at_the_margin - 0.025).abs() < 0.0047, "{seeds} seeds: {at_the_margin}");
+        let worse = passing(-1.2 * margin);
+        assert!(worse < 0.025, "{seeds} seeds, worse: {worse}");
+        let equal = passing(0.0);
+        assert!((equal - 0.8).abs() < 0.012, "{seeds} seeds, equal: {equal}");
+    }
+}
+
 #[test]
 fn two_networks_of_equal_accuracy_rarely_get_a_verdict_from_images() {
     let mut random = ChaCha8Rng::seed_from_u64(1);

@@ -38,7 +38,7 @@ pub struct Checkpoint {
     pub origins: Vec<String>,
     /// Where the training stands.
     pub progress: Progress,
-    /// Weights and running statistics, by name.
+    /// Weights and running statistics, by name; for each weight of which some values stay 0, `NAME.mask` with a 1 for all others.
     pub weights: BTreeMap<String, Tensor>,
     /// The optimizer's buffers, by parameter.
     pub momentum: BTreeMap<String, Tensor>,

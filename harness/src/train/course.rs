@@ -5,12 +5,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use baselines::masking::Masks;
 use candle_core::Tensor;
 use conv_core::ParamStore;
 
 use super::{Checkpoint, Checkpoints, Control, Interrupted, Observer, Progress, Sgd};
 use crate::data::Batch;
 use crate::stamp::Environment;
+
+/// What a checkpoint calls a weight's mask, behind the weight's name.
+const MASK: &str = ".mask";
 
 /// A trial on its way, from its start or from a checkpoint.
 pub struct Course<'a> {
@@ -25,6 +29,9 @@ pub struct Course<'a> {
     /// Weights and momentum of the checkpoint, until network and optimizer have them.
     weights: Option<BTreeMap<String, Tensor>>,
     momentum: Option<BTreeMap<String, Tensor>>,
+    /// Which weights stay 0 from now on; and the same as a checkpoint holds it.
+    masks: Option<Masks>,
+    mask_tensors: BTreeMap<String, Tensor>,
     /// When this attempt began, and the seconds of earlier ones.
     started: Instant,
     earlier: f64,
@@ -59,6 +66,8 @@ impl<'a> Course<'a> {
             origins: vec![environment.origin()],
             weights: None,
             momentum: None,
+            masks: None,
+            mask_tensors: BTreeMap::new(),
             started: Instant::now(),
             earlier: 0.0,
         };
@@ -82,13 +91,32 @@ impl<'a> Course<'a> {
             }
             self.kernels.extend(now);
         }
-        let now = std::mem::replace(&mut self.origins, checkpoint.origins);
-        if self.origins.last() != now.last() {
-            self.origins.extend(now);
-        }
+        self.origins = extended(checkpoint.origins, &self.origins);
         self.earlier = checkpoint.progress.seconds;
         self.progress = checkpoint.progress;
-        (self.weights, self.momentum) = (Some(checkpoint.weights), Some(checkpoint.momentum));
+        let (masks, weights): (BTreeMap<_, _>, _) =
+            checkpoint.weights.into_iter().partition(|(name, _)| name.ends_with(MASK));
+        (self.weights, self.momentum) = (Some(weights), Some(checkpoint.momentum));
+        if !masks.is_empty() {
+            let named = |(name, tensor): (String, Tensor)| (name[..name.len() - MASK.len()].to_owned(), tensor);
+            self.set_masks(Masks::from_tensors(&masks.into_iter().map(named).collect())?)?;
+        }
+        Ok(())
+    }
+
+    /// Which weights stay 0.
+    pub fn masks(&self) -> Option<&Masks> {
+        self.masks.as_ref()
+    }
+
+    /// Keeps weights 0 from now on, and over interruptions.
+    ///
+    /// # Errors
+    /// Those of making tensors.
+    pub fn set_masks(&mut self, masks: Masks) -> Result<()> {
+        self.mask_tensors =
+            masks.tensors()?.into_iter().map(|(name, tensor)| (format!("{name}{MASK}"), tensor)).collect();
+        self.masks = Some(masks);
         Ok(())
     }
 
@@ -126,6 +154,39 @@ impl<'a> Course<'a> {
         })
     }
 
+    /// The weights of the checkpoint that it goes on from, until [`Course::restore`].
+    pub fn weights(&self) -> Option<&BTreeMap<String, Tensor>> {
+        self.weights.as_ref()
+    }
+
+    /// Goes on from what another trial of the same beginning has trained, as from a checkpoint of its own.
+    pub fn begin_with(&mut self, base: Checkpoint) {
+        (self.kernels, self.origins) = (base.kernels, extended(base.origins, &self.origins));
+        self.earlier = base.progress.seconds;
+        self.progress = base.progress;
+        (self.weights, self.momentum) = (Some(base.weights), None);
+    }
+
+    /// What it has trained so far, for other trials that begin the same way under the name `key`. No momentum: they turn to
+    /// another phase.
+    pub fn as_base(&self, key: &str, store: &ParamStore) -> Checkpoint {
+        self.checkpoint(key, store, BTreeMap::new())
+    }
+
+    fn checkpoint(&self, key: &str, store: &ParamStore, momentum: BTreeMap<String, Tensor>) -> Checkpoint {
+        Checkpoint {
+            key: key.to_owned(),
+            kernels: self.kernels.clone(),
+            origins: self.origins.clone(),
+            progress: Progress { seconds: self.seconds(), ..self.progress.clone() },
+            weights: {
+                let weights = store.named().into_iter().map(|(name, var)| (name, var.as_tensor().clone()));
+                weights.chain(self.mask_tensors.clone()).collect()
+            },
+            momentum,
+        }
+    }
+
     /// Turns to the phase called `phase`, whose momentum starts afresh.
     pub fn turn(&mut self, phase: &str) {
         self.progress.phase = phase.to_owned();
@@ -138,16 +199,8 @@ impl<'a> Course<'a> {
     /// [`Interrupted`]; a checkpoint that cannot be written.
     pub(super) fn obey(&mut self, control: Control, store: &ParamStore, optimizer: &Sgd) -> Result<()> {
         if control >= Control::Checkpoint {
-            self.progress.seconds = self.seconds();
-            let weights = store.named().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect();
-            self.checkpoints.save(&Checkpoint {
-                key: self.key.clone(),
-                kernels: self.kernels.clone(),
-                origins: self.origins.clone(),
-                progress: self.progress.clone(),
-                weights,
-                momentum: optimizer.momentum_buffers()?,
-            })?;
+            let checkpoint = self.checkpoint(&self.key, store, optimizer.momentum_buffers()?);
+            self.checkpoints.save(&checkpoint)?;
         }
         if control == Control::Stop { Err(Interrupted.into()) } else { Ok(()) }
     }
@@ -168,4 +221,12 @@ impl<'a> Course<'a> {
             self.observer.warn(&format!("{error:#}"));
         }
     }
+}
+
+/// Who computed so far, and who goes on, if that is another one.
+fn extended(mut before: Vec<String>, now: &[String]) -> Vec<String> {
+    if before.last() != now.last() {
+        before.extend_from_slice(now);
+    }
+    before
 }

@@ -41,6 +41,11 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// Channels, height and width of an image.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        self.images.shape
+    }
+
     /// Splits `data` for the trial; normalisation is that of the images trained on. `workers`: background threads,
     /// which change nothing but the time.
     ///

@@ -10,10 +10,10 @@ use super::{Control, Course, EpochLog, Feed, LearningRate, Sgd, evaluate};
 use crate::config::Recipe;
 use crate::data::Batch;
 
-/// A stretch of training under one schedule: all of it, or what precedes or follows a cut.
+/// A stretch of training under one schedule: all of it, or what precedes or follows a compression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingPhase {
-    /// `train` or `finetune`, as the log calls it.
+    /// `train`, `finetune` or `scratch`, as the log calls it.
     pub name: &'static str,
     /// Number of its first epoch; the first of a trial is 1.
     pub first_epoch: usize,
@@ -21,6 +21,8 @@ pub struct TrainingPhase {
     pub epochs: usize,
     /// Rate of each of its steps.
     pub rate: LearningRate,
+    /// L1 penalty on all scales of batch norms; 0: none.
+    pub penalty: f64,
 }
 
 /// Trains `network`, whose parameters are `store`'s, through what `course` has left of `phase`, with an optimizer of the
@@ -38,7 +40,7 @@ pub fn fit(
     course: &mut Course<'_>,
 ) -> Result<()> {
     let steps = feed.steps_per_epoch();
-    let mut optimizer = Sgd::new(store.trainable(), recipe);
+    let mut optimizer = Sgd::new(store.trainable(), recipe).with_penalty(phase.penalty).with_masks(course.masks())?;
     course.restore_momentum(&mut optimizer)?;
     let mut training = network.training(recipe.kernels.backend());
     for done in course.progress.epoch.saturating_sub(phase.first_epoch)..phase.epochs {

@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 /// One line of a trial's per-epoch log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochLog {
-    /// Counted from 1; fine-tuning after a cut goes on counting.
+    /// Counted from 1; what follows a compression goes on counting.
     pub epoch: usize,
-    /// `train` or `finetune`.
+    /// `train`; `finetune` after a compression; `scratch` for a compressed network that began afresh.
     pub phase: String,
     /// Rate at the epoch's last step.
     pub lr: f64,

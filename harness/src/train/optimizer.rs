@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use baselines::masking::Masks;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use conv_core::Gradients;
 use rayon::prelude::*;
@@ -24,6 +25,11 @@ const CHUNK: usize = 1 << 15;
 /// p <- p - lr v                   otherwise
 /// ```
 ///
+/// With a penalty on the scales of batch norms, theirs is `g + penalty sign(p)` to begin with, the subgradient of
+/// `penalty |p|`, and nothing at 0.
+///
+/// Where masks hold parameters at 0, these and their momentum are 0 after every update: nothing brings them back.
+///
 /// One pass over memory does it all. Every value is updated on its own, so the bits do not depend on the threads.
 pub struct Sgd {
     slots: Vec<Slot>,
@@ -36,6 +42,9 @@ struct Slot {
     name: String,
     var: Var,
     decay: f32,
+    penalty: f32,
+    /// For each value whether it is free to change; none where all are.
+    free: Option<Vec<bool>>,
     buffer: Vec<f32>,
 }
 
@@ -49,9 +58,33 @@ impl Sgd {
         let slots = params.into_iter().map(|(name, var)| {
             let decays = recipe.decay_norm_and_bias || var.rank() > 1;
             let decay = if decays { recipe.weight_decay as f32 } else { 0.0 };
-            Slot { name, decay, buffer: vec![0.0; var.elem_count()], var }
+            Slot { name, decay, penalty: 0.0, free: None, buffer: vec![0.0; var.elem_count()], var }
         });
         Self { slots: slots.collect(), momentum: recipe.momentum as f32, nesterov: recipe.nesterov }
+    }
+
+    /// With an L1 penalty on all scales of batch norms, the parameters called `bn.weight`.
+    #[must_use]
+    pub fn with_penalty(mut self, penalty: f64) -> Self {
+        for slot in self.slots.iter_mut().filter(|slot| slot.name == "bn.weight" || slot.name.ends_with(".bn.weight")) {
+            slot.penalty = penalty as f32;
+        }
+        self
+    }
+
+    /// With parameters that stay 0.
+    ///
+    /// # Errors
+    /// A mask of another size than its parameter.
+    pub fn with_masks(mut self, masks: Option<&Masks>) -> Result<Self> {
+        for slot in &mut self.slots {
+            let Some(kept) = masks.and_then(|masks| masks.kept(&slot.name)) else { continue };
+            if kept.len() != slot.buffer.len() {
+                bail!("a mask of {} values for `{}`, which has {}", kept.len(), slot.name, slot.buffer.len());
+            }
+            slot.free = Some(kept.to_vec());
+        }
+        Ok(self)
     }
 
     /// One update at rate `lr`. A parameter without a gradient stays as it is, as in PyTorch.
@@ -61,8 +94,9 @@ impl Sgd {
     pub fn step(&mut self, gradients: &Gradients, lr: f64) -> Result<()> {
         for slot in &mut self.slots {
             if let Some(gradient) = gradients.get(&slot.var) {
-                let rule = Rule { lr: lr as f32, momentum: self.momentum, nesterov: self.nesterov, decay: slot.decay };
-                let update = Update { rule, buffer: RefCell::new(&mut slot.buffer) };
+                let (decay, penalty) = (slot.decay, slot.penalty);
+                let rule = Rule { lr: lr as f32, momentum: self.momentum, nesterov: self.nesterov, decay, penalty };
+                let update = Update { rule, free: slot.free.as_deref(), buffer: RefCell::new(&mut slot.buffer) };
                 slot.var.inplace_op2(&gradient.contiguous()?, &update)?;
             }
         }
@@ -104,13 +138,26 @@ struct Rule {
     momentum: f32,
     nesterov: bool,
     decay: f32,
+    penalty: f32,
 }
 
 impl Rule {
     fn apply(self, param: &mut [f32], buffer: &mut [f32], gradient: &[f32]) {
-        let Self { lr, momentum, nesterov, decay } = self;
+        // Not added where there is none: bits and speed of all other trainings stay as they are.
+        if self.penalty == 0.0 {
+            self.update(param, buffer, gradient, |g, _| g);
+        } else {
+            let pull = |p: f32| if p == 0.0 { 0.0 } else { self.penalty.copysign(p) };
+            self.update(param, buffer, gradient, |g, p| g + pull(p));
+        }
+    }
+
+    /// `penalised`: the gradient at a parameter, with the penalty's.
+    #[inline(always)]
+    fn update(self, param: &mut [f32], buffer: &mut [f32], gradient: &[f32], penalised: impl Fn(f32, f32) -> f32) {
+        let Self { lr, momentum, nesterov, decay, .. } = self;
         for ((p, v), g) in param.iter_mut().zip(buffer).zip(gradient) {
-            let g = g + decay * *p;
+            let g = penalised(*g, *p) + decay * *p;
             *v = momentum * *v + g;
             *p -= lr * if nesterov { g + momentum * *v } else { *v };
         }
@@ -121,6 +168,7 @@ impl Rule {
 /// the buffer is the second thing that is written, hence the cell.
 struct Update<'a> {
     rule: Rule,
+    free: Option<&'a [bool]>,
     buffer: RefCell<&'a mut [f32]>,
 }
 
@@ -140,12 +188,19 @@ impl InplaceOp2 for Update<'_> {
         if p1 - p0 != buffer.len() || g1 - g0 != buffer.len() {
             bail!("sgd: a parameter of {} values has a gradient of {}", p1 - p0, g1 - g0);
         }
-        let rule = self.rule;
+        let (rule, free) = (self.rule, self.free);
         param[p0..p1]
             .par_chunks_mut(CHUNK)
             .zip(buffer.par_chunks_mut(CHUNK))
             .zip(gradient[g0..g1].par_chunks(CHUNK))
-            .for_each(|((param, buffer), gradient)| rule.apply(param, buffer, gradient));
+            .enumerate()
+            .for_each(|(chunk, ((param, buffer), gradient))| {
+                rule.apply(param, buffer, gradient);
+                if let Some(free) = free {
+                    let values = param.iter_mut().zip(buffer).zip(&free[chunk * CHUNK..]);
+                    values.filter(|(_, free)| !**free).for_each(|((p, v), _)| (*p, *v) = (0.0, 0.0));
+                }
+            });
         Ok(())
     }
 }
@@ -201,6 +256,45 @@ mod tests {
         let (weight, bias) = two_steps(true);
         assert_close(&bias, &[1.0 - 0.15 - 0.175, -2.0 - 0.45 - 0.525]);
         assert_close(&weight[..1], &[0.835 - 0.1 * (1.0835 + 0.5 * 1.6335)]);
+    }
+
+    #[test]
+    fn a_penalty_pulls_scales_of_batch_norms_towards_zero() {
+        let var = |values: [f32; 3]| Var::new(&values, &Device::Cpu).unwrap();
+        let (scale, shift) = (var([1.0, -1.0, 0.0]), var([1.0, -1.0, 0.0]));
+        let params = vec![("a.bn.weight".into(), scale.clone()), ("a.bn.bias".into(), shift.clone())];
+        let recipe = Recipe { momentum: 0.0, nesterov: false, weight_decay: 0.0, ..Recipe::default() };
+        let mut sgd = Sgd::new(params, &recipe).with_penalty(0.5);
+        let loss = ((scale.as_tensor() + shift.as_tensor()).unwrap().sum_all().unwrap() * 0.25).unwrap();
+        sgd.step(&gradient(&loss, &[&scale, &shift]), 1.0).unwrap();
+        assert_eq!(scale.to_vec1::<f32>().unwrap(), [0.25, -0.75, -0.25]);
+        assert_eq!(shift.to_vec1::<f32>().unwrap(), [0.75, -1.25, -0.25]);
+    }
+
+    #[test]
+    fn what_is_masked_stays_0_and_gathers_no_momentum() {
+        let many = CHUNK + 5; // Two tasks.
+        let values: Vec<f32> = (0..many).map(|index| if index % 3 == 0 { 0.0 } else { 1.0 }).collect();
+        let free = Tensor::from_slice(&values, many, &Device::Cpu).unwrap();
+        let masks = Masks::from_tensors(&[("w".to_owned(), free)].into()).unwrap();
+        let [masked, plain] = [0, 1].map(|_| Var::from_slice(&values, many, &Device::Cpu).unwrap());
+        let mut sgd = Sgd::new(vec![("w".into(), masked.clone())], &recipe(true)).with_masks(Some(&masks)).unwrap();
+        let mut other = Sgd::new(vec![("w".into(), plain.clone())], &recipe(true));
+        for _ in 0..3 {
+            for (var, sgd) in [(&masked, &mut sgd), (&plain, &mut other)] {
+                let loss = var.as_tensor().sum_all().unwrap();
+                sgd.step(&gradient(&loss, &[var]), 0.1).unwrap();
+            }
+        }
+        let bits = |tensor: &Tensor| tensor.to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let (buffers, others) = (sgd.momentum_buffers().unwrap(), other.momentum_buffers().unwrap());
+        for (left, all) in [(bits(&masked), bits(&plain)), (bits(&buffers["w"]), bits(&others["w"]))] {
+            for (index, (left, all)) in left.into_iter().zip(all).enumerate() {
+                assert_eq!(left, if index % 3 == 0 { 0 } else { all }, "{index}");
+            }
+        }
+        let short = Var::zeros(3, DType::F32, &Device::Cpu).unwrap();
+        assert!(Sgd::new(vec![("w".into(), short)], &recipe(true)).with_masks(Some(&masks)).is_err());
     }
 
     #[test]

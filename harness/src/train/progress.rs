@@ -7,7 +7,7 @@ use super::{EpochLog, Evaluation, StepLog};
 /// function of the step, and order and augmentation are keyed by (seed, epoch, image), so that no random stream has a state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// `train` or `finetune`.
+    /// `train`, `finetune` (the second time `finetune 2`, and so on) or `scratch`.
     pub phase: String,
     /// Epoch of the next step, counted from 1; one more than there are when all are done.
     pub epoch: usize,

@@ -26,7 +26,9 @@ subset = 100
 finetune_epochs = 1
 [protocol]
 validation = 20
+controls = []
 [run]
+measure = false
 threads = 1
 checkpoint_every = "20ms"
 [[grid]]

@@ -132,6 +132,17 @@ fn what_is_missing_or_fits_no_network_is_named() {
             &["x.toml:8: ", "`recipe.finetune_epochs` leaves no epoch", "less than recipe.epochs = 1"],
         ),
         (
+            format!(
+                "{}\nepochs = 9\nfinetune_epochs = 2\n[[grid]]\nmethod.name = 'pruned'\nmethod.steps = 3",
+                LINES[..6].join("\n")
+            ),
+            &["`recipe.finetune_epochs` has not one epoch for each", "at least 3, and less than recipe.epochs = 9"],
+        ),
+        (
+            format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ranking = 'globl'", LINES[..7].join("\n")),
+            &["x.toml:10: ", "one of layer, global"],
+        ),
+        (
             format!("{}\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = [1.0]", LINES[..7].join("\n")),
             &["x.toml:10: ", "[0, 1)"],
         ),
@@ -170,9 +181,9 @@ fn the_command_line_is_checked_like_a_file() {
         (&["trian"], &["`trian` is neither a file nor a command", "FILE.toml, or one of run, plan, report"]),
         (
             &["eval", "x.toml"],
-            &["`eval` is neither a file nor a command", "run, plan, report, compare, results, submit"],
+            &["`eval` is neither a file nor a command", "run, plan, report, compare, measure, results, submit"],
         ),
-        (&["measure", "--jobs", "2"], &["`measure` is neither", "cost, methods, datasets, backbones, init"]),
+        (&["gauge", "--jobs", "2"], &["`gauge` is neither", "cost, methods, datasets, backbones, init"]),
         (&["runs/x.toml"], &["runs/x.toml: ", "cannot be read"]),
         (&["cost", "--backbone", "vgg17"], &["--backbone vgg17", "did you mean \"vgg16\"?"]),
         (&["cost", "--backbone", "vgg16", "--method", "gost"], &["--method gost", "did you mean \"ghost\"?"]),
@@ -186,7 +197,7 @@ fn the_command_line_is_checked_like_a_file() {
         ),
         (&["cost"], &["--backbone"]),
         (&["report", "nowhere"], &["nowhere"]),
-        (&["compare", "nowhere", "ghost"], &["<B>"]),
+        (&["compare", "nowhere", "ghost"], &["one method is missing", "FOLDER FOLDER --label A"]),
     ] {
         refused(folder.path(), arguments, parts);
     }

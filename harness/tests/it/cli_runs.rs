@@ -27,6 +27,9 @@ lr = 0.1
 seeds = [0]
 validation = 40
 
+[run]
+measure = false
+
 [[grid]]
 method.name = ["vanilla", "ghost"]
 "#;

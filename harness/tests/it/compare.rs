@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use harness::results::TrialRecord;
 use harness::train::Prediction;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::report::{folder, trial};
+use crate::report::{folder, measures, trial};
 use crate::report_seeds::seeded;
 
 /// Exit code, stdout, stderr.
@@ -166,4 +167,98 @@ fn plan_says_what_the_seeds_will_see() {
     assert!(line(&["plan", "x.toml"]).starts_with("one seed tells no two settings apart"));
     let (code, _, err) = harness(dir.path(), &["plan", "x.toml", "--spread=-1"]);
     assert!(code == 2 && err.contains("a spread is a number of percentage points"), "{err}");
+}
+
+#[test]
+fn a_margin_says_what_is_not_worse_by_more() {
+    let dir = study();
+    let run = |margin: &str, more: &[&str]| {
+        let arguments = [&["compare", "study", "ghost", "compconv", "--margin", margin], more].concat();
+        let (code, out, err) = harness(dir.path(), &arguments);
+        (code, out + &err)
+    };
+    // The interval begins at -0.37.
+    let (code, out) = run("0.3", &["--require", "not-worse"]);
+    assert_eq!(code, 4, "{out}");
+    assert!(out.contains("may be worse by more than 0.3 points (the interval begins at -0.37)"), "{out}");
+    let (code, out) = run("0.4", &["--require", "not-worse"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("not worse by more than 0.4 points (the interval begins at -0.37)"), "{out}");
+    assert_eq!(run("0.4", &[]).0, 4, "nothing was required but to be better");
+    let rows: Value = serde_json::from_str(&run("0.4", &["--format", "json"]).1).unwrap();
+    assert_eq!((&rows[0]["margin"], &rows[0]["not_worse"]), (&0.4.into(), &"shown".into()));
+    // Worse beyond doubt, and by less than the margin.
+    let worse = |margin: &str| {
+        let arguments = ["compare", "study", "ghost", "method=vanilla,backbone=resnet20", "--margin", margin];
+        harness(dir.path(), &[&arguments[..], &["--require", "not-worse"]].concat()).0
+    };
+    assert_eq!((worse("3.1"), worse("3.0")), (0, 1));
+    for margin in ["-0.3", "nan"] {
+        let (code, out) = run(margin, &[]);
+        assert!(code == 2 && out.contains("a margin is a number of percentage points from 0"), "{out}");
+    }
+}
+
+#[test]
+fn what_two_folders_made_alike_is_compared_and_nothing_else() {
+    let dir = study();
+    // The same methods, made by another build with other accuracies, and on another backbone with the same labels.
+    let make = |name: &str, change: fn(&mut TrialRecord)| {
+        let mut records = seeded();
+        records.iter_mut().for_each(change);
+        folder(&dir.path().join(name), &records)
+    };
+    let later = make("later", |record| {
+        measures(record).test.as_mut().unwrap().top1 += 0.001 * (1 + record.trial.config.seed % 2) as f64;
+        record.environment.commit = "fedcba9876543210".into();
+    });
+    make("elsewhere", |record| {
+        record.trial.data.fingerprint = "other".into();
+        record.trial.config.recipe.lr = 0.2;
+    });
+    let run = |arguments: &[&str]| harness(dir.path(), &[&["compare"], arguments].concat());
+    let (code, out, err) = run(&["later", "study", "--label", "ghost"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!(out, @r"
+    ghost ratio=2 (later) against ghost ratio=2 (study): ResNet-20 on CIFAR-10 (JPEG copy): short schedule (12 epochs)
+
+    ghost ratio=2 (later)  71.48 ± 0.48 % on test (seeds 0, 1, 2, 3, 4)
+    ghost ratio=2 (study)  71.34 ± 0.43 % on test (seeds 0, 1, 2, 3, 4)
+    difference             +0.14 points, 95 % interval [+0.07, +0.21] (Student t, paired by seed); bootstrap [+0.10, +0.18]
+    verdict                better (p = 0.0046, 5 common seeds)
+    seen so far            5 seeds see 0.09 points at 80 % power, at the spread of 0.05 that was found
+    stamps                 made with more than one build: commit 0123456789ab / commit fedcba987654
+
+    what other test images would say of these networks is not known: no predictions are kept
+    ");
+    // Any two methods; predictions come from each one's own folder.
+    let record =
+        seeded().into_iter().find(|r| (&*r.trial.label, r.trial.config.seed) == ("compconv depth=1", 1)).unwrap();
+    let image = |image| Prediction { label: 0, guess: Some(0), rank: Some((image < 9).into()), loss: 0.5 };
+    later.save_predictions(&record.trial.key, &(0..400).map(image).collect::<Vec<_>>()).unwrap();
+    let (code, out, _) = run(&["later:compconv", "study:ghost"]);
+    assert!(code == 0 || code == 4, "{out}");
+    assert!(out.contains("compconv depth=1 (later) against ghost ratio=2 (study)"), "{out}");
+    assert!(
+        out.contains("seed 1: 0 of 400 test images are right in the first network alone, 2 in the second alone"),
+        "{out}"
+    );
+
+    let refused = |arguments: &[&str]| {
+        let (code, out, err) = run(arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        err
+    };
+    let unlike = refused(&["study", "elsewhere", "--label", "ghost"]);
+    for said in [
+        "`ghost` of study and `ghost` of elsewhere were not made alike: ",
+        "data fingerprint is 5eed and other; recipe.lr is 0.1 and 0.2\n",
+        "accepted: results of the same data, backbone and recipe",
+    ] {
+        assert!(unlike.contains(said), "{said:?} is not in\n{unlike}");
+    }
+    let unknown = refused(&["study", "later", "--label", "thin"]);
+    assert!(unknown.contains("later") && unknown.contains("`thin` fits no trained row"), "{unknown}");
+    let missing = refused(&["study", "later"]);
+    assert!(missing.contains("FOLDER FOLDER --label A"), "{missing}");
 }

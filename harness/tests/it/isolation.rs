@@ -24,6 +24,7 @@ subset = 60
 [protocol]
 validation = 20
 [run]
+measure = false
 threads = 1
 checkpoint_every = "20ms"
 [[grid]]

@@ -7,8 +7,6 @@
 //! A printed figure either is ours, rounded to its digits, or differs for a reason that is written here and checked: the
 //! figure under the paper's own convention, derived from ours, must be the printed one.
 
-use std::collections::BTreeMap;
-
 use baselines::pruning::{Pruned, Ratio};
 use baselines::{Ghost, Vanilla};
 use conv_core::{Cost, Method, Role, UnitSpec};
@@ -72,9 +70,9 @@ fn check(network: &str, quantity: &str, ours: u64, exact: u64, published: &[(&st
 }
 
 fn backbone(name: &str, head: Head) -> Box<dyn Backbone> {
-    let config = BackboneConfig { name: name.to_owned(), head, replace: Replace::default() };
+    let config = BackboneConfig { name: name.to_owned(), head, width: None, replace: Replace::default() };
     let geometry = match name {
-        "resnet50" => Geometry { shape: (3, 224, 224), classes: 1000 },
+        "resnet50" | "mobilenet_v1" | "mobilenet_v2" => Geometry { shape: (3, 224, 224), classes: 1000 },
         _ => Geometry { shape: (3, 32, 32), classes: 10 },
     };
     by_name(&config, &geometry, 1.0).unwrap()
@@ -138,7 +136,8 @@ fn other_resnets() {
         assert_eq!(cost.macs, macs, "{name}");
     }
     for (name, params, macs) in [("resnet18", 11_689_512, 1_814_073_344), ("resnet34", 21_797_672, 3_663_761_408)] {
-        let config = BackboneConfig { name: name.to_owned(), head: Head::Linear, replace: Replace::default() };
+        let config =
+            BackboneConfig { name: name.to_owned(), head: Head::Linear, width: None, replace: Replace::default() };
         let imagenet = by_name(&config, &Geometry { shape: (3, 224, 224), classes: 1000 }, 1.0).unwrap();
         let cost = vanilla(&*imagenet);
         assert_eq!((cost.params, cost.macs), (params, macs), "{name}");
@@ -202,15 +201,9 @@ fn ghost_resnet56() {
 
 /// The vanilla cost of a backbone with the widths that pruning leaves.
 fn pruned(backbone: &dyn Backbone, pruned: &Pruned) -> Cost {
-    let couplings = backbone.prunable();
+    let couplings = backbone.prunable(pruned.residual());
     pruned.check(&couplings).unwrap();
-    let filters: BTreeMap<String, usize> = (backbone.layers().into_iter())
-        .filter_map(|layer| match layer.kind {
-            LayerKind::Unit(unit) => Some((layer.name, unit.conv.out_channels)),
-            LayerKind::Linear { .. } => None,
-        })
-        .collect();
-    vanilla(&*backbone.with_widths(&pruned.widths(&couplings, &filters)).unwrap())
+    vanilla(&*backbone.with_widths(&pruned.widths(&couplings, 1)).unwrap())
 }
 
 /// Li et al.: floor(n (1 - p)) filters stay, layers numbered from the stem = 1.
@@ -238,4 +231,33 @@ fn filter_pruning() {
     let cost = pruned(&*resnet, &b);
     check("ResNet-56-pruned-B", "params", cost.params, 735_712, &[(LI, "7.3e5", CutOff), (GHOST, "0.73M", CutOff)]);
     check("ResNet-56-pruned-B", "MACs", cost.macs, 90_907_264, &[(LI, "9.09e7", Rounded), (GHOST, "91M", Rounded)]);
+}
+
+/// Howard et al., Table 4 (V1); Sandler et al., Table 4, and torchvision's count (V2); pytorch-cifar's networks for small images.
+#[test]
+fn mobilenets() {
+    let (howard, sandler) = ("Howard et al., arXiv 1704.04861, Table 4", "Sandler et al., arXiv 1801.04381, Table 4");
+    let torchvision = "torchvision's mobilenet_v2";
+    let cost = vanilla(&*backbone("mobilenet_v1", Head::Linear));
+    check("MobileNetV1", "params", cost.params, 4_231_976, &[(howard, "4.2M", Rounded)]);
+    check("MobileNetV1", "MACs", cost.macs, 568_740_352, &[(howard, "569M", Rounded)]);
+    let cost = vanilla(&*backbone("mobilenet_v2", Head::Linear));
+    let without_norms = cost.params - norm_params(&*backbone("mobilenet_v2", Head::Linear));
+    check("MobileNetV2", "params", cost.params, 3_504_872, &[(torchvision, "3.504872M", Rounded)]);
+    // The paper's 3.4M: batch norms left out, and cut off instead of rounded.
+    assert_eq!((without_norms, without_norms / 100_000), (3_470_760, 34));
+    check("MobileNetV2", "MACs", cost.macs, 300_774_272, &[(sandler, "300M", CutOff)]);
+
+    let kuangliu = "pytorch-cifar (kuangliu)";
+    let cost = vanilla(&*backbone("mobilenet_v1_cifar", Head::Linear));
+    check("MobileNetV1, CIFAR form", "params", cost.params, 3_217_226, &[(kuangliu, "3.217226M", Rounded)]);
+    assert_eq!(cost.macs, 46_354_432);
+    let cost = vanilla(&*backbone("mobilenet_v2_cifar", Head::Linear));
+    // A 1 x 1 convolution and its norm: the first block's, and shortcuts that change channels.
+    let further: u64 =
+        [(32, 32), (32, 16), (16, 24), (64, 96), (160, 320)].map(|(from, to)| from * to + 2 * to).iter().sum();
+    let how = "with a widening in its first block and projected shortcuts";
+    let params = [(kuangliu, "2.296922M", Counted { theirs: cost.params + further, how })];
+    check("MobileNetV2, CIFAR form", "params", cost.params, 2_236_682, &params);
+    assert_eq!(cost.macs, 87_976_448);
 }

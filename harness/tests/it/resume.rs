@@ -44,10 +44,17 @@ impl Workshop {
         }
         let text = format!(
             "name = 'small'\n[dataset]\nname = 'images'\nsources = ['{}']\n[backbone]\nname = 'resnet20'\n[recipe]\n\
-             epochs = 3\nbatch = 8\nlr = 0.05\nfinetune_epochs = 1\n[protocol]\nvalidation = 6\n[[grid]]\n\
+             epochs = 3\nbatch = 8\nlr = 0.05\nfinetune_epochs = 1\n[protocol]\nvalidation = 6\ncontrols = []\n[[grid]]\n\
              method.name = ['vanilla', 'pruned']\n[[grid]]\nmethod.name = 'compconv'\nmethod.depth = 2\n[[grid]]\n\
              method.name = 'pruned'\nmethod.ratio = 0.3\nrecipe.finetune_epochs = 0\n[[grid]]\n\
-             method.name = 'vanilla'\nrecipe.kernels = 'candle'\nrecipe.epochs = 1\n",
+             method.name = 'vanilla'\nrecipe.kernels = 'candle'\nrecipe.epochs = 1\n[[grid]]\nmethod.name = 'pruned'\n\
+             method.criterion = 'taylor'\nmethod.ranking = 'global'\nmethod.residual = true\nmethod.steps = 2\n\
+             recipe.finetune_epochs = 2\n[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = 0.7\n[[grid]]\n\
+             method.name = 'pruned'\nmethod.criterion = ['random', 'slimming']\n[[grid]]\nmethod.name = 'pruned'\n\
+             method.weights = ['scratch', 'scratch_compute']\n[[grid]]\nmethod.name = 'pruned'\nmethod.ranking = 'global'\n\
+             method.weights = 'scratch'\n[[grid]]\nmethod.name = 'lowrank'\nmethod.from = 'trained'\n[[grid]]\n\
+             method.name = 'magnitude'\n[[grid]]\nmethod.name = 'magnitude'\nmethod.ratio = 0.9\nmethod.steps = 2\n\
+             recipe.finetune_epochs = 2\n",
             images.display()
         );
         fs::write(dir.path().join("small.toml"), text)?;
@@ -119,9 +126,8 @@ impl Watcher<'_> {
 
 impl Observer for Watcher<'_> {
     fn started(&mut self, epochs: usize, steps_per_epoch: usize, progress: &Progress) {
-        let history = &progress.history;
-        assert_eq!((epochs, steps_per_epoch), (self.bench.trial.frozen().config.recipe.epochs, 3));
-        self.resumed = history.to_vec();
+        assert_eq!((epochs, steps_per_epoch), (self.bench.trial.phases().unwrap().epochs(), 3));
+        self.resumed = progress.history.to_vec();
     }
 
     fn warn(&mut self, text: &str) {
@@ -206,7 +212,7 @@ impl Bench<'_> {
         let measures = record.measures().context("it was trained")?.clone();
         ensure!(measures.seconds >= trained && trained > 0.0, "{} s hold {trained} s", measures.seconds);
         let text = fs::read_to_string(self.file("epochs.jsonl"))?;
-        ensure!(text.lines().count() == self.trial.frozen().config.recipe.epochs, "every epoch has one line:\n{text}");
+        ensure!(text.lines().count() == self.trial.phases()?.epochs(), "every epoch has one line:\n{text}");
         for left in fs::read_dir(self.folder.trial_dir(&self.key))? {
             let name = left?.file_name().to_string_lossy().into_owned();
             ensure!(!name.contains("checkpoint"), "{name} is left behind");
@@ -263,6 +269,71 @@ fn pruned_stopped_anywhere_before_and_after_the_cut() -> Result<()> {
 #[test]
 fn pruned_and_never_tuned_stopped_anywhere() -> Result<()> {
     stopped_anywhere("pruned ratio=0.3", 18)
+}
+
+#[test]
+fn factored_stopped_anywhere_before_and_after_it() -> Result<()> {
+    stopped_anywhere("lowrank", 17)
+}
+
+#[test]
+fn masked_stopped_anywhere_before_and_after_it() -> Result<()> {
+    stopped_anywhere("magnitude", 17)
+}
+
+#[test]
+fn masked_twice_stopped_anywhere() -> Result<()> {
+    stopped_anywhere("magnitude ratio=0.9", 17)
+}
+
+#[test]
+fn masks_hold_to_the_end_and_the_base_is_shared() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let (pruned, _) = workshop.bench("pruned", "masked")?.finished(2)?;
+    for label in ["magnitude", "lowrank"] {
+        let bench = workshop.bench(label, "masked")?;
+        let (outcome, watcher) = bench.finished(2)?;
+        assert_eq!(watcher.resumed.len(), 2, "{label} begins with what pruning has trained");
+        assert_eq!(outcome.measures.base, pruned.measures.base);
+    }
+    let (outcome, _) = workshop.bench("magnitude ratio=0.9", "masked")?.finished(2)?;
+    let network = &outcome.record.network;
+    let weights = candle_core::safetensors::load_buffer(&outcome.weights, &candle_core::Device::Cpu)?;
+    let (mut zeros, mut ranked) = (0, 0);
+    for (name, tensor) in weights.iter().filter(|(name, tensor)| name.starts_with("layer") && tensor.rank() == 4) {
+        let gone = tensor.flatten_all()?.to_vec1::<f32>()?.iter().filter(|&&value| value == 0.0).count() as u64;
+        ensure!(gone > 0, "{name}");
+        (zeros, ranked) = (zeros + gone, ranked + tensor.elem_count() as u64);
+    }
+    // floor(n (1 - 0.9)) stay, after two steps as after one.
+    assert_eq!(zeros, ranked - ranked / 10);
+    assert_eq!(network.params_nonzero, Some(network.cost.params - zeros));
+    ensure!(network.macs_nonzero.is_some_and(|macs| macs < network.cost.macs), "{network:?}");
+    let (vanilla, _) = workshop.bench("vanilla", "masked")?.finished(2)?;
+    assert_eq!((network.cost, vanilla.record.network.params_nonzero), (vanilla.record.network.cost, None));
+    Ok(())
+}
+
+/// Two cuts by gradients, with an epoch after each: a cut asks before each batch that it takes gradients of.
+#[test]
+fn several_cuts_stopped_anywhere() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let label = "pruned criterion=taylor";
+    let bench = workshop.bench(label, "whole")?;
+    let (whole, watcher) = bench.finished(1)?;
+    assert_eq!(watcher.asked, 15 + 2 * 3 + 2);
+    let phases: Vec<&str> = whole.epochs.iter().map(|epoch| epoch.phase.as_str()).collect();
+    assert_eq!(phases, ["train", "finetune", "finetune"]);
+    let planned = bench.trial.phases()?;
+    assert_eq!((planned.whole, &*planned.finetune), (1, &[1, 1][..]));
+    for at in 0..watcher.asked {
+        let bench = workshop.bench(label, &format!("stopped{at}"))?;
+        bench.stopped(Fate::Stop(at), 1 + at % 2)?;
+        let (outcome, watcher) = bench.finished(1 + at % 3)?;
+        assert!(outcome == whole, "stopped at question {at}: {outcome:?}\nand not\n{whole:?}");
+        assert!(watcher.warnings.is_empty(), "{:?}", watcher.warnings);
+    }
+    Ok(())
 }
 
 #[test]
@@ -328,6 +399,8 @@ fn damaged_checkpoints_cost_time_and_change_nothing() -> Result<()> {
 
     let bench = damaged("both")?;
     flip_a_bit(&bench.checkpoints().previous())?;
+    // What other trials could begin with, this one could too.
+    fs::remove_dir_all(bench.folder.root().join("bases"))?;
     let (outcome, watcher) = bench.finished(2)?;
     assert!(outcome == whole && watcher.resumed.is_empty());
     assert!(watcher.warnings.len() == 1 && watcher.warnings[0].ends_with("starts afresh"), "{:?}", watcher.warnings);
@@ -388,5 +461,105 @@ fn another_kernel_path_is_refused_or_marked() -> Result<()> {
         "{:?}",
         record.network.remarks
     );
+    Ok(())
+}
+
+#[test]
+fn trials_that_begin_the_same_way_share_what_they_compress() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let finished = |label: &str, folder: &str| -> Result<_> {
+        let bench = workshop.bench(label, folder)?;
+        let (outcome, Watcher { resumed, asked, warnings, .. }) = bench.finished(2)?;
+        Ok((outcome, (resumed.len(), asked), warnings))
+    };
+    let base = |outcome: &Outcome| outcome.measures.base.clone().context("a base");
+    let (first, course, _) = finished("pruned", "shared")?;
+    assert_eq!(course, (0, 17));
+    let file = workshop.dir.path().join("shared/bases").join(base(&first)?).join("checkpoint");
+    let left = fs::read(&file)?;
+
+    // Two epochs of three are there already.
+    let (second, course, _) = finished("pruned ratio=0.7", "shared")?;
+    assert_eq!(course, (2, 7));
+    let (alone, course, _) = finished("pruned ratio=0.7", "alone")?;
+    assert_eq!(course, (0, 17));
+    assert!(second == alone, "{second:?}\nand not\n{alone:?}");
+    assert_eq!(base(&second)?, base(&first)?);
+    assert!(second.epochs[..2] == first.epochs[..2] && second.weights != first.weights);
+
+    // A damaged one is made anew.
+    flip_a_bit(&file)?;
+    let (third, course, warnings) = finished("pruned criterion=random", "shared")?;
+    assert_eq!(course, (0, 17));
+    assert!(warnings.len() == 1 && warnings[0].contains("checksum"), "{warnings:?}");
+    assert!(third == finished("pruned criterion=random", "shared2")?.0);
+    let whole = Checkpoint::read(&left)?;
+    let again = Checkpoint::read(&fs::read(&file)?)?;
+    let values = |checkpoint: &Checkpoint| -> Result<Vec<Vec<f32>>> {
+        checkpoint.weights.values().map(|tensor| Ok(tensor.flatten_all()?.to_vec1()?)).collect()
+    };
+    assert_eq!(values(&again)?, values(&whole)?);
+    assert!(again.momentum.is_empty());
+
+    // A penalty makes another one, and so does another number of epochs before the cut.
+    let (slimmed, (resumed, _), _) = finished("pruned criterion=slimming", "shared")?;
+    assert!(resumed == 0 && base(&slimmed)? != base(&first)?);
+    assert_ne!(slimmed.epochs[1].train_loss, first.epochs[1].train_loss);
+    assert_ne!(base(&finished("pruned criterion=taylor", "shared")?.0)?, base(&first)?);
+    assert_eq!(finished("vanilla", "shared")?.0.measures.base, None);
+    Ok(())
+}
+
+#[test]
+fn a_base_is_waited_for_and_a_stop_is_heard_meanwhile() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let (first, _) = workshop.bench("pruned", "waiting")?.finished(2)?;
+    let dir = workshop.dir.path().join("waiting/bases").join(first.measures.base.as_deref().context("a base")?);
+    let held = fs::File::open(dir.join("lock"))?;
+    held.lock()?;
+    let bench = workshop.bench("pruned ratio=0.7", "waiting")?;
+    let watcher = bench.stopped(Fate::Stop(1), 2)?;
+    assert!(watcher.warnings.len() == 1 && watcher.warnings[0].contains("another trial is training"));
+    drop(held);
+    assert_eq!(bench.finished(2)?.1.resumed.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn controls_train_what_is_left_from_fresh_weights() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let (kept, _) = workshop.bench("pruned", "controls")?.finished(2)?;
+    let phases = |outcome: &Outcome| outcome.epochs.iter().map(|epoch| epoch.phase.clone()).collect::<Vec<_>>();
+    let (scratch, _) = workshop.bench("pruned weights=scratch", "controls")?.finished(2)?;
+    assert_eq!(scratch.record.network.cost, kept.record.network.cost);
+    assert_eq!(
+        (phases(&scratch), scratch.measures.epochs, &scratch.measures.base),
+        (vec!["train".into(); 3], 3, &None)
+    );
+
+    // Two epochs of the whole network and one of what is left, in epochs of that.
+    let (compute, _) = workshop.bench("pruned weights=scratch_compute", "controls")?.finished(2)?;
+    let [whole, left] = ["vanilla", "pruned"].map(|label| -> Result<f64> {
+        Ok(workshop.bench(label, "controls")?.finished(2)?.0.record.network.cost.macs as f64)
+    });
+    let (whole, left) = (whole?, left?);
+    assert_eq!(compute.measures.epochs, ((2.0 * whole + left) / left).round() as usize);
+    assert_eq!(phases(&compute), vec!["train".to_owned(); compute.measures.epochs]);
+
+    let label = "pruned ranking=global weights=scratch";
+    let bench = workshop.bench(label, "controls")?;
+    bench.stopped(Fate::Stop(11), 2)?;
+    let (global, watcher) = bench.finished(2)?;
+    // Two of the base, which was there, and two of its own.
+    assert_eq!(watcher.resumed.len(), 4);
+    assert_eq!(phases(&global), ["train", "train", "scratch", "scratch", "scratch"]);
+    // Those that are thrown away are not counted.
+    assert_eq!((global.measures.epochs, global.measures.base), (3, kept.measures.base));
+    assert!(global.record.network.remarks.iter().any(|remark| remark.starts_with("global ranking")));
+    let costs = fs::read_to_string(bench.file("costs.csv"))?;
+    let total = costs.lines().last().unwrap_or_default().to_owned();
+    let cost = global.record.network.cost;
+    assert_eq!(total, format!("total,{},{},{},,", cost.params, cost.macs, cost.activations));
+    assert_ne!(cost, kept.record.network.cost);
     Ok(())
 }

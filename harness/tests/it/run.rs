@@ -50,6 +50,7 @@ fn workshop() -> Result<(TempDir, Experiment)> {
         finetune_epochs = 1
         [protocol]
         validation = 6
+        controls = []
         [[grid]]
         method.name = ["vanilla", "pruned"]
         [[grid]]

@@ -70,6 +70,7 @@ subset = 200
 seeds = [0, 1]
 validation = 40
 [run]
+measure = false
 threads = 1
 checkpoint_every = "200ms"
 [[grid]]

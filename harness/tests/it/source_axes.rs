@@ -39,7 +39,7 @@ fn experiment(name: &str, sources: &str, recipe: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     let text = format!(
         "name = 'x'\n[dataset]\nname = '{name}'\naugment = false\n[backbone]\nname = 'resnet20'\n[recipe]\nbatch = 4\n\
-         {recipe}\n[protocol]\nvalidation = 4\n[run]\nthreads = 1\n[[grid]]\ndataset.sources = {sources}\n"
+         {recipe}\n[protocol]\nvalidation = 4\n[run]\nthreads = 1\nmeasure = false\n[[grid]]\ndataset.sources = {sources}\n"
     );
     fs::write(dir.path().join("x.toml"), text).unwrap();
     dir

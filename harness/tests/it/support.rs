@@ -18,10 +18,10 @@ pub fn children(process: u32) -> Vec<u32> {
     String::from_utf8_lossy(&listed.stdout).lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// Columns that depend on the clock.
-const TIMES: [&str; 2] = ["seconds", "images_per_second"];
+/// Columns that depend on the clock, or on what else ran.
+const TIMES: [&str; 3] = ["seconds", "images_per_second", "jobs"];
 
-/// A table of results without the columns that depend on the clock.
+/// A table of results without the columns that depend on the clock, or on what else ran.
 pub fn without_times(csv: &str) -> String {
     let mut lines = csv.lines().map(split);
     let head = lines.next().unwrap_or_default();

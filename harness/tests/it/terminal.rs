@@ -41,7 +41,9 @@ subset = 60
 finetune_epochs = 1
 [protocol]
 validation = 20
+controls = []
 [run]
+measure = false
 threads = 1
 [[grid]]
 method.name = ["ghost", "pruned"]

@@ -6,6 +6,7 @@ use toml::Value;
 
 use super::document::{Block, Document, Entry, EntryGroup, find};
 use super::draw::{self, Draws, Range};
+use super::keys::varies;
 use crate::config::error::{Complaint, ExperimentError};
 use crate::config::field::{Check, Field, Kind, describe, literal};
 
@@ -283,7 +284,7 @@ pub fn check(
     field: Result<&'static Field, Complaint>,
 ) -> Result<(), ExperimentError> {
     field.and_then(|field| field.check(&entry.key, &entry.value)).map_err(|complaint| {
-        let sweepable = entry.key.contains('.') && !entry.key.starts_with("run.");
+        let sweepable = varies(&entry.key);
         let complaint = match (&complaint.help, &entry.value) {
             (None, Value::Array(_)) if sweepable => {
                 complaint.help("to try several values, put the key into a [[grid]] block")

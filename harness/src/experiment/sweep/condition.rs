@@ -76,7 +76,7 @@ impl Expression {
     }
 
     /// Whether it asks for such a key.
-    pub fn asks(&self, such: fn(&Key) -> bool) -> bool {
+    pub fn asks(&self, such: &impl Fn(&Key) -> bool) -> bool {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.asks(such)),
             Self::Not(part) => part.asks(such),

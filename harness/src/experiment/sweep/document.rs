@@ -152,6 +152,8 @@ pub struct Document {
     pub include: Vec<Entry>,
     /// Values outside of blocks.
     pub base: Vec<Entry>,
+    /// What `[tune]` searches: keys with the values or ranges to draw from.
+    pub search: Vec<Entry>,
     /// `when` and `exclude` outside of blocks: they hold for all of these.
     pub conditions: Vec<Condition>,
     /// `[[grid]]`, `[[zip]]`, `[[list]]` and `[[draw]]` blocks, in the order of the file.
@@ -172,6 +174,7 @@ impl Document {
             included: vec![],
             include: vec![],
             base: vec![],
+            search: vec![],
             conditions: vec![],
             blocks: vec![],
             layers: vec![],
@@ -209,6 +212,13 @@ impl Document {
         find(&self.base, key)
     }
 
+    /// Sets a value outside of blocks, whether or not there was one.
+    pub fn set_value(&mut self, key: &str, value: Value) {
+        let at = At::Option(format!("{key}={value}"));
+        self.base.retain(|entry| entry.key != key);
+        self.base.push(Entry { key: key.into(), value, at });
+    }
+
     /// The method that the sections name.
     pub fn base_method(&self) -> Option<&str> {
         self.get("method.name").and_then(|entry| entry.value.as_str())
@@ -228,6 +238,9 @@ impl Document {
         }
         for entry in &self.base {
             insert(&mut root, &entry.key, entry.value.clone());
+        }
+        for entry in &self.search {
+            insert(&mut root, &format!("tune.{}", entry.key), entry.value.clone());
         }
         let mut text = toml::to_string(&root).expect("a table of plain values has a TOML form");
         let mut group = |header: &str, settings: Vec<(&str, Value)>, entries: &[Entry]| {
@@ -284,6 +297,7 @@ impl Document {
             own.chain(groups(&mut block.rows)).chain(groups(&mut block.cases))
         });
         of(&mut self.base)
+            .chain(of(&mut self.search))
             .chain(of(&mut self.include))
             .chain(conditions(&mut self.conditions))
             .chain(groups(&mut self.layers))

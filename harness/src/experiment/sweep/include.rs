@@ -91,6 +91,8 @@ impl Document {
         self.included.append(&mut below.included);
         overlay(&mut below.base, std::mem::take(&mut self.base));
         self.base = below.base;
+        overlay(&mut below.search, std::mem::take(&mut self.search));
+        self.search = below.search;
         prepend(&mut self.conditions, below.conditions);
         prepend(&mut self.blocks, below.blocks);
         prepend(&mut self.layers, below.layers);

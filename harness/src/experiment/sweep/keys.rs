@@ -11,6 +11,21 @@ use crate::config::{Complaint, Field, Kind};
 /// The blocks that make settings, each any number of times.
 pub const BLOCKS: [&str; 4] = ["grid", "zip", "list", "draw"];
 
+/// Sections that are about the experiment as a whole: settings do not differ in them, and no condition asks for them.
+const WHOLE: [&str; 2] = ["run", TUNE];
+/// The section whose keys with a section of their own are keys to be searched: `tune.recipe.lr`.
+const TUNE: &str = "tune";
+
+/// Whether settings may differ in a key.
+pub fn varies(key: &str) -> bool {
+    key.split_once('.').is_some_and(|(section, _)| !WHOLE.contains(&section))
+}
+
+/// The key that is to be searched: `recipe.lr` of `tune.recipe.lr`.
+pub fn searched(key: &str) -> Option<&str> {
+    key.strip_prefix(TUNE)?.strip_prefix('.').filter(|rest| rest.contains('.'))
+}
+
 /// A method as files see it.
 #[derive(Clone, Debug)]
 pub struct MethodKeys {
@@ -217,7 +232,8 @@ fn names(fields: &'static [Field], methods: &[MethodKeys]) -> Vec<(String, Typed
     let derived = [("params", Key::Params), ("macs", Key::Macs), ("macs_share", Key::MacsShare), ("seed", Key::Seed)];
     let derived = derived.map(|(name, key)| (name.to_string(), TypedKey { key, kinds: vec![NOT_NEGATIVE] }));
     let mut known = Vec::from(derived);
-    let fields = fields.iter().filter(|field| field.key.contains('.') && !field.key.starts_with("run."));
+    // How a network came to be is no part of what it is.
+    let fields = fields.iter().filter(|field| varies(field.key) && !field.key.starts_with("budget."));
     let options = methods.iter().flat_map(|method| method.options);
     let options = options.map(|option| (format!("method.{}", option.key), option));
     for (dotted, field) in fields.map(|field| (field.key.to_string(), field)).chain(options) {

@@ -20,6 +20,7 @@
 //! A block's values replace those of the sections, and a case's those of the block; whatever names another method takes none
 //! of the options that it finds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::error::{Complaint, ExperimentError};
@@ -27,7 +28,7 @@ use crate::config::field::describe;
 use axes::{Axes, axes, base_options, case_axes, in_step, is_option, names_of, rows};
 use condition::Expression;
 use document::plain;
-use document::{Block, BlockKind, Condition, Rule, find};
+use document::{Block, BlockKind, Condition, Entry, Rule, find};
 use keys::Key;
 
 mod axes;
@@ -131,7 +132,7 @@ impl<'d> Sweep<'d> {
             let what = format!("`{}`: {}", condition.rule.name(), complaint.what);
             self.document.error(&condition.at, Complaint { what, ..complaint })
         })?;
-        let (asks_price, asks_seed) = (expression.asks(Key::is_price), expression.asks(Key::is_seed));
+        let (asks_price, asks_seed) = (expression.asks(&Key::is_price), expression.asks(&Key::is_seed));
         if condition.rule == Rule::If && (asks_price || asks_seed) {
             let what = "`if` asks for what is known only once every value is chosen";
             let accepted =
@@ -201,6 +202,15 @@ impl<'d> Sweep<'d> {
         };
         seen.into_iter().filter(differs).map(|(key, _)| key.to_string()).collect()
     }
+}
+
+/// So many points of a space, drawn as the settings of a `[[draw]]` block of this seed: a value for each of its keys.
+///
+/// # Errors
+/// Unknown keys, wrong types, values out of range.
+pub fn points(document: &Document, space: &[Entry], count: u64, seed: u64) -> Result<Vec<Vec<Entry>>, ExperimentError> {
+    let axes = Axes::draw(axes(document, space, &[], true)?, count, seed);
+    Ok((0..count).map(|index| axes.at(index).into_iter().map(Cow::into_owned).collect()).collect())
 }
 
 fn too_large(document: &Document, block: &Block) -> ExperimentError {

@@ -8,6 +8,7 @@
 //! - `method.name` replaces the method everywhere; options that the file gives go with the name they stood beside.
 //! - A range (`recipe.lr={uniform=[0.1,1.0]}`) goes into every draw; `draw.count` and `draw.seed` are those of every draw.
 //! - `when` and `exclude` replace those that stand outside of blocks.
+//! - `tune.recipe.lr` sets what is searched: a range, an array, a value.
 
 use toml::Value;
 
@@ -15,7 +16,7 @@ use super::MOST;
 use super::axes::is_axis;
 use super::document::{Block, BlockKind, Condition, Document, Entry, Rule, find};
 use super::edits::{add_case, clear, note, put, put_axis, split};
-use super::keys::{BLOCKS, Keys};
+use super::keys::{BLOCKS, Keys, searched, varies};
 use super::parse::texts;
 use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::field::{Field, describe};
@@ -57,6 +58,14 @@ pub fn apply_at(document: &mut Document, assignment: &str, at: At) -> Result<(),
     if keys.sections.contains(&key) {
         let accepted = format!("one of its keys, e.g. {}", example(keys, key));
         return fail(document, Complaint::new(format!("`{key}` is a section"), key, accepted));
+    }
+    if let Some(key) = searched(key) {
+        // That options of methods cannot be searched is said where all that is searched is checked.
+        if !key.starts_with("method.") {
+            keys.lookup(key, &[]).map_err(|complaint| document.error(&at, complaint))?;
+        }
+        put(&mut document.search, Entry { key: key.into(), value, at });
+        return Ok(());
     }
     let entry = Entry { key: key.into(), value, at: at.clone() };
     if entry.value.is_table() && keys.lookup(key, &keys.methods_with(key)).is_ok() {
@@ -150,8 +159,7 @@ fn set_range(document: &mut Document, entry: &Entry) -> Result<(), ExperimentErr
 
 fn set_key(document: &mut Document, field: &Field, entry: Entry) {
     // Names and threads belong to the experiment as a whole: no axis.
-    let varies = entry.key.contains('.') && !entry.key.starts_with("run.");
-    if varies && is_axis(&field.kind, &entry.value) {
+    if varies(&entry.key) && is_axis(&field.kind, &entry.value) {
         if document.blocks.is_empty() {
             document.blocks.push(Block::grid(entry.at.clone()));
         }

@@ -5,7 +5,7 @@ use toml::{Spanned, Table, Value};
 
 use super::MOST;
 use super::document::{Block, BlockKind, Condition, Document, Entry, EntryGroup, Rule};
-use super::keys::{BLOCKS, Keys};
+use super::keys::{BLOCKS, Keys, searched, varies};
 use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::field::describe;
 
@@ -120,9 +120,19 @@ impl Parser {
                 if !self.keys.sections.contains(&name) {
                     return self.fail(&at, Complaint::unknown("section", name, &self.keys.sections));
                 }
-                let entries = self.flatten(name, table);
-                entries.iter().try_for_each(|entry| self.check_key(entry))?;
-                self.document.base.extend(entries);
+                for entry in self.flatten(name, table) {
+                    match searched(&entry.key).map(String::from) {
+                        Some(key) => {
+                            let entry = Entry { key, ..entry };
+                            self.check_key(&entry)?;
+                            self.document.search.push(entry);
+                        }
+                        None => {
+                            self.check_key(&entry)?;
+                            self.document.base.push(entry);
+                        }
+                    }
+                }
             }
             _ if self.keys.sections.contains(&name) => {
                 let accepted = format!("a table: [{name}] on a line of its own, its keys below");
@@ -249,7 +259,7 @@ impl Parser {
     fn varying(&self, name: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, ExperimentError> {
         for entry in &entries {
             let top = self.keys.fields.iter().any(|field| field.key == entry.key) && !entry.key.contains('.');
-            if top || entry.key.starts_with("run.") {
+            if top || entry.key.contains('.') && !varies(&entry.key) {
                 let what = format!("`{}` cannot vary in a [[{name}]]", entry.key);
                 let accepted = "keys of dataset, backbone, method, recipe and protocol";
                 return self.fail(&entry.at, Complaint::new(what, "", accepted));
@@ -311,7 +321,8 @@ impl Parser {
         let Item { word, start, value, spans } = item;
         let key = if prefix.is_empty() { word.to_string() } else { format!("{prefix}.{word}") };
         // A table that stands for a value is the value: a range to draw from, or something of the wrong type.
-        let leaf = key.starts_with("method.") || self.keys.fields.iter().any(|field| field.key == key);
+        let known = || self.keys.fields.iter().any(|field| field.key == key);
+        let leaf = key.starts_with("method.") || searched(&key).is_some() || known();
         match table(value, spans).filter(|(inner, _)| !inner.is_empty() && !leaf) {
             Some(inner) => items(inner).for_each(|item| self.descend(&key, item, out)),
             None => out.push((start, Entry { key, value: value.clone(), at: self.lines.at(start) })),

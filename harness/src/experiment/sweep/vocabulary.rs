@@ -18,7 +18,11 @@ pub fn resolve(keys: &Keys, word: &str) -> Result<TypedKey, Complaint> {
     if let Some((_, name)) = known.iter().find(|(dotted, _)| dotted == word) {
         return Ok(name.clone());
     }
-    let fitting: Vec<&(String, TypedKey)> = known.iter().filter(|(dotted, _)| short(dotted) == word).collect();
+    let mut fitting: Vec<&(String, TypedKey)> = known.iter().filter(|(dotted, _)| short(dotted) == word).collect();
+    // Methods name their options as they please: beside a key of the same name, the option is meant.
+    if let Some(option) = fitting.iter().position(|(dotted, _)| dotted.starts_with("method.")) {
+        fitting = vec![fitting[option]];
+    }
     match fitting[..] {
         [(_, name)] => Ok(name.clone()),
         [] => {

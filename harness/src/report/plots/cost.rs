@@ -1,4 +1,6 @@
-//! Accuracy over MACs, with the Pareto front.
+//! Accuracy over MACs, and over measured latency, with the Pareto front.
+
+use std::collections::BTreeMap;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -7,7 +9,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::canvas::{self, Axis, DIM, GREY};
 use super::labels::{self, Rect};
 use super::{Drawn, Figure, heading};
-use crate::report::aggregate::{Group, Split};
+use crate::report::aggregate::{Group, SettingRow, Split};
 use crate::report::tables::quantity;
 use crate::statistics::{Standing, Summary, standings};
 
@@ -20,25 +22,93 @@ fn front(points: &[(u64, f64)]) -> Vec<usize> {
     front
 }
 
+/// Rows of each method that was solved for several budgets, cheapest first: operating points of one curve. Rows that differ in
+/// another way than what was solved for are among them too, as nothing tells which belong together.
+fn curves(group: &Group<'_>) -> Vec<Vec<usize>> {
+    let mut by_method: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, row) in group.rows.iter().enumerate().filter(|(_, row)| !row.budgets().is_empty()) {
+        by_method.entry(row.method()).or_default().push(index);
+    }
+    let mut curves: Vec<Vec<usize>> = by_method.into_values().filter(|rows| rows.len() > 1).collect();
+    curves.iter_mut().for_each(|rows| rows.sort_by_key(|row| group.rows[*row].macs()));
+    curves
+}
+
+/// What accuracy is drawn over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Multiply-accumulates.
+    Macs,
+    /// The median inference of one image, in nanoseconds.
+    Latency,
+}
+
+impl Over {
+    pub const ALL: [Self; 2] = [Self::Macs, Self::Latency];
+
+    /// In file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Macs => "macs",
+            Self::Latency => "latency",
+        }
+    }
+
+    /// In headings.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Macs => "Accuracy over MACs",
+            Self::Latency => "Accuracy over measured latency",
+        }
+    }
+
+    fn axis(self) -> &'static str {
+        match self {
+            Self::Macs => "Multiply-accumulates per image (log scale)",
+            Self::Latency => "Median inference of one image, ms (log scale)",
+        }
+    }
+
+    fn of(self, group: &Group<'_>, row: &SettingRow<'_>) -> Option<u64> {
+        match self {
+            Self::Macs => Some(row.macs()),
+            Self::Latency => {
+                let network = row.trials.iter().find_map(|record| group.measured?.network(&record.trial.key))?;
+                let nanoseconds = network.one.as_ref()?.ms[0] * 1e6;
+                (nanoseconds >= 1.0).then_some(nanoseconds as u64)
+            }
+        }
+    }
+
+    fn format(self, value: f64) -> String {
+        match self {
+            Self::Macs => trim(&quantity(value.round() as u64)),
+            Self::Latency => format!("{}", (value / 1e4).round() / 100.0),
+        }
+    }
+}
+
 /// One point a row.
-pub(super) struct AccuracyOverMacs<'g> {
+pub(super) struct AccuracyOver<'g> {
     group: &'g Group<'g>,
+    over: Over,
     split: Split,
     points: Vec<(u64, Summary)>,
 }
 
-impl<'g> AccuracyOverMacs<'g> {
-    /// None for fewer than two rows.
-    pub fn of(group: &'g Group<'g>) -> Option<Self> {
+impl<'g> AccuracyOver<'g> {
+    /// None for fewer than two rows, and where one has no cost of this kind.
+    pub fn of(group: &'g Group<'g>, over: Over) -> Option<Self> {
         let split = group.split();
-        let points: Option<Vec<_>> = group.rows.iter().map(|row| Some((row.macs(), row.top1(split)?))).collect();
-        points.filter(|points| points.len() >= 2).map(|points| Self { group, split, points })
+        let point = |row: &SettingRow<'_>| Some((over.of(group, row)?, row.top1(split)?));
+        let points: Option<Vec<_>> = group.rows.iter().map(point).collect();
+        points.filter(|points| points.len() >= 2).map(|points| Self { group, over, split, points })
     }
 }
 
-impl Figure for AccuracyOverMacs<'_> {
+impl Figure for AccuracyOver<'_> {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
-        let front = front(&self.points.iter().map(|(macs, top1)| (*macs, top1.mean)).collect::<Vec<_>>());
+        let front = front(&self.points.iter().map(|(cost, top1)| (*cost, top1.mean)).collect::<Vec<_>>());
         let spread = match self.points.iter().map(|(_, top1)| top1.n).max() {
             Some(n) if n > 1 => format!("mean over seeds, bars: sample standard deviation (up to {n} seeds)"),
             _ => "one seed, no spread known".into(),
@@ -47,8 +117,8 @@ impl Figure for AccuracyOverMacs<'_> {
         let notes = heading::notes(self.group, subtitle, |_| true);
         let top = heading::heading(area, &self.group.title(), &notes)? + 48;
 
-        let logs: Vec<f64> = self.points.iter().map(|(macs, _)| (*macs as f64).log10()).collect();
-        let x = log_axis(&logs, "Multiply-accumulates per image (log scale)");
+        let logs: Vec<f64> = self.points.iter().map(|(cost, _)| (*cost as f64).log10()).collect();
+        let x = log_axis(&logs, self.over);
         let ends = |(_, top1): &(u64, Summary)| {
             let deviation = top1.deviation.unwrap_or(0.0);
             [top1.mean - deviation, top1.mean + deviation]
@@ -69,6 +139,10 @@ impl Figure for AccuracyOverMacs<'_> {
         }
         if !stairs.is_empty() {
             canvas::polyline(area, &stairs, GREY, 2, 7)?;
+        }
+        for rows in curves(self.group) {
+            let line: Vec<(i32, i32)> = rows.iter().map(|row| pixels[*row]).collect();
+            canvas::polyline(area, &line, canvas::lighten(canvas::row_color(&self.group.rows[rows[0]]), 0.3), 2, 0)?;
         }
         let mut obstacles = Vec::new();
         let real = |(x, y): (i32, i32)| (f64::from(x), f64::from(y));
@@ -120,7 +194,7 @@ impl Figure for AccuracyOverMacs<'_> {
 }
 
 /// A logarithmic axis over exponents of 10, ticks at 1, 2, 5 or finer.
-fn log_axis(logs: &[f64], title: &str) -> Axis {
+fn log_axis(logs: &[f64], over: Over) -> Axis {
     let low = logs.iter().copied().fold(f64::INFINITY, f64::min);
     let high = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     // Room at both sides for labels.
@@ -138,8 +212,8 @@ fn log_axis(logs: &[f64], title: &str) -> Axis {
     };
     let ticks =
         steps.iter().map(|steps| ticks(steps)).find(|ticks| ticks.len() >= 4).unwrap_or_else(|| ticks(steps[2]));
-    let format = |value: f64| trim(&quantity(10f64.powf(value).round() as u64));
-    Axis { range, ticks, title: title.to_owned(), format: Box::new(format) }
+    let format = move |value: f64| over.format(10f64.powf(value));
+    Axis { range, ticks, title: over.axis().to_owned(), format: Box::new(format) }
 }
 
 /// `20.00M` as `20M`.
@@ -169,8 +243,11 @@ mod tests {
 
     #[test]
     fn log_ticks_are_round_and_enough() {
-        let axis = log_axis(&[7.2e6f64.log10(), 40.8e6f64.log10()], "");
-        let written: Vec<String> = axis.ticks.iter().map(|tick| (axis.format)(*tick)).collect();
-        assert_eq!(written, ["8M", "10M", "15M", "20M", "30M", "40M"]);
+        let written = |over| -> Vec<String> {
+            let axis = log_axis(&[7.2e6f64.log10(), 40.8e6f64.log10()], over);
+            axis.ticks.iter().map(|tick| (axis.format)(*tick)).collect()
+        };
+        assert_eq!(written(Over::Macs), ["8M", "10M", "15M", "20M", "30M", "40M"]);
+        assert_eq!(written(Over::Latency), ["8", "10", "15", "20", "30", "40"]);
     }
 }

@@ -28,8 +28,11 @@ impl<'g> LearningCurves<'g> {
         for row in &group.rows {
             let mut by_epoch: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
             for trial in &row.trials {
-                for log in epochs(&trial.trial.key)? {
-                    by_epoch.entry(log.epoch).or_default().push(100.0 * log.validation_accuracy);
+                let logs = epochs(&trial.trial.key)?;
+                // Of a network that began afresh, those before are of another one.
+                let thrown = logs.iter().position(|log| log.phase == "scratch").unwrap_or(0);
+                for log in &logs[thrown..] {
+                    by_epoch.entry(log.epoch - thrown).or_default().push(100.0 * log.validation_accuracy);
                     finetuned |= log.phase == "finetune";
                 }
             }

@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::Drawn;
 use super::canvas::{DIM, TEXT, style};
 use crate::report::aggregate::{Group, SettingRow};
-use crate::report::tables;
+use crate::report::{conventions, tables};
 
 /// Pixels from one line of notes to the next.
 const LINE: i32 = 25;
@@ -19,7 +19,7 @@ const FIRST: i32 = 56;
 pub fn notes(group: &Group<'_>, subtitle: String, drawn: impl Fn(&SettingRow<'_>) -> bool) -> Vec<String> {
     let mut parts = Vec::new();
     if !group.cost_only() {
-        parts.push(tables::training_images(group.first()));
+        parts.push(conventions::training_images(group.first()));
     }
     match &tables::replaced_layers(group, drawn)[..] {
         [] => {}

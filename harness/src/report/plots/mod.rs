@@ -46,10 +46,10 @@ trait Figure {
 /// A log that cannot be read; names the file.
 pub fn all(group: &Group<'_>, slug: &str, epochs: impl Fn(&str) -> Result<Vec<EpochLog>>) -> Result<Vec<Plot>> {
     let mut plots = Vec::new();
-    if !group.cost_only()
-        && let Some(figure) = cost::AccuracyOverMacs::of(group)
-    {
-        plots.push(render(format!("{slug}-accuracy-over-macs"), "Accuracy over MACs", &figure)?);
+    for over in cost::Over::ALL.into_iter().filter(|_| !group.cost_only()) {
+        if let Some(figure) = cost::AccuracyOver::of(group, over) {
+            plots.push(render(format!("{slug}-accuracy-over-{}", over.name()), over.heading(), &figure)?);
+        }
     }
     for figure in option::varied_options(group) {
         let name = format!("{slug}-{}-{}", figure.method, figure.option);

@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use super::jobs;
 use super::queue::{command, queued};
-use crate::results::{RunFolder, TrialState};
+use crate::results::{FrozenTrial, RunFolder, TrialState};
+use crate::run::PricedTrial;
 
 /// How a submitted trial stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub fn status(folder: &RunFolder) -> Result<Vec<SubmittedTrial>> {
                 seed: frozen.as_ref().map(|trial| trial.config.seed),
                 task: (job.id, index),
                 state,
-                epochs: (folder.epochs(key)?.len(), frozen.map(|trial| trial.config.recipe.epochs)),
+                epochs: (folder.epochs(key)?.len(), frozen.map(epochs)),
                 output: job.output(index),
             };
             match places.get(key) {
@@ -90,6 +91,12 @@ pub fn status(folder: &RunFolder) -> Result<Vec<SubmittedTrial>> {
         }
     }
     Ok(trials)
+}
+
+/// How many epochs a trial has, its price permitting.
+fn epochs(frozen: FrozenTrial) -> usize {
+    let planned = frozen.config.recipe.epochs;
+    PricedTrial::new(frozen).and_then(|trial| trial.phases()).map_or(planned, |phases| phases.epochs())
 }
 
 /// What [`cancel`] found and did.

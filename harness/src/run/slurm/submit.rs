@@ -14,13 +14,15 @@ use crate::experiment::Experiment;
 use crate::files::write_atomic;
 use crate::results::RunFolder;
 use crate::run::RunOptions;
-use crate::run::prepare::prepare;
+use crate::run::tuned::prepare_next;
 
 /// What was submitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Submission {
     /// Slurm's numbers of the array jobs, with the number of tasks of each.
     pub jobs: Vec<(u64, usize)>,
+    /// The run folder of what was submitted: the experiment's, or that of its tries.
+    pub output: PathBuf,
     /// The submission's folder; none where nothing was to be submitted.
     pub dir: Option<PathBuf>,
     /// Trials that are done.
@@ -31,7 +33,7 @@ pub struct Submission {
     pub beyond: usize,
 }
 
-/// Submits the experiment's missing trials as array jobs of one task a trial, as many as Slurm's limits let through.
+/// Submits the experiment's missing trials (where it is tuned: its missing tries, or, once there are none, the trials) as array jobs of one task a trial, as many as Slurm's limits let through.
 /// `options` go to `sbatch` as they are, after the script's own, which they override; `at_once`: most tasks that run at a
 /// time.
 ///
@@ -44,11 +46,14 @@ pub fn submit(
     at_once: Option<usize>,
 ) -> Result<Submission> {
     let (per_array, in_all) = queue::limits()?;
-    let sweep = prepare(experiment, run)?;
+    let sweep = prepare_next(experiment, run)?;
     let folder = absolute(&sweep.folder)?;
     let summary = &sweep.summary;
-    let mut submission =
-        Submission { done: summary.skipped + summary.reused + summary.trained, ..Submission::default() };
+    let mut submission = Submission {
+        done: summary.skipped + summary.reused + summary.trained,
+        output: sweep.folder.root().to_owned(),
+        ..Submission::default()
+    };
     // Two submissions at a time would submit the same trials.
     let _lock = folder.lock()?;
     let queued = queue::queued()?;

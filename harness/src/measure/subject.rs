@@ -1,0 +1,34 @@
+//! Which networks are the same to whoever measures them.
+
+use crate::config::TrialConfig;
+use crate::experiment::price::Price;
+
+/// A network and what it is measured for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// What tells it from others: 16 hex digits over all that shapes what is measured.
+    pub signature: String,
+    /// A trial's configuration that makes it; its seed and its way of training mean nothing here.
+    pub config: TrialConfig,
+    /// Images that it is given at a time.
+    pub images: usize,
+}
+
+impl Subject {
+    /// The network of a trial that infers in the end.
+    pub fn inferring(config: &TrialConfig, price: &Price, images: usize) -> Self {
+        Self::new(config, &price.inferring, images)
+    }
+
+    /// The network of a trial that training begins with.
+    pub fn trained(config: &TrialConfig, price: &Price, images: usize) -> Self {
+        Self::new(config, &price.architecture, images)
+    }
+
+    fn new(config: &TrialConfig, architecture: &str, images: usize) -> Self {
+        let (backbone, kernels) = (&config.backbone.name, config.recipe.kernels.name());
+        let text = format!("{backbone} {kernels} {images}\n{architecture}");
+        let signature = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
+        Self { signature, config: config.clone(), images }
+    }
+}
