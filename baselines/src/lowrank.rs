@@ -1,31 +1,14 @@
 //! Low-rank convolutions: a kernel that is a product of smaller ones.
 
+mod choices;
 mod eigen;
 mod trained;
 
 use candle_core::Result;
 use conv_core::options::{FACTOR, Kind};
-use conv_core::{Approximates, ConvSpec, Method, Scope, UnitSpec, Value, choice, options};
+use conv_core::{Approximates, ConvSpec, Method, Scope, UnitSpec, Value, options};
 
-choice! {
-    /// How a convolution is factored.
-    Factors {
-        /// 1 x 1 to few channels, `k x k` among few, 1 x 1 to all (arXiv 1511.06530).
-        Tucker2 = "tucker2",
-        /// `k x k` to few channels, 1 x 1 to all: the factors of a `C_out x (C_in k^2)` matrix (arXiv 1505.06798).
-        Svd = "svd",
-    }
-}
-
-choice! {
-    /// What the factors begin with.
-    Origin {
-        /// Fresh values.
-        Scratch = "scratch",
-        /// The best factors of a trained vanilla convolution.
-        Trained = "trained",
-    }
-}
+pub use choices::{Factors, Origin};
 
 options! {
     /// A convolution of low rank, trained in its factored form, from scratch or from a trained convolution.
@@ -89,6 +72,7 @@ impl Method for LowRank {
         let last = ConvSpec { bias, ..ConvSpec::same(made, out_channels, 1, 1) };
         net.unit("last", &UnitSpec { conv: last, ..*unit }, y, residual)
     }
+
     fn approximates(&self) -> Option<&dyn Approximates> {
         (self.from == Origin::Trained).then_some(self)
     }

@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use conv_core::options;
 use conv_core::options::{Kind, SHARE, at_least};
 
-use crate::pruning::Ranking;
+use crate::pruning::{Ranking, kept};
 
 options! {
     /// Options of magnitude pruning. `floor(n (1 - ratio))` of n weights stay.
@@ -44,10 +44,7 @@ impl Magnitude {
 
     /// How many of `weights` that are ranked together stay after step number `step`, counted from 1.
     pub fn kept(&self, weights: u64, step: usize) -> u64 {
-        let last = step >= self.steps;
-        let share = if last { 1.0 - self.ratio } else { (1.0 - self.ratio).powf(step as f64 / self.steps as f64) };
-        // A decimal that a double only approximates: the slack is far above that error, and far below one weight.
-        (weights as f64 * share + 1e-6).floor() as u64
+        kept(weights, self.ratio, step, self.steps)
     }
 
     /// How many weights stay in all, of convolutions of so many each.

@@ -19,5 +19,6 @@ mod surgery;
 
 pub use coupling::{Coupling, Place, widths_of};
 pub use criterion::{Criterion, Evidence, Importance};
+pub(crate) use options::kept;
 pub use options::{Pruned, Ranking, Ratio, Weights};
 pub use select::Selection;

@@ -203,11 +203,7 @@ impl Pruned {
     }
 
     fn floor(&self, filters: usize, ratio: f64, step: usize) -> usize {
-        let share =
-            if step >= self.steps() { 1.0 - ratio } else { (1.0 - ratio).powf(step as f64 / self.steps() as f64) };
-        // The ratio is a decimal that a double only approximates: 10 (1 - 0.9) is 0.99..98 and has to be 1. The slack is
-        // far above that error and far below what a ratio written by hand can mean.
-        (filters as f64 * share + 1e-6).floor() as usize
+        kept(filters as u64, ratio, step, self.steps()) as usize
     }
 
     /// The couplings' widths after cut number `step` of the uncut network, where each is ranked by itself: what the smaller
@@ -215,6 +211,15 @@ impl Pruned {
     pub fn widths(&self, couplings: &[Coupling], step: usize) -> BTreeMap<String, usize> {
         couplings.iter().map(|coupling| (coupling.name().to_owned(), self.kept(coupling, step))).collect()
     }
+}
+
+/// How many of `count` stay after step number `step` (counted from 1) of `steps` by an equal factor: `floor(count (1 - ratio))` after
+/// the last.
+pub(crate) fn kept(count: u64, ratio: f64, step: usize, steps: usize) -> u64 {
+    let share = if step >= steps { 1.0 - ratio } else { (1.0 - ratio).powf(step as f64 / steps as f64) };
+    // The ratio is a decimal that a double only approximates: 10 (1 - 0.9) is 0.99..98 and has to be 1. The slack is far above
+    // that error and far below what a ratio written by hand can mean.
+    (count as f64 * share + 1e-6).floor() as u64
 }
 
 #[cfg(test)]

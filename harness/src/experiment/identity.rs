@@ -1,9 +1,9 @@
 //! What makes two trials the same trial.
 //!
 //! Counted: every layer's layout with its method's version, backbone, data set (name, augmentation and content), recipe,
-//! validation, whether test is read, options and version of what compresses the network, seed. Not counted: names, titles, descriptions, paths,
-//! how a sweep is written and run (`run.*`), and parts of a recipe that it does not use (milestones without the step
-//! schedule, fine-tuning where nothing is compressed).
+//! validation, whether test is read, options and version of what compresses the network, seed. Not counted: names, titles,
+//! descriptions, paths, how a sweep is written and run (`run.*`), and parts of a recipe that it does not use (milestones without the
+//! step schedule, fine-tuning where nothing is compressed).
 
 use blake3::{Hash, Hasher};
 use serde::Serialize;

@@ -2,7 +2,8 @@
 //! its own.
 
 use super::aggregate::{Group, SettingRow};
-use super::tables::{Column, dash, markdown, quantity, stamp_of};
+use super::caption::stamp_of;
+use super::tables::{Column, dash, markdown, quantity};
 use crate::measure::noise::{QUIET, noisy, spread};
 use crate::results::{Measured, MeasuredNetwork, MeasuredTraining, MeasuredUse};
 

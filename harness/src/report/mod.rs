@@ -8,6 +8,7 @@ pub mod seeds;
 pub mod speeds;
 pub mod tables;
 
+mod caption;
 mod completion;
 mod layers;
 mod measured;

@@ -1,19 +1,10 @@
-//! Markdown tables in the style of the papers, with everything under them that a reader needs to judge them.
+//! Markdown tables in the style of the papers.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use baselines::pruning::Weights;
-use conv_core::options::Described;
-
-use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow, Split};
-use super::{conventions, measured, tuning};
-use crate::config::{Kernels, Recipe, Schedule};
-use crate::experiment::choice::Choice;
-use crate::experiment::tuning::without;
-use crate::methods::Compression;
+use super::aggregate::{Group, SettingRow, Split};
+use super::{caption, measured};
 use crate::results::TrialRecord;
-use crate::stamp::Environment;
 use crate::statistics::{Comparison, Interval, Summary, Verdict};
 
 /// The comparison of one group: a Markdown table with its caption.
@@ -22,7 +13,7 @@ pub fn comparison(group: &Group<'_>) -> String {
     let header: Vec<&str> = columns.iter().map(|column| column.title.as_str()).collect();
     let rows: Vec<Vec<String>> =
         group.rows.iter().map(|row| columns.iter().map(|column| (column.cell)(row)).collect()).collect();
-    format!("{}\n{}", markdown(&header, &rows), caption(group))
+    format!("{}\n{}", markdown(&header, &rows), caption::caption(group))
 }
 
 /// Trials without a result, with what went wrong; empty where there is none.
@@ -122,258 +113,6 @@ fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
     columns
 }
 
-/// What stands under a table.
-fn caption(group: &Group<'_>) -> String {
-    let mut text = String::new();
-    let mut say = |line: String| {
-        let _ = writeln!(text, "- {line}");
-    };
-    let record = group.first();
-    let tuned = record.trial.tuned.as_ref();
-    if group.cost_only() {
-        say("**Nothing was trained**: exact cost per image.".into());
-    } else {
-        say(format!(
-            "**Data**: {}, from `{}`. {}",
-            group.data(),
-            record.trial.data.source,
-            conventions::splits(record)
-        ));
-        say(format!("**Recipe**: {}", recipe(&record.trial.config.recipe, tuned, record.trial.config.dataset.augment)));
-        tuning::captions(group).into_iter().for_each(&mut say);
-        say(conventions::reported(group));
-        say(seeds(group));
-        if group.vanilla().is_none() {
-            say("**No vanilla trial** is finished in this group: no difference to it can be given.".into());
-        }
-    }
-    if group.rows.iter().any(|row| !row.budgets().is_empty()) {
-        say("**Budgets** are shares of the vanilla network; what is off is relative to the budget, and of a latency to the time that \
-             was measured for it."
-            .into());
-    }
-    if group.rows.iter().any(|row| !row.control_of().is_empty()) {
-        say("**Controls** stand under the pruned network that they belong to: pruning has to be better than they are."
-            .into());
-    }
-    say(conventions::counted(group));
-    conventions::fused(group).into_iter().for_each(&mut say);
-    for (methods, replaced) in replaced_layers(group, |_| true) {
-        say(format!("**Replaced layers** ({methods}): {replaced}"));
-    }
-    for row in &group.rows {
-        if let Some(compression) = row.compression().filter(|_| !group.cost_only()) {
-            say(compressed(row, &compression));
-        }
-        if !row.first().trial.aliases.is_empty() {
-            say(format!("**Same network**: {} = {}", row.label, row.first().trial.aliases.join(" = ")));
-        }
-        let size = |record: &TrialRecord| (record.network.cost.params, record.network.cost.macs);
-        if row.trials.iter().any(|record| size(record) != size(row.first())) {
-            say(format!("**Widths differ by seed**: cost of {} is a mean.", row.label));
-        }
-    }
-    if group.rows.iter().any(|row| row.params_nonzero().is_some()) {
-        text += "- **Nonzero** parameters and MACs leave out what is masked. Masks save no executed multiplication: what is stored and \
-                 computed is what the columns before them say.\n";
-    }
-    for (bases, rows) in by(group, SettingRow::bases) {
-        if bases.is_some_and(|bases| !bases.is_empty()) && rows.len() > 1 {
-            let rows: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-            text +=
-                &format!("- **One base**: {} begin with the same trained network, seed by seed.\n", rows.join(", "));
-        }
-    }
-    text + &measured::caption(group) + &stamps(group) + &remarks(group)
-}
-
-/// How the epochs of a network that is smaller than what was trained are spent.
-fn compressed(row: &SettingRow<'_>, compression: &Compression) -> String {
-    let (recipe, epochs) = (&row.first().trial.config.recipe, row.epochs());
-    let after = recipe.finetune_epochs;
-    let label = &row.label;
-    let before = recipe.epochs.saturating_sub(after);
-    if let Compression::Pruned(pruned) = compression
-        && pruned.weights() != Weights::Kept
-    {
-        let compute = match pruned.weights() {
-            Weights::ScratchCompute => ", as many as cost what the pruned network's own training does",
-            Weights::Scratch | Weights::Kept => "",
-        };
-        let chosen = if pruned.is_global() {
-            format!(
-                " Its widths are what a network that was trained for {before} epochs before chose; no weight of that is left."
-            )
-        } else {
-            String::new()
-        };
-        return format!(
-            "**From scratch**: {label} has a cut network's widths and trains them from fresh weights for {epochs} epochs{compute}.{chosen}"
-        );
-    }
-    let whole = epochs.saturating_sub(after);
-    let rate = recipe.finetune_lr;
-    let (title, done, each) = compression.done();
-    match compression.steps() {
-        1 => format!(
-            "**{title}**: {label} trains for {whole} of its {epochs} epochs, is {done}, and trains for the last {after} at a peak rate of {rate}."
-        ),
-        steps => format!(
-            "**{title}**: {label} trains for {whole} of its {epochs} epochs, and is {done} {steps} times by an equal factor; the last {after} are \
-             divided among what follows each {each}, at a peak rate of {rate} every time."
-        ),
-    }
-}
-
-/// Methods (or rows, where those of a method differ) with the layers that they replaced, among the rows that are `shown`.
-/// Vanilla replaces nothing; saying so would only repeat it.
-pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&SettingRow<'_>) -> bool) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for (replaced, rows) in by(group, |row| row.first().network.replaced.clone()) {
-        let rows: Vec<&SettingRow<'_>> = rows.into_iter().filter(|row| !row.is_vanilla() && shown(row)).collect();
-        if !rows.is_empty() {
-            all.push((names(group, &rows).join(", "), replaced));
-        }
-    }
-    all
-}
-
-/// A recipe in one sentence. Values that were chosen for each row by itself are said to be.
-fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augment: bool) -> String {
-    let keys = || tuned.iter().flat_map(|choice| choice.terms.space.keys());
-    let value = |key: &str, value: String| if keys().any(|tuned| tuned == key) { "tuned".to_owned() } else { value };
-    // Of others than these four nothing is said but that they were tuned.
-    let recipe = &without(recipe, keys().filter(|key| !TUNED_IN_PLACE.contains(&key.as_str())));
-    let short = if recipe.epochs < SHORT_SCHEDULE {
-        " (a short schedule: the literature trains 160 to 400, and compact modules lose more than vanilla by it)"
-    } else {
-        ""
-    };
-    let schedule = match recipe.schedule {
-        Schedule::Cosine => "cosine to 0".to_owned(),
-        Schedule::Step => format!("times {} at {:?} of the training", recipe.gamma, recipe.milestones),
-        Schedule::Constant => "constant".to_owned(),
-    };
-    let momentum = if recipe.nesterov { "Nesterov momentum" } else { "momentum" };
-    let spared = if recipe.decay_norm_and_bias { "" } else { " (batch norm and biases spared)" };
-    let mut text = format!(
-        "{} epoch{}{short}, batch {}, SGD with {momentum} {}, rate {} {schedule}",
-        recipe.epochs,
-        if recipe.epochs == 1 { "" } else { "s" },
-        value("batch", recipe.batch.to_string()),
-        value("momentum", recipe.momentum.to_string()),
-        value("lr", recipe.lr.to_string())
-    );
-    if recipe.warmup_epochs > 0.0 {
-        let _ = write!(text, ", warm-up {} epochs", recipe.warmup_epochs);
-    }
-    let _ = write!(text, ", weight decay {}{spared}", value("weight_decay", recipe.weight_decay.to_string()));
-    if recipe.label_smoothing > 0.0 {
-        let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
-    }
-    text += match recipe.kernels {
-        Kernels::Own => "",
-        Kernels::Direct => ", computed without Winograd's convolutions",
-        Kernels::Candle => ", computed by candle's own operations",
-    };
-    let default = Recipe::default();
-    let values = recipe.values().into_iter().zip(default.values());
-    for (field, (value, usual)) in Recipe::OPTIONS.iter().zip(values) {
-        if !TOLD.split(' ').any(|key| key == field.key) && value != usual {
-            let _ = write!(text, ", `{}` = {value}", field.key);
-        }
-    }
-    for key in keys().filter(|key| !TUNED_IN_PLACE.contains(&key.as_str())) {
-        let _ = write!(text, ", `{key}` tuned");
-    }
-    text + if augment { ", crops and flips." } else { ", no augmentation." }
-}
-
-/// Keys whose place in a caption says that they were tuned, where they were.
-const TUNED_IN_PLACE: [&str; 4] = ["batch", "lr", "momentum", "weight_decay"];
-
-/// Keys of a recipe that a caption tells in words of their own: in [`recipe`], with the images, or of the cut. Any other is told
-/// as it is written in a file, where it is not at its default.
-const TOLD: &str = "epochs batch lr schedule milestones gamma warmup_epochs momentum nesterov weight_decay \
-    decay_norm_and_bias label_smoothing subset finetune_epochs finetune_lr kernels";
-
-fn seeds(group: &Group<'_>) -> String {
-    let mut all: Vec<u64> = group.rows.iter().flat_map(SettingRow::seeds).collect();
-    all.sort_unstable();
-    all.dedup();
-    if let [seed] = all[..] {
-        return format!("**One seed** ({seed}): no spread is known; small differences mean nothing.");
-    }
-    let list = all.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let partly = if varies(group, |row| row.seeds()) { " Not every row has every seed (yet)." } else { "" };
-    format!(
-        "**Seeds** {list}: mean ± sample standard deviation; differences are paired by seed, with their 95 % interval \
-         (Student t) in brackets, bold where it leaves out 0 (each row by itself, not corrected for the number of rows). A row \
-         with one seed is a plain number.{partly}"
-    )
-}
-
-/// Where and with what the trials were made; several stamps are said to be several.
-fn stamps(group: &Group<'_>) -> String {
-    let mut stamps: BTreeMap<String, usize> = BTreeMap::new();
-    for record in group.trials() {
-        *stamps.entry(stamp(record)).or_default() += 1;
-    }
-    let mut text = String::new();
-    if stamps.len() > 1 {
-        text += "- **Mixed stamps**: the trials were not all made with the same code and machine.\n";
-    }
-    for (stamp, trials) in &stamps {
-        let _ = writeln!(text, "- **Made with** {stamp}: {trials} trial{}", if *trials == 1 { "" } else { "s" });
-    }
-    text
-}
-
-fn stamp(record: &TrialRecord) -> String {
-    stamp_of(&record.environment, record.off_engine().is_some())
-}
-
-/// Everything that a stamp says.
-pub(super) fn stamp_of(environment: &Environment, off_engine: bool) -> String {
-    let lock = if environment.lock.is_empty() { String::new() } else { format!(", Cargo.lock {}", environment.lock) };
-    let features = if environment.features.is_empty() { "" } else { ", features " };
-    let off_engine = if off_engine { " operation by operation" } else { "" };
-    format!(
-        "{}{lock}{features}{}, {}, {} thread{}, {} kernels{off_engine}, harness {}, candle {}, {}, {}",
-        environment.build(),
-        environment.features,
-        environment.cpu,
-        environment.threads,
-        if environment.threads == 1 { "" } else { "s" },
-        environment.kernels,
-        environment.harness,
-        environment.candle,
-        environment.rustc,
-        environment.os
-    )
-}
-
-/// What was remarked. A remark on layers is `LAYERS: TEXT`, and their list is shortened to the first and a count.
-fn remarks(group: &Group<'_>) -> String {
-    let mut lines = String::new();
-    for row in &group.rows {
-        for remark in row.first().network.remarks.iter().chain(&row.budgets().remarks()) {
-            let folded = match remark.split_once(": ") {
-                Some((layers, text)) => match layers.split_once(", ") {
-                    Some((first, others)) => format!("`{first}` and {} more: {text}", others.split(", ").count()),
-                    None => format!("`{layers}`: {text}"),
-                },
-                None => remark.clone(),
-            };
-            lines += &format!("- {}: {folded}\n", row.label);
-        }
-    }
-    if lines.is_empty() {
-        return String::new();
-    }
-    format!("\n<details><summary>Remarks on layers ({})</summary>\n\n{lines}\n</details>\n", lines.lines().count())
-}
-
 /// Labels of rows; the method's name alone where all its rows are among them.
 pub(super) fn names<'g>(group: &'g Group<'_>, rows: &[&'g SettingRow<'_>]) -> Vec<&'g str> {
     let mut names = Vec::new();
@@ -404,7 +143,7 @@ pub(super) fn by<'g, 'a, K: PartialEq>(
     found
 }
 
-fn varies<K: PartialEq>(group: &Group<'_>, key: impl Fn(&SettingRow<'_>) -> K) -> bool {
+pub(super) fn varies<K: PartialEq>(group: &Group<'_>, key: impl Fn(&SettingRow<'_>) -> K) -> bool {
     group.rows.iter().any(|row| key(row) != key(&group.rows[0]))
 }
 
@@ -460,41 +199,4 @@ pub fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|three| str::from_utf8(three).ok()).collect();
     groups.join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use conv_core::options::Kind;
-    use toml::{Table, Value};
-
-    use super::*;
-
-    /// A value that is not the one there is.
-    fn other(kind: &Kind, value: Option<&Value>) -> Value {
-        match kind {
-            Kind::Flag => Value::Boolean(value.and_then(Value::as_bool) != Some(true)),
-            Kind::Integer(low, _) => Value::Integer(value.and_then(Value::as_integer).unwrap_or(*low) + 1),
-            Kind::Number(_) => Value::Float(0.25),
-            Kind::Choice(names) => {
-                let mut others = names().into_iter().filter(|name| value.and_then(Value::as_str) != Some(name));
-                Value::String(others.next().unwrap().into())
-            }
-            Kind::List(element) => Value::Array(vec![other(element, None)]),
-            kind => panic!("no other value of {kind} is known here"),
-        }
-    }
-
-    #[test]
-    fn every_key_of_a_recipe_is_told() {
-        let base = Table::try_from(Recipe { schedule: Schedule::Step, ..Recipe::default() }).unwrap();
-        let text = |table: &Table| recipe(&table.clone().try_into().unwrap(), None, true);
-        for field in Recipe::OPTIONS {
-            let mut changed = base.clone();
-            changed.insert(field.key.into(), other(&field.kind, base.get(field.key)));
-            // These stand in other lines of the caption.
-            let elsewhere = ["subset", "finetune_epochs", "finetune_lr"].contains(&field.key);
-            assert_eq!(text(&changed) == text(&base), elsewhere, "{}", field.key);
-        }
-        assert!(TOLD.split(' ').all(|key| Recipe::OPTIONS.iter().any(|field| field.key == key)));
-    }
 }

@@ -1,30 +1,9 @@
 //! `[budget]`, as a user types it.
 
-use std::path::Path;
-
-use assert_cmd::Command;
-use tempfile::TempDir;
+use super::support::{folder, harness};
 
 const FILE: &str = "name = 'b'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n[recipe]\nepochs = 0\n\
     [budget]\nmacs = [0.5, 0.25]\n[[grid]]\nmethod.name = ['vanilla', 'ghost', 'thin', 'depthwise']\n";
-
-struct Run {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn harness(folder: &Path, arguments: &[&str]) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-fn folder(text: &str) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("x.toml"), text).unwrap();
-    folder
-}
 
 #[test]
 fn plan_shows_budgets_and_what_cannot_meet_them() {

@@ -1,31 +1,12 @@
 //! The commands that train nothing, as a user types them.
 
-use std::path::Path;
-
-use assert_cmd::Command;
 use tempfile::TempDir;
+
+use super::support::{folder, harness};
 
 const FILE: &str = "name = 'small'\n[dataset]\nname = 'cifar10'\n[backbone]\nname = 'resnet20'\n\
     [protocol]\nseeds = [0, 1]\ncontrols = []\n[[grid]]\nmethod.name = 'vanilla'\n[[grid]]\nmethod.name = 'compconv'\nmethod.depth = [1, 3]\n\
     [[grid]]\nmethod.name = 'compconv'\nmethod.c0 = 64\n[[grid]]\nmethod.name = 'pruned'\n";
-
-struct Run {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn harness(folder: &Path, arguments: &[&str]) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-fn folder(text: &str) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("x.toml"), text).unwrap();
-    folder
-}
 
 #[test]
 fn plan_lists_every_trial_once() {

@@ -1,6 +1,30 @@
 //! What tests of whole processes share.
 
+use std::path::Path;
 use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// What a command came to.
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs the harness in a folder, as a user types it.
+pub fn harness(folder: &Path, arguments: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_harness")).current_dir(folder).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A folder with an experiment `x.toml`.
+pub fn folder(text: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("x.toml"), text).unwrap();
+    folder
+}
 
 /// All that a process printed.
 pub fn text(output: &Output) -> String {

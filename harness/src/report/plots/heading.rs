@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::Drawn;
 use super::canvas::{DIM, TEXT, style};
 use crate::report::aggregate::{Group, SettingRow};
-use crate::report::{conventions, tables};
+use crate::report::{caption, conventions};
 
 /// Pixels from one line of notes to the next.
 const LINE: i32 = 25;
@@ -21,7 +21,7 @@ pub fn notes(group: &Group<'_>, subtitle: String, drawn: impl Fn(&SettingRow<'_>
     if !group.cost_only() {
         parts.push(conventions::training_images(group.first()));
     }
-    match &tables::replaced_layers(group, drawn)[..] {
+    match &caption::replaced_layers(group, drawn)[..] {
         [] => {}
         [(_, replaced)] => parts.push(format!("Replaced layers: {replaced}")),
         several => {

@@ -76,7 +76,8 @@ const VGG16_CIFAR10: &[Paper] = &[
         rows: &[
             row("VGG-16", "15M", "313M", "93.25").vanilla(),
             row("VGG-16-pruned-A", "5.4M", "206M", "93.40").ours("pruned", "only = [1, 8, 9, 10, 11, 12, 13]"),
-            row("VGG-16-pruned-A, from scratch", "5.4M", "206M", "93.12"),
+            row("VGG-16-pruned-A, from scratch", "5.4M", "206M", "93.12")
+                .ours("pruned", "only = [1, 8, 9, 10, 11, 12, 13]\nweights = \"scratch\""),
         ],
     },
     Paper {
@@ -138,7 +139,8 @@ const RESNET56_CIFAR10: &[Paper] = &[
             row("ResNet-56-pruned-A", "0.77M", "112M", "93.10").ours("pruned", "ratio = 0.1\nskip = [16, 20, 38, 54]"),
             row("ResNet-56-pruned-B", "0.73M", "90.9M", "93.06")
                 .ours("pruned", "ratio = [0.6, 0.3, 0.1]\nskip = [16, 18, 20, 34, 38, 54]"),
-            row("ResNet-56-pruned-B, from scratch", "0.73M", "90.9M", "91.31"),
+            row("ResNet-56-pruned-B, from scratch", "0.73M", "90.9M", "91.31")
+                .ours("pruned", "ratio = [0.6, 0.3, 0.1]\nskip = [16, 18, 20, 34, 38, 54]\nweights = \"scratch\""),
         ],
     },
     Paper {

@@ -33,7 +33,8 @@ pub struct Submission {
     pub beyond: usize,
 }
 
-/// Submits the experiment's missing trials (where it is tuned: its missing tries, or, once there are none, the trials) as array jobs of one task a trial, as many as Slurm's limits let through.
+/// Submits the experiment's missing trials (where it is tuned: its missing tries, or, once there are none, the trials) as array
+/// jobs of one task a trial, as many as Slurm's limits let through.
 /// `options` go to `sbatch` as they are, after the script's own, which they override; `at_once`: most tasks that run at a
 /// time.
 ///
