@@ -11,7 +11,7 @@ use super::noise::noisy;
 use crate::backbones;
 use crate::config::TrialConfig;
 use crate::data::{Batch, Geometry};
-use crate::experiment::price::compressed;
+use crate::experiment::price::{compressed, price};
 use crate::methods::Methods;
 use crate::train::{Sgd, step};
 
@@ -97,6 +97,15 @@ impl Entrant {
         let parameters: usize = model.store.named().iter().map(|(_, var)| var.elem_count()).sum();
         let momentum = if train { model.store.params() } else { 0 };
         Ok(Some(engine.bytes() + 4 * ((parameters + images * c * h * w) as u64 + momentum)))
+    }
+
+    /// The names of the layers of the network that infers, in order.
+    ///
+    /// # Errors
+    /// What its backbone or method refuses.
+    pub(super) fn layer_names(&self) -> Result<Vec<String>> {
+        let price = price(&self.config)?;
+        Ok(price.layers.into_iter().map(|layer| layer.name).collect())
     }
 
     /// The parameters of both networks.

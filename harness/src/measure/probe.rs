@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use conv_core::{EngineLayer, Pass, meter};
+use conv_core::{EngineLayer, Inference, Pass, meter};
 use serde::{Deserialize, Serialize};
 
 use super::bench::Entrant;
 use super::energy::EnergyCounter;
-use super::layers::{Use, planned};
+use super::layers::{LayerNames, Use, planned};
 use super::memory::{forget_peak, own_memory, peak_own_memory};
 use crate::config::TrialConfig;
 use crate::data;
@@ -19,6 +19,10 @@ pub const TIME: [Duration; 2] = [Duration::from_millis(150), Duration::from_mill
 const LEAST: usize = 3;
 /// Times of a round that say no more than fewer.
 const MOST: usize = 1000;
+/// How often each layer is timed in a round.
+const LOOKS: u32 = 5;
+/// What belongs to no layer.
+const OTHER: &str = "other";
 
 /// About what so many networks take in so many rounds, one of them measured twice in each.
 pub fn phase_time(networks: usize, rounds: usize) -> Duration {
@@ -66,6 +70,8 @@ pub struct Reading {
     pub multiplications: u64,
     /// Why it does not run on the engine; none where it does.
     pub off_engine: Option<String>,
+    /// Milliseconds of each layer, in order.
+    pub layers: Vec<(String, f64)>,
 }
 
 /// The peak memory of a use, in MiB.
@@ -122,13 +128,23 @@ fn infer(question: &Question, held: Option<f64>) -> Result<Answer> {
             .as_ref()
             .zip(before.zip(after))
             .map(|(counter, (before, after))| counter.joules(&before, &after) * 1e3 / (times.len() * images) as f64);
-        let layers = if images < conv_core::SMALLEST_BATCH { inference.image_layers() } else { inference.layers() };
+        let planned_layers = |inference: &Inference<'_>| match images {
+            ..conv_core::SMALLEST_BATCH => inference.image_layers(),
+            _ => inference.layers(),
+        };
+        // Looking at each layer takes time of its own, so that it comes last.
+        inference.time_layers();
+        for _ in 0..LOOKS {
+            inference.forward(&batch).context("in inference")?;
+        }
+        let layers = planned_layers(&inference);
         let macs = executed.macs / images as u64;
         Ok(Box::new(Reading {
             energy: taken,
             memory: memory(&entrant, images, false, held)?,
             macs,
-            multiplications: layers.map_or(macs, |layers| multiplications(&layers)),
+            multiplications: layers.as_ref().map_or(macs, |layers| multiplications(layers)),
+            layers: layers.map(|layers| by_layer(&entrant, &layers)).transpose()?.unwrap_or_default(),
             off_engine: planned(&entrant, images, purpose)?.err().map(|why| why.to_string()),
             times,
         }))
@@ -143,6 +159,29 @@ fn memory(entrant: &Entrant, images: usize, train: bool, held: Option<f64>) -> R
     let measured = peak_own_memory().zip(held).map(|(peak, held)| (peak - held).max(0.0));
     let analytic = entrant.footprint(images, train)?.map(|bytes| bytes as f64 / f64::from(1 << 20));
     Ok(MemoryReading { analytic, measured })
+}
+
+/// Times of the network's own layers, summed over what the engine does in each; what carries no parameter counts to the layer before
+/// it where it stands between two parts of one, and else to `other`.
+fn by_layer(entrant: &Entrant, layers: &[EngineLayer]) -> Result<Vec<(String, f64)>> {
+    let (names, own) = (LayerNames::of_network(entrant), entrant.layer_names()?);
+    let layer_of = |name: &str| {
+        own.iter().find(|own| name.strip_prefix(&***own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    };
+    let found: Vec<Option<&String>> = layers.iter().map(|layer| layer_of(names.of(layer))).collect();
+    let mut times: Vec<(String, f64)> = Vec::new();
+    for (at, layer) in layers.iter().enumerate() {
+        let before = found[..at].iter().rev().find_map(|name| *name);
+        let after = found[at..].iter().find_map(|name| *name);
+        let name = found[at].or(before.filter(|_| before == after)).map_or(OTHER, String::as_str);
+        let spent = layer.passes.iter().filter_map(|work| work.time).sum::<Duration>() / LOOKS;
+        let ms = spent.as_secs_f64() * 1e3;
+        match times.iter_mut().find(|(known, _)| known == name) {
+            Some((_, sum)) => *sum += ms,
+            None => times.push((name.to_owned(), ms)),
+        }
+    }
+    Ok(times)
 }
 
 /// What the kernels of these layers multiply going forward, for an image.

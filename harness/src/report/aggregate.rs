@@ -95,7 +95,7 @@ impl<'a> SettingRow<'a> {
     }
 
     /// What the report has it for. A method that this binary does not know is a rival.
-    fn rank(&self) -> Rank {
+    pub fn rank(&self) -> Rank {
         match methods::find(self.method()).map(|info| info.rank) {
             _ if self.is_vanilla() => Rank::Reference,
             _ if !self.control_of().is_empty() => Rank::Control,

@@ -7,7 +7,9 @@ use baselines::pruning::Weights;
 use conv_core::options::Described;
 
 use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow};
-use super::tables::{by, names, varies};
+use super::comparison::{by, names, varies};
+use super::markup::escaped;
+use super::section::Part;
 use super::{conventions, measured, tuning};
 use crate::config::{Kernels, Recipe, Schedule};
 use crate::experiment::choice::Choice;
@@ -16,12 +18,10 @@ use crate::methods::Compression;
 use crate::results::TrialRecord;
 use crate::stamp::Environment;
 
-/// What stands under a table.
-pub(super) fn caption(group: &Group<'_>) -> String {
-    let mut text = String::new();
-    let mut say = |line: String| {
-        let _ = writeln!(text, "- {line}");
-    };
+/// What stands under the main table: lines of Markdown.
+pub(super) fn lines(group: &Group<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |line: String| lines.push(line);
     let record = group.first();
     let tuned = record.trial.tuned.as_ref();
     if group.cost_only() {
@@ -53,39 +53,43 @@ pub(super) fn caption(group: &Group<'_>) -> String {
     say(conventions::counted(group));
     conventions::fused(group).into_iter().for_each(&mut say);
     for (methods, replaced) in replaced_layers(group, |_| true) {
-        say(format!("**Replaced layers** ({methods}): {replaced}"));
+        say(format!("**Replaced layers** ({}): {}", escaped(&methods), escaped(&replaced)));
     }
     for row in &group.rows {
         if let Some(compression) = row.compression().filter(|_| !group.cost_only()) {
             say(compressed(row, &compression));
         }
         if !row.first().trial.aliases.is_empty() {
-            say(format!("**Same network**: {} = {}", row.label, row.first().trial.aliases.join(" = ")));
+            let all = format!("{} = {}", row.label, row.first().trial.aliases.join(" = "));
+            say(format!("**Same network**: {}", escaped(&all)));
         }
         let size = |record: &TrialRecord| (record.network.cost.params, record.network.cost.macs);
         if row.trials.iter().any(|record| size(record) != size(row.first())) {
-            say(format!("**Widths differ by seed**: cost of {} is a mean.", row.label));
+            say(format!("**Widths differ by seed**: cost of {} is a mean.", escaped(&row.label)));
         }
     }
     if group.rows.iter().any(|row| row.params_nonzero().is_some()) {
-        text += "- **Nonzero** parameters and MACs leave out what is masked. Masks save no executed multiplication: what is stored and \
-                 computed is what the columns before them say.\n";
+        say("**Nonzero** parameters and MACs leave out what is masked. Masks save no executed multiplication: what is stored and computed \
+             is what the columns before them say."
+            .into());
     }
     for (bases, rows) in by(group, SettingRow::bases) {
         if bases.is_some_and(|bases| !bases.is_empty()) && rows.len() > 1 {
             let rows: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-            text +=
-                &format!("- **One base**: {} begin with the same trained network, seed by seed.\n", rows.join(", "));
+            let rows = escaped(&rows.join(", "));
+            say(format!("**One base**: {rows} begin with the same trained network, seed by seed."));
         }
     }
-    text + &measured::caption(group) + &stamps(group) + &remarks(group)
+    lines.extend(measured::caption(group));
+    lines.extend(stamps(group));
+    lines
 }
 
 /// How the epochs of a network that is smaller than what was trained are spent.
 fn compressed(row: &SettingRow<'_>, compression: &Compression) -> String {
     let (recipe, epochs) = (&row.first().trial.config.recipe, row.epochs());
     let after = recipe.finetune_epochs;
-    let label = &row.label;
+    let label = escaped(&row.label);
     let before = recipe.epochs.saturating_sub(after);
     if let Compression::Pruned(pruned) = compression
         && pruned.weights() != Weights::Kept
@@ -208,19 +212,18 @@ fn seeds(group: &Group<'_>) -> String {
 }
 
 /// Where and with what the trials were made; several stamps are said to be several.
-fn stamps(group: &Group<'_>) -> String {
+fn stamps(group: &Group<'_>) -> Vec<String> {
     let mut stamps: BTreeMap<String, usize> = BTreeMap::new();
     for record in group.trials() {
         *stamps.entry(stamp(record)).or_default() += 1;
     }
-    let mut text = String::new();
-    if stamps.len() > 1 {
-        text += "- **Mixed stamps**: the trials were not all made with the same code and machine.\n";
-    }
-    for (stamp, trials) in &stamps {
-        let _ = writeln!(text, "- **Made with** {stamp}: {trials} trial{}", if *trials == 1 { "" } else { "s" });
-    }
-    text
+    let mixed = "**Mixed stamps**: the trials were not all made with the same code and machine.";
+    let mut lines: Vec<String> = (stamps.len() > 1).then(|| mixed.to_owned()).into_iter().collect();
+    lines.extend(stamps.iter().map(|(stamp, trials)| {
+        let plural = if *trials == 1 { "" } else { "s" };
+        format!("**Made with** {}: {trials} trial{plural}", escaped(stamp))
+    }));
+    lines
 }
 
 fn stamp(record: &TrialRecord) -> String {
@@ -248,24 +251,27 @@ pub(super) fn stamp_of(environment: &Environment, off_engine: bool) -> String {
 }
 
 /// What was remarked. A remark on layers is `LAYERS: TEXT`, and their list is shortened to the first and a count.
-fn remarks(group: &Group<'_>) -> String {
+pub(super) fn remarks(group: &Group<'_>) -> Option<Part> {
     let mut lines = String::new();
     for row in &group.rows {
         for remark in row.first().network.remarks.iter().chain(&row.budgets().remarks()) {
             let folded = match remark.split_once(": ") {
                 Some((layers, text)) => match layers.split_once(", ") {
-                    Some((first, others)) => format!("`{first}` and {} more: {text}", others.split(", ").count()),
-                    None => format!("`{layers}`: {text}"),
+                    Some((first, others)) => {
+                        format!("`{first}` and {} more: {}", others.split(", ").count(), escaped(text))
+                    }
+                    None => format!("`{layers}`: {}", escaped(text)),
                 },
-                None => remark.clone(),
+                None => escaped(remark),
             };
-            lines += &format!("- {}: {folded}\n", row.label);
+            lines += &format!("- {}: {folded}\n", escaped(&row.label));
         }
     }
     if lines.is_empty() {
-        return String::new();
+        return None;
     }
-    format!("\n<details><summary>Remarks on layers ({})</summary>\n\n{lines}\n</details>\n", lines.lines().count())
+    let count = lines.lines().count();
+    Some(Part::Text(format!("<details><summary>Remarks on layers ({count})</summary>\n\n{lines}\n</details>\n")))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::aggregate::{Group, SettingRow};
-use super::tables::{by, names, thousands};
+use super::comparison::{by, names};
+use super::markup::escaped;
+use super::numbers::thousands;
 use crate::data;
 use crate::experiment::price;
 use crate::methods::Methods;
@@ -37,7 +39,7 @@ pub fn fused<'g>(group: &'g Group<'_>) -> Vec<String> {
     let fused = by(group, what).into_iter().filter(|(what, _)| !what.is_empty());
     let line = |(what, rows): (BTreeSet<&str>, Vec<&'g SettingRow<'_>>)| {
         let what: Vec<&str> = what.into_iter().collect();
-        let methods = names(group, &rows).join(", ");
+        let methods = escaped(&names(group, &rows).join(", "));
         format!("**Fused** after training ({methods}), and counted and tested so: {}.", what.join("; "))
     };
     fused.map(line).collect()

@@ -3,7 +3,11 @@
 
 use super::aggregate::{Group, SettingRow};
 use super::caption::stamp_of;
-use super::tables::{Column, dash, markdown, quantity};
+use super::comparison::cells;
+use super::markup::escaped;
+use super::numbers::{quantity, three_digits};
+use super::section::{Part, Section};
+use super::table::{Cell, Table, Value};
 use crate::measure::noise::{QUIET, noisy, spread};
 use crate::results::{Measured, MeasuredNetwork, MeasuredTraining, MeasuredUse};
 
@@ -32,21 +36,25 @@ impl<'m> Shown<'m> {
         Some(Self { network, vanilla: measured.vanilla(network) })
     }
 
+    /// How many times as fast as vanilla.
+    fn speedup(&self, of: Of) -> Option<f64> {
+        of(self.network)?.speedup(of(self.vanilla?)?)
+    }
+
     /// `0.85 (1.42×)`, marked where it has to be: milliseconds, and how many times as fast as vanilla.
-    fn latency(&self, of: Of) -> String {
-        let Some(used) = of(self.network) else { return dash() };
-        let speedup = self.vanilla.and_then(|vanilla| used.speedup(of(vanilla)?));
-        let speedup = speedup.map_or_else(String::new, |speedup| format!(" ({speedup:.2}×)"));
+    fn latency(&self, of: Of) -> Cell {
+        let Some(used) = of(self.network) else { return Cell::missing() };
+        let speedup = self.speedup(of);
+        let shown = speedup.map_or_else(String::new, |speedup| format!(" ({speedup:.2}×)"));
         let marks = [(noisy(&used.rounds_ms) == Some(true), NOISY), (used.off_engine.is_some(), OFF_ENGINE)];
         let marks: String = marks.iter().filter(|(shown, _)| *shown).map(|(_, mark)| format!(" {mark}")).collect();
-        format!("{}{speedup}{marks}", digits(used.ms[0]))
+        Cell::shown(format!("{}{shown}{marks}", three_digits(used.ms[0])), [used.ms[0].into(), speedup.into()])
     }
 
     /// How many times fewer multiply-accumulates than vanilla.
-    fn theory(&self) -> String {
+    fn theory(&self) -> Option<f64> {
         let macs = self.network.macs;
-        let vanilla = self.vanilla.filter(|_| macs > 0);
-        vanilla.map_or_else(dash, |vanilla| format!("{:.2}×", vanilla.macs as f64 / macs as f64))
+        self.vanilla.filter(|_| macs > 0).map(|vanilla| vanilla.macs as f64 / macs as f64)
     }
 
     fn uses(&self) -> impl Iterator<Item = &'m MeasuredUse> {
@@ -74,29 +82,33 @@ fn images(group: &Group<'_>) -> Option<usize> {
 }
 
 /// Columns of the main table: what multiply-accumulates promise, and what inference takes.
-pub(super) fn columns<'g>(group: &'g Group<'_>) -> Vec<Column<'g>> {
-    let Some(images) = images(group) else { return Vec::new() };
-    let measured = group.measured;
-    let column = |title: String, cell: fn(Shown<'_>) -> String| Column {
-        title,
-        cell: Box::new(move |row: &SettingRow<'_>| Shown::of(measured, row).map_or_else(dash, cell)),
-    };
-    let mut columns = vec![
-        column("Speed-up by MACs".into(), |shown| shown.theory()),
-        column("b1 (ms)".into(), |shown| shown.latency(one)),
-    ];
+pub(super) fn columns(table: &mut Table, group: &Group<'_>) {
+    let Some(images) = images(group) else { return };
+    let column =
+        |cell: fn(Shown<'_>) -> Cell| cells(&group.rows, move |row| Cell::of(Shown::of(group.measured, row), cell));
+    let theory =
+        |shown: Shown<'_>| Cell::of(shown.theory(), |theory| Cell::shown(format!("{theory:.2}×"), [theory.into()]));
+    table.column("Speed-up by MACs", ["speedup_by_macs"], column(theory));
+    table.column("b1 (ms)", ["b1_ms", "b1_speedup"], column(|shown| shown.latency(one)));
     if images > 1 {
-        columns.push(column(format!("b{images} (ms)"), |shown| shown.latency(many)));
+        let keys = [&*format!("b{images}_ms"), &*format!("b{images}_speedup")];
+        table.column(format!("b{images} (ms)"), keys, column(|shown| shown.latency(many)));
     }
-    columns.push(column("Memory (MiB)".into(), |shown| {
-        many(shown.network).and_then(|used| used.memory_measured_mib).map_or_else(dash, digits)
-    }));
-    columns
+    table.column(
+        "Memory (MiB)",
+        ["memory_mib"],
+        column(|shown| Cell::of(many(shown.network).and_then(|used| used.memory_measured_mib), three)),
+    );
+}
+
+/// A number in three digits.
+fn three(value: f64) -> Cell {
+    Cell::shown(three_digits(value), [value.into()])
 }
 
 /// What stands of it under the main table.
-pub(super) fn caption(group: &Group<'_>) -> String {
-    let (Some(measured), Some(images)) = (group.measured, images(group)) else { return String::new() };
+pub(super) fn caption(group: &Group<'_>) -> Vec<String> {
+    let (Some(measured), Some(images)) = (group.measured, images(group)) else { return Vec::new() };
     let rows = shown(group);
     let (column, batch) = match images {
         1 => (String::new(), String::new()),
@@ -111,32 +123,34 @@ pub(super) fn caption(group: &Group<'_>) -> String {
             measured.rounds,
             if measured.rounds == 1 { "" } else { "s" },
         ),
-        format!("**Measured with** {}.", stamp_of(&measured.environment, false)),
+        format!("**Measured with** {}.", escaped(&stamp_of(&measured.environment, false))),
     ];
     let known = |label: &str| rows.iter().any(|(known, _)| *known == label);
     let missing: Vec<&str> = group.rows.iter().map(|row| &*row.label).filter(|label| !known(label)).collect();
     if !missing.is_empty() {
-        let missing = missing.join(", ");
+        let missing = escaped(&missing.join(", "));
         lines.push(format!("**Not measured**: {missing}. `harness measure` measures all networks, these too."));
     }
     for (label, shown) in &rows {
-        lines.extend(shown.network.problem.iter().map(|why| format!("**Not measured**: {label} ({why}).")));
+        lines.extend(
+            shown.network.problem.iter().map(|why| format!("**Not measured**: {} ({}).", escaped(label), escaped(why))),
+        );
     }
     lines.extend(noise(measured, &rows));
     for (why, labels) in off_engine(&rows) {
-        let labels = labels.join(", ");
+        let labels = escaped(&labels.join(", "));
         lines.push(format!("**{OFF_ENGINE} Not on the engine**: {labels} inferred operation by operation ({why})."));
     }
     for (label, shown) in &rows {
         let counted = shown.network.macs;
         if let Some(executed) = shown.uses().map(|used| used.macs_executed).find(|&executed| executed != counted) {
-            let (counted, executed) = (quantity(counted), quantity(executed));
+            let (counted, executed, label) = (quantity(counted), quantity(executed), escaped(label));
             lines.push(format!(
                 "**Counted is not executed**: {label} was counted {counted} MACs, and executed {executed}."
             ));
         }
     }
-    lines.iter().map(|line| format!("- {line}\n")).collect()
+    lines
 }
 
 /// What tells that the machine was not quiet.
@@ -173,70 +187,79 @@ fn off_engine<'g>(rows: &[(&'g str, Shown<'g>)]) -> Vec<(&'g str, Vec<&'g str>)>
     reasons
 }
 
-/// A table of all that was measured; empty where nothing was.
-pub(super) fn section(group: &Group<'_>) -> String {
-    let (Some(measured), Some(images)) = (group.measured, images(group)) else { return String::new() };
-    let uses: Vec<(String, Of)> = match images {
-        1 => vec![("b1".into(), one as Of)],
-        _ => vec![("b1".into(), one as Of), (format!("b{images}"), many)],
+/// A table of all that was measured; none where nothing was.
+pub(super) fn section(group: &Group<'_>, name: &str) -> Option<Section> {
+    let (measured, images) = (group.measured?, images(group)?);
+    let uses: &[(String, Of)] = match images {
+        1 => &[("b1".into(), one)],
+        _ => &[("b1".into(), one), (format!("b{images}"), many)],
     };
-    let trains = group.rows.iter().any(|row| training(measured, row).is_some());
-    let energy = shown(group).iter().flat_map(|(_, shown)| shown.uses()).any(|used| used.energy_mj.is_some());
-    let mut header = vec!["Method".to_owned()];
-    for (name, _) in &uses {
-        header.extend([format!("{name} p50 (ms)"), "p90".into(), "p99".into(), "rounds".into()]);
+    let rows: Vec<(&SettingRow<'_>, &MeasuredNetwork)> =
+        group.rows.iter().filter_map(|row| Some((row, Shown::of(Some(measured), row)?.network))).collect();
+    let of_use = |of: Of, cell: fn(&MeasuredUse) -> Cell| {
+        rows.iter().map(move |(_, network)| Cell::of(of(network), cell)).collect::<Vec<_>>()
+    };
+    let mut table = Table::new(format!("{name}-measured"), format!("{}: measured costs", group.title()));
+    table.column("Method", ["label"], rows.iter().map(|(row, _)| Cell::text(&row.label)));
+    for (of_name, of) in uses {
+        let key = |what: &str| format!("{of_name}_{what}");
+        table.column(format!("{of_name} p50 (ms)"), [&*key("p50_ms")], of_use(*of, |used| three(used.ms[0])));
+        table.column("p90", [&*key("p90_ms")], of_use(*of, |used| three(used.ms[1])));
+        table.column("p99", [&*key("p99_ms")], of_use(*of, |used| three(used.ms[2])));
+        let rounds = |used: &MeasuredUse| {
+            Cell::of(spread(&used.rounds_ms), |spread| {
+                Cell::shown(format!("+{:.0} %", 100.0 * spread), [spread.into()])
+            })
+        };
+        table.column("rounds", [&*key("rounds_spread")], of_use(*of, rounds));
     }
-    header.extend(["MACs executed".into(), "multiplied".into()]);
-    header.extend(uses.iter().map(|(name, _)| format!("{name} memory (MiB)")));
-    header.extend(trains.then(|| "training memory (MiB)".to_owned()));
-    header.extend(uses.iter().filter(|_| energy).map(|(name, _)| format!("{name} energy (mJ)")));
-    let mut rows = Vec::new();
-    for row in &group.rows {
-        let Some(Shown { network, .. }) = Shown::of(Some(measured), row) else { continue };
-        let mut cells = vec![row.label.clone()];
-        for (_, of) in &uses {
-            let Some(used) = of(network) else {
-                cells.extend([dash(), dash(), dash(), dash()]);
-                continue;
-            };
-            cells.extend(used.ms.map(digits));
-            cells.push(spread(&used.rounds_ms).map_or_else(dash, |spread| format!("+{:.0} %", 100.0 * spread)));
-        }
-        let of_many = |value: fn(&MeasuredUse) -> u64| many(network).map_or_else(dash, |used| quantity(value(used)));
-        cells.extend([of_many(|used| used.macs_executed), of_many(|used| used.multiplications_executed)]);
+    let executed = of_use(many, |used| Cell::quantity(used.macs_executed));
+    table.column("MACs executed", ["macs_executed"], executed);
+    let multiplied = of_use(many, |used| Cell::quantity(used.multiplications_executed));
+    table.column("multiplied", ["multiplications_executed"], multiplied);
+    for (of_name, of) in uses {
+        let keys = ["memory_planned_mib", "memory_measured_mib"].map(|key| format!("{of_name}_{key}"));
         let memory = |used: &MeasuredUse| both(used.memory_analytic_mib, used.memory_measured_mib);
-        cells.extend(uses.iter().map(|(_, of)| of(network).map_or_else(dash, memory)));
-        if trains {
-            let memory = |training: &MeasuredTraining| both(training.memory_analytic_mib, training.memory_measured_mib);
-            cells.push(training(measured, row).map_or_else(dash, memory));
-        }
-        let joules = |of: Of| of(network).and_then(|used| used.energy_mj).map_or_else(dash, digits);
-        cells.extend(uses.iter().filter(|_| energy).map(|(_, of)| joules(*of)));
-        rows.push(cells);
+        table.column(format!("{of_name} memory (MiB)"), [&*keys[0], &*keys[1]], of_use(*of, memory));
     }
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    format!("\n### Measured costs\n\n{}\n{}", markdown(&header, &rows), notes(group, energy))
+    if rows.iter().any(|(row, _)| training(measured, row).is_some()) {
+        let memory = |training: &MeasuredTraining| both(training.memory_analytic_mib, training.memory_measured_mib);
+        let cells = rows.iter().map(|(row, _)| Cell::of(training(measured, row), memory));
+        let keys = ["training_memory_planned_mib", "training_memory_measured_mib"];
+        table.column("training memory (MiB)", keys, cells);
+    }
+    let energy = shown(group).iter().flat_map(|(_, shown)| shown.uses()).any(|used| used.energy_mj.is_some());
+    for (of_name, of) in uses.iter().filter(|_| energy) {
+        let key = format!("{of_name}_energy_mj");
+        table.column(format!("{of_name} energy (mJ)"), [&*key], of_use(*of, |used| Cell::of(used.energy_mj, three)));
+    }
+    table.notes = notes(group, energy);
+    Some(Section::of_group("Measured costs", vec![Part::Table(table)]))
 }
 
 /// What stands under the table of all that was measured.
-fn notes(group: &Group<'_>, energy: bool) -> String {
+fn notes(group: &Group<'_>, energy: bool) -> Vec<String> {
     let energy = if energy {
         "Energy is for an image, and that of the whole processor packages, whatever else they did."
     } else {
         "This machine exposes no energy counter."
     };
-    format!(
-        "- Quantiles are over the times of all rounds; *rounds*: by how much the slowest round's median exceeds the fastest's.\n\
-         - *MACs executed*: of the operations that were run for an image, as the direct sum has them; *multiplied*: what the kernels of \
-         batches multiply for it, of which Winograd's form saves a part.\n\
-         - Memory by the engine's plan (parameters, images, values, packed weights; in training gradients and momentum) / as measured: the \
+    let memory = format!(
+        "Memory by the engine's plan (parameters, images, values, packed weights; in training gradients and momentum) / as measured: the \
          peak beyond what the process held before it made the network. **Bold** where they differ by more than {:.0} %: the plan leaves \
          out what threads work in and tables of pixels, and the allocator takes memory in pieces of 2 MiB and keeps some of what was given \
-         back, which shows beside small networks. Training is of {} images a step.\n\
-         - {energy}\n",
+         back, which shows beside small networks. Training is of {} images a step.",
         100.0 * ALIKE,
         group.first().trial.config.recipe.batch,
-    )
+    );
+    vec![
+        "Quantiles are over the times of all rounds; *rounds*: by how much the slowest round's median exceeds the fastest's.".into(),
+        "*MACs executed*: of the operations that were run for an image, as the direct sum has them; *multiplied*: what the kernels of \
+         batches multiply for it, of which Winograd's form saves a part."
+            .into(),
+        memory,
+        energy.into(),
+    ]
 }
 
 fn training<'m>(measured: &'m Measured, row: &SettingRow<'_>) -> Option<&'m MeasuredTraining> {
@@ -244,20 +267,9 @@ fn training<'m>(measured: &'m Measured, row: &SettingRow<'_>) -> Option<&'m Meas
 }
 
 /// `12.3 / 12.9`: by the plan, and as measured; bold where they differ.
-fn both(analytic: Option<f64>, measured: Option<f64>) -> String {
-    let text = format!("{} / {}", analytic.map_or_else(dash, digits), measured.map_or_else(dash, digits));
-    match analytic.zip(measured) {
-        Some((plan, found)) if (plan - found).abs() > ALIKE * plan.max(found) => format!("**{text}**"),
-        _ => text,
-    }
-}
-
-/// Three digits.
-fn digits(value: f64) -> String {
-    let decimals = match value {
-        ..10.0 => 2,
-        ..100.0 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}")
+fn both(analytic: Option<f64>, measured: Option<f64>) -> Cell {
+    let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), three_digits);
+    let differ = analytic.zip(measured).is_some_and(|(plan, found)| (plan - found).abs() > ALIKE * plan.max(found));
+    let values: [Value; 2] = [analytic.into(), measured.into()];
+    Cell::shown(format!("{} / {}", shown(analytic), shown(measured)), values).bold(differ)
 }

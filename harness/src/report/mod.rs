@@ -1,23 +1,29 @@
-//! Tables and plots from result files; never trains.
+//! Tables, plots and a page from result files; never trains.
 
 pub mod aggregate;
+pub mod comparison;
 pub mod conventions;
+pub mod markup;
+pub mod numbers;
 pub mod plots;
 pub mod published;
+pub mod section;
 pub mod seeds;
 pub mod speeds;
-pub mod tables;
+pub mod table;
 
 mod caption;
 mod completion;
+mod failures;
 mod layers;
 mod measured;
+mod page;
 mod tasks;
 mod tuning;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -27,6 +33,9 @@ use crate::results::checksums::Checksums;
 use crate::results::{Collected, Headings, RunFolder, write_frames};
 use aggregate::{Group, SHORT_SCHEDULE};
 use completion::Completion;
+use plots::Plot;
+use section::{Part, Section};
+use table::Table;
 
 /// What was written.
 #[derive(Clone, Debug)]
@@ -37,8 +46,14 @@ pub struct Report {
     pub unfinished: Option<String>,
 }
 
-/// Writes the report of all finished trials into the folder: `README.md`, `plots/*.svg` and `*.png`, and the frames it
-/// stands on (`results.csv`, `results.parquet`).
+/// All that there is to say of a group.
+struct Chapter {
+    sections: Vec<Section>,
+    plots: Vec<Plot>,
+}
+
+/// Writes the report of all finished trials into the folder: `index.html`, `README.md`, `plots/*` and `tables/*` in every format, and the frames
+/// that it stands on (`results.csv`, `results.parquet`).
 ///
 /// # Errors
 /// No finished trial; a result file that cannot be read (named); those of the file system.
@@ -56,49 +71,43 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
     // While files change, there is nothing they could be checked against.
     Checksums::remove(folder.root())?;
     let measures = folder.measured()?;
-    let mut groups = aggregate::groups(&trials.done);
-    groups.iter_mut().for_each(|group| group.measured = measures.as_ref());
+    let mut slugs = BTreeSet::new();
+    let groups: Vec<(String, Group<'_>)> = aggregate::groups(&trials.done)
+        .into_iter()
+        .map(|group| (slug(&group, &mut slugs), Group { measured: measures.as_ref(), ..group }))
+        .collect();
+    let chapters = groups.iter().map(|(name, group)| chapter(folder, name, group)).collect::<Result<Vec<_>>>()?;
+    let plain: Vec<&Group<'_>> = groups.iter().map(|(_, group)| group).collect();
+    let after: Vec<Section> = tasks::section(&plain).into_iter().chain(failures::section(&trials.failed)).collect();
+    let speeds = speeds::section(&groups);
+
+    let unfinished = unfinished(folder, &trials);
+    let title = title(folder)?;
+    let lead = lead(folder, &title)? + &warnings(&plain, unfinished.as_deref());
+    let mut text = lead.clone();
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text.extend(chapters.iter().flat_map(|chapter| &chapter.sections).map(Section::markdown));
+    text.extend(after.iter().map(Section::markdown));
+    text += &how(folder);
+    text.extend(speeds.iter().map(Section::markdown));
+    // The page draws the comparison and the plots itself.
+    let notes = chapters.iter().flat_map(|chapter| &chapter.sections).filter(|section| !section.is_drawn());
+    let mut notes: String = notes.chain(&after).map(Section::markdown).collect();
+    notes += &how(folder);
+    notes.extend(speeds.iter().map(Section::markdown));
+    let around = page::Around { title: &title, lead: &lead, notes: &notes, failed: trials.failed.len() };
+    let page = page::html(folder, &groups, &around)?;
+
+    let sections = chapters.iter().flat_map(|chapter| &chapter.sections).chain(&after).chain(&speeds);
     let mut written = vec![folder.root().join("README.md")];
     written.extend(write_frames(folder, &trials)?);
-
-    let plots_dir = folder.root().join("plots");
-    fs::create_dir_all(&plots_dir).with_context(|| format!("{}: the folder cannot be made", plots_dir.display()))?;
-    let Headings { title, description, tune } = folder.headings()?;
-    let title = title.as_deref().unwrap_or(folder.name());
-    let mut page = format!("# {title}{}\n\n", if tune.only { ": tries of its tuning" } else { "" });
-    if let Some(description) = description {
-        page += &format!("{}\n\n", description.trim());
-    }
-    let unfinished = unfinished(folder, &trials);
-    page += &warnings(&groups, unfinished.as_deref());
-    let mut slugs = BTreeSet::new();
-    for group in &groups {
-        page = format!("{}\n\n## {}\n\n{}", page.trim_end(), group.title(), tables::comparison(group));
-        page += &tuning::section(group);
-        for plot in plots::all(group, &slug(group, &mut slugs), |key| folder.epochs(key))? {
-            for (ending, bytes) in [("svg", plot.svg.as_bytes()), ("png", &plot.png)] {
-                let path = plots_dir.join(format!("{}.{ending}", plot.name));
-                write_atomic(&path, bytes)?;
-                written.push(path);
-            }
-            let name = &plot.name;
-            page += &format!("\n### {}\n\n[![{0}](plots/{name}.png)](plots/{name}.svg)\n", plot.title);
-        }
-        page += &seeds::sections(group);
-        page += &measured::section(group);
-        if let Some(table) = layers::table(group, |key| folder.costs(key))? {
-            page += &format!("\n### Where the MACs are\n\n{table}\n{}", layers::CAPTION);
-        }
-        if let Some(published) = published::beside(group) {
-            page += &format!("\n### Published figures\n\n{published}");
-        }
-    }
-    page += &tasks::section(&groups);
-    page += &tables::failures(&trials.failed);
-    page += &how(folder);
-    page += &speeds::section(&groups);
-    drop_stale(&plots_dir, &written)?;
-    write_atomic(&written[0], page.as_bytes())?;
+    written.extend(write_tables(folder.root(), sections.flat_map(Section::tables))?);
+    written.extend(write_plots(folder.root(), chapters.iter().flat_map(|chapter| &chapter.plots))?);
+    write_atomic(&written[0], text.as_bytes())?;
+    let index = folder.root().join(PAGE);
+    write_atomic(&index, page.as_bytes())?;
+    written.push(index);
     let mut sums = Checksums::default();
     for path in &written {
         let name = path.strip_prefix(folder.root()).unwrap_or(path);
@@ -106,6 +115,88 @@ pub fn write(folder: &RunFolder) -> Result<Report> {
     }
     sums.write(folder.root())?;
     Ok(Report { written, unfinished })
+}
+
+fn chapter(folder: &RunFolder, name: &str, group: &Group<'_>) -> Result<Chapter> {
+    let plots = plots::all(group, name, |key| folder.epochs(key))?;
+    let mut sections = vec![comparison::section(group, name)];
+    sections.extend(tuning::section(group, name));
+    sections.extend(plots.iter().map(|Plot { name, title, .. }| {
+        Section::of_group(title.clone(), vec![Part::Plot(name.clone(), title.clone())])
+    }));
+    sections.extend(seeds::sections(group, name));
+    sections.extend(measured::section(group, name));
+    sections.extend(layers::section(group, name, |key| folder.costs(key))?);
+    sections.extend(published::section(group, name));
+    Ok(Chapter { sections, plots })
+}
+
+/// Every table in every format.
+fn write_tables<'t>(root: &Path, tables: impl Iterator<Item = &'t Table>) -> Result<Vec<PathBuf>> {
+    let dir = root.join("tables");
+    let mut written = Vec::new();
+    for table in tables {
+        let markdown = format!("{}\n{}", table.markdown(), table.markdown_notes());
+        let formats = [
+            ("md", markdown.into_bytes()),
+            ("tex", table.latex().into_bytes()),
+            ("csv", table.csv()?),
+            ("parquet", table.parquet()?),
+        ];
+        for (ending, bytes) in formats {
+            written.push((dir.join(format!("{}.{ending}", table.name)), bytes));
+        }
+    }
+    write_folder(&dir, written)
+}
+
+fn write_plots<'p>(root: &Path, plots: impl Iterator<Item = &'p Plot>) -> Result<Vec<PathBuf>> {
+    let dir = root.join("plots");
+    let formats = plots.flat_map(|Plot { name, svg, png, .. }| {
+        [("svg", svg.as_bytes()), ("png", png)]
+            .map(|(ending, bytes)| (dir.join(format!("{name}.{ending}")), bytes.to_vec()))
+    });
+    let files = formats.collect();
+    write_folder(&dir, files)
+}
+
+/// Writes these files, and removes what an earlier report has left beside them.
+fn write_folder(dir: &Path, files: Vec<(PathBuf, Vec<u8>)>) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(dir).with_context(|| format!("{}: the folder cannot be made", dir.display()))?;
+    for (path, bytes) in &files {
+        write_atomic(path, bytes)?;
+    }
+    let written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
+    let remove_stale = || -> std::io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            if ending.is_some_and(|ending| FORMATS.contains(&ending)) && !written.contains(&path) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    };
+    remove_stale().with_context(|| format!("{}: what an earlier report left cannot be removed", dir.display()))?;
+    Ok(written)
+}
+
+/// The formats of tables and plots.
+const FORMATS: [&str; 6] = ["md", "tex", "csv", "parquet", "svg", "png"];
+
+/// The report's page.
+const PAGE: &str = "index.html";
+
+fn title(folder: &RunFolder) -> Result<String> {
+    let Headings { title, tune, .. } = folder.headings()?;
+    let title = title.unwrap_or_else(|| folder.name().to_owned());
+    Ok(format!("{title}{}", if tune.only { ": tries of its tuning" } else { "" }))
+}
+
+/// Title and description.
+fn lead(folder: &RunFolder, title: &str) -> Result<String> {
+    let description = folder.headings()?.description.map(|text| format!("{}\n\n", text.trim()));
+    Ok(format!("# {title}\n\n{}", description.unwrap_or_default()))
 }
 
 /// A line that says what of the experiment is not done, if anything.
@@ -121,7 +212,7 @@ fn unfinished(folder: &RunFolder, trials: &Collected) -> Option<String> {
 }
 
 /// What a reader must know before the first number.
-fn warnings(groups: &[Group<'_>], unfinished: Option<&str>) -> String {
+fn warnings(groups: &[&Group<'_>], unfinished: Option<&str>) -> String {
     let mut text = String::new();
     let trained = || groups.iter().filter(|group| !group.cost_only());
     if trained().any(|group| group.first().trial.data.synthetic) {
@@ -176,19 +267,4 @@ fn slug(group: &Group<'_>, taken: &mut BTreeSet<String>) -> String {
     let slug = std::iter::once(base.clone()).chain(numbered).find(|slug| !taken.contains(slug)).unwrap_or(base);
     taken.insert(slug.clone());
     slug
-}
-
-/// Removes plots of an earlier report that this one did not draw.
-fn drop_stale(plots: &std::path::Path, written: &[PathBuf]) -> Result<()> {
-    let stale = || -> std::io::Result<()> {
-        for entry in fs::read_dir(plots)? {
-            let path = entry?.path();
-            let drawn = path.extension().is_some_and(|ending| ending == "svg" || ending == "png");
-            if drawn && !written.contains(&path) {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
-    };
-    stale().with_context(|| format!("{}: old plots cannot be removed", plots.display()))
 }

@@ -1,72 +1,79 @@
 //! What seeds have to say: the spread of every row, and which pairs of rows can be told apart.
 
-use super::aggregate::Group;
-use super::tables::{dash, markdown, signed};
+use super::aggregate::{Group, SettingRow};
+use super::numbers::{difference, p_value, signed, unsigned};
+use super::section::{Part, Section};
+use super::table::{Cell, Table, Value};
 use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, bootstrap, standings};
 
 /// More pairs than this are folded.
 const SHOWN_PAIRS: usize = 15;
 
-/// Sections on the spread over seeds and on all pairs; empty where nothing was trained, or one row alone. Where no two rows share
+/// Sections on the spread over seeds and on all pairs; none where nothing was trained, or one row alone. Where no two rows share
 /// two seeds it says that there is nothing to show, and why.
-pub fn sections(group: &Group<'_>) -> String {
+pub fn sections(group: &Group<'_>, name: &str) -> Vec<Section> {
     if group.cost_only() || group.rows.len() < 2 {
-        return String::new();
+        return Vec::new();
     }
     let pairs = group.pairs(group.split());
     if pairs.iter().all(|pair| pair.comparison.seeds() < 2) {
-        return "\n### All pairs\n\nNot shown: no two rows have two seeds in common. A verdict on methods needs at least two; three to \
-                five are usual (`protocol.seeds`).\n"
-            .into();
+        let why = "Not shown: no two rows have two seeds in common. A verdict on methods needs at least two; three to five are usual \
+                   (`protocol.seeds`).";
+        return vec![Section::of_group("All pairs", vec![Part::Text(why.into())])];
     }
-    spread(group, &pairs) + &all_pairs(group, &pairs)
+    vec![spread(group, &pairs, name), all_pairs(group, &pairs, name)]
 }
 
-fn spread(group: &Group<'_>, pairs: &[Pair]) -> String {
+/// Where the rows of a group stand by their accuracy at their MACs.
+pub fn standings_of(group: &Group<'_>, pairs: &[Pair]) -> Vec<Standing> {
+    let split = group.split();
+    let mean = |row: &SettingRow<'_>| row.top1(split).map_or(f64::NAN, |summary| summary.mean);
+    let means: Vec<f64> = group.rows.iter().map(mean).collect();
+    let costs: Vec<u64> = group.rows.iter().map(|row| row.macs()).collect();
+    standings(&costs, &means, pairs)
+}
+
+fn spread(group: &Group<'_>, pairs: &[Pair], name: &str) -> Section {
     let split = group.split();
     let values: Vec<Vec<f64>> =
         group.rows.iter().map(|row| row.top1_by_seed(split).into_iter().map(|(_, value)| value).collect()).collect();
-    let means: Vec<f64> =
-        values.iter().map(|values| Summary::of(values).map_or(f64::NAN, |summary| summary.mean)).collect();
-    let costs: Vec<u64> = group.rows.iter().map(|row| row.macs()).collect();
-    let standings = standings(&costs, &means, pairs);
-    let rows: Vec<Vec<String>> = group
-        .rows
-        .iter()
-        .zip(&values)
-        .zip(&standings)
-        .map(|((row, values), standing)| {
-            let summary = Summary::of(values);
-            let deviation = summary.and_then(|summary| summary.deviation);
-            vec![
-                row.label.clone(),
-                values.len().to_string(),
-                summary.map_or_else(dash, |summary| format!("{:.2}", summary.mean)),
-                deviation.map_or_else(dash, |deviation| format!("{deviation:.2}")),
-                summary.and_then(|summary| summary.interval()).map_or_else(dash, plain),
-                bootstrap(values).map_or_else(dash, plain),
-                standing.name().into(),
-            ]
-        })
-        .collect();
-    let title = format!("{} (%)", split.name());
-    let header = ["Method", "n", &title, "sd", "95 % (Student t)", "95 % (bootstrap)", "Accuracy at its MACs"];
+    let summaries: Vec<Option<Summary>> = values.iter().map(|values| Summary::of(values)).collect();
+    let standings = standings_of(group, pairs);
+    let mut table = Table::new(format!("{name}-seeds"), format!("{}: spread over seeds", group.title()));
+    table.column("Method", ["label"], group.rows.iter().map(|row| Cell::text(&row.label)));
+    table.column("n", ["n"], values.iter().map(|values| Cell::count(values.len())));
+    let means = summaries.iter().map(|summary| Cell::of(*summary, |summary| Cell::number(summary.mean, 2)));
+    table.column(format!("{} (%)", split.name()), ["mean"], means);
+    let deviation = |summary: &Option<Summary>| Cell::of(summary.and_then(|s| s.deviation), |sd| Cell::number(sd, 2));
+    table.column("sd", ["sd"], summaries.iter().map(deviation));
+    let student = summaries.iter().map(|summary| Cell::of(summary.and_then(|summary| summary.interval()), ends));
+    table.column("95 % (Student t)", ["t_low", "t_high"], student);
+    let drawn = values.iter().map(|values| Cell::of(bootstrap(values), ends));
+    table.column("95 % (bootstrap)", ["bootstrap_low", "bootstrap_high"], drawn);
+    let standing = standings.iter().map(|standing| Cell::text(standing.name()));
+    table.column("Accuracy at its MACs", ["standing"], standing);
     let verdicts = match standings.contains(&Standing::Beaten) {
         true => "beaten: one that is no dearer is better, by a verdict of the pairs below",
         false => "none is beaten: no verdict below says that one that is no dearer is better",
     };
-    format!(
-        "\n### Over seeds\n\n{}\n\
-         - **Seeds, not images**: the spread is that of networks trained from other seeds, judged on the same images.\n\
-         - **Intervals** of the mean: Student's is exact for normal values. The bootstrap (percentile, 10,000 draws) describes these \
-         values, and covers less than it says: about 75 % with three seeds, 83 % with five.\n\
-         - **Accuracy at its MACs**: on the front: no other row does as well by its mean for as little; undecided: some does, and no verdict \
-         confirms it; {verdicts}.\n",
-        markdown(&header, &rows)
-    )
+    table.notes = vec![
+        "**Seeds, not images**: the spread is that of networks trained from other seeds, judged on the same images.".into(),
+        "**Intervals** of the mean: Student's is exact for normal values. The bootstrap (percentile, 10,000 draws) describes these \
+         values, and covers less than it says: about 75 % with three seeds, 83 % with five."
+            .into(),
+        format!(
+            "**Accuracy at its MACs**: on the front: no other row does as well by its mean for as little; undecided: some does, and no \
+             verdict confirms it; {verdicts}."
+        ),
+    ];
+    Section::of_group("Over seeds", vec![Part::Table(table)])
 }
 
-fn all_pairs(group: &Group<'_>, pairs: &[Pair]) -> String {
+fn ends(interval: Interval) -> Cell {
+    Cell::shown(unsigned(interval), [interval.low.into(), interval.high.into()])
+}
+
+fn all_pairs(group: &Group<'_>, pairs: &[Pair], name: &str) -> Section {
     let apart = pairs.iter().filter(|pair| pair.verdict() != Verdict::NotDistinguishable).count();
     let count = format!(
         "{} {}: {apart} told apart, {} not distinguishable",
@@ -74,52 +81,44 @@ fn all_pairs(group: &Group<'_>, pairs: &[Pair]) -> String {
         if pairs.len() == 1 { "pair" } else { "pairs" },
         pairs.len() - apart
     );
-    let rows: Vec<Vec<String>> = pairs.iter().map(|pair| cells(group, pair)).collect();
-    let table = markdown(&["First / second", "Common seeds", "Δ (points)", "p", "p (Holm)", "The first is"], &rows);
-    let body = match pairs.len() {
-        ..=SHOWN_PAIRS => format!("{count}.\n\n{table}"),
-        _ => format!("<details><summary>{count}</summary>\n\n{table}\n</details>\n"),
+    let mut table = Table::new(format!("{name}-pairs"), format!("{}: all pairs", group.title()));
+    let label = |row: usize| &*group.rows[row].label;
+    let both = pairs.iter().map(|Pair { first, second, .. }| {
+        let [first, second] = [*first, *second].map(label);
+        Cell::shown(format!("{first} / {second}"), [first, second].map(|label| Value::Text(label.into())))
+    });
+    table.column("First / second", ["first", "second"], both);
+    table.column("Common seeds", ["seeds"], pairs.iter().map(|pair| Cell::count(pair.comparison.seeds())));
+    let delta = pairs.iter().map(|Pair { comparison, .. }| {
+        Cell::of(comparison.difference, |Summary { mean, .. }| match comparison.interval() {
+            None => Cell::shown(difference(mean), [mean.into(), Value::Missing, Value::Missing]),
+            Some(interval) => {
+                let text = format!("{} {}", difference(mean), signed(interval));
+                Cell::shown(text, [mean.into(), interval.low.into(), interval.high.into()])
+            }
+        })
+    });
+    table.column("Δ (points)", ["delta", "delta_low", "delta_high"], delta);
+    let p = |p: f64| Cell::shown(p_value(p), [p.into()]);
+    table.column("p", ["p"], pairs.iter().map(|pair| Cell::of(pair.comparison.p.ok(), p)));
+    table.column("p (Holm)", ["p_holm"], pairs.iter().map(|pair| Cell::of(pair.adjusted, p)));
+    let verdicts = pairs.iter().map(|pair| {
+        let verdict = pair.verdict().name();
+        Cell::text(pair.comparison.p.err().map_or_else(|| verdict.into(), |why| format!("{verdict} ({})", why.name())))
+    });
+    table.column("The first is", ["verdict"], verdicts);
+    table.notes = vec![
+        format!(
+            "**Δ**: first less second in {} top-1, paired by seed, with the 95 % interval (Student t) of this pair by itself.",
+            group.split().name()
+        ),
+        "**Verdict**: from p with Holm's correction for the number of pairs. Were all rows alike, at most 5 % of such tables would tell any \
+         pair apart. An interval may leave out 0 where the verdict does not follow: by itself the pair would be told apart."
+            .into(),
+    ];
+    let parts = match pairs.len() {
+        ..=SHOWN_PAIRS => vec![Part::Text(format!("{count}.")), Part::Table(table)],
+        _ => vec![Part::Folded(count, table)],
     };
-    format!(
-        "\n### All pairs\n\n{body}\n\
-         - **Δ**: first less second in {} top-1, paired by seed, with the 95 % interval (Student t) of this pair by itself.\n\
-         - **Verdict**: from p with Holm's correction for the number of pairs. Were all rows alike, at most 5 % of such tables would tell any \
-         pair apart. An interval may leave out 0 where the verdict does not follow: by itself the pair would be told apart.\n",
-        group.split().name()
-    )
-}
-
-fn cells(group: &Group<'_>, pair: &Pair) -> Vec<String> {
-    let comparison = &pair.comparison;
-    let verdict = pair.verdict().name();
-    vec![
-        format!("{} / {}", group.rows[pair.first].label, group.rows[pair.second].label),
-        comparison.seeds().to_string(),
-        match (comparison.difference, comparison.interval()) {
-            (None, _) => dash(),
-            (Some(difference), None) => format!("{:+.2}", difference.mean),
-            (Some(difference), Some(interval)) => format!("{:+.2} {}", difference.mean, signed(interval)),
-        },
-        comparison.p.map_or_else(|_| dash(), p_value),
-        pair.adjusted.map_or_else(dash, p_value),
-        comparison.p.err().map_or_else(|| verdict.into(), |doubt| format!("{verdict} ({})", doubt.name())),
-    ]
-}
-
-/// Below this, p has no digits among four.
-const SMALL: f64 = 1e-4;
-
-/// `0.0312`, or that it is too small for four decimals.
-fn p_value(p: f64) -> String {
-    if p < SMALL { "< 0.0001".into() } else { format!("{p:.4}") }
-}
-
-/// `p = 0.0312`, or `p < 0.0001`.
-pub fn p_equals(p: f64) -> String {
-    if p < SMALL { format!("p {}", p_value(p)) } else { format!("p = {}", p_value(p)) }
-}
-
-/// `[62.10, 62.90]`.
-fn plain(Interval { low, high }: Interval) -> String {
-    format!("[{low:.2}, {high:.2}]")
+    Section::of_group("All pairs", parts)
 }

@@ -1,7 +1,11 @@
 //! How the rows of a table were tuned: the terms under it, and what was chosen for each of them.
 
 use super::aggregate::{Group, SettingRow};
-use super::tables::{dash, markdown, thousands};
+use super::comparison::cells;
+use super::markup::escaped;
+use super::numbers::thousands;
+use super::section::{Part, Section};
+use super::table::{Cell, Table, Value};
 use crate::experiment::choice::{Choice, Terms};
 use crate::experiment::sweep::document::plain;
 
@@ -24,7 +28,7 @@ pub fn captions(group: &Group<'_>) -> Vec<String> {
         .into_iter()
         .map(|(terms, rows)| {
             let labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-            let of = if alike { String::new() } else { format!(" ({})", labels.join(", ")) };
+            let of = if alike { String::new() } else { format!(" ({})", escaped(&labels.join(", "))) };
             format!(
                 "**Tuning**{of}: {terms}, the same points for every row; chosen on {images} validation images after the last epoch, with {}; \
                  then fresh {}. The test split was closed to it.",
@@ -39,44 +43,43 @@ pub fn captions(group: &Group<'_>) -> Vec<String> {
     lines
 }
 
-/// What was chosen for each row, and how it stands among its tries. Empty where nothing was tuned.
-pub fn section(group: &Group<'_>) -> String {
-    let Some(keys) = group.rows.iter().find_map(|row| row.tuned()).map(|choice| choice.values.keys()) else {
-        return String::new();
+/// What was chosen for each row, and how it stands among its tries. None where nothing was tuned.
+pub fn section(group: &Group<'_>, name: &str) -> Option<Section> {
+    let keys: Vec<&String> = group.rows.iter().find_map(|row| row.tuned())?.values.keys().collect();
+    let rows = &group.rows;
+    let of = |cell: fn(&Choice) -> Cell| cells(rows, move |row| Cell::of(row.tuned(), cell));
+    let mut table = Table::new(format!("{name}-tuning"), format!("{}: what was chosen", group.title()));
+    table.column("Method", ["label"], cells(rows, |row| Cell::text(&row.label)));
+    for key in keys {
+        let chosen = |choice: &Choice| {
+            let mark = if choice.edges.contains(key) { " ‡" } else { "" };
+            Cell::of(choice.values.get(key), |value| {
+                let text = plain(value);
+                let number = value.as_float().or(value.as_integer().map(|number| number as f64));
+                let behind = number.map_or_else(|| Value::Text(text.clone()), Value::Number);
+                Cell::shown(format!("{text}{mark}"), [behind])
+            })
+        };
+        table.column(key, [&**key], rows.iter().map(|row| Cell::of(row.tuned(), chosen)));
+    }
+    let number = |choice: &Choice| {
+        let text = format!("{} of {}", choice.number, choice.terms.tries);
+        Cell::shown(text, [(choice.number as u64).into(), (choice.terms.tries as u64).into()])
     };
-    let keys: Vec<&String> = keys.collect();
-    let mut header = vec!["Method"];
-    header.extend(keys.iter().map(|key| key.as_str()));
-    header.extend(["Try", "Best try (%)", "Worst try (%)", "Failed tries"]);
-    let rows: Vec<Vec<String>> = group.rows.iter().map(|row| cells(row, &keys)).collect();
-    let at_edge = group.rows.iter().filter_map(SettingRow::tuned).any(|choice| !choice.edges.is_empty());
-    let note = match at_edge {
-        true => {
-            "- **‡ At the edge**: no point that was drawn lies further out; a larger space may hold a better one (`[tune]`).\n"
-        }
-        false => "",
-    };
-    format!(
-        "\n### What was chosen\n\n{}\n- **Top-1 on validation**, mean over the seeds of tuning. The best of several is too good to be \
-         repeated: the seeds of the table above were not looked at for it.\n{note}",
-        markdown(&header, &rows)
-    )
-}
-
-fn cells(row: &SettingRow<'_>, keys: &[&String]) -> Vec<String> {
-    let mut cells = vec![row.label.clone()];
-    let Some(choice) = row.tuned() else {
-        cells.resize(keys.len() + 5, dash());
-        return cells;
-    };
-    cells.extend(keys.iter().map(|key| {
-        let mark = if choice.edges.contains(key) { " ‡" } else { "" };
-        choice.values.get(*key).map_or_else(dash, |value| format!("{}{mark}", plain(value)))
-    }));
-    cells.push(format!("{} of {}", choice.number, choice.terms.tries));
-    cells.extend([choice.best, choice.worst].map(|share| format!("{:.2}", 100.0 * share)));
-    cells.push(choice.failed.to_string());
-    cells
+    table.column("Try", ["try", "tries"], of(number));
+    table.column("Best try (%)", ["best"], of(|choice| Cell::number(100.0 * choice.best, 2)));
+    table.column("Worst try (%)", ["worst"], of(|choice| Cell::number(100.0 * choice.worst, 2)));
+    table.column("Failed tries", ["failed_tries"], of(|choice| Cell::count(choice.failed)));
+    table.notes.push(
+        "**Top-1 on validation**, mean over the seeds of tuning. The best of several is too good to be repeated: the seeds of the \
+         table above were not looked at for it."
+            .into(),
+    );
+    if rows.iter().filter_map(SettingRow::tuned).any(|choice| !choice.edges.is_empty()) {
+        let edge = "**‡ At the edge**: no point that was drawn lies further out; a larger space may hold a better one (`[tune]`).";
+        table.notes.push(edge.into());
+    }
+    Some(Section::of_group("What was chosen", vec![Part::Table(table)]))
 }
 
 /// `seed 100`, `seeds 0, 1, 2`

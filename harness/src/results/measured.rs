@@ -79,6 +79,9 @@ pub struct MeasuredUse {
     pub multiplications_executed: u64,
     /// Why it did not run on the engine; none where it did.
     pub off_engine: Option<String>,
+    /// Milliseconds of each layer, in order: the median over rounds. Those of what is in no layer are `other`'s. None off the engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers_ms: Vec<(String, f64)>,
 }
 
 /// The memory of training a network.

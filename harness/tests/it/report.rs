@@ -7,8 +7,8 @@ use conv_core::Cost;
 use harness::config::{BackboneConfig, DatasetConfig, Head, MethodConfig, Recipe, Replace, TrialConfig};
 use harness::data::Provenance;
 use harness::experiment::budget::Budgets;
-use harness::report::aggregate::groups;
-use harness::report::{self, tables};
+use harness::report::aggregate::{Group, groups};
+use harness::report::{self, comparison};
 use harness::results::{
     FrozenTrial, Measures, NetworkSummary, Outcome, Reporting, RunFolder, TrialRecord, collect, write_frames,
 };
@@ -18,6 +18,11 @@ use harness::train::{EpochLog, Evaluation};
 use polars::prelude::{ParquetReader, SerReader};
 
 const EPOCHS: usize = 12;
+
+/// The comparison of a group, without its heading.
+pub fn compared(group: &Group<'_>) -> String {
+    comparison::section(group, "x").body()
+}
 const FROZEN: &str = "name = \"study\"\ntitle = \"A study\"\ndescription = \"Why.\"\n[recipe]\nepochs = 12\n";
 
 /// A finished trial; its accuracy wobbles with the seed.
@@ -198,7 +203,7 @@ fn captions_tell_how_what_is_cut_was_trained() {
             record.trial.config.method.options.extend(toml::from_str::<toml::Table>(options).unwrap());
             measures(record).base = base.map(str::to_owned);
         }
-        tables::comparison(&groups(&records)[0])
+        compared(&groups(&records)[0])
     };
     let once = caption("", Some("ba5e"));
     assert!(
@@ -225,7 +230,7 @@ fn table_over_seeds() {
     let records = study(&[0, 1, 2]);
     let groups = groups(&records);
     assert_eq!(groups.len(), 1);
-    insta::assert_snapshot!(tables::comparison(&groups[0]), @r"
+    insta::assert_snapshot!(compared(&groups[0]), @r"
     | Method | Depth | Params | MACs | of vanilla | Validation (%) | Test (%) | Δ test to vanilla |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
     | vanilla | – | 269.7k | 40.55M | 100.0 % | 75.48 ± 0.49 | 74.28 ± 0.49 | – |
@@ -266,7 +271,7 @@ fn table_over_seeds() {
 fn table_of_one_seed_has_no_spread() {
     let records = study(&[0]);
     let groups = groups(&records);
-    let text = tables::comparison(&groups[0]);
+    let text = compared(&groups[0]);
     assert!(text.contains("**One seed** (0)"), "{text}");
     assert!(text.contains("| vanilla | – | 269.7k | 40.55M | 100.0 % | 75.40 | 74.20 | – |"), "{text}");
     assert!(text.contains("| -2.40 |"), "{text}");
@@ -279,7 +284,7 @@ fn table_of_costs_has_no_accuracy() {
     costs(&mut records);
     let groups = groups(&records);
     assert_eq!(groups.len(), 1);
-    insta::assert_snapshot!(tables::comparison(&groups[0]), @r"
+    insta::assert_snapshot!(compared(&groups[0]), @r"
     | Method | Depth | Params | MACs | of vanilla | params of vanilla | Activations |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: |
     | vanilla | – | 269.7k | 40.55M | 100.0 % | 100.0 % | 188.4k |
@@ -342,7 +347,7 @@ fn nothing_mixes_data_or_recipes() {
 
     // Vanilla elsewhere is no reference here.
     let lonely = groups.iter().find(|group| group.title().contains("200")).unwrap();
-    let text = tables::comparison(lonely);
+    let text = compared(lonely);
     assert!(text.contains("**No vanilla trial**"), "{text}");
     assert!(text.contains("| ghost ratio=2 | 140.2k | 21.20M | – |"), "{text}");
 }
@@ -383,7 +388,7 @@ fn differences_are_paired_by_seed() {
     // t = 12.706 at one degree of freedom: -1.5 +- 12.706 * 0.7071 / 1.4142.
     let interval = difference.interval().unwrap();
     assert!((interval.low + 7.853).abs() < 1e-3 && (interval.high - 4.853).abs() < 1e-3, "{interval:?}");
-    let text = tables::comparison(&groups[0]);
+    let text = compared(&groups[0]);
     assert!(text.contains("| -1.50 [-7.85, +4.85] |"), "{text}");
     assert!(text.contains("Not every row has every seed"), "{text}");
 }
@@ -404,7 +409,7 @@ fn mixed_stamps_are_said() {
     let mut records = study(&[0]);
     records[3].environment.threads = 8;
     records[3].environment.dirty = true;
-    let text = tables::comparison(&groups(&records)[0]);
+    let text = compared(&groups(&records)[0]);
     assert!(text.contains("**Mixed stamps**"), "{text}");
     assert!(text.contains("(with uncommitted changes), Cargo.lock 10cc, Some CPU @ 2.1 GHz, 8 threads"), "{text}");
 }

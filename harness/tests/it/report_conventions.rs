@@ -4,11 +4,16 @@ use std::fs;
 
 use harness::config::schema::off_engine_remark;
 use harness::report::aggregate::groups;
-use harness::report::{self, speeds, tables};
-use harness::results::collect;
+use harness::report::{self, speeds};
+use harness::results::{TrialRecord, collect};
 use harness::train::Prediction;
 
-use crate::report::{costs, folder, measures, study, trial};
+use crate::report::{compared, costs, folder, measures, study, trial};
+
+fn speeds(records: &[TrialRecord]) -> String {
+    let groups: Vec<_> = groups(records).into_iter().map(|group| ("x".to_owned(), group)).collect();
+    speeds::section(&groups).map_or_else(String::new, |section| section.markdown())
+}
 
 #[test]
 fn speeds_of_training_stand_apart_and_say_that_they_do_not_compare() {
@@ -18,7 +23,7 @@ fn speeds_of_training_stand_apart_and_say_that_they_do_not_compare() {
     for record in records.iter_mut().filter(|record| record.trial.label == "ghost ratio=2") {
         record.environment.off_engine = "a custom operation is part of it".into();
     }
-    insta::assert_snapshot!(speeds::section(&groups(&records)).trim(), @r"
+    insta::assert_snapshot!(speeds(&records).trim(), @r"
     ### Speed of training
 
     **Measured while training, beside whatever else ran: these figures do not compare**, neither with one another nor with other machines'. `harness bench` measures what does.
@@ -32,7 +37,7 @@ fn speeds_of_training_stand_apart_and_say_that_they_do_not_compare() {
 
     *Jobs at once*: trials that the sweep let run beside one another, this one among them; not known of results that were made before it was written down, or by single tasks of a cluster.
     ");
-    let main = tables::comparison(&groups(&records)[0]);
+    let main = compared(&groups(&records)[0]);
     assert!(!main.contains("Images/s") && main.contains("avx512 kernels operation by operation,"), "{main}");
 
     // A batch that is too small for the engine is one reason for all rows; the remark on each names no layer.
@@ -41,13 +46,13 @@ fn speeds_of_training_stand_apart_and_say_that_they_do_not_compare() {
         record.trial.config.recipe.batch = 4;
         record.network.remarks = record.trial.config.recipe.off_engine().map(off_engine_remark).into_iter().collect();
     }
-    let text = speeds::section(&groups(&records));
+    let text = speeds(&records);
     let reasons: Vec<&str> = text.lines().filter(|line| line.contains("† Not on the engine")).collect();
     assert!(matches!(reasons[..], [one] if one.contains("vanilla, ghost") && one.contains("4 images")), "{reasons:?}");
-    let text = tables::comparison(&groups(&records)[0]);
+    let text = compared(&groups(&records)[0]);
     assert!(text.contains("\n- vanilla: trains operation by operation and not on the engine ("), "{text}");
     costs(&mut records);
-    assert_eq!(speeds::section(&groups(&records)), "");
+    assert_eq!(speeds(&records), "");
 }
 
 #[test]
@@ -55,10 +60,10 @@ fn captions_say_what_is_fused_and_how_many_images_test() {
     let dir = tempfile::tempdir().unwrap();
     let mut records = vec![trial("vanilla", 0, 40, 4, 0.7), trial("repvgg", 0, 40, 4, 0.7)];
     records.iter_mut().for_each(|record| measures(record).test_images = None);
-    assert!(!tables::comparison(&groups(&records)[0]).contains("**Fused**"), "there may be nothing to fuse");
+    assert!(!compared(&groups(&records)[0]).contains("**Fused**"), "there may be nothing to fuse");
     let remark = "trains with 9 parameters and 90 MACs; fused after the last epoch into what is priced and tested";
     records[1].network.remarks = vec![remark.into()];
-    let text = tables::comparison(&groups(&records)[0]);
+    let text = compared(&groups(&records)[0]);
     assert!(
         text.contains("- **Fused** after training (repvgg), and counted and tested so: the k x k, the 1 x 1 and"),
         "{text}"

@@ -2,10 +2,9 @@
 
 use harness::report;
 use harness::report::aggregate::groups;
-use harness::report::tables::comparison;
 use harness::results::{Measured, MeasuredNetwork, MeasuredTraining, MeasuredUse, TrialRecord};
 
-use crate::report::{costs, folder, study};
+use crate::report::{compared, costs, folder, study};
 
 fn used(ms: f64, rounds: [f64; 2], macs: u64) -> MeasuredUse {
     MeasuredUse {
@@ -18,6 +17,7 @@ fn used(ms: f64, rounds: [f64; 2], macs: u64) -> MeasuredUse {
         macs_executed: macs,
         multiplications_executed: macs / 2,
         off_engine: None,
+        layers_ms: vec![("conv1".into(), 0.5 * ms), ("other".into(), 0.1 * ms)],
     }
 }
 
@@ -69,7 +69,7 @@ fn latency_stands_beside_what_macs_promise_and_says_who_measured_it() {
     let text = |measured: &Measured| {
         let mut groups = groups(&records);
         groups[0].measured = Some(measured);
-        comparison(&groups[0])
+        compared(&groups[0])
     };
     let page = text(&measured);
     let line = |page: &str, label: &str| -> String {

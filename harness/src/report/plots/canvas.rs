@@ -76,9 +76,14 @@ pub fn lighten(RGBColor(r, g, b): RGBColor, share: f64) -> RGBColor {
     RGBColor(mix(r), mix(g), mix(b))
 }
 
-/// A row's colour: vanilla's under whatever name it was trained.
+/// The method that a row is drawn as: vanilla under whatever name it was trained.
+pub fn drawn_as<'r>(row: &SettingRow<'r>) -> &'r str {
+    if row.is_vanilla() { methods::reference() } else { row.method() }
+}
+
+/// A row's colour.
 pub fn row_color(row: &SettingRow<'_>) -> RGBColor {
-    color(if row.is_vanilla() { methods::reference() } else { row.method() })
+    color(drawn_as(row))
 }
 
 /// One direction of a coordinate system.
@@ -261,6 +266,11 @@ const MARKS: [&[(i32, i32)]; 9] = [
     &[(-9, -9), (9, -9), (2, 0), (9, 9), (-9, 9), (-2, 0)],
 ];
 
+/// The number of a method's shape; none for one that this binary does not know.
+pub fn shape(method: &str) -> Option<usize> {
+    methods::find(method).map(|info| index(info.place, MARKS.len()))
+}
+
 /// The mark of a method: a shape beside the colour, so that neither has to be told apart alone. A ring for one that this binary
 /// does not know.
 pub fn mark<DB: DrawingBackend>(
@@ -269,7 +279,7 @@ pub fn mark<DB: DrawingBackend>(
     method: &str,
     color: RGBColor,
 ) -> Drawn<DB> {
-    match methods::find(method).map(|info| MARKS[index(info.place, MARKS.len())]) {
+    match shape(method).map(|shape| MARKS[shape]) {
         None => area.draw(&Circle::new((x, y), 8, color.stroke_width(3))),
         Some([]) => area.draw(&Circle::new((x, y), 9, color.filled())),
         Some(polygon) => {
@@ -279,9 +289,9 @@ pub fn mark<DB: DrawingBackend>(
     }
 }
 
-/// A row's mark: vanilla's under whatever name it was trained.
+/// A row's mark.
 pub fn row_mark<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, at: (i32, i32), row: &SettingRow<'_>) -> Drawn<DB> {
-    mark(area, at, if row.is_vanilla() { methods::reference() } else { row.method() }, row_color(row))
+    mark(area, at, drawn_as(row), row_color(row))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::canvas::{self, Axis, DIM, GREY};
 use super::labels::{self, Rect};
 use super::{Drawn, Figure, heading};
 use crate::report::aggregate::{Group, SettingRow, Split};
-use crate::report::tables::quantity;
+use crate::report::numbers::{quantity, trim};
 use crate::statistics::{Standing, Summary, standings};
 
 /// Indices of the points on the front of the means, cheapest first.
@@ -214,14 +214,6 @@ fn log_axis(logs: &[f64], over: Over) -> Axis {
         steps.iter().map(|steps| ticks(steps)).find(|ticks| ticks.len() >= 4).unwrap_or_else(|| ticks(steps[2]));
     let format = move |value: f64| over.format(10f64.powf(value));
     Axis { range, ticks, title: over.axis().to_owned(), format: Box::new(format) }
-}
-
-/// `20.00M` as `20M`.
-pub(super) fn trim(quantity: &str) -> String {
-    let unit = quantity.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let number = &quantity[..quantity.len() - unit.len()];
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
-    format!("{number}{unit}")
 }
 
 fn capital(word: &str) -> String {

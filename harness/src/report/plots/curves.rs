@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{self, Axis, GREY};
-use super::{Drawn, Figure, heading, labels};
+use super::{Drawn, Figure, heading, labels, of_final_network};
 use crate::report::aggregate::{Group, SettingRow};
 use crate::train::EpochLog;
 
@@ -29,9 +29,9 @@ impl<'g> LearningCurves<'g> {
             let mut by_epoch: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
             for trial in &row.trials {
                 let logs = epochs(&trial.trial.key)?;
-                // Of a network that began afresh, those before are of another one.
-                let thrown = logs.iter().position(|log| log.phase == "scratch").unwrap_or(0);
-                for log in &logs[thrown..] {
+                let own = of_final_network(&logs);
+                let thrown = logs.len() - own.len();
+                for log in own {
                     by_epoch.entry(log.epoch - thrown).or_default().push(100.0 * log.validation_accuracy);
                     finetuned |= log.phase == "finetune";
                 }

@@ -13,7 +13,7 @@ use image::ImageEncoder;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::aggregate::Group;
+use super::aggregate::{Group, SettingRow};
 use crate::train::EpochLog;
 
 /// A picture in both formats.
@@ -60,6 +60,29 @@ pub fn all(group: &Group<'_>, slug: &str, epochs: impl Fn(&str) -> Result<Vec<Ep
         plots.push(render(format!("{slug}-learning-curves"), "Learning curves", &figure)?);
     }
     Ok(plots)
+}
+
+/// The options that some method of the group varies, each once.
+pub fn options(group: &Group<'_>) -> Vec<String> {
+    let mut options: Vec<String> = Vec::new();
+    for figure in option::varied_options(group) {
+        if !options.contains(&figure.option) {
+            options.push(figure.option);
+        }
+    }
+    options
+}
+
+/// The number of a row's shape, and its colour as `#rrggbb`: the same in every plot. No shape for a method that this program does not
+/// know.
+pub fn mark(row: &SettingRow<'_>) -> (Option<usize>, String) {
+    let RGBColor(r, g, b) = canvas::row_color(row);
+    (canvas::shape(canvas::drawn_as(row)), format!("#{r:02x}{g:02x}{b:02x}"))
+}
+
+/// The epochs that trained the network of a trial; of one that began afresh, those before are of another one.
+pub fn of_final_network(logs: &[EpochLog]) -> &[EpochLog] {
+    &logs[logs.iter().position(|log| log.phase == "scratch").unwrap_or(0)..]
 }
 
 fn render<F: Figure>(name: String, title: &str, figure: &F) -> Result<Plot> {

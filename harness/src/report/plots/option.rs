@@ -6,11 +6,10 @@ use plotters::style::text_anchor::{HPos, VPos};
 use toml::Value;
 
 use super::canvas::{self, Axis, GREY};
-use super::cost::trim;
 use super::labels::Rect;
 use super::{Drawn, Figure, heading};
 use crate::report::aggregate::{Group, SettingRow};
-use crate::report::tables::quantity;
+use crate::report::numbers::{quantity, trim};
 
 /// The rows of a method that differ in one option only, by the values of that option.
 pub(super) struct OptionPlot<'g> {

@@ -4,9 +4,10 @@ mod agreement;
 mod papers;
 
 use super::aggregate::{Group, SettingRow, Split};
-use super::tables::{dash, markdown, quantity};
+use super::numbers::{difference, unsigned};
+use super::section::{Part, Section};
+use super::table::{Cell, Table, Value};
 use crate::config::TrialConfig;
-use crate::statistics::Interval;
 use crate::{data, methods};
 use agreement::{Agreement, counts, ours};
 use papers::{PUBLISHED, Paper, Row};
@@ -15,9 +16,9 @@ fn title(dataset: &'static str) -> &'static str {
     data::find(dataset).map_or(dataset, |info| info.title)
 }
 
-/// The published rows for a group's backbone and data, as Markdown; none where there are none, and never beside
-/// accuracies on procedural data.
-pub fn beside(group: &Group<'_>) -> Option<String> {
+/// The published rows for a group's backbone and data; none where there are none, and never beside accuracies on procedural
+/// data.
+pub fn section(group: &Group<'_>, name: &str) -> Option<Section> {
     let record = group.first();
     // Costs do not depend on where the images come from; accuracies do.
     if record.trial.data.synthetic && !group.cost_only() {
@@ -48,80 +49,101 @@ pub fn beside(group: &Group<'_>) -> Option<String> {
              *exact* to the printed digits, or ours differ by as much as stands there.\n"
         }
     };
-    for paper in *papers {
-        text += &format!("\n*published:* {}\n\n{}{}", paper.title, table(paper, group), disputes(paper));
+    let mut parts = vec![Part::Text(text)];
+    for (number, paper) in papers.iter().enumerate() {
+        parts.push(Part::Text(format!("*published:* {}", paper.title)));
+        let mut table = table(paper, group, format!("{name}-published-{}", number + 1));
+        table.notes = disputes(paper);
+        parts.push(Part::Table(table));
     }
-    Some(text)
+    Some(Section::of_group("Published figures", parts))
+}
+
+/// A line of a table: a published row, whether it was printed in a line before, and a network here that it may be.
+#[derive(Clone, Copy)]
+struct Line<'l> {
+    row: &'l Row,
+    again: bool,
+    ours: Option<&'l SettingRow<'l>>,
 }
 
 /// Top-5 has a column where the paper prints it. A row stands once for each network here that it may be.
-fn table(paper: &Paper, group: &Group<'_>) -> String {
-    let has_top5 = paper.rows.iter().any(|row| !row.top5.is_empty());
-    let mut header = vec!["Method", "Params", "MACs", "Top-1 (%)", "Δ to its baseline"];
-    header.extend(has_top5.then_some("Top-5 (%)"));
-    header.extend(["Here", "MACs here", "Costs"]);
-    header.extend((!group.cost_only()).then_some("Top-1 here (%)"));
-    header.push("Agreement");
-    let mut rows = Vec::new();
-    for (place, row) in paper.rows.iter().enumerate() {
-        let base = paper.rows.first().filter(|_| place > 0);
-        let mut printed = printed(row, base, has_top5);
-        let networks = ours(group, row);
-        let networks: Vec<Option<&SettingRow<'_>>> =
-            if networks.is_empty() { vec![None] } else { networks.into_iter().map(Some).collect() };
-        for network in networks {
-            let cells = printed.clone().into_iter().chain(here(row, network, group));
-            rows.push(cells.collect());
-            // Under its first line, what is printed is not printed again.
-            printed.fill(String::new());
-        }
-    }
-    markdown(&header, &rows)
-}
-
-/// What the paper prints.
-fn printed(row: &Row, base: Option<&Row>, has_top5: bool) -> Vec<String> {
-    let figure = |text: &str| if text.is_empty() { dash() } else { text.to_owned() };
-    let percent = |row: &Row| row.top1.parse::<f64>().ok();
-    let difference = match (percent(row), base.and_then(percent)) {
-        (Some(top1), Some(base)) => format!("{:+.2}", top1 - base),
-        _ => dash(),
+fn table(paper: &Paper, group: &Group<'_>, name: String) -> Table {
+    let lines: Vec<Line<'_>> = paper
+        .rows
+        .iter()
+        .flat_map(|row| {
+            let networks: Vec<Option<&SettingRow<'_>>> = match ours(group, row) {
+                networks if networks.is_empty() => vec![None],
+                networks => networks.into_iter().map(Some).collect(),
+            };
+            networks.into_iter().enumerate().map(move |(nth, ours)| Line { row, again: nth > 0, ours })
+        })
+        .collect();
+    // Under its first line, what is printed is not printed again.
+    let printed = |cell: &dyn Fn(&Row) -> Cell| -> Vec<Cell> {
+        lines.iter().map(|line| if line.again { Cell::empty() } else { cell(line.row) }).collect()
     };
-    let name = format!("{} (published)", row.method);
-    let mut cells = vec![name, figure(row.params), figure(row.macs), figure(row.top1), difference];
-    cells.extend(has_top5.then(|| figure(row.top5)));
-    cells
+    let figure = |text: &str| if text.is_empty() { Cell::missing() } else { Cell::text(text) };
+    let percent = |text: &str| Cell::of(text.parse::<f64>().ok(), |value| Cell::shown(text, [value.into()]));
+    let base = paper.rows.first();
+    let to_base = |row: &Row| {
+        let base = base.filter(|base| !std::ptr::eq(*base, row)).and_then(|base| base.top1.parse::<f64>().ok());
+        let delta = row.top1.parse::<f64>().ok().zip(base).map(|(top1, base)| top1 - base);
+        Cell::of(delta, |delta| Cell::shown(difference(delta), [delta.into()]))
+    };
+    let mut table = Table::new(name, format!("{}, as published: {}", group.backbone(), paper.title));
+    let method = |row: &Row| Cell::shown(format!("{} (published)", row.method), [Value::Text(row.method.into())]);
+    table.column("Method", ["published"], printed(&method));
+    table.column("Params", ["published_params"], printed(&|row| figure(row.params)));
+    table.column("MACs", ["published_macs"], printed(&|row| figure(row.macs)));
+    table.column("Top-1 (%)", ["published_top1"], printed(&|row| percent(row.top1)));
+    table.column("Δ to its baseline", ["published_delta"], printed(&to_base));
+    if paper.rows.iter().any(|row| !row.top5.is_empty()) {
+        table.column("Top-5 (%)", ["published_top5"], printed(&|row| percent(row.top5)));
+    }
+    let here = |cell: &dyn Fn(Line<'_>, &SettingRow<'_>) -> Cell| -> Vec<Cell> {
+        lines.iter().map(|line| Cell::of(line.ours, |ours| cell(*line, ours))).collect()
+    };
+    table.column("Here", ["label"], here(&|_, ours| Cell::text(called(ours))));
+    table.column("MACs here", ["macs"], here(&|_, ours| Cell::quantity(ours.macs())));
+    table.column("Costs", ["costs"], here(&|line, ours| Cell::text(counts(line.row, ours))));
+    if !group.cost_only() {
+        let top1 = |ours: &SettingRow<'_>| {
+            Cell::of(ours.top1(Split::Test), |top1| match top1.interval() {
+                Some(interval) => {
+                    let text = format!("{:.2} {}", top1.mean, unsigned(interval));
+                    Cell::shown(text, [top1.mean.into(), interval.low.into(), interval.high.into()])
+                }
+                None => Cell::shown(format!("{:.2}", top1.mean), [top1.mean.into(), Value::Missing, Value::Missing]),
+            })
+        };
+        table.column("Top-1 here (%)", ["test", "test_low", "test_high"], here(&|_, ours| top1(ours)));
+        let delta = |line: Line<'_>, ours: &SettingRow<'_>| {
+            let printed = line.row.top1.parse::<f64>().ok();
+            let delta = ours.top1(Split::Test).zip(printed).map(|(ours, printed)| ours.mean - printed);
+            Cell::of(delta, |delta| Cell::shown(difference(delta), [delta.into()]))
+        };
+        table.column("Here less published", ["test_less_published"], here(&delta));
+    }
+    let agreement = lines.iter().map(|line| Cell::text(Agreement::of(line.row, line.ours).name()));
+    table.column("Agreement", ["agreement"], agreement);
+    table
 }
 
-/// What stands beside it here.
-fn here(row: &Row, network: Option<&SettingRow<'_>>, group: &Group<'_>) -> Vec<String> {
-    let name = |network: &SettingRow<'_>| match network.is_vanilla() {
+/// What a network here is called in these tables.
+fn called(network: &SettingRow<'_>) -> String {
+    match network.is_vanilla() {
         true => network.label.clone(),
         false => {
             let record = network.first();
             format!("{} ({})", methods::label(&record.trial.config.method), record.network.replaced)
         }
-    };
-    let mut cells = vec![
-        network.map_or_else(dash, name),
-        network.map_or_else(dash, |network| quantity(network.macs())),
-        network.map_or_else(dash, |network| counts(row, network)),
-    ];
-    if !group.cost_only() {
-        cells.push(network.and_then(|network| network.top1(Split::Test)).map_or_else(
-            dash,
-            |top1| match top1.interval() {
-                Some(Interval { low, high }) => format!("{:.2} [{low:.2}, {high:.2}]", top1.mean),
-                None => format!("{:.2}", top1.mean),
-            },
-        ));
     }
-    cells.push(Agreement::of(row, network).name().into());
-    cells
 }
 
 /// Why rows are disputed.
-fn disputes(paper: &Paper) -> String {
+fn disputes(paper: &Paper) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for row in paper.rows {
         let Some(why) = row.disputed else { continue };
@@ -131,7 +153,5 @@ fn disputes(paper: &Paper) -> String {
             None => reasons.push((why, vec![row.method])),
         }
     }
-    let lines: Vec<String> =
-        reasons.iter().map(|(why, methods)| format!("- **Disputed** ({}): {why}.\n", methods.join(", "))).collect();
-    if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) }
+    reasons.iter().map(|(why, methods)| format!("**Disputed** ({}): {why}.", methods.join(", "))).collect()
 }

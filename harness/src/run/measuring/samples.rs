@@ -56,7 +56,18 @@ fn over_rounds(readings: &[Reading]) -> Option<MeasuredUse> {
         macs_executed: first.macs,
         multiplications_executed: first.multiplications,
         off_engine: first.off_engine.clone(),
+        layers_ms: layers(readings),
     })
+}
+
+/// The median over readings of each layer.
+fn layers(readings: &[Reading]) -> Vec<(String, f64)> {
+    let Some(first) = readings.first() else { return Vec::new() };
+    let of = |name: &str| -> Vec<f64> {
+        let layers = readings.iter().flat_map(|reading| &reading.layers);
+        layers.filter(|(layer, _)| layer == name).map(|(_, ms)| *ms).collect()
+    };
+    first.layers.iter().map(|(name, _)| (name.clone(), quantile(&of(name), 0.5))).collect()
 }
 
 #[cfg(test)]
@@ -74,5 +85,9 @@ mod tests {
         let gap = over_rounds(&[reading(vec![1.0], Some(4.0)), reading(vec![1.0], None)]).unwrap();
         assert_eq!(gap.energy_mj, None);
         assert_eq!(over_rounds(&[]), None);
+        let looked =
+            |ms| Reading { layers: vec![("conv1".into(), ms), ("other".into(), 1.0)], ..reading(vec![1.0], None) };
+        let layers = over_rounds(&[looked(3.0), looked(5.0), looked(4.0)]).unwrap().layers_ms;
+        assert_eq!(layers, [("conv1".to_owned(), 4.0), ("other".to_owned(), 1.0)]);
     }
 }

@@ -1,0 +1,134 @@
+//! The page of a report, `index.html`: one file that holds all it shows and asks nothing of any network.
+
+mod data;
+mod finding;
+mod rows;
+
+use anyhow::{Context, Result};
+
+use super::aggregate::Group;
+use super::{caption, markup, plots};
+use crate::results::RunFolder;
+use data::{Data, Files, GroupData, Speed};
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+/// One after the other, in one scope.
+const SCRIPTS: [&str; 18] = [
+    include_str!("format.js"),
+    include_str!("dom.js"),
+    include_str!("rows.js"),
+    include_str!("state.js"),
+    include_str!("tooltip.js"),
+    include_str!("columns.js"),
+    include_str!("detail.js"),
+    include_str!("ranking.js"),
+    include_str!("filters.js"),
+    include_str!("axes.js"),
+    include_str!("labels.js"),
+    include_str!("scatter.js"),
+    include_str!("costs.js"),
+    include_str!("options.js"),
+    include_str!("curves.js"),
+    include_str!("layers.js"),
+    include_str!("group.js"),
+    include_str!("page.js"),
+];
+
+/// What the page is made of beside the groups.
+pub(super) struct Around<'r> {
+    pub title: &'r str,
+    /// Title, description and warnings, as Markdown.
+    pub lead: &'r str,
+    /// What follows, as Markdown.
+    pub notes: &'r str,
+    /// Trials without a result.
+    pub failed: usize,
+}
+
+/// The page.
+///
+/// # Errors
+/// Logs and costs that cannot be read; names the file.
+pub(super) fn html(folder: &RunFolder, groups: &[(String, Group<'_>)], around: &Around<'_>) -> Result<String> {
+    let groups = groups.iter().map(|(name, group)| group_data(folder, name, group)).collect::<Result<Vec<_>>>()?;
+    let files = Files { csv: "results.csv", parquet: "results.parquet", readme: "README.md" };
+    let data = Data { title: around.title, name: folder.name(), files, groups, failed: around.failed };
+    // Within a script, nothing may look like its end.
+    let json = serde_json::to_string(&data).context("the page's data as JSON")?.replace('<', "\\u003c");
+    let lead = markup::html(around.lead).replace("<blockquote>", "<blockquote class=\"warning\">");
+    let parts = [
+        ("{{title}}", markup::html_text(around.title)),
+        ("{{style}}", STYLE.to_owned()),
+        ("{{script}}", SCRIPTS.concat()),
+        ("{{data}}", json),
+        ("{{lead}}", lead),
+        ("{{notes}}", markup::html(around.notes)),
+    ];
+    Ok(filled(PAGE, &parts))
+}
+
+/// The template with its places filled; what fills one is not looked into.
+fn filled(template: &str, parts: &[(&str, String)]) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    let next = |rest: &str| {
+        let found = parts.iter().filter_map(|(place, text)| Some((rest.find(place)?, *place, text)));
+        found.map(|(at, place, text)| (at, place.len(), text.clone())).min_by_key(|(at, ..)| *at)
+    };
+    while let Some((at, length, text)) = next(rest) {
+        out += &rest[..at];
+        out += &text;
+        rest = &rest[at + length..];
+    }
+    out + rest
+}
+
+fn group_data<'r>(folder: &RunFolder, name: &'r str, group: &'r Group<'r>) -> Result<GroupData<'r>> {
+    let pairs = if group.cost_only() { Vec::new() } else { group.pairs(group.split()) };
+    let (rows, layer_names) = rows::rows(folder, group, &pairs)?;
+    let speed = group.measured.and_then(|measured| {
+        let network =
+            group.rows.iter().flat_map(|row| &row.trials).find_map(|trial| measured.network(&trial.trial.key))?;
+        let note = format!(
+            "Median inference in fresh processes after training, {} round{}, {}.",
+            measured.rounds,
+            if measured.rounds == 1 { "" } else { "s" },
+            markup::html_text(&caption::stamp_of(&measured.environment, false))
+        );
+        Some(Speed { images: network.images, reference: &measured.reference, note })
+    });
+    Ok(GroupData {
+        id: name,
+        title: group.title(),
+        backbone: group.backbone(),
+        data: group.data(),
+        split: group.split().name(),
+        cost_only: group.cost_only(),
+        finding: finding::sentences(group, &pairs),
+        captions: caption::lines(group).iter().map(|line| markup::html_line(line)).collect(),
+        vanilla: group.rows.iter().position(|row| row.is_vanilla()),
+        speed,
+        options: plots::options(group),
+        rows,
+        layer_names,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fills_a_place_is_not_looked_into() {
+        let parts = [("{{a}}", "{{b}}".to_owned()), ("{{b}}", "two".to_owned())];
+        assert_eq!(filled("x {{a}} y {{b}} z", &parts), "x {{b}} y two z");
+    }
+
+    #[test]
+    fn the_template_has_every_place_once() {
+        for place in ["title", "style", "script", "data", "lead", "notes"] {
+            assert_eq!(PAGE.matches(&format!("{{{{{place}}}}}")).count(), 1, "{place}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! A group's rows as the page has them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value};
+
+use super::data::{Curve, Delta, Front, Layers, Memory, RowData, Stat, Time, TrialData};
+use crate::measure::noise::noisy;
+use crate::methods::Rank;
+use crate::report::aggregate::{Group, SettingRow, Split};
+use crate::report::{layers, plots};
+use crate::results::{MeasuredNetwork, MeasuredUse, RunFolder, TrialRecord};
+use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, standings};
+
+/// A curve has no more points than this.
+const MOST_POINTS: usize = 60;
+
+/// The rows of a group, and the names of all layers.
+///
+/// # Errors
+/// Logs and costs that cannot be read; names the file.
+pub(super) fn rows<'r>(
+    folder: &RunFolder,
+    group: &'r Group<'r>,
+    pairs: &[Pair],
+) -> Result<(Vec<RowData<'r>>, Vec<String>)> {
+    let costs = group.rows.iter().map(|row| costs(folder, row)).collect::<Result<Vec<_>>>()?;
+    let mut names: Vec<String> = Vec::new();
+    for layer in costs.iter().flatten() {
+        // What one network alone has comes behind what it follows there.
+        let known = names.iter().any(|name| *name == layer.name);
+        if !known {
+            names.push(layer.name.clone());
+        }
+    }
+    let fronts = fronts(group);
+    let rows = group.rows.iter().zip(costs).zip(fronts).enumerate();
+    let rows = rows.map(|(at, ((row, costs), front))| {
+        let (mark, color) = plots::mark(row);
+        Ok(RowData {
+            label: &row.label,
+            method: row.method(),
+            rank: match row.rank() {
+                Rank::Reference => "reference",
+                Rank::Control => "control",
+                Rank::Rival => "rival",
+                Rank::Studied => "studied",
+            },
+            mark,
+            color,
+            options: options(row),
+            replaced: &row.first().network.replaced,
+            params: row.params(),
+            macs: row.macs(),
+            params_nonzero: row.params_nonzero(),
+            macs_nonzero: row.macs_nonzero(),
+            activations: row.first().network.cost.activations,
+            depth: row.first().network.depth,
+            budget: row.budgets().shown(),
+            budget_off: row.budgets().mismatch().map(|off| rounded(off, 5)),
+            control_of: row.control_of(),
+            epochs: row.epochs(),
+            validation: row.top1(Split::Validation).map(stat),
+            test: row.top1(Split::Test).map(stat),
+            delta: delta(group, at, pairs),
+            one: time(group, row, |network| network.one.as_ref()),
+            many: time(group, row, |network| network.many.as_ref()),
+            memory: memory(group, row),
+            energy: network(group, row).and_then(|network| network.many.as_ref()?.energy_mj),
+            front,
+            trials: row.trials.iter().map(|record| trial(record)).collect(),
+            curve: curve(folder, row)?,
+            layers: (!costs.is_empty()).then(|| layers_of(group, row, &names, &costs)),
+        })
+    });
+    Ok((rows.collect::<Result<_>>()?, names))
+}
+
+/// So many decimals: what nobody reads only makes the page larger.
+fn rounded(value: f64, decimals: i32) -> f64 {
+    let unit = 10f64.powi(decimals);
+    (value * unit).round() / unit
+}
+
+fn stat(summary: Summary) -> Stat {
+    let interval = summary.interval();
+    Stat {
+        n: summary.n,
+        mean: rounded(summary.mean, 3),
+        sd: summary.deviation.map(|sd| rounded(sd, 3)),
+        low: interval.map(|Interval { low, .. }| rounded(low, 3)),
+        high: interval.map(|Interval { high, .. }| rounded(high, 3)),
+    }
+}
+
+/// Against vanilla, with the verdict of the table of all pairs.
+fn delta(group: &Group<'_>, at: usize, pairs: &[Pair]) -> Option<Delta> {
+    let vanilla = group.rows.iter().position(SettingRow::is_vanilla)?;
+    let comparison = group.rows[at].compare(&group.rows[vanilla], group.split());
+    let difference = comparison.difference.filter(|_| at != vanilla)?;
+    let pair = pairs.iter().find(|pair| (pair.first, pair.second) == (vanilla.min(at), vanilla.max(at)))?;
+    let interval = comparison.interval();
+    let on_first = pair.verdict();
+    let verdict = match (pair.comparison.p, on_first) {
+        (Err(_), _) => "untested",
+        (_, Verdict::NotDistinguishable) => "same",
+        (_, verdict) => match (verdict == Verdict::Better) == (pair.first == at) {
+            true => "better",
+            false => "worse",
+        },
+    };
+    Some(Delta {
+        mean: rounded(difference.mean, 3),
+        low: interval.map(|Interval { low, .. }| rounded(low, 3)),
+        high: interval.map(|Interval { high, .. }| rounded(high, 3)),
+        p: comparison.p.ok(),
+        p_holm: pair.adjusted,
+        seeds: comparison.seeds(),
+        verdict,
+        why: comparison.p.err().map(|doubt| doubt.name()),
+    })
+}
+
+fn network<'m>(group: &Group<'m>, row: &SettingRow<'_>) -> Option<&'m MeasuredNetwork> {
+    row.trials.iter().find_map(|record| group.measured?.network(&record.trial.key))
+}
+
+type Of = fn(&MeasuredNetwork) -> Option<&MeasuredUse>;
+
+fn time(group: &Group<'_>, row: &SettingRow<'_>, of: Of) -> Option<Time> {
+    let network = network(group, row)?;
+    let used = of(network)?;
+    let vanilla = group.measured?.vanilla(network);
+    let beside = vanilla.and_then(of);
+    let by_round = beside.map(|vanilla| {
+        // Both were measured in every round, and what the machine did meets both.
+        let rounds = vanilla.rounds_ms.iter().zip(&used.rounds_ms);
+        rounds.map(|(vanilla, own)| vanilla / own).filter(|speedup| speedup.is_finite()).collect::<Vec<f64>>()
+    });
+    let end = |pick: fn(f64, f64) -> f64| Some(rounded(by_round.as_ref()?.iter().copied().reduce(pick)?, 4));
+    Some(Time {
+        ms: used.ms.map(|ms| rounded(ms, 5)),
+        speedup: beside.and_then(|vanilla| used.speedup(vanilla)).map(|speedup| rounded(speedup, 4)),
+        low: end(f64::min),
+        high: end(f64::max),
+        theory: vanilla
+            .filter(|_| network.macs > 0)
+            .map(|vanilla| rounded(vanilla.macs as f64 / network.macs as f64, 4)),
+        noisy: noisy(&used.rounds_ms) == Some(true),
+    })
+}
+
+fn memory(group: &Group<'_>, row: &SettingRow<'_>) -> Option<Memory> {
+    let infer = network(group, row).and_then(|network| network.many.as_ref()?.memory_measured_mib);
+    let training = row.trials.iter().find_map(|record| group.measured?.training(&record.trial.key));
+    let train = training.and_then(|training| training.memory_measured_mib);
+    (infer.is_some() || train.is_some()).then_some(Memory { infer, train })
+}
+
+/// Rows on the front of accuracy over each cost.
+fn fronts(group: &Group<'_>) -> Vec<Front> {
+    let split = group.split();
+    let means: Option<Vec<f64>> = group.rows.iter().map(|row| Some(row.top1(split)?.mean)).collect();
+    let over = |cost: &dyn Fn(&SettingRow<'_>) -> Option<u64>| -> Vec<Option<bool>> {
+        let mut on = vec![None; group.rows.len()];
+        let Some(means) = &means else { return on };
+        let known: Vec<(usize, u64)> =
+            group.rows.iter().enumerate().filter_map(|(at, row)| Some((at, cost(row)?))).collect();
+        let costs: Vec<u64> = known.iter().map(|(_, cost)| *cost).collect();
+        let means: Vec<f64> = known.iter().map(|(at, _)| means[*at]).collect();
+        for ((at, _), standing) in known.iter().zip(standings(&costs, &means, &[])) {
+            on[*at] = Some(standing == Standing::Front);
+        }
+        on
+    };
+    let nanoseconds = |of: Of| move |row: &SettingRow<'_>| Some((of(network(group, row)?)?.ms[0] * 1e6) as u64);
+    let [macs, params] = [over(&|row| Some(row.macs())), over(&|row| Some(row.params()))];
+    let [one, many] =
+        [over(&nanoseconds(|network| network.one.as_ref())), over(&nanoseconds(|network| network.many.as_ref()))];
+    (0..group.rows.len()).map(|at| Front { macs: macs[at], params: params[at], one: one[at], many: many[at] }).collect()
+}
+
+fn options(row: &SettingRow<'_>) -> Map<String, Value> {
+    let set = row.first().trial.config.method.options.iter();
+    set.map(|(name, value)| {
+        let value = match value {
+            toml::Value::Integer(value) => (*value).into(),
+            toml::Value::Float(value) => (*value).into(),
+            toml::Value::Boolean(value) => (*value).into(),
+            toml::Value::String(value) => value.as_str().into(),
+            other => other.to_string().into(),
+        };
+        (name.clone(), value)
+    })
+    .collect()
+}
+
+fn trial(record: &TrialRecord) -> TrialData<'_> {
+    let measures = record.measures();
+    let commit = &record.environment.commit;
+    TrialData {
+        key: &record.trial.key,
+        seed: record.trial.config.seed,
+        validation: measures.map(|measures| rounded(100.0 * measures.validation.top1, 3)),
+        test: measures.and_then(|measures| Some(rounded(100.0 * measures.test?.top1, 3))),
+        seconds: measures.map(|measures| rounded(measures.seconds, 1)),
+        commit: commit.get(..12).unwrap_or(commit),
+        cpu: &record.environment.cpu,
+        path: format!("trials/{}", record.trial.key),
+    }
+}
+
+/// Mean and ends over seeds, after epochs that all of them have; of many epochs some, the last one among them.
+fn curve(folder: &RunFolder, row: &SettingRow<'_>) -> Result<Option<Curve>> {
+    let (mut by_epoch, mut phase): (BTreeMap<usize, Vec<f64>>, Vec<(usize, String)>) = Default::default();
+    for (nth, record) in row.trials.iter().enumerate() {
+        let logs = folder.epochs(&record.trial.key)?;
+        let own = plots::of_final_network(&logs);
+        let first = own.first().map_or(1, |log| log.epoch);
+        for (at, log) in own.iter().enumerate() {
+            let epoch = log.epoch - first + 1;
+            by_epoch.entry(epoch).or_default().push(100.0 * log.validation_accuracy);
+            if nth == 0 && at > 0 && own[at - 1].phase != log.phase {
+                phase.push((epoch, log.phase.clone()));
+            }
+        }
+    }
+    by_epoch.retain(|_, values| values.len() == row.trials.len());
+    if by_epoch.len() < 2 {
+        return Ok(None);
+    }
+    let step = by_epoch.len().div_ceil(MOST_POINTS);
+    let last = by_epoch.len() - 1;
+    let mut curve = Curve { epoch: vec![], mean: vec![], low: vec![], high: vec![], phase };
+    for (_, (epoch, values)) in by_epoch.into_iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last) {
+        curve.epoch.push(epoch);
+        curve.mean.push(rounded(values.iter().sum::<f64>() / values.len() as f64, 2));
+        curve.low.push(rounded(values.iter().copied().fold(f64::INFINITY, f64::min), 2));
+        curve.high.push(rounded(values.iter().copied().fold(f64::NEG_INFINITY, f64::max), 2));
+    }
+    Ok(Some(curve))
+}
+
+fn costs(folder: &RunFolder, row: &SettingRow<'_>) -> Result<Vec<layers::LayerCost>> {
+    let key = &row.first().trial.key;
+    let Some(csv) = folder.costs(key)? else { return Ok(Vec::new()) };
+    layers::of_csv(&csv).with_context(|| format!("trials/{key}/costs.csv"))
+}
+
+fn layers_of(group: &Group<'_>, row: &SettingRow<'_>, names: &[String], costs: &[layers::LayerCost]) -> Layers {
+    let of = |name: &String| costs.iter().find(|layer| layer.name == *name);
+    let times = network(group, row).and_then(|network| Some(&network.many.as_ref()?.layers_ms));
+    let times = times.filter(|times| !times.is_empty());
+    let depths = costs.iter().any(|layer| layer.depth.is_some());
+    let time = |name: &String, times: &Vec<(String, f64)>| {
+        times.iter().find(|(layer, _)| layer == name).map(|(_, ms)| rounded(*ms, 4))
+    };
+    Layers {
+        macs: names.iter().map(|name| of(name).map(|layer| layer.macs)).collect(),
+        params: names.iter().map(|name| of(name).map(|layer| layer.params)).collect(),
+        ms: times.map(|times| names.iter().map(|name| time(name, times)).collect()),
+        depth: depths.then(|| names.iter().map(|name| of(name)?.depth).collect()),
+    }
+}
