@@ -14,11 +14,13 @@ mod compare;
 mod cost;
 mod init;
 mod kernels;
+mod keys;
 mod layers;
 mod list;
 mod measure;
 mod peak;
 mod plan;
+mod reproduce;
 mod results;
 mod run;
 mod sight;
@@ -61,6 +63,7 @@ enum Command {
         /// A run folder, e.g. reports/cifar.
         folder: PathBuf,
     },
+    Reproduce(reproduce::ReproduceArgs),
     Compare(compare::CompareArgs),
     Measure(measure::MeasureArgs),
     /// Look after the files of a run
@@ -92,6 +95,13 @@ enum Command {
     Bench(BenchArgs),
     /// Exact cost per layer, of a network or of each trial of an experiment
     Cost(cost::CostArgs),
+    /// List the keys of an experiment with type, range, default and meaning
+    Keys {
+        /// Only those of this section, e.g. recipe.
+        section: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// List the methods with their options
     Methods {
         /// Only this one.
@@ -132,6 +142,8 @@ enum BenchLimit {
 
 #[derive(Subcommand, Debug)]
 enum ResultsCommand {
+    /// What every column of the files of results means
+    Columns(ListArgs),
     /// Check every file of a run folder against its checksums
     Verify {
         /// A run folder, e.g. reports/cifar.
@@ -220,9 +232,11 @@ fn print(text: String) {
 fn dispatch(command: Command) -> anyhow::Result<Reply> {
     match command {
         Command::Run(args) => run::train_and_report(&args),
+        Command::Reproduce(args) => reproduce::reproduce(&args),
         Command::Compare(args) => compare::compare_methods(&args),
         Command::Measure(args) => measure::measure(&args),
         Command::Probe(args) => measure::probe(args),
+        Command::Results(ResultsCommand::Columns(args)) => Ok(results::columns(args.format).into()),
         Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
         Command::Submit(args) => slurm::submit(&args),
         Command::Status { folder, format } => slurm::status(&folder, format),
@@ -249,6 +263,7 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
             anyhow::bail!("bench of what?\n  accepted: --backbone NAME --method NAME, or `peak`")
         }
         Command::Cost(args) => cost::list_costs(&args).map(Reply::from),
+        Command::Keys { section, list } => keys::list(section.as_deref(), list.format).map(Reply::from),
         Command::Methods { name, list } => list::methods(name.as_deref(), list.format).map(Reply::from),
         Command::Datasets(args) => Ok(list::datasets(args.format).into()),
         Command::Backbones(args) => Ok(list::backbones(args.format).into()),

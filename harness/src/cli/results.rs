@@ -1,9 +1,11 @@
-//! `harness results verify`: whether a run folder is as it was written.
+//! `harness results`: whether a run folder is as it was written, and what its columns mean.
 
 use std::path::Path;
 
 use super::Reply;
+use super::table::{Cell, Format, Table};
 use crate::results::RunFolder;
+use crate::results::dictionary;
 use crate::results::verify::{Findings, verify};
 
 /// Runs the command. Damage is no error of the command, but its exit code is 1.
@@ -21,4 +23,13 @@ pub fn check(folder: &Path) -> anyhow::Result<Reply> {
                  weights alone are made anew once their trial's folder is removed; `harness report` writes the report anew\n";
     }
     Ok(Reply { text, code: u8::from(!damaged.is_empty()) })
+}
+
+/// Every column of every file, with its meaning.
+pub fn columns(format: Format) -> String {
+    let mut table = Table::new(&["file", "column", "meaning"]);
+    for (file, column, meaning) in dictionary::columns() {
+        table.push(vec![Cell::text(file), Cell::text(column), Cell::text(meaning)]);
+    }
+    table.render(format)
 }

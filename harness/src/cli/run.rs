@@ -93,6 +93,13 @@ pub struct RunArgs {
     /// The experiment.
     pub file: PathBuf,
     #[command(flatten)]
+    how: HowArgs,
+}
+
+/// How it is run.
+#[derive(Args, Debug)]
+pub struct HowArgs {
+    #[command(flatten)]
     sweep: SweepArgs,
     /// Say what would be trained, and stop.
     #[arg(long)]
@@ -112,7 +119,15 @@ pub struct RunArgs {
 }
 
 /// Runs the command.
-pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Reply> {
+pub fn train_and_report(RunArgs { file, how }: &RunArgs) -> anyhow::Result<Reply> {
+    train_file(file, how)
+}
+
+/// Trains what the file asks for, measures it and reports it.
+///
+/// # Errors
+/// Those of the file; results that cannot be written.
+pub(super) fn train_file(file: &Path, args: &HowArgs) -> anyhow::Result<Reply> {
     if args.dry_run {
         let SweepArgs { set, only, threads, output, .. } = &args.sweep;
         // They decide how long it takes.
@@ -120,11 +135,11 @@ pub fn train_and_report(args: &RunArgs) -> anyhow::Result<Reply> {
         let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
         let set: Vec<String> = set.iter().cloned().chain(machine).collect();
         let view = plan::View { only: only.clone(), format: args.format, spread: None, output: output.clone() };
-        plan::print_plan(&args.file, &set, &view)?;
+        plan::print_plan(file, &set, &view)?;
         return Ok(String::new().into());
     }
     let started = Instant::now();
-    let (experiment, mut options) = args.sweep.resolve(&args.file)?;
+    let (experiment, mut options) = args.sweep.resolve(file)?;
     options.settings.jobs = args.jobs.map_or(options.settings.jobs, usize::from);
     options.deadline = args.deadline;
     options.progress = args.progress;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use baselines::Vanilla;
 use conv_core::{Checked, Method, Role, UnitSpec};
 
-use super::{Compression, MethodInfo, MethodInstance, all, label, resolve};
+use super::{Compression, MethodInstance, all, label, resolve};
 use crate::backbones::Assignment;
 use crate::config::error::Complaint;
 use crate::config::{LayerOverride, Replace, TrialConfig};
@@ -35,9 +35,8 @@ impl Methods {
             let method = resolve(&layer.method)?;
             if method.is_whole_network() {
                 let what = format!("`{}` works on whole networks, not on single layers", layer.method.name);
-                let single =
-                    |info: &&MethodInfo| (info.make)((info.defaults)()).is_ok_and(|made| !made.is_whole_network());
-                let accepted: Vec<&str> = all().iter().filter(single).map(|info| info.name).collect();
+                let accepted: Vec<&str> =
+                    all().iter().filter(|info| info.makes_layers()).map(|info| info.name).collect();
                 let found = format!("[[layer]] match = \"{}\"", layer.pattern);
                 return Err(Complaint::new(what, found, accepted.join(", ")).into());
             }

@@ -59,6 +59,13 @@ pub struct MethodInfo {
     make: fn(Table) -> anyhow::Result<MethodInstance>,
 }
 
+impl MethodInfo {
+    /// Whether it makes single layers, and does not change the network as a whole.
+    pub fn makes_layers(&self) -> bool {
+        (self.make)((self.defaults)()).is_ok_and(|made| !made.is_whole_network())
+    }
+}
+
 /// What a report has a method for; in the order of its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {

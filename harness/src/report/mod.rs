@@ -121,8 +121,16 @@ fn chapter(folder: &RunFolder, name: &str, group: &Group<'_>) -> Result<Chapter>
     let plots = plots::all(group, name, |key| folder.epochs(key))?;
     let mut sections = vec![comparison::section(group, name)];
     sections.extend(tuning::section(group, name));
-    sections.extend(plots.iter().map(|Plot { name, title, .. }| {
-        Section::of_group(title.clone(), vec![Part::Plot(name.clone(), title.clone())])
+    sections.extend(plots.iter().map(|Plot { name, title, lacking, .. }| {
+        let mut parts = vec![Part::Plot(name.clone(), title.clone())];
+        if !lacking.is_empty() {
+            let letters: String = lacking.iter().collect();
+            parts.push(Part::Text(format!(
+                "No font of this machine has {letters}: PNG and PDF show boxes for them. The SVG is set in the fonts of whoever reads \
+                 it; with a font that has them (Noto Sans CJK, say) a new report shows them everywhere."
+            )));
+        }
+        Section::of_group(title.clone(), parts)
     }));
     sections.extend(seeds::sections(group, name));
     sections.extend(measured::section(group, name));
@@ -152,8 +160,8 @@ fn write_tables<'t>(root: &Path, tables: impl Iterator<Item = &'t Table>) -> Res
 
 fn write_plots<'p>(root: &Path, plots: impl Iterator<Item = &'p Plot>) -> Result<Vec<PathBuf>> {
     let dir = root.join("plots");
-    let formats = plots.flat_map(|Plot { name, svg, png, .. }| {
-        [("svg", svg.as_bytes()), ("png", png)]
+    let formats = plots.flat_map(|Plot { name, svg, png, pdf, .. }| {
+        [("svg", svg.as_bytes()), ("png", png), ("pdf", pdf)]
             .map(|(ending, bytes)| (dir.join(format!("{name}.{ending}")), bytes.to_vec()))
     });
     let files = formats.collect();
@@ -182,7 +190,7 @@ fn write_folder(dir: &Path, files: Vec<(PathBuf, Vec<u8>)>) -> Result<Vec<PathBu
 }
 
 /// The formats of tables and plots.
-const FORMATS: [&str; 6] = ["md", "tex", "csv", "parquet", "svg", "png"];
+const FORMATS: [&str; 7] = ["md", "tex", "csv", "parquet", "svg", "png", "pdf"];
 
 /// The report's page.
 const PAGE: &str = "index.html";

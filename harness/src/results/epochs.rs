@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame, IntoLazy, LazyFrame};
 use rayon::prelude::*;
 
-use super::RunFolder;
+use super::{RunFolder, TrialRecord};
 use crate::files::{read_text, remove, write_atomic};
 use crate::train::EpochLog;
 
@@ -66,18 +66,23 @@ impl RunFolder {
     }
 }
 
-/// The epochs of these trials, one row each, with the trial's key: the columns of [`EpochLog`].
+/// The epochs of these trials, one row each: what tells the trial, and the columns of [`EpochLog`].
 ///
 /// # Errors
 /// A log that cannot be read; names the file.
-pub fn epoch_frame(folder: &RunFolder, keys: &[&str]) -> Result<LazyFrame> {
-    let logs: Vec<Vec<EpochLog>> = keys.par_iter().map(|key| folder.epochs(key)).collect::<Result<_>>()?;
-    let rows = || keys.iter().zip(&logs).flat_map(|(key, log)| log.iter().map(move |epoch| (*key, epoch)));
+pub fn epoch_frame(folder: &RunFolder, records: &[TrialRecord]) -> Result<LazyFrame> {
+    let logs: Vec<Vec<EpochLog>> =
+        records.par_iter().map(|record| folder.epochs(&record.trial.key)).collect::<Result<_>>()?;
+    let rows =
+        || records.iter().zip(&logs).flat_map(|(record, log)| log.iter().map(move |epoch| (&record.trial, epoch)));
     let real = |name: &str, value: fn(&EpochLog) -> f64| {
         Column::new(name.into(), rows().map(|(_, epoch)| value(epoch)).collect::<Vec<_>>())
     };
     let columns = vec![
-        Column::new("key".into(), rows().map(|(key, _)| key).collect::<Vec<_>>()),
+        Column::new("experiment".into(), rows().map(|_| folder.name()).collect::<Vec<_>>()),
+        Column::new("key".into(), rows().map(|(trial, _)| trial.key.as_str()).collect::<Vec<_>>()),
+        Column::new("label".into(), rows().map(|(trial, _)| trial.label.as_str()).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows().map(|(trial, _)| trial.config.seed).collect::<Vec<_>>()),
         Column::new("epoch".into(), rows().map(|(_, epoch)| epoch.epoch as u64).collect::<Vec<_>>()),
         Column::new("phase".into(), rows().map(|(_, epoch)| epoch.phase.as_str()).collect::<Vec<_>>()),
         real("lr", |epoch| epoch.lr),

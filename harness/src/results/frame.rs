@@ -27,7 +27,10 @@ pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
 /// The frame of these trials, with what was measured of them.
 fn with_measured(folder: &RunFolder, records: &[TrialRecord]) -> Result<DataFrame> {
     let columns = columns(records, folder.measured()?.as_ref());
-    frame(records)?.hstack(&columns).context("measures beside results")
+    let mut frame = frame(records)?.hstack(&columns).context("measures beside results")?;
+    let experiment = vec![folder.name(); records.len()];
+    frame.insert_column(0, Column::new("experiment".into(), experiment)).context("the experiment beside results")?;
+    Ok(frame)
 }
 
 /// Writes `results.csv`, `results.parquet` (as [`collect`] has them) and `epochs.parquet` into the folder; the paths.
@@ -36,8 +39,7 @@ fn with_measured(folder: &RunFolder, records: &[TrialRecord]) -> Result<DataFram
 /// A log that cannot be read, a file that cannot be written; names it.
 pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 3]> {
     let Collected { done, failed } = trials;
-    let keys: Vec<&str> = done.iter().map(|record| record.trial.key.as_str()).collect();
-    let mut epochs = epoch_frame(folder, &keys)?.collect().context("epochs as a frame")?;
+    let mut epochs = epoch_frame(folder, done)?.collect().context("epochs as a frame")?;
     let mut frame = with_measured(folder, &[done.as_slice(), failed].concat())?;
     let [csv, parquet, by_epoch] =
         ["results.csv", "results.parquet", "epochs.parquet"].map(|name| folder.root().join(name));
@@ -226,6 +228,7 @@ fn overrides(record: &TrialRecord) -> String {
 mod tests {
     use super::*;
     use crate::config::Recipe;
+    use crate::results::dictionary;
 
     #[test]
     fn every_key_has_a_column_of_its_type_and_no_two_the_same() {
@@ -243,6 +246,19 @@ mod tests {
         for title in ["dataset", "augment", "backbone", "head", "validation_images", "test_read", "recipe_kernels"] {
             assert!(frame.column(title).is_ok(), "{title}");
         }
+    }
+
+    #[test]
+    fn every_column_has_its_line_in_the_dictionary() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(&dir.path().join("x"), "x", "name = 'x'\n").unwrap();
+        let found = with_measured(&folder, &[]).unwrap();
+        let found: Vec<&str> = found.get_column_names_str();
+        // No trial, no options.
+        let told: Vec<&str> = dictionary::of("results.csv").into_iter().filter(|name| *name != "option_*").collect();
+        assert_eq!(found, told);
+        let epochs = epoch_frame(&folder, &[]).unwrap().collect().unwrap();
+        assert_eq!(epochs.get_column_names_str(), dictionary::of("epochs.parquet"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The run folder: what a trial leaves behind, and how trials become a frame.
 
 pub mod checksums;
+pub mod dictionary;
 mod epochs;
 mod failure;
 mod folder;

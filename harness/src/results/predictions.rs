@@ -13,7 +13,7 @@ use crate::train::Prediction;
 pub(super) const PREDICTIONS: &str = "predictions.parquet";
 
 impl RunFolder {
-    /// Writes a trial's `predictions.parquet`, a row an image in the order of the test split: `image` (its place there),
+    /// Writes a trial's `predictions.parquet`, a row an image in the order of the test split: whose it is, `image` (its place there),
     /// `label`, `guess` and `rank` as in [`Prediction`], `loss`. Trials whose data has one fingerprint have the same order.
     ///
     /// # Errors
@@ -23,6 +23,8 @@ impl RunFolder {
         let path = self.trial_dir(key).join(PREDICTIONS);
         let whole = |of: fn(&Prediction) -> Option<u32>| predictions.iter().map(of).collect::<Vec<_>>();
         let columns = vec![
+            Column::new("experiment".into(), vec![self.name(); predictions.len()]),
+            Column::new("key".into(), vec![key; predictions.len()]),
             Column::new("image".into(), (0..predictions.len() as u32).collect::<Vec<_>>()),
             Column::new("label".into(), whole(|image| Some(image.label))),
             Column::new("guess".into(), whole(|image| image.guess)),

@@ -30,7 +30,9 @@ function logTicks(low, high, wanted) {
 function span(values, { zero = false, most = Infinity, least = -Infinity, log = false } = {}) {
   const all = values.filter(known);
   if (!all.length) return [0, 1];
-  let [low, high] = [Math.min(...all), Math.max(...all)];
+  // A loop: curves have more values than a call may have arguments.
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of all) [low, high] = [Math.min(low, value), Math.max(high, value)];
   if (log) return [low / 1.15, high * 1.15];
   const air = high > low ? 0.07 * (high - low) : Math.max(0.05 * Math.abs(high), 0.5);
   if (zero && low > 0 && low < 0.6 * high) low = 0;
@@ -96,9 +98,8 @@ function axes(target, width, height, x, y, margin = {}) {
 }
 
 /** A vertical error bar, as one path: the many of a plot are drawn again at every letter typed into the search. */
-function errorBar(x, low, high, cap = 3) {
-  const d = `M${r(x)} ${r(low)}V${r(high)}M${r(x - cap)} ${r(low)}h${2 * cap}M${r(x - cap)} ${r(high)}h${2 * cap}`;
-  return svg("path", { class: "error", d });
+function errorPath(x, low, high, cap = 3) {
+  return `M${r(x)} ${r(low)}V${r(high)}M${r(x - cap)} ${r(low)}h${2 * cap}M${r(x - cap)} ${r(high)}h${2 * cap}`;
 }
 
 /** Pixels with a decimal: more only makes the page heavy. */

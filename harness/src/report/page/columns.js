@@ -73,7 +73,7 @@ function columnsOf(group) {
       usual: true,
       fixed: true,
       down: false,
-      value: (row) => label(group, row),
+      value: (row) => row.name,
       cell: () => [],
     },
     {

@@ -14,6 +14,7 @@ function costSection(view) {
   if (!keys.length) return null;
   const choice = { key: keys[0], log: false };
   const place = el("div", { class: "drawing" });
+  const stage = new Stage(place);
   const below = el("div");
   const part = view.part("cost", (rows, width) => {
     const { key, log } = choice;
@@ -32,25 +33,23 @@ function costSection(view) {
       values.map((value) => value.x),
       { zero: true, log },
     );
-    const unlabelled = scatter(
-      { node: place, width },
-      {
-        group,
-        rows,
-        of,
-        front,
-        open: (row) => view.ranking.reveal(row),
-        height: width < 600 ? 340 : 470,
-        name: splitName(group) + " accuracy over " + costName(group, key),
-        x: {
-          range: across,
-          title: costName(group, key) + (key === "one" || key === "many" ? ", ms" : ""),
-          format: costFormat(key),
-          log,
-        },
-        y: { range, title: splitName(group) + " top-1, %", format: fixed },
+    const unlabelled = scatter(stage, {
+      group,
+      rows,
+      width,
+      of,
+      front,
+      open: (row) => view.ranking.reveal(row),
+      height: width < 600 ? 340 : 470,
+      name: splitName(group) + " accuracy over " + costName(group, key),
+      x: {
+        range: across,
+        title: costName(group, key) + (key === "one" || key === "many" ? ", ms" : ""),
+        format: costFormat(key),
+        log,
       },
-    );
+      y: { range, title: splitName(group) + " top-1, %", format: fixed },
+    });
     const members = values.length && rows.some(front);
     const extra = members
       ? [el("span", { class: "entry" }, el("i", { class: "front-key" }), "Pareto front, intervals considered")]
@@ -93,6 +92,7 @@ function speedSection(view) {
   if (!keys.length) return null;
   const choice = { key: keys[0] };
   const place = el("div", { class: "drawing" });
+  const stage = new Stage(place);
   const below = el("div");
   const part = view.part("speed", (rows, width) => {
     const key = choice.key;
@@ -102,21 +102,19 @@ function speedSection(view) {
     const across = span(values.map((value) => value.x).concat(1), { zero: true, least: 0 });
     const range = span(values.flatMap((value) => [value.y, value.low, value.high]).concat(1), { zero: true, least: 0 });
     const format = (value, decimals) => fixed(value, decimals) + "×";
-    const unlabelled = scatter(
-      { node: place, width },
-      {
-        group,
-        rows,
-        of,
-        front: null,
-        open: (row) => view.ranking.reveal(row),
-        height: width < 600 ? 340 : 420,
-        diagonal: true,
-        name: "Realized over theoretical speed-up",
-        x: { range: across, title: "theoretical speed-up: vanilla's MACs over the network's", format },
-        y: { range, title: "realized speed-up, " + costName(group, key).replace("time of ", ""), format },
-      },
-    );
+    const unlabelled = scatter(stage, {
+      group,
+      rows,
+      width,
+      of,
+      front: null,
+      open: (row) => view.ranking.reveal(row),
+      height: width < 600 ? 340 : 420,
+      diagonal: true,
+      name: "Realized over theoretical speed-up",
+      x: { range: across, title: "theoretical speed-up: vanilla's MACs over the network's", format },
+      y: { range, title: "realized speed-up, " + costName(group, key).replace("time of ", ""), format },
+    });
     below.replaceChildren(
       legend(
         group,

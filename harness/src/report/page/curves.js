@@ -5,16 +5,17 @@ function curveSection(view) {
   if (!group.rows.some((row) => row.curve)) return null;
   const place = el("div", { class: "drawing" });
   const list = el("ul", { class: "curve-legend" });
+  // What no filter changes is made once.
+  const all = group.order.filter((row) => row.curve);
+  const keep = { dash: dashes(all), choose: null, lines: new Map(), layer: svg("g", { class: "curves" }) };
+  keep.entries = new Map(all.map((row) => [row, curveEntry(view, row, keep.dash.get(row), (one) => keep.choose(one))]));
+  list.append(...keep.entries.values());
   const part = view.part("curves", (rows, width) => {
-    const shown = rows.filter((row) => row.curve && row.curve.epoch.length);
+    const shown = rows.filter((row) => row.curve);
     // The legend stands beside the plot where there is room for both.
     const beside = width >= 800;
-    drawCurves(
-      view,
-      { node: place, width: beside ? width - 290 : width, height: width < 600 ? 320 : 400 },
-      list,
-      shown,
-    );
+    const size = { width: beside ? width - 290 : width, height: width < 600 ? 320 : 400 };
+    drawCurves(group, { node: place, ...size }, list, shown, keep);
   });
   const hint = el(
     "p",
@@ -26,7 +27,7 @@ function curveSection(view) {
   return part;
 }
 
-/** Rows of one method share its colour; the dashes tell them apart. */
+/** Rows of one method share its colour; the dashes tell them apart, the same whatever the filters leave. */
 function dashes(rows) {
   const seen = new Map();
   return new Map(
@@ -44,14 +45,36 @@ function bandPath(curve, x, y) {
   return "M" + top.concat(bottom).join("L") + "z";
 }
 
-function drawCurves(view, { node, width, height }, list, rows) {
-  const group = view.group;
-  const drawn = drawing(width, height, "Learning curves");
+function newCurve(row, dash) {
+  const { curve } = row;
+  const path = svg("path", { class: "series", "stroke-dasharray": DASHES[dash % DASHES.length] });
+  const end = svg("g", null, shape(row.mark));
+  const node = svg("g", { class: "mark curve", "data-row": row.at, ink: row.color }, path);
+  const phases = (curve.phase || [])
+    .filter(([epoch]) => curve.epoch.includes(epoch))
+    .map(([epoch, name]) => {
+      const circle = svg("circle", { class: "phase", r: 3.5 }, svg("title", null, name));
+      node.append(circle);
+      return [curve.epoch.indexOf(epoch), circle];
+    });
+  node.append(end);
+  return { node, path, end, phases };
+}
+
+function drawCurves(group, { node, width, height }, list, rows, keep) {
+  if (keep.choose) keep.choose(null);
+  if (keep.width !== width) {
+    keep.width = width;
+    keep.svg = drawing(width, height, "Learning curves");
+    curveHover(group, keep);
+    node.replaceChildren(keep.svg);
+  }
+  const drawn = svg("g");
   const all = rows.flatMap((row) => [...row.curve.mean, ...(row.curve.low || []), ...(row.curve.high || [])]);
   const range = span(all, { most: 100, least: 0 });
   const epochs = rows.flatMap((row) => row.curve.epoch);
-  const last = Math.max(1, ...epochs);
-  const first = Math.min(last, ...epochs);
+  const last = epochs.reduce((most, epoch) => Math.max(most, epoch), 1);
+  const first = epochs.reduce((least, epoch) => Math.min(least, epoch), last);
   const across = first === last ? [first - 0.5, last + 0.5] : [first, last];
   const whole = ticks(...across, Math.max(2, width / 90)).filter(Number.isInteger);
   const { x, y, box } = axes(
@@ -62,67 +85,61 @@ function drawCurves(view, { node, width, height }, list, rows) {
     { range, title: "Validation top-1, %", format: fixed },
   );
   const bands = svg("g", { class: "bands" });
-  const lines = svg("g", { class: "curves" });
-  const dash = dashes(rows);
-  const parts = new Map();
+  const lines = keep.layer;
+  const { dash, entries } = keep;
   for (const row of rows) {
     const { curve } = row;
-    // Many bands on top of each other say nothing: then a band is shown with the curve that is singled out.
-    const band =
-      curve.low && curve.high
-        ? svg("path", { class: rows.length > 8 ? "band quiet" : "band", d: bandPath(curve, x, y), ink: row.color })
-        : null;
-    const at = curve.epoch.length - 1;
-    const line = svg("g", { class: "mark curve", "data-row": row.at, ink: row.color });
-    const d = "M" + curve.epoch.map((epoch, nth) => r(x(epoch)) + " " + r(y(curve.mean[nth]))).join("L");
-    line.append(svg("path", { class: "series", d, "stroke-dasharray": DASHES[dash.get(row) % DASHES.length] }));
-    for (const [epoch, name] of curve.phase || []) {
-      const nth = curve.epoch.indexOf(epoch);
-      if (nth >= 0) {
-        line.append(
-          svg(
-            "circle",
-            { class: "phase", cx: r(x(epoch)), cy: r(y(curve.mean[nth])), r: 3.5 },
-            svg("title", null, name),
-          ),
-        );
-      }
-    }
-    line.append(
-      svg("g", { transform: `translate(${r(x(curve.epoch[at]))} ${r(y(curve.mean[at]))})` }, shape(row.mark)),
-    );
-    if (band) bands.append(band);
-    lines.append(line);
-    parts.set(row, { line, band });
+    if (!keep.lines.has(row)) keep.lines.set(row, newCurve(row, dash.get(row)));
+    const { path, end, phases } = keep.lines.get(row);
+    const points = curve.epoch.map((epoch, nth) => r(x(epoch)) + " " + r(y(curve.mean[nth])));
+    put(path, "d", "M" + points.join("L"));
+    put(end, "transform", "translate(" + points[points.length - 1] + ")");
+    for (const [nth, circle] of phases) put(circle, "transform", "translate(" + points[nth] + ")");
   }
-  drawn.append(bands, lines);
+  keepOnly(
+    lines,
+    rows.map((row) => keep.lines.get(row).node),
+  );
+  const band = (row, kind) => {
+    const { curve } = row;
+    if (!curve.low || !curve.high) return null;
+    return svg("path", { class: kind, d: bandPath(curve, x, y), ink: row.color });
+  };
+  // Many bands on top of each other say nothing: then a band is shown with the curve that is singled out.
+  if (rows.length <= 8) bands.append(...rows.map((row) => band(row, "band")).filter(known));
+  drawn.append(bands);
   let chosen = null;
   const choose = (row) => {
     if (row === chosen) return;
-    for (const part of [drawn, list]) part.classList.toggle("has-chosen", Boolean(row));
-    for (const [other, { line, band }] of parts) {
-      line.classList.toggle("chosen", other === row);
-      if (band) band.classList.toggle("chosen", other === row);
-      entries.get(other).classList.toggle("chosen", other === row);
+    for (const part of [keep.svg, list]) part.classList.toggle("has-chosen", Boolean(row));
+    for (const old of [keep.svg, list])
+      old.querySelectorAll(".chosen").forEach((one) => one.classList.remove("chosen"));
+    bands.querySelector(".single")?.remove();
+    if (row) {
+      keep.lines.get(row).node.classList.add("chosen");
+      entries.get(row).firstChild.classList.add("chosen");
+      bands.append(band(row, "band single") || "");
+      // On top of all others.
+      lines.append(keep.lines.get(row).node);
     }
-    // On top of all others.
-    if (row) lines.append(parts.get(row).line);
     chosen = row;
   };
-  const entries = new Map(rows.map((row) => [row, curveEntry(view, row, dash.get(row), choose)]));
-  list.replaceChildren(...rows.map((row) => entries.get(row)));
+  Object.assign(keep, { choose, rows, x, y, box });
+  const there = new Set(rows);
+  for (const [row, entry] of entries) if (entry.hidden === there.has(row)) entry.hidden = !there.has(row);
   list.style.setProperty("--most", height + "px");
-  curveHover(group, drawn, rows, { x, y, box }, choose);
-  node.replaceChildren(drawn);
+  for (const old of [...keep.svg.children]) if (old !== lines) old.remove();
+  keep.svg.prepend(drawn);
+  if (lines.parentNode !== keep.svg) keep.svg.append(lines);
 }
 
 function curveEntry(view, row, dash, choose) {
   const last = row.curve.mean[row.curve.mean.length - 1];
   const button = el(
     "button",
-    { type: "button", class: "curve-name", "aria-label": label(view.group, row) + ", last " + accuracy(last) + " %" },
+    { type: "button", class: "curve-name", "aria-label": row.name + ", last " + accuracy(last) + " %" },
     lineKey(row, dash),
-    el("span", { class: "name" }, label(view.group, row)),
+    el("span", { class: "name" }, row.name),
     el("span", { class: "num dim" }, accuracy(last)),
   );
   button.addEventListener("pointerenter", () => choose(row));
@@ -150,14 +167,16 @@ function curveTip(group, row, at) {
   const [low, high] = [curve.low && curve.low[at], curve.high && curve.high[at]];
   const range = known(low) && low !== high ? ", " + accuracy(low) + " to " + accuracy(high) : "";
   return [
-    el("p", { class: "tip-head" }, inlineMark(row), el("strong", null, label(group, row))),
+    el("p", { class: "tip-head" }, inlineMark(row), el("strong", null, row.name)),
     el("p", null, epoch + ": " + accuracy(curve.mean[at]) + " %" + range),
   ];
 }
 
 /** Shows the nearest curve's numbers at the nearest epoch. */
-function curveHover(group, drawn, rows, { x, y, box }, choose) {
+function curveHover(group, keep) {
+  const drawn = keep.svg;
   const look = (event) => {
+    const { rows, x, y, box, choose } = keep;
     const frame = drawn.getBoundingClientRect();
     const zoom = drawn.viewBox.baseVal.width / frame.width;
     const [px, py] = [(event.clientX - frame.left) * zoom, (event.clientY - frame.top) * zoom];
@@ -186,7 +205,7 @@ function curveHover(group, drawn, rows, { x, y, box }, choose) {
   drawn.addEventListener("click", look);
   drawn.addEventListener("pointerleave", (event) => {
     if (event.pointerType === "touch") return;
-    choose(null);
+    keep.choose(null);
     hideTip();
   });
 }

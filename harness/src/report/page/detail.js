@@ -12,7 +12,7 @@ function deltaText(row) {
   if (!delta) return null;
   const parts = [signed(delta.mean)];
   if (known(delta.low)) parts.push("(" + signed(delta.low) + " to " + signed(delta.high) + ")");
-  if (known(delta.p)) parts.push("p = " + probability(delta.p));
+  if (known(delta.p)) parts.push("p = " + probability(delta.p) + (known(delta.p_holm) ? "," : ""));
   if (known(delta.p_holm)) parts.push("Holm " + probability(delta.p_holm));
   if (delta.why) parts.push("(" + delta.why + ")");
   return parts.join(" ").replace(/= </, "<");
@@ -41,7 +41,7 @@ function factList(group, row) {
     ["Options", settings(row.options) || null],
     ["Replaced layers", row.replaced],
     ["Control of", (row.control_of || []).join(", ") || null],
-    ["Controls", row.children.map((child) => label(group, child)).join(", ") || null],
+    ["Controls", row.children.map((child) => child.name).join(", ") || null],
     ["Budget", row.budget && row.budget + (known(row.budget_off) ? ", off by " + signedPercent(row.budget_off) : "")],
     ["Test", intervalText(row.test)],
     ["Validation", intervalText(row.validation)],

@@ -89,6 +89,18 @@ function inlineMark(row) {
   );
 }
 
+/** Makes `wanted` the children of a node and leaves those that stay: what is put in again is styled again. */
+function keepOnly(parent, wanted) {
+  const there = new Set(wanted);
+  for (const child of [...parent.children]) if (!there.has(child)) child.remove();
+  for (const child of wanted) if (child.parentNode !== parent) parent.append(child);
+}
+
+/** Sets an attribute that often stays as it was. */
+function put(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
 /** A select with what it changes; `options` are [value, text]. */
 function select(label, options, value, change) {
   const box = el("select", { "aria-label": label });

@@ -62,9 +62,11 @@ class Filters {
     );
     this.element.addEventListener("submit", (event) => event.preventDefault());
     // A menu closes when the reader turns to anything else.
-    document.addEventListener("click", (event) => {
+    const elsewhere = (event) => {
       for (const menu of this.menus) if (menu.open && !menu.contains(event.target)) menu.open = false;
-    });
+    };
+    document.addEventListener("click", elsewhere);
+    document.addEventListener("focusin", elsewhere);
     this.element.addEventListener("keydown", (event) => {
       const menu = event.key === "Escape" && this.menus.find((other) => other.open);
       if (menu) {

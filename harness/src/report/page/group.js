@@ -1,5 +1,8 @@
 // One group of results: its finding, ranking, plots and captions. Parts are drawn when they first come into sight.
 
+/** Milliseconds of drawing after which the browser gets to show what there is. */
+const BUDGET = 15;
+
 class GroupView {
   constructor(group, data, changed) {
     this.group = group;
@@ -14,7 +17,7 @@ class GroupView {
           if (part.near) part.draw();
         }
       },
-      { rootMargin: "200px" },
+      { rootMargin: "120px" },
     );
     this.element = el("section", { class: "group", id: "group-" + group.id, "aria-label": group.title });
     this.element.append(el("h2", null, group.title), ...this.finding(), this.slot);
@@ -85,12 +88,14 @@ class GroupView {
       element,
       near: false,
       stale: true,
+      took: 0,
       filters,
       draw: () => {
-        const width = this.printWidth || element.clientWidth;
-        if (!part.stale || !width) return;
+        if (!part.stale) return;
         part.stale = false;
-        draw(this.rows, width);
+        const start = performance.now();
+        draw(this.rows, this.printWidth || this.width);
+        part.took = performance.now() - start;
         element.dataset.drawn = "true";
       },
       again: () => {
@@ -103,20 +108,39 @@ class GroupView {
     return part;
   }
 
-  /** Applies the filters: at once to what is in sight, to the rest when it comes into sight. */
+  /** Applies the filters: to what is in sight, and to the rest when it comes into sight. */
   update() {
+    const start = performance.now();
     this.rows = visibleRows(this.group);
     this.ranking.update(this.rows, Boolean(this.printWidth));
     hideTip();
-    for (const part of this.parts) {
-      if (part.filters) part.stale = true;
-      if (part.near || this.printWidth) part.draw();
-    }
+    for (const part of this.parts) if (part.filters) part.stale = true;
+    cancelAnimationFrame(this.later);
+    this.drawSome(start);
     return this.rows;
   }
 
-  /** Draws for another width: after the window was resized, and for paper. */
-  resize(printWidth = null) {
+  /** Draws what is in sight; where that takes long, the first of it at once and the rest in the next frames. */
+  drawSome(start, atLeast = 0) {
+    let drawn = 0;
+    for (const part of this.parts) {
+      if (!part.stale || !(part.near || this.printWidth)) continue;
+      const late = performance.now() - start + part.took > BUDGET;
+      if (late && drawn >= atLeast && !this.printWidth) {
+        this.later = requestAnimationFrame(() => this.drawSome(performance.now(), 1));
+        return;
+      }
+      part.draw();
+      drawn += 1;
+    }
+  }
+
+  /**
+   * Draws for another width: after the window was resized, and for paper. Parts are not asked for their width when they
+   * are drawn: each question makes the browser lay out all that was changed before.
+   */
+  resize(width, printWidth = null) {
+    this.width = width;
     this.printWidth = printWidth;
     for (const part of this.parts) part.stale = true;
     return this.update();

@@ -17,7 +17,7 @@ function layerSection(view) {
   const choice = { left, right, measure: "macs" };
   const place = el("div", { class: "layers-box" });
   const part = view.part("layers", () => place.replaceChildren(layerTable(group, choice)), { filters: false });
-  const names = rows.map((row) => [String(row.at), label(group, row)]);
+  const names = rows.map((row) => [String(row.at), row.name]);
   const chooser = (side, text) =>
     labelled(
       text,
@@ -116,8 +116,8 @@ function layerTable(group, choice) {
   const key = el(
     "p",
     { class: "legend sides" },
-    el("span", { class: "entry" }, inlineMark(choice.left), "left: " + label(group, choice.left)),
-    el("span", { class: "entry" }, inlineMark(choice.right), "right: " + label(group, choice.right)),
+    el("span", { class: "entry" }, inlineMark(choice.left), "left: " + choice.left.name),
+    el("span", { class: "entry" }, inlineMark(choice.right), "right: " + choice.right.name),
   );
   const table = el("table", { class: "layers" }, el("thead", null, el("tr", null, head), el("tr", null, names)), body);
   return el("div", null, key, el("div", { class: "scroll" }, table));

@@ -65,6 +65,7 @@ function optionSection(view) {
     .filter((key, at, all) => key !== "many" || !all.includes("one"));
   const choice = { option: options[0] };
   const place = el("div", { class: "panels" });
+  const stages = panels.map((key) => [key, new Stage(place.appendChild(el("div")))]);
   const below = el("div", { class: "legend" });
   const part = view.part("option", (rows, width) => {
     const series = seriesOver(choice.option, rows);
@@ -72,9 +73,9 @@ function optionSection(view) {
       (a, b) => compare(a, b, 1),
     );
     const across = width < 700 ? width : Math.floor((width - 24 * (panels.length - 1)) / panels.length);
-    place.replaceChildren(
-      ...panels.map((key) => optionPanel(view, OPTION_PANELS[key](group), choice.option, series, values, across)),
-    );
+    for (const [key, stage] of stages) {
+      optionPanel(view, stage, OPTION_PANELS[key](group), choice.option, series, values, across);
+    }
     below.replaceChildren(...optionLegend(group, series));
   });
   const control = labelled(
@@ -129,10 +130,10 @@ function lineKey(row, nth) {
   );
 }
 
-function optionPanel(view, panel, option, series, values, width) {
+function optionPanel(view, stage, panel, option, series, values, width) {
   const group = view.group;
   const height = 250;
-  const drawn = drawing(width, height, panel.title + " over " + option);
+  const drawn = stage.begin(width, height, panel.title + " over " + option);
   const rows = series.flatMap((one) => one.rows).filter((row) => known(panel.of(row)));
   const vanilla = group.vanilla === null ? null : panel.of(group.rows[group.vanilla]);
   const bounds = rows.flatMap((row) => [
@@ -174,7 +175,6 @@ function optionPanel(view, panel, option, series, values, width) {
     return x(values.indexOf(value)) + (all.indexOf(one) - (all.length - 1) / 2) * Math.min(9, room / all.length);
   };
   const points = [];
-  const marks = svg("g", { class: "marks" });
   series.forEach((one, nth) => {
     const line = one.rows
       .filter((row) => known(panel.of(row)))
@@ -186,25 +186,11 @@ function optionPanel(view, panel, option, series, values, width) {
       svg("path", { class: "series", d, ink: one.rows[0].color, "stroke-dasharray": DASHES[nth % DASHES.length] }),
     );
     for (const point of line) {
-      const node = svg("g", {
-        class: "mark",
-        "data-row": point.row.at,
-        ink: point.row.color,
-        role: "img",
-        "aria-label": describe(group, point.row),
-      });
-      if (panel.low && known(panel.low(point.row))) {
-        node.append(errorBar(point.x, y(panel.low(point.row)), Math.max(box.top, y(panel.high(point.row)))));
-      }
-      node.append(svg("g", { transform: `translate(${r(point.x)} ${r(point.y)})` }, shape(point.row.mark)));
-      marks.append(node);
+      const whisker = panel.low && known(panel.low(point.row));
+      const [low, high] = whisker ? [y(panel.low(point.row)), Math.max(box.top, y(panel.high(point.row)))] : [];
+      const node = stage.mark(group, point.row, { ...point, low, high });
       points.push({ ...point, node, tip: () => rowTip(group, point.row), open: () => view.ranking.reveal(point.row) });
     }
   });
-  drawn.append(marks);
-  interactive(
-    drawn,
-    points.sort((a, b) => a.x - b.x),
-  );
-  return drawn;
+  stage.settle(points.sort((a, b) => a.x - b.x));
 }

@@ -50,7 +50,7 @@ function show() {
   for (const other of views.values()) other.element.hidden = other !== view;
   view.slot.append(filters.element);
   filters.show(group);
-  filters.count(view.update());
+  filters.count(view.resize(main.clientWidth));
   chooser.show(group);
 }
 
@@ -115,7 +115,7 @@ function printing() {
     for (const group of groups) {
       const view = viewOf(group);
       view.element.hidden = false;
-      view.resize(PAPER);
+      view.resize(main.clientWidth, PAPER);
     }
     before = before.concat([...document.querySelectorAll("details:not([open]):not(.menu)")]);
     for (const fold of before) fold.open = true;
@@ -124,7 +124,7 @@ function printing() {
     if (!before) return;
     for (const fold of before) fold.open = false;
     before = null;
-    for (const view of views.values()) view.resize(null);
+    for (const view of views.values()) view.resize(main.clientWidth);
     show();
   };
   addEventListener("beforeprint", start);
@@ -149,7 +149,8 @@ if (groups.length) {
   new ResizeObserver(() => {
     if (main.clientWidth === width) return;
     width = main.clientWidth;
-    viewOf(currentGroup()).resize(viewOf(currentGroup()).printWidth);
+    const view = viewOf(currentGroup());
+    filters.count(view.resize(width, view.printWidth));
   }).observe(main);
 } else {
   main.append(el("p", { class: "empty" }, "There is nothing to compare here yet."));

@@ -112,7 +112,7 @@ class Ranking {
           "button",
           { type: "button", class: "open-row", "aria-expanded": "false" },
           inlineMark(row),
-          el("span", { class: "name" }, label(this.group, row)),
+          el("span", { class: "name" }, row.name),
         );
         cell.append(button);
         button.addEventListener("keydown", (event) => this.walk(event, row));

@@ -41,6 +41,7 @@ function prepare(group) {
     row.share = vanilla && vanilla.macs && known(row.macs) ? row.macs / vanilla.macs : null;
     row.merit = merit(group, row);
     row.text = [row.label, row.method, row.replaced, row.budget, settings(row.options)].join(" ").toLowerCase();
+    row.name = nameOf(group, row);
     row.curve = wholeCurve(row.curve);
     row.parent = null;
     row.children = [];
@@ -85,12 +86,10 @@ function settings(options) {
     .join(" ");
 }
 
-function label(group, row) {
-  return row.budget &&
-    !row.label.includes(row.budget) &&
-    group.rows.some((other) => other !== row && other.label === row.label)
-    ? row.label + " (" + row.budget + ")"
-    : row.label;
+/** A row's label, with its budget where only that tells it from another row. */
+function nameOf(group, row) {
+  const again = row.budget && group.rows.some((other) => other !== row && other.label === row.label);
+  return again && !row.label.includes(row.budget) ? row.label + " (" + row.budget + ")" : row.label;
 }
 
 /** The words of a verdict with a sign that does not need colour. */

@@ -13,12 +13,11 @@ function staircase(members) {
 }
 
 /**
- * Draws `rows` into `place`. `of(row)` gives {x, y, low, high} or null; `front(row)` tells front members, or is null.
+ * Draws `rows` onto a stage. `of(row)` gives {x, y, low, high} or null; `front(row)` tells front members, or is null.
  * Gives the drawing and which marks bear a number instead of a label.
  */
-function scatter(place, { group, rows, name, of, front, x, y, diagonal, open, height }) {
-  const width = place.width;
-  const drawn = drawing(width, height, name);
+function scatter(stage, { group, rows, width, name, of, front, x, y, diagonal, open, height }) {
+  const drawn = stage.begin(width, height, name);
   const values = rows.map((row) => [row, of(row)]).filter(([, value]) => value);
   const { x: toX, y: toY, box } = axes(drawn, width, height, x, y);
   const inside = (value) => Math.min(box.bottom, Math.max(box.top, toY(value)));
@@ -61,20 +60,12 @@ function scatter(place, { group, rows, name, of, front, x, y, diagonal, open, he
       obstacles.push({ left: next.x - 1, right: next.x + 1, top: next.y, bottom: step.y });
     });
   }
-  const layer = svg("g", { class: "marks" });
   for (const point of points) {
-    const node = svg("g", { class: "mark", "data-row": point.row.at, ink: point.row.color, role: "img" });
-    node.setAttribute("aria-label", describe(group, point.row));
-    if (point.low !== null && point.high !== null) {
-      node.append(errorBar(point.x, point.low, point.high));
-      obstacles.push({ left: point.x - 2, right: point.x + 2, top: point.high, bottom: point.low });
-    }
-    const glyph = svg("g", { transform: `translate(${r(point.x)} ${r(point.y)})` });
-    if (front && front(point.row)) glyph.append(svg("circle", { class: "on-front", r: 8 }));
-    glyph.append(shape(point.row.mark));
-    node.append(glyph);
-    layer.append(node);
-    const free = front && front(point.row) ? 8 : 6;
+    const member = Boolean(front && front(point.row));
+    const whisker = point.low !== null && point.high !== null;
+    const node = stage.mark(group, point.row, { ...point, member });
+    if (whisker) obstacles.push({ left: point.x - 2, right: point.x + 2, top: point.high, bottom: point.low });
+    const free = member ? 8 : 6;
     obstacles.push({ left: point.x - free, right: point.x + free, top: point.y - free, bottom: point.y + free });
     Object.assign(point, {
       node,
@@ -87,7 +78,7 @@ function scatter(place, { group, rows, name, of, front, x, y, diagonal, open, he
     .map((point) => ({
       x: point.x,
       y: point.y,
-      text: shorten(label(group, point.row), width < 600 ? 20 : 30),
+      text: shorten(point.row.name, width < 600 ? 20 : 30),
       number: point.row.number,
       row: point.row,
     }))
@@ -102,7 +93,7 @@ function scatter(place, { group, rows, name, of, front, x, y, diagonal, open, he
     top: 16,
     bottom: box.bottom - 1,
   });
-  drawn.append(drawLabels(placed), layer);
+  drawn.append(drawLabels(placed));
   if (!points.length) {
     drawn.append(
       svg(
@@ -112,8 +103,7 @@ function scatter(place, { group, rows, name, of, front, x, y, diagonal, open, he
       ),
     );
   }
-  interactive(drawn, points);
-  place.node.replaceChildren(drawn);
+  stage.settle(points);
   const told = new Set(placed.filter((one) => !one.numbered).map((one) => one.wish.row));
   return points.map((point) => point.row).filter((row) => !told.has(row));
 }
@@ -135,7 +125,7 @@ function legend(group, rows, unlabelled, extra) {
       { class: "numbered-list" },
       [...unlabelled]
         .sort((a, b) => a.place - b.place)
-        .map((row) => el("span", { class: "entry" }, el("b", null, row.number), inlineMark(row), label(group, row))),
+        .map((row) => el("span", { class: "entry" }, el("b", null, row.number), inlineMark(row), row.name)),
     );
     const text = "Rows without room for a label, by their number in the ranking";
     if (unlabelled.length <= 12) box.append(el("p", { class: "dim" }, text + ":"), list);

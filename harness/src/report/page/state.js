@@ -33,7 +33,15 @@ function readHash(groups) {
   return true;
 }
 
+let writing = null;
+
+/** A little later, and once for several changes: browsers refuse an address that changes with every letter. */
 function writeHash(groups) {
+  clearTimeout(writing);
+  writing = setTimeout(() => writeNow(groups), 150);
+}
+
+function writeNow(groups) {
   const write = new URLSearchParams();
   if (state.group !== groups[0].id) write.set("group", state.group);
   if (state.q) write.set("q", state.q);

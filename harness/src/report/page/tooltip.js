@@ -43,7 +43,7 @@ function facts(group, row) {
 
 function describe(group, row) {
   return (
-    label(group, row) +
+    row.name +
     ". " +
     facts(group, row)
       .map((line) => line.filter(Boolean).join(" "))
@@ -59,7 +59,7 @@ function rowTip(group, row, hint) {
     );
   }
   return [
-    el("p", { class: "tip-head" }, inlineMark(row), el("strong", null, label(group, row))),
+    el("p", { class: "tip-head" }, inlineMark(row), el("strong", null, row.name)),
     table,
     hint ? el("p", { class: "dim hint" }, hint) : null,
   ];
@@ -89,10 +89,13 @@ function hideTip() {
 }
 
 /**
- * Makes the marks of a plot speak: `points` are {x, y, node, tip, open}, pixels of the drawing. One mark can be reached
- * by tab, the others from it by arrows, in the order of the points.
+ * Makes the marks of a plot speak. Gives a function that takes its marks, whenever they are drawn: {x, y, node, tip,
+ * open}, in pixels of the drawing. One mark can be reached by tab, the others from it by arrows, in the order given.
+ * One listener serves all marks: there may be hundreds, and every letter typed into the search draws them again.
  */
-function interactive(drawing, points) {
+function interactive(drawing) {
+  let points = [];
+  let places = new Map();
   let current = null;
   const choose = (point, byKey) => {
     if (current === point) return;
@@ -121,6 +124,9 @@ function interactive(drawing, points) {
     }
     return best;
   };
+  const tab = (chosen) => {
+    for (const point of points) put(point.node, "tabindex", point === chosen ? "0" : "-1");
+  };
   drawing.addEventListener("pointermove", (event) => event.pointerType !== "touch" && choose(nearest(event, 28)));
   drawing.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && choose(null));
   drawing.addEventListener("click", (event) => {
@@ -129,25 +135,31 @@ function interactive(drawing, points) {
     choose(point);
     if (point && point.open && !touch) point.open();
   });
-  points.forEach((point, nth) => {
-    point.node.setAttribute("tabindex", nth === 0 ? "0" : "-1");
-    point.node.setAttribute("aria-describedby", "tooltip");
-    point.node.addEventListener("focus", () => {
-      for (const other of points) other.node.setAttribute("tabindex", other === point ? "0" : "-1");
-      choose(point, true);
-    });
-    point.node.addEventListener("blur", () => choose(null));
-    point.node.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (step) {
-        event.preventDefault();
-        points[(nth + step + points.length) % points.length].node.focus({ preventScroll: true });
-      } else if (event.key === "Escape") {
-        choose(null);
-      } else if (event.key === "Enter" && point.open) {
-        event.preventDefault();
-        point.open();
-      }
-    });
+  drawing.addEventListener("focusin", (event) => {
+    const point = points[places.get(event.target)];
+    if (!point) return;
+    tab(point);
+    choose(point, true);
   });
+  drawing.addEventListener("focusout", () => choose(null));
+  drawing.addEventListener("keydown", (event) => {
+    const nth = places.get(event.target);
+    if (nth === undefined) return;
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (step) {
+      event.preventDefault();
+      points[(nth + step + points.length) % points.length].node.focus({ preventScroll: true });
+    } else if (event.key === "Escape") {
+      choose(null);
+    } else if (event.key === "Enter" && points[nth].open) {
+      event.preventDefault();
+      points[nth].open();
+    }
+  });
+  return (drawn) => {
+    choose(null);
+    points = drawn;
+    places = new Map(points.map((point, nth) => [point.node, nth]));
+    tab(points.find((point) => point.node === document.activeElement) || points[0]);
+  };
 }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use ab_glyph::FontRef;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -18,17 +17,15 @@ pub const TEXT: u32 = 20;
 pub const GREY: RGBColor = RGBColor(150, 150, 150);
 /// Secondary text.
 pub const DIM: RGBColor = RGBColor(90, 90, 90);
-const FAMILY: &str = "sans-serif";
+/// What the text is set in.
+pub const FAMILY: &str = "sans-serif";
+/// The font that comes with the binary: no machine needs to have any.
+pub const FONT: &[u8] = epaint_default_fonts::UBUNTU_LIGHT;
 
-/// Registers the font that comes with the binary: no machine needs to have any.
+/// Registers the font, for measuring text.
 pub fn register_fonts() -> Result<()> {
-    plotters::style::register_font(FAMILY, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+    plotters::style::register_font(FAMILY, FontStyle::Normal, FONT)
         .map_err(|_| anyhow!("the embedded font cannot be read"))
-}
-
-/// The same font, for setting text on bitmaps.
-pub fn font() -> Result<FontRef<'static>> {
-    FontRef::try_from_slice(epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| anyhow!("the embedded font cannot be read"))
 }
 
 /// A style for text of that size and colour, anchored as said.
@@ -107,6 +104,13 @@ impl Axis {
         Self::round(low - air..high + air, title)
     }
 
+    /// An axis over shares in percent: it ends where they do.
+    pub fn percent(values: impl Iterator<Item = f64> + Clone, title: &str) -> Self {
+        let axis = Self::over(values, title);
+        let range = axis.range.start.max(0.0)..axis.range.end.min(100.0);
+        Self { range, ticks: axis.ticks.into_iter().filter(|tick| (0.0..=100.0).contains(tick)).collect(), ..axis }
+    }
+
     /// An axis over a range, ticks at round numbers.
     pub fn round(range: Range<f64>, title: &str) -> Self {
         let rough = (range.end - range.start) / 7.0;
@@ -134,16 +138,7 @@ pub fn axes<DB: DrawingBackend>(
     x: &Axis,
     y: &Axis,
 ) -> Drawn<DB, Frame> {
-    let [top, right, bottom, left] = margin;
-    let (width, height) = area.dim_in_pixel();
-    let frame = Frame {
-        x: x.range.clone(),
-        y: y.range.clone(),
-        left,
-        right: width as i32 - right,
-        top,
-        bottom: height as i32 - bottom,
-    };
+    let frame = Frame::new(area.dim_in_pixel(), margin, x, y);
     let grid = RGBColor(228, 228, 228);
     for tick in &x.ticks {
         let at = frame.at(*tick, frame.y.start).0;
@@ -180,6 +175,12 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// That of axes in an area of this size, with these margins: top, right, bottom, left.
+    pub fn new((width, height): (u32, u32), [top, right, bottom, left]: [i32; 4], x: &Axis, y: &Axis) -> Self {
+        let (right, bottom) = (width as i32 - right, height as i32 - bottom);
+        Self { x: x.range.clone(), y: y.range.clone(), left, right, top, bottom }
+    }
+
     /// The pixel of a value.
     pub fn at(&self, x: f64, y: f64) -> (i32, i32) {
         let map = |value: f64, from: &Range<f64>, low: i32, high: i32| {
@@ -199,6 +200,30 @@ pub fn line<DB: DrawingBackend>(
     width: u32,
 ) -> Drawn<DB> {
     area.draw(&PathElement::new(vec![from, to], color.stroke_width(width)))
+}
+
+/// The pieces of a line along the axes that stay further than `radius` from all of `avoided`.
+pub fn around(points: &[(i32, i32)], avoided: &[(i32, i32)], radius: i32) -> Vec<[(i32, i32); 2]> {
+    let mut pieces = Vec::new();
+    for pair in points.windows(2) {
+        let ((ax, ay), (bx, by)) = (pair[0], pair[1]);
+        let length = (bx - ax).abs().max((by - ay).abs());
+        let at = |along: i32| (ax + (bx - ax).signum() * along, ay + (by - ay).signum() * along);
+        let is_free = |(x, y): (i32, i32)| avoided.iter().all(|(u, v)| (x - u).pow(2) + (y - v).pow(2) > radius.pow(2));
+        let mut start = None;
+        for along in 0..=length {
+            match (is_free(at(along)), start) {
+                (true, None) => start = Some(along),
+                (false, Some(from)) => {
+                    pieces.push([at(from), at(along - 1)]);
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        pieces.extend(start.filter(|from| *from < length).map(|from| [at(from), at(length)]));
+    }
+    pieces
 }
 
 /// A line through points, in strokes of `dash` pixels on and off; 0 draws it through.
@@ -297,6 +322,23 @@ pub fn row_mark<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, at: (i32, i32
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_goes_around_what_it_does_not_touch() {
+        let stairs = [(0, 0), (10, 0), (10, 20)];
+        assert_eq!(around(&stairs, &[], 3), [[(0, 0), (10, 0)], [(10, 0), (10, 20)]]);
+        let pieces = around(&stairs, &[(10, 10)], 3);
+        assert_eq!(pieces, [[(0, 0), (10, 0)], [(10, 0), (10, 6)], [(10, 14), (10, 20)]]);
+        assert_eq!(around(&stairs[..2], &[(5, 0)], 20), Vec::<[(i32, i32); 2]>::new());
+    }
+
+    #[test]
+    fn an_axis_of_shares_ends_where_they_do() {
+        let axis = Axis::percent([99.0, 99.9].into_iter(), "x");
+        assert_eq!(axis.range.end, 100.0);
+        assert!(axis.ticks.iter().all(|tick| *tick <= 100.0) && axis.ticks.len() >= 3, "{:?}", axis.ticks);
+        assert_eq!(Axis::percent([0.0, 0.1].into_iter(), "x").range.start, 0.0);
+    }
 
     #[test]
     fn the_studied_methods_colour_is_its_own_and_all_others_are_used() {

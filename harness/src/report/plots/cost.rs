@@ -6,8 +6,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{self, Axis, DIM, GREY};
-use super::labels::{self, Rect};
+use super::canvas::{self, Axis, DIM, Frame, GREY};
+use super::naming::{Drawing, Naming};
 use super::{Drawn, Figure, heading};
 use crate::report::aggregate::{Group, SettingRow, Split};
 use crate::report::numbers::{quantity, trim};
@@ -123,74 +123,51 @@ impl Figure for AccuracyOver<'_> {
             let deviation = top1.deviation.unwrap_or(0.0);
             [top1.mean - deviation, top1.mean + deviation]
         };
-        let y = Axis::over(
+        let y = Axis::percent(
             self.points.iter().flat_map(ends),
             &format!("{} accuracy, top-1 (%)", capital(self.split.name())),
         );
-        let frame = canvas::axes(area, [top, 30, 84, 84], &x, &y)?;
+        let places = |frame: &Frame| -> Vec<(i32, i32)> {
+            logs.iter().zip(&self.points).map(|(log, (_, top1))| frame.at(*log, top1.mean)).collect()
+        };
+        let bars = |frame: &Frame| -> Vec<[i32; 2]> {
+            self.points.iter().map(|point| ends(point).map(|value| frame.at(0.0, value).1)).collect()
+        };
+        let naming = Naming::new(area, &self.group.rows, &front, &|bottom| {
+            let frame = Frame::new(area.dim_in_pixel(), [top, 30, bottom, 84], &x, &y);
+            let pixels = places(&frame);
+            Drawing { stairs: stairs(&front, &pixels), bars: bars(&frame), pixels, frame }
+        })?;
+        let Drawing { pixels, stairs, bars, .. } = &naming.drawing;
+        let frame = canvas::axes(area, [top, 30, naming.bottom, 84], &x, &y)?;
 
-        let pixels: Vec<(i32, i32)> =
-            logs.iter().zip(&self.points).map(|(log, (_, top1))| frame.at(*log, top1.mean)).collect();
-        // A staircase: up to the next point, the one before is the best there is.
-        let mut stairs = Vec::new();
-        for pair in front.windows(2) {
-            let (from, to) = (pixels[pair[0]], pixels[pair[1]]);
-            stairs.extend([from, (to.0, from.1), to]);
-        }
-        if !stairs.is_empty() {
-            canvas::polyline(area, &stairs, GREY, 2, 7)?;
+        let behind: Vec<(i32, i32)> =
+            (0..pixels.len()).filter(|row| !front.contains(row)).map(|row| pixels[row]).collect();
+        for piece in canvas::around(stairs, &behind, 13) {
+            canvas::polyline(area, &piece, GREY, 2, 7)?;
         }
         for rows in curves(self.group) {
             let line: Vec<(i32, i32)> = rows.iter().map(|row| pixels[*row]).collect();
             canvas::polyline(area, &line, canvas::lighten(canvas::row_color(&self.group.rows[rows[0]]), 0.3), 2, 0)?;
         }
-        let mut obstacles = Vec::new();
-        let real = |(x, y): (i32, i32)| (f64::from(x), f64::from(y));
-        for pair in stairs.windows(2) {
-            let ((ax, ay), (bx, by)) = (real(pair[0]), real(pair[1]));
-            obstacles.push(Rect {
-                left: ax.min(bx) - 1.0,
-                top: ay.min(by) - 1.0,
-                right: ax.max(bx) + 1.0,
-                bottom: ay.max(by) + 1.0,
-            });
-        }
-        for ((row, at), point) in self.group.rows.iter().zip(&pixels).zip(&self.points) {
-            obstacles.push(Rect::around(real(*at), 12.0, 12.0));
-            if point.1.deviation.is_some() {
-                let [low, high] = ends(point).map(|value| frame.at(0.0, value).1);
-                canvas::error_bar(area, at.0, (low, high), canvas::lighten(canvas::row_color(row), 0.3))?;
-                let (x, low, high) = (f64::from(at.0), f64::from(low), f64::from(high));
-                obstacles.push(Rect { left: x - 6.0, top: high, right: x + 6.0, bottom: low });
+        for ((row, at), (bar, (_, top1))) in self.group.rows.iter().zip(pixels).zip(bars.iter().zip(&self.points)) {
+            if top1.deviation.is_some() {
+                canvas::error_bar(area, at.0, (bar[0], bar[1]), canvas::lighten(canvas::row_color(row), 0.3))?;
             }
         }
-        let text = canvas::style(canvas::TEXT, BLACK, HPos::Center, VPos::Center);
-        let mut sizes = Vec::new();
-        for row in &self.group.rows {
-            let (width, _) = area.estimate_text_size(&row.label, &text)?;
-            sizes.push((f64::from(width) + 6.0, f64::from(canvas::TEXT) + 2.0));
-        }
-        let bounds = Rect {
-            left: f64::from(frame.left) + 2.0,
-            top: f64::from(frame.top) + 2.0,
-            right: f64::from(frame.right) - 2.0,
-            bottom: f64::from(frame.bottom) - 2.0,
-        };
-        let places = labels::place(&pixels.iter().map(|at| real(*at)).collect::<Vec<_>>(), &sizes, &obstacles, &bounds);
-        for (at, place) in pixels.iter().zip(&places) {
-            let (x, y) = place.nearest(real(*at));
-            if (x - f64::from(at.0)).hypot(y - f64::from(at.1)) > 20.0 {
-                canvas::line(area, *at, (x as i32, y as i32), GREY, 1)?;
-            }
-        }
-        for ((row, at), place) in self.group.rows.iter().zip(&pixels).zip(&places) {
-            canvas::row_mark(area, *at, row)?;
-            let center = ((place.left + place.right) / 2.0, (place.top + place.bottom) / 2.0);
-            area.draw_text(&row.label, &text, (center.0 as i32, center.1 as i32))?;
-        }
+        naming.draw(area, &self.group.rows)?;
         let note = canvas::style(17, DIM, HPos::Right, VPos::Bottom);
         area.draw_text("up and left is better", &note, (frame.right, frame.top - 14))
     }
+}
+
+/// A staircase over the front: up to the next point, the one before is the best there is.
+fn stairs(front: &[usize], pixels: &[(i32, i32)]) -> Vec<(i32, i32)> {
+    let steps = front.windows(2).flat_map(|pair| {
+        let (from, to) = (pixels[pair[0]], pixels[pair[1]]);
+        [from, (to.0, from.1), to]
+    });
+    steps.collect()
 }
 
 /// A logarithmic axis over exponents of 10, ticks at 1, 2, 5 or finer.

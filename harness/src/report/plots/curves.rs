@@ -76,7 +76,7 @@ impl Figure for LearningCurves<'_> {
             format: Box::new(|epoch| format!("{epoch:.0}")),
         };
         let values = self.curves.iter().flat_map(|(_, curve)| curve.iter().map(|(_, top1)| *top1));
-        let y = Axis::over(values, "Validation accuracy, top-1 (%)");
+        let y = Axis::percent(values, "Validation accuracy, top-1 (%)");
         let frame = canvas::axes(area, [top, widest + 100, 84, 84], &x, &y)?;
 
         let ends: Vec<f64> = self

@@ -64,6 +64,32 @@ pub fn place(points: &[(f64, f64)], sizes: &[(f64, f64)], obstacles: &[Rect], bo
     placed.into_iter().flatten().collect()
 }
 
+/// Labels that would have to go so that no other covers another label or an obstacle, and no line from a label to its point goes
+/// through another point: those that do most of it first.
+pub fn covering(points: &[(f64, f64)], placed: &[Rect], obstacles: &[Rect]) -> Vec<usize> {
+    let covered = |own: &Rect, other: &Rect| Some(own.overlap(other)).filter(|area| *area > 1.0).unwrap_or(0.0);
+    let of_obstacles = |label: usize| -> f64 { obstacles.iter().map(|other| covered(&placed[label], other)).sum() };
+    let leader = |label: usize| (points[label], placed[label].nearest(points[label]));
+    let through = |label: usize| -> f64 {
+        let others = points.iter().enumerate().filter(|(other, _)| *other != label);
+        let hit = |point: &(f64, f64)| crosses(leader(label), &Rect::around(*point, 6.0, 6.0));
+        200.0 * others.filter(|(_, point)| hit(point)).count() as f64
+    };
+    let alone: Vec<f64> = (0..placed.len()).map(|label| of_obstacles(label) + through(label)).collect();
+    let mut gone: Vec<usize> = Vec::new();
+    loop {
+        let kept = || (0..placed.len()).filter(|label| !gone.contains(label));
+        let price = |label: usize| -> f64 {
+            let others = kept().filter(|other| *other != label);
+            alone[label] + others.map(|other| covered(&placed[label], &placed[other])).sum::<f64>()
+        };
+        match kept().map(|label| (label, price(label))).max_by(|a, b| a.1.total_cmp(&b.1)) {
+            Some((label, price)) if price > 0.0 => gone.push(label),
+            _ => return gone,
+        }
+    }
+}
+
 /// Boxes around a point, with a price for distance: right and left first.
 fn candidates((x, y): (f64, f64), (w, h): (f64, f64)) -> impl Iterator<Item = (Rect, f64)> {
     [16.0, 26.0, 40.0, 58.0, 80.0, 110.0, 150.0].into_iter().flat_map(move |radius| {
@@ -135,6 +161,22 @@ mod tests {
             assert!(placed[..n].iter().all(|other| one.overlap(other) == 0.0), "label {n} covers another");
             assert!(marks.iter().all(|mark| one.overlap(mark) == 0.0), "label {n} covers a mark");
         }
+    }
+
+    #[test]
+    fn only_labels_that_cover_something_go() {
+        let at = |x: f64| Rect::around((x, 0.0), 5.0, 5.0);
+        let beside = |xs: &[f64], obstacles: &[Rect]| {
+            let points: Vec<(f64, f64)> = xs.iter().map(|x| (*x, 30.0)).collect();
+            covering(&points, &xs.iter().map(|x| at(*x)).collect::<Vec<_>>(), obstacles)
+        };
+        // The second covers both others, which are clear of one another.
+        assert_eq!(beside(&[0.0, 8.0, 16.0, 50.0], &[]), [1]);
+        assert_eq!(beside(&[0.0, 50.0], &[at(4.0)]), [0]);
+        assert!(beside(&[0.0, 10.0], &[]).is_empty());
+        // From the first point to its label, the line goes through the second.
+        let [label, other] = [Rect::around((60.0, 0.0), 5.0, 5.0), Rect::around((30.0, 40.0), 5.0, 5.0)];
+        assert_eq!(covering(&[(0.0, 0.0), (30.0, 0.0)], &[label, other], &[]), [0]);
     }
 
     #[test]

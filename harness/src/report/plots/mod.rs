@@ -1,22 +1,24 @@
-//! Plots of a group, each as SVG and PNG.
+//! Plots of a group, each as SVG, PNG and PDF.
 
-mod bitmap;
 mod canvas;
 mod cost;
 mod curves;
 mod heading;
 mod labels;
+mod naming;
 mod option;
+mod picture;
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, anyhow};
-use image::ImageEncoder;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::aggregate::{Group, SettingRow};
 use crate::train::EpochLog;
 
-/// A picture in both formats.
+/// A picture in all formats.
 #[derive(Clone, Debug)]
 pub struct Plot {
     /// File name without its ending.
@@ -27,15 +29,21 @@ pub struct Plot {
     pub svg: String,
     /// The picture as PNG.
     pub png: Vec<u8>,
+    /// The picture as PDF, as wide as both columns of a paper.
+    pub pdf: Vec<u8>,
+    /// Letters that are in no font of this machine: PNG and PDF show boxes for them.
+    pub lacking: BTreeSet<char>,
 }
 
 /// What drawing gives on the backend `DB`.
 type Drawn<DB, T = ()> = Result<T, DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// Something that can be drawn on any backend.
+/// Something that can be drawn.
 trait Figure {
     /// Width and height in pixels.
-    const SIZE: (u32, u32) = (1200, 800);
+    fn size(&self) -> (u32, u32) {
+        (1200, 800)
+    }
 
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB>;
 }
@@ -89,24 +97,14 @@ fn render<F: Figure>(name: String, title: &str, figure: &F) -> Result<Plot> {
     canvas::register_fonts()?;
     let failed = || format!("plot {name}");
     let mut svg = String::new();
-    paint(SVGBackend::with_string(&mut svg, F::SIZE), figure).with_context(failed)?;
-    let (width, height) = F::SIZE;
-    let mut pixels = vec![0; (width * height * 3) as usize];
-    let bitmap = bitmap::Bitmap { pixels: BitMapBackend::with_buffer(&mut pixels, F::SIZE), font: canvas::font()? };
-    paint(bitmap, figure).with_context(failed)?;
-    let mut png = Vec::new();
-    image::codecs::png::PngEncoder::new(&mut png)
-        .write_image(&pixels, width, height, image::ExtendedColorType::Rgb8)
-        .with_context(failed)?;
-    Ok(Plot { name, title: title.to_owned(), svg, png })
-}
-
-fn paint<DB: DrawingBackend>(backend: DB, figure: &impl Figure) -> Result<()> {
-    let area = backend.into_drawing_area();
-    let draw = || -> Drawn<DB> {
+    let area = SVGBackend::with_string(&mut svg, figure.size()).into_drawing_area();
+    let draw = || {
         area.fill(&WHITE)?;
         figure.draw(&area)?;
         area.present()
     };
-    draw().map_err(|error| anyhow!("{error}"))
+    draw().map_err(|error: DrawingAreaErrorKind<_>| anyhow!("{error}")).with_context(failed)?;
+    drop(area);
+    let picture::Rendered { png, pdf, lacking } = picture::render(&svg).with_context(failed)?;
+    Ok(Plot { name, title: title.to_owned(), svg, png, pdf, lacking })
 }

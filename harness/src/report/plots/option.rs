@@ -76,7 +76,9 @@ fn others(row: &SettingRow<'_>, option: &str) -> String {
 }
 
 impl Figure for OptionPlot<'_> {
-    const SIZE: (u32, u32) = (1200, 680);
+    fn size(&self) -> (u32, u32) {
+        (1200, 680)
+    }
 
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let split = self.group.split();
@@ -121,7 +123,7 @@ impl OptionPlot<'_> {
         let measured = self.points().filter_map(|(_, row)| measure(row)).chain(vanilla);
         let ends: Vec<f64> = measured.flat_map(|(mean, bar)| [mean - bar, mean + bar]).collect();
         let written = |value: f64| if count { quantity(value.round() as u64) } else { format!("{value:.1}") };
-        let mut y = Axis::over(ends.iter().copied(), title);
+        let mut y = Axis::percent(ends.iter().copied(), title);
         if count {
             y = Axis::round(0.0..1.12 * ends.iter().copied().fold(0.0, f64::max), title);
             y.format = Box::new(|value| trim(&quantity(value.round() as u64)));

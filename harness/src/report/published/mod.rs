@@ -2,6 +2,7 @@
 
 mod agreement;
 mod papers;
+mod reproduction;
 
 use super::aggregate::{Group, SettingRow, Split};
 use super::numbers::{difference, unsigned};
@@ -11,6 +12,8 @@ use crate::config::TrialConfig;
 use crate::{data, methods};
 use agreement::{Agreement, counts, ours};
 use papers::{PUBLISHED, Paper, Row};
+
+pub use reproduction::{Reproduction, reproductions};
 
 fn title(dataset: &'static str) -> &'static str {
     data::find(dataset).map_or(dataset, |info| info.title)

@@ -2,6 +2,8 @@
 
 /// The networks of one paper under one recipe; the first is what the others compare with.
 pub(super) struct Paper {
+    /// What `harness reproduce` calls it, before the backbone.
+    pub id: &'static str,
     pub title: &'static str,
     pub rows: &'static [Row],
 }
@@ -60,6 +62,7 @@ const BEST_EPOCH: &str = "the best test epoch is reported";
 
 const VGG16_CIFAR10: &[Paper] = &[
     Paper {
+        id: "ghost",
         title: GHOSTNET,
         rows: &[
             row("VGG-16", "15M", "313M", "93.6").vanilla(),
@@ -72,6 +75,7 @@ const VGG16_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "li",
         title: LI,
         rows: &[
             row("VGG-16", "15M", "313M", "93.25").vanilla(),
@@ -81,6 +85,7 @@ const VGG16_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "hrank",
         title: HRANK,
         rows: &[
             row("VGG-16", "14.98M", "313.73M", "93.96").vanilla(),
@@ -90,6 +95,7 @@ const VGG16_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "hetconv",
         title: "HetConv (Singh et al., CVPR 2019)",
         rows: &[
             row("P = 1 (VGG-16)", "", "313.7M", "94.06").vanilla(),
@@ -102,6 +108,7 @@ const VGG16_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "spconv",
         title: "SPConv (Zhang et al., IJCAI 2020)",
         rows: &[
             row("VGG-16", "16.62M", "349.51M", "94.00").vanilla(),
@@ -113,6 +120,7 @@ const VGG16_CIFAR10: &[Paper] = &[
 ];
 
 const RESNET20_CIFAR10: &[Paper] = &[Paper {
+    id: "spconv",
     title: "SPConv (Zhang et al., IJCAI 2020)",
     rows: &[
         row("ResNet-20", "0.27M", "41.62M", "92.00").vanilla(),
@@ -122,6 +130,7 @@ const RESNET20_CIFAR10: &[Paper] = &[Paper {
 
 const RESNET56_CIFAR10: &[Paper] = &[
     Paper {
+        id: "ghost",
         title: GHOSTNET,
         rows: &[
             row("ResNet-56", "0.85M", "125M", "93.0").vanilla(),
@@ -133,6 +142,7 @@ const RESNET56_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "li",
         title: LI,
         rows: &[
             row("ResNet-56", "0.85M", "125M", "93.04").vanilla(),
@@ -144,6 +154,7 @@ const RESNET56_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "hrank",
         title: HRANK,
         rows: &[
             row("ResNet-56", "0.85M", "125.49M", "93.26").vanilla(),
@@ -153,6 +164,7 @@ const RESNET56_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "scconv",
         title: "SCConv (Li et al., CVPR 2023), Table 2: drop-ins under one recipe",
         rows: &[
             row("ResNet-56", "0.86M", "126.84M", "93.27").vanilla().disputed(PLACES),
@@ -164,6 +176,7 @@ const RESNET56_CIFAR10: &[Paper] = &[
         ],
     },
     Paper {
+        id: "depgraph",
         title: "Torch-Pruning's table (DepGraph, Fang et al., CVPR 2023), after pruning; MACs as a share of the base network's",
         rows: &[
             row("ResNet-56", "", "", "93.53").vanilla().disputed(BEST_EPOCH),
@@ -176,6 +189,7 @@ const RESNET56_CIFAR10: &[Paper] = &[
 ];
 
 const RESNET50_IMAGENET: &[Paper] = &[Paper {
+    id: "ghost",
     title: GHOSTNET,
     rows: &[
         row("ResNet-50", "25.6M", "4.1G", "75.3").top5("92.2").vanilla(),
