@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
+use crate::report::markup::escaped;
+
 /// How rows are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -13,6 +15,8 @@ pub enum Format {
     Csv,
     /// A list of objects.
     Json,
+    /// A table of Markdown.
+    Markdown,
 }
 
 /// One value.
@@ -161,6 +165,10 @@ impl Layout {
             }
             Format::Csv => self.columns.join(",") + "\n",
             Format::Json => "[".into(),
+            Format::Markdown => {
+                let names = self.columns.iter().map(|column| column.replace('_', " ")).collect::<Vec<_>>();
+                format!("| {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len()))
+            }
         }
     }
 
@@ -169,6 +177,10 @@ impl Layout {
         match self.format {
             Format::Table => self.aligned(row.iter().map(Cell::shown)),
             Format::Csv => row.iter().map(Cell::csv).collect::<Vec<_>>().join(",") + "\n",
+            Format::Markdown => {
+                let cells = row.iter().map(|cell| escaped(&cell.shown())).collect::<Vec<_>>();
+                format!("| {} |\n", cells.join(" | "))
+            }
             Format::Json => {
                 let fields = self.columns.iter().zip(row).map(|(column, cell)| (column.to_string(), cell.json()));
                 let object = format!("{:#}", Value::Object(fields.collect::<Map<_, _>>()));
@@ -182,7 +194,7 @@ impl Layout {
         match self.format {
             Format::Json if empty => "]\n",
             Format::Json => "\n]\n",
-            Format::Table | Format::Csv => "",
+            Format::Table | Format::Csv | Format::Markdown => "",
         }
     }
 
@@ -247,6 +259,13 @@ mod tests {
         let json: Value = serde_json::from_str(&table().render(Format::Json)).unwrap();
         assert_eq!(json[0]["macs"], 442368);
         assert_eq!((&json[0]["depth"], &json[0]["share"]), (&Value::Null, &Value::from(0.5)));
+    }
+
+    #[test]
+    fn for_documents() {
+        let mut table = Table::new(&["key", "in_all"]);
+        table.push(vec![Cell::text("a*|b"), Cell::Count(1234)]);
+        assert_eq!(table.render(Format::Markdown), "| key | in all |\n| --- | --- |\n| a\\*\\|b | 1,234 |\n");
     }
 
     #[test]

@@ -253,12 +253,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(&dir.path().join("x"), "x", "name = 'x'\n").unwrap();
         let found = with_measured(&folder, &[]).unwrap();
-        let found: Vec<&str> = found.get_column_names_str();
+        let found: Vec<&str> = found.get_column_names().into_iter().map(|name| name.as_str()).collect();
         // No trial, no options.
         let told: Vec<&str> = dictionary::of("results.csv").into_iter().filter(|name| *name != "option_*").collect();
         assert_eq!(found, told);
         let epochs = epoch_frame(&folder, &[]).unwrap().collect().unwrap();
-        assert_eq!(epochs.get_column_names_str(), dictionary::of("epochs.parquet"));
+        let epochs: Vec<&str> = epochs.get_column_names().into_iter().map(|name| name.as_str()).collect();
+        assert_eq!(epochs, dictionary::of("epochs.parquet"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod compressions;
 mod data_download;
 mod data_formats;
 mod data_sources;
+mod docs;
 mod isolation;
 mod kernels;
 mod measure;

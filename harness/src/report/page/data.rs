@@ -174,9 +174,44 @@ pub(super) struct Curve {
 /// Columns over the group's layers; none where the network has no such layer.
 #[derive(Debug, Serialize)]
 pub(super) struct Layers {
-    pub macs: Vec<Option<u64>>,
-    pub params: Vec<Option<u64>>,
+    pub macs: Vec<Run<u64>>,
+    pub params: Vec<Run<u64>>,
     /// Of a batch, in milliseconds.
     pub ms: Option<Vec<Option<f64>>>,
-    pub depth: Option<Vec<Option<u64>>>,
+    pub depth: Option<Vec<Run<u64>>>,
+    /// Names of methods.
+    pub made_by: Option<Vec<Run<String>>>,
+}
+
+/// A value that follows itself so many times, as networks repeat their layers.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Run<T> {
+    Once(Option<T>),
+    Times(Option<T>, usize),
+}
+
+/// These values as runs.
+pub(super) fn runs<T: PartialEq>(values: impl Iterator<Item = Option<T>>) -> Vec<Run<T>> {
+    let mut counted: Vec<(Option<T>, usize)> = Vec::new();
+    for value in values {
+        match counted.last_mut() {
+            Some((last, times)) if *last == value => *times += 1,
+            _ => counted.push((value, 1)),
+        }
+    }
+    let run = |(value, times)| if times == 1 { Run::Once(value) } else { Run::Times(value, times) };
+    counted.into_iter().map(run).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_neighbours_are_written_once() {
+        let found = runs([Some(5u64), Some(5), None, Some(5)].into_iter());
+        assert_eq!(serde_json::to_string(&found).unwrap(), "[[5,2],null,5]");
+        assert!(runs::<u64>(std::iter::empty()).is_empty());
+    }
 }

@@ -14,7 +14,7 @@ use data::{Data, Files, GroupData, Speed};
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 /// One after the other, in one scope.
-const SCRIPTS: [&str; 18] = [
+const SCRIPTS: [&str; 19] = [
     include_str!("format.js"),
     include_str!("dom.js"),
     include_str!("rows.js"),
@@ -26,6 +26,7 @@ const SCRIPTS: [&str; 18] = [
     include_str!("filters.js"),
     include_str!("axes.js"),
     include_str!("labels.js"),
+    include_str!("marks.js"),
     include_str!("scatter.js"),
     include_str!("costs.js"),
     include_str!("options.js"),

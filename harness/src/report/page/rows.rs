@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
-use super::data::{Curve, Delta, Front, Layers, Memory, RowData, Stat, Time, TrialData};
+use super::data::{Curve, Delta, Front, Layers, Memory, RowData, Stat, Time, TrialData, runs};
+use crate::backbones::{self, Assignment, Layer, LayerKind};
+use crate::config::TrialConfig;
+use crate::data;
 use crate::measure::noise::noisy;
-use crate::methods::Rank;
+use crate::methods::{self, Methods, Rank};
 use crate::report::aggregate::{Group, SettingRow, Split};
 use crate::report::{layers, plots};
 use crate::results::{MeasuredNetwork, MeasuredUse, RunFolder, TrialRecord};
@@ -253,13 +256,30 @@ fn layers_of(group: &Group<'_>, row: &SettingRow<'_>, names: &[String], costs: &
     let times = network(group, row).and_then(|network| Some(&network.many.as_ref()?.layers_ms));
     let times = times.filter(|times| !times.is_empty());
     let depths = costs.iter().any(|layer| layer.depth.is_some());
+    let made_by = makers(&row.first().trial.config);
     let time = |name: &String, times: &Vec<(String, f64)>| {
         times.iter().find(|(layer, _)| layer == name).map(|(_, ms)| rounded(*ms, 4))
     };
     Layers {
-        macs: names.iter().map(|name| of(name).map(|layer| layer.macs)).collect(),
-        params: names.iter().map(|name| of(name).map(|layer| layer.params)).collect(),
+        macs: runs(names.iter().map(|name| of(name).map(|layer| layer.macs))),
+        params: runs(names.iter().map(|name| of(name).map(|layer| layer.params))),
         ms: times.map(|times| names.iter().map(|name| time(name, times)).collect()),
-        depth: depths.then(|| names.iter().map(|name| of(name)?.depth).collect()),
+        made_by: made_by.map(|made_by| runs(names.iter().map(|name| made_by.get(name).cloned()))),
+        depth: depths.then(|| runs(names.iter().map(|name| of(name)?.depth))),
     }
+}
+
+/// The method that makes each convolution; none for networks and data that this program does not know.
+fn makers(config: &TrialConfig) -> Option<BTreeMap<String, String>> {
+    let methods = Methods::new(config).ok()?;
+    let geometry = data::geometry(&config.dataset).ok()?;
+    let backbone = backbones::by_name(&config.backbone, &geometry, methods.width()).ok()?;
+    let maker = |layer: Layer| {
+        let LayerKind::Unit(spec) = &layer.kind else { return None };
+        let method = methods.method(&layer.name, spec);
+        // What a method leaves as it is, vanilla makes.
+        let name = if method.declines(spec).is_some() { methods::reference() } else { method.name() };
+        Some((layer.name, name.to_owned()))
+    };
+    Some(backbone.layers().into_iter().filter_map(maker).collect())
 }
