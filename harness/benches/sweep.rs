@@ -48,6 +48,7 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
     };
     TrialRecord {
         network: NetworkSummary {
+            widths: Default::default(),
             cost: trial.network.cost,
             params_nonzero: None,
             macs_nonzero: None,

@@ -117,6 +117,15 @@ pub fn vanilla_cost(layer: &Layer) -> Result<Cost> {
     }
 }
 
+/// The filters of every convolution.
+pub fn filters(backbone: &dyn Backbone) -> BTreeMap<String, usize> {
+    let filters = |layer: Layer| match layer.kind {
+        LayerKind::Unit(spec) => Some((layer.name, spec.conv.out_channels)),
+        LayerKind::Linear { .. } => None,
+    };
+    backbone.layers().into_iter().filter_map(filters).collect()
+}
+
 /// Closed-form cost of the whole network, per image.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use baselines::Vanilla;
-use baselines::pruning::{Coupling, Place};
+use baselines::pruning::{Coupling, Place, widths_of};
 use conv_core::{Cost, Depth, Description, Method, describe};
 
 use super::nonzero::{Nonzero, ranked};
@@ -225,10 +225,24 @@ impl Price {
     pub fn of_outcome(&self, config: &TrialConfig, outcome: &dyn Backbone) -> anyhow::Result<Self> {
         let methods = Methods::new(config)?;
         let nominal = backbones::by_name(&config.backbone, &data::geometry(&config.dataset)?, 1.0)?;
-        let layers = LayerDescriptions { methods: &methods, list: vec![] }.prices(outcome, &*nominal)?;
+        let mut descriptions = LayerDescriptions { methods: &methods, list: vec![] };
+        let layers = descriptions.prices(outcome, &*nominal)?;
+        let (inferring, _) = descriptions.architecture(&outcome.layers())?;
         let total = layers.iter().map(|layer| layer.cost).sum();
-        Ok(Self { layers, total, ..self.clone() })
+        Ok(Self { layers, total, inferring, ..self.clone() })
     }
+}
+
+/// The network that came of a training which alone told its widths, by the filters of its convolutions.
+///
+/// # Errors
+/// A configuration that no network can be made of; filters of another network.
+pub fn outcome(config: &TrialConfig, filters: &BTreeMap<String, usize>) -> anyhow::Result<Box<dyn Backbone>> {
+    let methods = Methods::new(config)?;
+    let whole = backbones::by_name(&config.backbone, &data::geometry(&config.dataset)?, methods.width())?;
+    let Some(Compression::Pruned(pruned)) = methods.compression() else { return Ok(whole) };
+    let widths = widths_of(&whole.prunable(pruned.residual()), |layer| filters.get(layer).copied())?;
+    Ok(whole.with_widths(&widths)?)
 }
 
 /// A name that no layer has would leave a network vanilla that its table calls replaced.

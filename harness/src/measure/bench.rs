@@ -1,6 +1,7 @@
 //! Measured times: training step and inference of several networks, in turns, so that whatever else the machine does meets all
 //! of them alike.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -8,10 +9,10 @@ use candle_core::{Device, Tensor, Var};
 use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training};
 
 use super::noise::noisy;
-use crate::backbones;
+use crate::backbones::{self, Backbone};
 use crate::config::TrialConfig;
 use crate::data::{Batch, Geometry};
-use crate::experiment::price::{compressed, price};
+use crate::experiment::price::{compressed, outcome, price};
 use crate::methods::Methods;
 use crate::train::{Sgd, step};
 
@@ -67,14 +68,22 @@ impl Entrant {
     }
 
     /// The network that training begins with, or that infers in the end, alone: what a process holds that only trains or only
-    /// infers.
+    /// infers. `inferring`: that, with the filters of its convolutions where the configuration does not tell them.
     ///
     /// # Errors
     /// What its backbone or method refuses.
-    pub fn alone(config: &TrialConfig, geometry: &Geometry, train: bool) -> Result<Self> {
+    pub fn alone(
+        config: &TrialConfig,
+        geometry: &Geometry,
+        inferring: Option<&BTreeMap<String, usize>>,
+    ) -> Result<Self> {
         let methods = Methods::new(config)?;
-        let fused = methods.fused().filter(|_| !train);
-        let trained = Model::new(config, geometry, fused.as_ref().unwrap_or(&methods), !train)?;
+        let fused = methods.fused().filter(|_| inferring.is_some());
+        let made_by = fused.as_ref().unwrap_or(&methods);
+        let trained = match inferring {
+            Some(filters) if !filters.is_empty() => Model::of(&*outcome(config, filters)?, config, made_by)?,
+            _ => Model::new(config, geometry, made_by, inferring.is_some())?,
+        };
         Ok(Self { trained, fused: None, config: config.clone(), geometry: *geometry })
     }
 
@@ -168,6 +177,10 @@ impl Model {
         if let Some(compression) = methods.compression().filter(|_| smaller) {
             backbone = compressed(&*backbone, compression, compression.steps())?;
         }
+        Self::of(&*backbone, config, methods)
+    }
+
+    fn of(backbone: &dyn Backbone, config: &TrialConfig, methods: &Methods) -> Result<Self> {
         let store = ParamStore::new(config.seed, &Device::Cpu);
         Ok(Self { network: backbone.build(methods, store.builder())?, store })
     }

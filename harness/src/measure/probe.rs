@@ -1,5 +1,6 @@
 //! What one network costs to run, measured by a process that does nothing else.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -40,6 +41,8 @@ pub struct Question {
     pub config: TrialConfig,
     /// Images of a batch.
     pub images: usize,
+    /// Filters of its convolutions, where the configuration does not tell them.
+    pub widths: BTreeMap<String, usize>,
     /// Whether it is asked for the memory of training, or for inference.
     pub train: bool,
 }
@@ -93,15 +96,15 @@ pub fn answer(question: &Question) -> Answer {
 
 fn train(question: &Question, held: Option<f64>) -> Result<Answer> {
     let Question { config, images, .. } = question;
-    let entrant = Entrant::alone(config, &data::geometry(&config.dataset)?, true)?;
+    let entrant = Entrant::alone(config, &data::geometry(&config.dataset)?, None)?;
     forget_peak();
     entrant.train_once(*images)?;
     Ok(Answer::Training(memory(&entrant, *images, true, held)?))
 }
 
 fn infer(question: &Question, held: Option<f64>) -> Result<Answer> {
-    let Question { config, images, .. } = question;
-    let entrant = Entrant::alone(config, &data::geometry(&config.dataset)?, false)?;
+    let Question { config, images, widths, .. } = question;
+    let entrant = Entrant::alone(config, &data::geometry(&config.dataset)?, Some(widths))?;
     let energy = EnergyCounter::open();
     let read = |images: usize, purpose: Use, time: Duration| -> Result<Box<Reading>> {
         forget_peak();

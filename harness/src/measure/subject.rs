@@ -1,5 +1,7 @@
 //! Which networks are the same to whoever measures them.
 
+use std::collections::BTreeMap;
+
 use crate::config::TrialConfig;
 use crate::experiment::price::Price;
 
@@ -12,12 +14,14 @@ pub struct Subject {
     pub config: TrialConfig,
     /// Images that it is given at a time.
     pub images: usize,
+    /// Filters of its convolutions, where the configuration does not tell them.
+    pub widths: BTreeMap<String, usize>,
 }
 
 impl Subject {
-    /// The network of a trial that infers in the end.
-    pub fn inferring(config: &TrialConfig, price: &Price, images: usize) -> Self {
-        Self::new(config, &price.inferring, images)
+    /// The network of a trial that infers in the end; with these filters, where only training told them.
+    pub fn inferring(config: &TrialConfig, price: &Price, images: usize, widths: &BTreeMap<String, usize>) -> Self {
+        Self { widths: widths.clone(), ..Self::new(config, &price.inferring, images) }
     }
 
     /// The network of a trial that training begins with.
@@ -29,6 +33,6 @@ impl Subject {
         let (backbone, kernels) = (&config.backbone.name, config.recipe.kernels.name());
         let text = format!("{backbone} {kernels} {images}\n{architecture}");
         let signature = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
-        Self { signature, config: config.clone(), images }
+        Self { signature, config: config.clone(), images, widths: BTreeMap::new() }
     }
 }

@@ -1,5 +1,7 @@
 //! What came of a trial: `result.json`, or `failed.json` instead of it.
 
+use std::collections::BTreeMap;
+
 use conv_core::Cost;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,9 @@ pub struct NetworkSummary {
     pub depth: Option<usize>,
     /// Which layers the method made, in words.
     pub replaced: String,
+    /// Filters of every convolution, where only training told them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub widths: BTreeMap<String, usize>,
     /// What the method remarked about layers (fallbacks, costs above vanilla), each with the layer's name; after training also
     /// what there is to say of how it went.
     pub remarks: Vec<String>,

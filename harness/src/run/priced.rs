@@ -1,5 +1,7 @@
 //! A trial with what its network costs: all there is to know of it before it is trained.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use crate::data::Provenance;
@@ -73,6 +75,7 @@ pub(super) fn summary(price: &Price, remarks: Vec<String>) -> NetworkSummary {
         macs_nonzero: price.nonzero.and_then(|nonzero| nonzero.macs),
         depth: price.depth(),
         replaced: price.replaced.clone(),
+        widths: BTreeMap::new(),
         remarks: [price.remarks(), remarks].concat(),
     }
 }

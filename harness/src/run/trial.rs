@@ -1,5 +1,6 @@
 //! One trial, from its configuration to its record.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use super::PricedTrial;
 use super::base::{self, Base};
 use super::model::{GRADIENTS, Model, compressed_as};
 use super::priced::summary;
-use crate::backbones::{self, Backbone, network_cost};
+use crate::backbones::{self, Backbone, filters, network_cost};
 use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
 use crate::data::Geometry;
@@ -19,7 +20,7 @@ use crate::experiment::nonzero::{Nonzero, ranked};
 use crate::experiment::phases::Phases;
 use crate::experiment::price::{self, Price};
 use crate::methods::{Compression, Methods};
-use crate::results::{FrozenTrial, Measures, Outcome, Reporting, RunFolder, TrialRecord};
+use crate::results::{FrozenTrial, Measures, NetworkSummary, Outcome, Reporting, RunFolder, TrialRecord};
 use crate::stamp::Environment;
 use crate::train::{
     Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Prediction, SharedData, TrainingPhase, evaluate, fit,
@@ -339,9 +340,10 @@ impl<'t> Training<'t> {
             let done = self.methods.compression().map_or("cut", |compression| compression.done().1);
             remarks.push(format!("{done} after the last epoch and not fine-tuned (recipe.finetune_epochs = 0)"));
         }
+        let widths = if price.open { filters(&*self.model.backbone) } else { BTreeMap::new() };
         TrialRecord {
             trial: FrozenTrial { data: data.provenance.clone(), ..trial.frozen.clone() },
-            network: summary(price, remarks),
+            network: NetworkSummary { widths, ..summary(price, remarks) },
             environment: Environment { kernels, ..self.environment.clone() },
             outcome: Outcome::Trained(measures),
         }

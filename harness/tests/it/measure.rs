@@ -63,6 +63,28 @@ impl Bench {
     }
 }
 
+/// What training alone told the widths of is measured as what it came to, and layers take no longer than the whole.
+#[test]
+fn a_globally_ranked_network_is_measured_as_it_came_out() {
+    let bench = Bench::new();
+    let blocks = "[[grid]]\nmethod.name = 'pruned'\nmethod.ratio = 0.5\nmethod.ranking = 'global'\nmethod.criterion = 'slimming'\n";
+    let file = FILE.split("[[grid]]").next().unwrap().replace("epochs = 1", "epochs = 2\nfinetune_epochs = 1") + blocks;
+    let file = file.replace("validation = 20", "validation = 20\ncontrols = []");
+    fs::write(bench.0.path().join("tiny.toml"), file).unwrap();
+    bench.harness(&["tiny.toml", "--progress", "none"]);
+    let (measured, record) = (bench.measured(), bench.folder().collected().unwrap().done.remove(0));
+    let network = measured.network(&record.trial.key).expect("it was measured");
+    assert!(!record.network.widths.is_empty());
+    assert_eq!((network.macs, network.problem.clone()), (record.network.cost.macs, None));
+    let many = network.many.as_ref().unwrap();
+    assert_eq!(many.macs_executed, record.network.cost.macs);
+    let names: Vec<&str> = many.layers_ms.iter().map(|(name, _)| name.as_str()).collect();
+    for layer in ["conv1", "layer1.0.conv1", "layer3.2.conv2", "fc"] {
+        assert!(names.contains(&layer), "{layer} is not among {names:?}");
+    }
+    assert!(many.layers_ms.iter().all(|(_, ms)| *ms > 0.0), "{:?}", many.layers_ms);
+}
+
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }

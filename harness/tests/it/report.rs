@@ -72,6 +72,7 @@ pub fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> Trial
             tuned: None,
         },
         network: NetworkSummary {
+            widths: Default::default(),
             cost: Cost { params, macs, activations: 188_426 },
             params_nonzero: None,
             macs_nonzero: None,

@@ -6,6 +6,7 @@
 mod planned;
 mod samples;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -124,8 +125,9 @@ impl Planned {
                 if samples[at].problem.is_some() {
                     continue;
                 }
-                let Subject { config, images, .. } = &networks[at].0;
-                let question = Question { config: config.clone(), images: *images, train: false };
+                let Subject { config, images, widths, .. } = &networks[at].0;
+                let (config, widths) = (config.clone(), widths.clone());
+                let question = Question { config, images: *images, widths, train: false };
                 let Some(Reply { answer, pinned: kept }) = ask(&options.program, &question, &probe)? else {
                     return Ok(None);
                 };
@@ -139,7 +141,8 @@ impl Planned {
             notes.extend(network.problem.iter().map(|why| format!("{} could not be measured: {why}", network.label)));
         }
         for (Subject { config, images, .. }, training) in &mut trainings {
-            let question = Question { config: config.clone(), images: *images, train: true };
+            let widths = BTreeMap::new();
+            let question = Question { config: config.clone(), images: *images, widths, train: true };
             match ask(&options.program, &question, &probe)? {
                 None => return Ok(None),
                 Some(Reply { answer: Answer::Training(memory), .. }) => {

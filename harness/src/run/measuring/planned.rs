@@ -1,11 +1,11 @@
 //! Which networks of a folder there are to be measured.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
 
 use crate::config::{MethodConfig, TrialConfig};
-use crate::experiment::price::{Price, price};
+use crate::experiment::price::{Price, outcome, price};
 use crate::measure::subject::Subject;
 use crate::methods;
 use crate::results::{MeasuredNetwork, MeasuredTraining, RunFolder, TrialRecord};
@@ -33,14 +33,23 @@ impl Planned {
                     continue;
                 }
             };
-            if own.open {
-                planned
-                    .notes
-                    .push(format!("{} is not measured: only its training told its widths", record.trial.label));
-                continue;
-            }
-            let reference = planned.network(methods::reference(), &vanilla.0, &vanilla.1, images, None);
-            let network = planned.network(&record.trial.label, &record.trial.config, &own, images, Some(&reference));
+            let widths = &record.network.widths;
+            let own = match own.open {
+                true if widths.is_empty() => Err("its result is older than the line that tells its widths".to_owned()),
+                true => came_of(&own, &record.trial.config, widths).map_err(|error| error.to_string()),
+                false => Ok(own),
+            };
+            let own = match own {
+                Ok(own) => own,
+                Err(why) => {
+                    planned.notes.push(format!("{} is not measured: {why}", record.trial.label));
+                    continue;
+                }
+            };
+            let none = BTreeMap::new();
+            let reference = planned.network(methods::reference(), (&vanilla.0, &none), &vanilla.1, images, None);
+            let config = (&record.trial.config, widths);
+            let network = planned.network(&record.trial.label, config, &own, images, Some(&reference));
             planned.add_trial(&network, &record.trial.key);
             if record.measures().is_some() {
                 planned.train(record, &own);
@@ -53,12 +62,12 @@ impl Planned {
     fn network(
         &mut self,
         label: &str,
-        config: &TrialConfig,
+        (config, widths): (&TrialConfig, &BTreeMap<String, usize>),
         price: &Price,
         images: usize,
         vanilla: Option<&str>,
     ) -> String {
-        let subject = Subject::inferring(config, price, images);
+        let subject = Subject::inferring(config, price, images, widths);
         let signature = subject.signature.clone();
         if !self.networks.iter().any(|(known, _)| known.signature == signature) {
             let network = MeasuredNetwork {
@@ -120,6 +129,11 @@ impl Planned {
         }
         Ok(true)
     }
+}
+
+/// The price of what a training came to which alone told its widths.
+fn came_of(planned: &Price, config: &TrialConfig, widths: &BTreeMap<String, usize>) -> Result<Price> {
+    planned.of_outcome(config, &*outcome(config, widths)?)
 }
 
 /// The vanilla network of a trial's backbone.
