@@ -59,9 +59,19 @@ enum Command {
     /// List an experiment's trials with their costs; trains nothing
     Plan(PlanArgs),
     /// Write tables, plots and page from the results that are there; trains nothing
+    ///
+    /// Of several folders: one report on all their trials, into a folder of its own. What shares data, backbone and recipe stands in
+    /// one table there, whichever experiment it is from.
     Report {
-        /// A run folder, e.g. reports/cifar.
-        folder: PathBuf,
+        /// Run folders, e.g. reports/cifar.
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
+        /// Folder of the report on several.
+        #[arg(long, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+        /// Its title.
+        #[arg(long, requires = "output")]
+        title: Option<String>,
     },
     Reproduce(reproduce::ReproduceArgs),
     Compare(compare::CompareArgs),
@@ -247,8 +257,16 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
             plan::print_plan(&args.file, &args.set, &view)?;
             Ok(String::new().into())
         }
-        Command::Report { folder } => {
-            let report = report::write(&RunFolder::open(&folder)?)?;
+        Command::Report { folders, output, title } => {
+            let folders: Vec<RunFolder> =
+                folders.iter().map(|folder| RunFolder::open(folder)).collect::<anyhow::Result<_>>()?;
+            let report = match (&folders[..], output) {
+                ([folder], None) => report::write(folder)?,
+                (folders, Some(output)) => report::merge(folders, &output, title.as_deref())?,
+                (_, None) => {
+                    anyhow::bail!("a report on several folders needs one of its own\n  accepted: --output FOLDER")
+                }
+            };
             if let Some(line) = &report.unfinished {
                 // Paths alone go to stdout.
                 let _ = writeln!(std::io::stderr(), "{line}");

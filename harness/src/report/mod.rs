@@ -18,6 +18,7 @@ mod failures;
 mod layers;
 mod measured;
 mod page;
+mod sources;
 mod tasks;
 mod tuning;
 
@@ -30,11 +31,12 @@ use anyhow::{Context, Result, bail};
 use crate::config::error::explain;
 use crate::files::write_atomic;
 use crate::results::checksums::Checksums;
-use crate::results::{Collected, Headings, RunFolder, write_frames};
+use crate::results::{Collected, Headings, RunFolder};
 use aggregate::{Group, SHORT_SCHEDULE};
 use completion::Completion;
 use plots::Plot;
 use section::{Part, Section};
+use sources::Sources;
 use table::Table;
 
 /// What was written.
@@ -52,73 +54,140 @@ struct Chapter {
     plots: Vec<Plot>,
 }
 
-/// Writes the report of all finished trials into the folder: `index.html`, `README.md`, `plots/*` and `tables/*` in every format, and the frames
-/// that it stands on (`results.csv`, `results.parquet`).
+/// What a report is called and where it goes.
+struct Cover {
+    root: PathBuf,
+    name: String,
+    title: String,
+    /// Markdown.
+    description: String,
+    unfinished: Option<String>,
+    /// How it was made, in Markdown.
+    how: String,
+}
+
+/// Writes the report of all finished trials into the folder: `index.html`, `README.md`, `plots/*` and `tables/*` in every format, and
+/// the frames that it stands on (`results.csv`, `results.parquet`).
 ///
 /// # Errors
 /// No finished trial; a result file that cannot be read (named); those of the file system.
 pub fn write(folder: &RunFolder) -> Result<Report> {
     let _lock = folder.lock()?;
-    let mut trials = folder.collected()?;
-    folder.count_test_images(&mut trials.done)?;
+    let folders = [folder.clone()];
+    let sources = Sources::of(&folders)?;
+    let Headings { title, description, tune } = folder.headings()?;
+    let title = title.unwrap_or_else(|| folder.name().to_owned());
+    let cover = Cover {
+        root: folder.root().to_owned(),
+        name: folder.name().to_owned(),
+        title: format!("{title}{}", if tune.only { ": tries of its tuning" } else { "" }),
+        description: description.unwrap_or_default(),
+        unfinished: unfinished(folder, sources.trials()),
+        how: how(folder),
+    };
+    write_sources(&sources, &cover)
+}
+
+/// Writes one report on the finished trials of several folders into `root`, which is new, empty, or such a report already. A trial that
+/// is in several of them stands once.
+///
+/// # Errors
+/// As of [`write`]; a folder that holds something else.
+pub fn merge(folders: &[RunFolder], root: &Path, title: Option<&str>) -> Result<Report> {
+    let name = root.file_name().map_or_else(|| "merged".into(), |name| name.to_string_lossy().into_owned());
+    sources::claim(root)?;
+    let sources = Sources::of(folders)?;
+    let names: Vec<&str> = folders.iter().map(RunFolder::name).collect();
+    let unfinished: Vec<String> = folders
+        .iter()
+        .zip(sources.parts())
+        .filter_map(|(folder, trials)| Some(format!("{}: {}", folder.name(), unfinished(folder, trials)?)))
+        .collect();
+    let paths: Vec<String> = folders.iter().map(|folder| folder.root().display().to_string()).collect();
+    let cover = Cover {
+        root: root.to_owned(),
+        title: title.map_or_else(|| names.join(" and "), str::to_owned),
+        name,
+        description: format!("The results of {} experiments: {}.", names.len(), names.join(", ")),
+        unfinished: (!unfinished.is_empty()).then(|| format!("Unfinished: {}", unfinished.join("; "))),
+        how: format!(
+            "\n## How this was made\n\nFrom the results in {}; each has its own experiment. The report again:\n\n\
+             ```\ncargo run -p harness -- report {} --output {}\n```\n",
+            paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", "),
+            paths.join(" "),
+            root.display()
+        ),
+    };
+    write_sources(&sources, &cover)
+}
+
+fn write_sources(sources: &Sources<'_>, cover: &Cover) -> Result<Report> {
+    let trials = sources.trials();
     if trials.done.is_empty() {
         let failed = match trials.failed.len() {
             0 => String::new(),
             count => format!(" ({count} failed)"),
         };
-        bail!("results {}: no trial is finished yet{failed}; there is nothing to report", folder.root().display());
+        bail!("results {}: no trial is finished yet{failed}; there is nothing to report", cover.root.display());
     }
+    let root = &*cover.root;
     // While files change, there is nothing they could be checked against.
-    Checksums::remove(folder.root())?;
-    let measures = folder.measured()?;
+    Checksums::remove(root)?;
     let mut slugs = BTreeSet::new();
     let groups: Vec<(String, Group<'_>)> = aggregate::groups(&trials.done)
         .into_iter()
-        .map(|group| (slug(&group, &mut slugs), Group { measured: measures.as_ref(), ..group }))
+        .map(|group| (slug(&group, &mut slugs), Group { measured: sources.measured_of(&group), ..group }))
         .collect();
-    let chapters = groups.iter().map(|(name, group)| chapter(folder, name, group)).collect::<Result<Vec<_>>>()?;
+    let chapters = groups.iter().map(|(name, group)| chapter(sources, name, group)).collect::<Result<Vec<_>>>()?;
     let plain: Vec<&Group<'_>> = groups.iter().map(|(_, group)| group).collect();
     let after: Vec<Section> = tasks::section(&plain).into_iter().chain(failures::section(&trials.failed)).collect();
     let speeds = speeds::section(&groups);
 
-    let unfinished = unfinished(folder, &trials);
-    let title = title(folder)?;
-    let lead = lead(folder, &title)? + &warnings(&plain, unfinished.as_deref());
-    let mut text = lead.clone();
-    text.truncate(text.trim_end().len());
-    text.push('\n');
+    let mut lead = format!("# {}\n\n", cover.title);
+    if !cover.description.is_empty() {
+        lead += &format!("{}\n\n", cover.description.trim());
+    }
+    lead += &warnings(&plain, cover.unfinished.as_deref());
+    let mut text = format!("{}\n", lead.trim_end());
     text.extend(chapters.iter().flat_map(|chapter| &chapter.sections).map(Section::markdown));
     text.extend(after.iter().map(Section::markdown));
-    text += &how(folder);
+    text += &cover.how;
     text.extend(speeds.iter().map(Section::markdown));
     // The page draws the comparison and the plots itself.
     let notes = chapters.iter().flat_map(|chapter| &chapter.sections).filter(|section| !section.is_drawn());
     let mut notes: String = notes.chain(&after).map(Section::markdown).collect();
-    notes += &how(folder);
+    notes += &cover.how;
     notes.extend(speeds.iter().map(Section::markdown));
-    let around = page::Around { title: &title, lead: &lead, notes: &notes, failed: trials.failed.len() };
-    let page = page::html(folder, &groups, &around)?;
+    let around = page::Around {
+        title: &cover.title,
+        name: &cover.name,
+        root,
+        lead: &lead,
+        notes: &notes,
+        failed: trials.failed.len(),
+    };
+    let page = page::html(sources, &groups, &around)?;
 
     let sections = chapters.iter().flat_map(|chapter| &chapter.sections).chain(&after).chain(&speeds);
-    let mut written = vec![folder.root().join("README.md")];
-    written.extend(write_frames(folder, &trials)?);
-    written.extend(write_tables(folder.root(), sections.flat_map(Section::tables))?);
-    written.extend(write_plots(folder.root(), chapters.iter().flat_map(|chapter| &chapter.plots))?);
+    let mut written = vec![root.join("README.md")];
+    written.extend(sources.write_frames(root)?);
+    written.extend(write_tables(root, sections.flat_map(Section::tables))?);
+    written.extend(write_plots(root, chapters.iter().flat_map(|chapter| &chapter.plots))?);
     write_atomic(&written[0], text.as_bytes())?;
-    let index = folder.root().join(PAGE);
+    let index = root.join(PAGE);
     write_atomic(&index, page.as_bytes())?;
     written.push(index);
     let mut sums = Checksums::default();
     for path in &written {
-        let name = path.strip_prefix(folder.root()).unwrap_or(path);
-        sums.add_file(folder.root(), &name.to_string_lossy())?;
+        let name = path.strip_prefix(root).unwrap_or(path);
+        sums.add_file(root, &name.to_string_lossy())?;
     }
-    sums.write(folder.root())?;
-    Ok(Report { written, unfinished })
+    sums.write(root)?;
+    Ok(Report { written, unfinished: cover.unfinished.clone() })
 }
 
-fn chapter(folder: &RunFolder, name: &str, group: &Group<'_>) -> Result<Chapter> {
-    let plots = plots::all(group, name, |key| folder.epochs(key))?;
+fn chapter(sources: &Sources<'_>, name: &str, group: &Group<'_>) -> Result<Chapter> {
+    let plots = plots::all(group, name, |key| sources.epochs(key))?;
     let mut sections = vec![comparison::section(group, name)];
     sections.extend(tuning::section(group, name));
     sections.extend(plots.iter().map(|Plot { name, title, lacking, .. }| {
@@ -134,7 +203,7 @@ fn chapter(folder: &RunFolder, name: &str, group: &Group<'_>) -> Result<Chapter>
     }));
     sections.extend(seeds::sections(group, name));
     sections.extend(measured::section(group, name));
-    sections.extend(layers::section(group, name, |key| folder.costs(key))?);
+    sections.extend(layers::section(group, name, |key| sources.costs(key))?);
     sections.extend(published::section(group, name));
     Ok(Chapter { sections, plots })
 }
@@ -194,18 +263,6 @@ const FORMATS: [&str; 7] = ["md", "tex", "csv", "parquet", "svg", "png", "pdf"];
 
 /// The report's page.
 const PAGE: &str = "index.html";
-
-fn title(folder: &RunFolder) -> Result<String> {
-    let Headings { title, tune, .. } = folder.headings()?;
-    let title = title.unwrap_or_else(|| folder.name().to_owned());
-    Ok(format!("{title}{}", if tune.only { ": tries of its tuning" } else { "" }))
-}
-
-/// Title and description.
-fn lead(folder: &RunFolder, title: &str) -> Result<String> {
-    let description = folder.headings()?.description.map(|text| format!("{}\n\n", text.trim()));
-    Ok(format!("# {title}\n\n{}", description.unwrap_or_default()))
-}
 
 /// A line that says what of the experiment is not done, if anything.
 fn unfinished(folder: &RunFolder, trials: &Collected) -> Option<String> {

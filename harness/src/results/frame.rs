@@ -1,7 +1,7 @@
 //! Trials as a polars frame, one row each: `results.csv` and `results.parquet`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use conv_core::options::{Described, Kind, Literal};
@@ -21,28 +21,48 @@ use crate::train::Evaluation;
 /// A result that cannot be read; names the file.
 pub fn collect(folder: &RunFolder) -> Result<DataFrame> {
     let Collected { done, failed } = folder.collected()?;
-    with_measured(folder, &[done, failed].concat())
+    with_measured(&[(folder, [done, failed].concat())])
 }
 
-/// The frame of these trials, with what was measured of them.
-fn with_measured(folder: &RunFolder, records: &[TrialRecord]) -> Result<DataFrame> {
-    let columns = columns(records, folder.measured()?.as_ref());
-    let mut frame = frame(records)?.hstack(&columns).context("measures beside results")?;
-    let experiment = vec![folder.name(); records.len()];
+/// The frame of these folders' trials, with what was measured of them.
+fn with_measured(parts: &[(&RunFolder, Vec<TrialRecord>)]) -> Result<DataFrame> {
+    let mut measures: Vec<Column> = Vec::new();
+    for (folder, records) in parts {
+        let own = columns(records, folder.measured()?.as_ref());
+        if measures.is_empty() {
+            measures = own;
+        } else {
+            for (all, own) in measures.iter_mut().zip(&own) {
+                all.append(own).context("measures of several folders")?;
+            }
+        }
+    }
+    let records: Vec<TrialRecord> = parts.iter().flat_map(|(_, records)| records.iter().cloned()).collect();
+    let mut frame = frame(&records)?.hstack(&measures).context("measures beside results")?;
+    let experiment: Vec<&str> =
+        parts.iter().flat_map(|(folder, records)| records.iter().map(|_| folder.name())).collect();
     frame.insert_column(0, Column::new("experiment".into(), experiment)).context("the experiment beside results")?;
     Ok(frame)
 }
 
-/// Writes `results.csv`, `results.parquet` (as [`collect`] has them) and `epochs.parquet` into the folder; the paths.
+/// Writes `results.csv`, `results.parquet` (as [`collect`] has them) and `epochs.parquet` of these folders' trials into `root`; the
+/// paths.
 ///
 /// # Errors
 /// A log that cannot be read, a file that cannot be written; names it.
-pub fn write_frames(folder: &RunFolder, trials: &Collected) -> Result<[PathBuf; 3]> {
-    let Collected { done, failed } = trials;
-    let mut epochs = epoch_frame(folder, done)?.collect().context("epochs as a frame")?;
-    let mut frame = with_measured(folder, &[done.as_slice(), failed].concat())?;
-    let [csv, parquet, by_epoch] =
-        ["results.csv", "results.parquet", "epochs.parquet"].map(|name| folder.root().join(name));
+pub fn write_frames(root: &Path, parts: &[(&RunFolder, Collected)]) -> Result<[PathBuf; 3]> {
+    let mut epochs: Option<DataFrame> = None;
+    for (folder, Collected { done, .. }) in parts {
+        let own = epoch_frame(folder, done)?.collect().context("epochs as a frame")?;
+        epochs = Some(match epochs {
+            Some(all) => all.vstack(&own).context("epochs of several folders")?,
+            None => own,
+        });
+    }
+    let mut epochs = epochs.unwrap_or_default();
+    let all = parts.iter().map(|(folder, Collected { done, failed })| (*folder, [done.as_slice(), failed].concat()));
+    let mut frame = with_measured(&all.collect::<Vec<_>>())?;
+    let [csv, parquet, by_epoch] = ["results.csv", "results.parquet", "epochs.parquet"].map(|name| root.join(name));
     let mut bytes = Vec::new();
     CsvWriter::new(&mut bytes).finish(&mut frame).context("results as CSV")?;
     write_atomic(&csv, &bytes)?;
@@ -252,7 +272,7 @@ mod tests {
     fn every_column_has_its_line_in_the_dictionary() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(&dir.path().join("x"), "x", "name = 'x'\n").unwrap();
-        let found = with_measured(&folder, &[]).unwrap();
+        let found = with_measured(&[(&folder, vec![])]).unwrap();
         let found: Vec<&str> = found.get_column_names().into_iter().map(|name| name.as_str()).collect();
         // No trial, no options.
         let told: Vec<&str> = dictionary::of("results.csv").into_iter().filter(|name| *name != "option_*").collect();

@@ -425,7 +425,7 @@ fn frames_hold_one_row_a_trial() {
     let frame = collect(&folder).unwrap();
     assert_eq!(frame.height(), 26);
 
-    let [csv, parquet, _] = write_frames(&folder, &folder.collected().unwrap()).unwrap();
+    let [csv, parquet, _] = write_frames(folder.root(), &[(&folder, folder.collected().unwrap())]).unwrap();
     let read = ParquetReader::new(fs::File::open(parquet).unwrap()).finish().unwrap();
     assert!(read.equals_missing(&frame));
     let names: Vec<_> = read.get_column_names().iter().map(ToString::to_string).collect();
@@ -487,6 +487,28 @@ fn a_report_is_written_whole() {
         assert!(words.contains("every convolution but the stem"), "{png} hides which layers were replaced");
     }
     assert!(page.contains("> **Short schedule**") && page.contains("| Method | conv1 | layer1 | fc |"), "{page}");
+}
+
+#[test]
+fn several_folders_make_one_report_that_leads_to_their_trials() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, other, all] = ["one", "other", "all"].map(|name| dir.path().join(name));
+    let (vanilla, ghost) = (trial("vanilla", 0, 40, 4, 0.75), trial("ghost ratio=2", 0, 20, 2, 0.7));
+    // Vanilla is in both, and stands once.
+    let folders = [folder(&one, std::slice::from_ref(&vanilla)), folder(&other, &[vanilla, ghost.clone()])];
+    let report = report::merge(&folders, &all, Some("Both")).unwrap();
+    assert!(report.written.iter().all(|path| path.starts_with(&all)), "{:?}", report.written);
+    let text = fs::read_to_string(all.join("README.md")).unwrap();
+    assert!(text.starts_with("# Both\n"), "{text}");
+    assert_eq!((text.matches("\n| vanilla |").count(), text.matches("\n| ghost ratio=2 |").count()), (4, 4), "{text}");
+    let page = fs::read_to_string(all.join("index.html")).unwrap();
+    assert!(page.contains(&format!("\"path\":\"../other/trials/{}\"", ghost.trial.key)), "{page}");
+    let csv = fs::read_to_string(all.join("results.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 3, "{csv}");
+    // Neither of the folders was touched, and what is no report is not written over.
+    assert!(!one.join("README.md").exists());
+    let error = report::merge(&folders, dir.path(), None).unwrap_err().to_string();
+    assert!(error.contains("nothing was touched"), "{error}");
 }
 
 #[test]

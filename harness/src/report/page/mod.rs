@@ -4,11 +4,13 @@ mod data;
 mod finding;
 mod rows;
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use super::aggregate::Group;
+use super::sources::Sources;
 use super::{caption, markup, plots};
-use crate::results::RunFolder;
 use data::{Data, Files, GroupData, Speed};
 
 const PAGE: &str = include_str!("page.html");
@@ -39,6 +41,9 @@ const SCRIPTS: [&str; 19] = [
 /// What the page is made of beside the groups.
 pub(super) struct Around<'r> {
     pub title: &'r str,
+    pub name: &'r str,
+    /// The folder that it is written into.
+    pub root: &'r Path,
     /// Title, description and warnings, as Markdown.
     pub lead: &'r str,
     /// What follows, as Markdown.
@@ -51,10 +56,11 @@ pub(super) struct Around<'r> {
 ///
 /// # Errors
 /// Logs and costs that cannot be read; names the file.
-pub(super) fn html(folder: &RunFolder, groups: &[(String, Group<'_>)], around: &Around<'_>) -> Result<String> {
-    let groups = groups.iter().map(|(name, group)| group_data(folder, name, group)).collect::<Result<Vec<_>>>()?;
+pub(super) fn html(sources: &Sources<'_>, groups: &[(String, Group<'_>)], around: &Around<'_>) -> Result<String> {
+    let place = (sources, around.root);
+    let groups = groups.iter().map(|(name, group)| group_data(place, name, group)).collect::<Result<Vec<_>>>()?;
     let files = Files { csv: "results.csv", parquet: "results.parquet", readme: "README.md" };
-    let data = Data { title: around.title, name: folder.name(), files, groups, failed: around.failed };
+    let data = Data { title: around.title, name: around.name, files, groups, failed: around.failed };
     // Within a script, nothing may look like its end.
     let json = serde_json::to_string(&data).context("the page's data as JSON")?.replace('<', "\\u003c");
     let lead = markup::html(around.lead).replace("<blockquote>", "<blockquote class=\"warning\">");
@@ -85,9 +91,9 @@ fn filled(template: &str, parts: &[(&str, String)]) -> String {
     out + rest
 }
 
-fn group_data<'r>(folder: &RunFolder, name: &'r str, group: &'r Group<'r>) -> Result<GroupData<'r>> {
+fn group_data<'r>(place: (&Sources<'_>, &Path), name: &'r str, group: &'r Group<'r>) -> Result<GroupData<'r>> {
     let pairs = if group.cost_only() { Vec::new() } else { group.pairs(group.split()) };
-    let (rows, layer_names) = rows::rows(folder, group, &pairs)?;
+    let (rows, layer_names) = rows::rows(place, group, &pairs)?;
     let speed = group.measured.and_then(|measured| {
         let network =
             group.rows.iter().flat_map(|row| &row.trials).find_map(|trial| measured.network(&trial.trial.key))?;

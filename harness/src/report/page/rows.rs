@@ -1,6 +1,7 @@
 //! A group's rows as the page has them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
@@ -12,8 +13,9 @@ use crate::data;
 use crate::measure::noise::noisy;
 use crate::methods::{self, Methods, Rank};
 use crate::report::aggregate::{Group, SettingRow, Split};
+use crate::report::sources::Sources;
 use crate::report::{layers, plots};
-use crate::results::{MeasuredNetwork, MeasuredUse, RunFolder, TrialRecord};
+use crate::results::{MeasuredNetwork, MeasuredUse, TrialRecord};
 use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, standings};
 
 /// A curve has no more points than this.
@@ -24,11 +26,11 @@ const MOST_POINTS: usize = 60;
 /// # Errors
 /// Logs and costs that cannot be read; names the file.
 pub(super) fn rows<'r>(
-    folder: &RunFolder,
+    (sources, root): (&Sources<'_>, &Path),
     group: &'r Group<'r>,
     pairs: &[Pair],
 ) -> Result<(Vec<RowData<'r>>, Vec<String>)> {
-    let costs = group.rows.iter().map(|row| costs(folder, row)).collect::<Result<Vec<_>>>()?;
+    let costs = group.rows.iter().map(|row| costs(sources, row)).collect::<Result<Vec<_>>>()?;
     let mut names: Vec<String> = Vec::new();
     for layer in costs.iter().flatten() {
         // What one network alone has comes behind what it follows there.
@@ -72,8 +74,8 @@ pub(super) fn rows<'r>(
             memory: memory(group, row),
             energy: network(group, row).and_then(|network| network.many.as_ref()?.energy_mj),
             front,
-            trials: row.trials.iter().map(|record| trial(record)).collect(),
-            curve: curve(folder, row)?,
+            trials: row.trials.iter().map(|record| trial(record, sources.path(root, &record.trial.key))).collect(),
+            curve: curve(sources, row)?,
             layers: (!costs.is_empty()).then(|| layers_of(group, row, &names, &costs)),
         })
     });
@@ -199,7 +201,7 @@ fn options(row: &SettingRow<'_>) -> Map<String, Value> {
     .collect()
 }
 
-fn trial(record: &TrialRecord) -> TrialData<'_> {
+fn trial(record: &TrialRecord, path: String) -> TrialData<'_> {
     let measures = record.measures();
     let commit = &record.environment.commit;
     TrialData {
@@ -210,15 +212,15 @@ fn trial(record: &TrialRecord) -> TrialData<'_> {
         seconds: measures.map(|measures| rounded(measures.seconds, 1)),
         commit: commit.get(..12).unwrap_or(commit),
         cpu: &record.environment.cpu,
-        path: format!("trials/{}", record.trial.key),
+        path,
     }
 }
 
 /// Mean and ends over seeds, after epochs that all of them have; of many epochs some, the last one among them.
-fn curve(folder: &RunFolder, row: &SettingRow<'_>) -> Result<Option<Curve>> {
+fn curve(sources: &Sources<'_>, row: &SettingRow<'_>) -> Result<Option<Curve>> {
     let (mut by_epoch, mut phase): (BTreeMap<usize, Vec<f64>>, Vec<(usize, String)>) = Default::default();
     for (nth, record) in row.trials.iter().enumerate() {
-        let logs = folder.epochs(&record.trial.key)?;
+        let logs = sources.epochs(&record.trial.key)?;
         let own = plots::of_final_network(&logs);
         let first = own.first().map_or(1, |log| log.epoch);
         for (at, log) in own.iter().enumerate() {
@@ -245,9 +247,9 @@ fn curve(folder: &RunFolder, row: &SettingRow<'_>) -> Result<Option<Curve>> {
     Ok(Some(curve))
 }
 
-fn costs(folder: &RunFolder, row: &SettingRow<'_>) -> Result<Vec<layers::LayerCost>> {
+fn costs(sources: &Sources<'_>, row: &SettingRow<'_>) -> Result<Vec<layers::LayerCost>> {
     let key = &row.first().trial.key;
-    let Some(csv) = folder.costs(key)? else { return Ok(Vec::new()) };
+    let Some(csv) = sources.costs(key)? else { return Ok(Vec::new()) };
     layers::of_csv(&csv).with_context(|| format!("trials/{key}/costs.csv"))
 }
 

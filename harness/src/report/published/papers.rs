@@ -56,7 +56,8 @@ const STEM: &str = "the author says that the stem was kept (ghostnet.pytorch, is
     mlp head, MACs the linear one";
 const CHEAP: &str = "the count leaves out the cheap operations";
 const HRANK_COUNTS: &str = "HRank's own issue 16 doubts the counts after pruning";
-const PLACES: &str = "the paper does not say which convolutions are replaced: by count, Ghost's row fits every one but the stem, the other \
+/// It is not told which convolutions are replaced.
+pub(super) const PLACES: &str = "the paper does not say which convolutions are replaced: by count, Ghost's row fits every one but the stem, the other \
     rows the second of each block, so that they are not of one comparison";
 const BEST_EPOCH: &str = "the best test epoch is reported";
 
