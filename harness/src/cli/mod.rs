@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 mod bench;
 mod compare;
 mod cost;
+mod gate;
 mod init;
 mod kernels;
 mod keys;
@@ -148,6 +149,12 @@ enum BenchLimit {
     /// the processor has, two operations a lane. copy: from one block of 256 MiB to another; every byte counts once as
     /// it is read and once as it is written.
     Peak(peak::PeakArgs),
+    /// Whether this build is slower than another one, for a gate of changes: exit code 1 if so
+    ///
+    /// Both builds measure one network in pairs of fresh processes, in alternating order; as many pairs as tell 5 % on this machine, which is
+    /// found by measuring the other build against itself. What alarms is measured anew, and fails only if it alarms again: of equal builds
+    /// fewer than 1 in 1,000 fail, of builds that are slower by 5 % at least 95 %, both shown by simulation.
+    Gate(gate::GateArgs),
 }
 
 #[derive(Subcommand, Debug)]
@@ -276,6 +283,7 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
         Command::Bench(BenchArgs { limits: Some(BenchLimit::Peak(args)), .. }) => {
             peak::measure_limits(&args).map(Reply::from)
         }
+        Command::Bench(BenchArgs { limits: Some(BenchLimit::Gate(args)), .. }) => gate::gate(&args),
         Command::Bench(BenchArgs { networks: Some(args), .. }) => bench::compare(&args).map(Reply::from),
         Command::Bench(_) => {
             anyhow::bail!("bench of what?\n  accepted: --backbone NAME --method NAME, or `peak`")

@@ -5,6 +5,7 @@
 
 mod base;
 mod child;
+pub mod gate;
 mod interrupt;
 mod limits;
 pub mod measuring;

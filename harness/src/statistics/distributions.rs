@@ -52,6 +52,11 @@ pub fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     0.5 * (low + high)
 }
 
+/// Probability that a standard normal exceeds `z`.
+pub fn normal_tail(z: f64) -> f64 {
+    normal_below(-z)
+}
+
 /// Normal distribution function.
 fn normal_below(z: f64) -> f64 {
     0.5 * erfc(-z * FRAC_1_SQRT_2)

@@ -29,6 +29,7 @@ mod across;
 mod bootstrap;
 mod comparison;
 mod distributions;
+pub mod gate;
 pub mod images;
 mod pairs;
 mod pareto;

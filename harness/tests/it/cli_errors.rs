@@ -181,7 +181,10 @@ fn the_command_line_is_checked_like_a_file() {
         (&["trian"], &["`trian` is neither a file nor a command", "FILE.toml, or one of run, plan, report"]),
         (
             &["eval", "x.toml"],
-            &["`eval` is neither a file nor a command", "run, plan, report, compare, measure, results, submit"],
+            &[
+                "`eval` is neither a file nor a command",
+                "run, plan, report, reproduce, compare, measure, results, submit",
+            ],
         ),
         (&["gauge", "--jobs", "2"], &["`gauge` is neither", "cost, methods, datasets, backbones, init"]),
         (&["runs/x.toml"], &["runs/x.toml: ", "cannot be read"]),
