@@ -67,10 +67,15 @@ fn row(section: &str, field: &Field) -> Vec<Cell> {
     let default = if section == LAYER { None } else { keys().default_of(field.key) };
     // A name is asked for: an empty one is none.
     let default = default.map(ToString::to_string).filter(|value| value != "\"\"");
+    let accepted = match field.key {
+        // They are many, and each brings options of its own.
+        "method.name" => "a name that `harness methods` lists".to_owned(),
+        _ => field.kind.to_string(),
+    };
     vec![
         Cell::text(field.key),
         Cell::text(default.unwrap_or_else(|| "-".into())),
-        Cell::text(field.kind.to_string()),
+        Cell::text(accepted),
         Cell::text(field.meaning),
     ]
 }

@@ -29,7 +29,6 @@ fn run(dir: &Path, args: &[String]) -> Output {
 fn reference_lists_are_what_the_commands_print() {
     for (file, title, command) in [
         ("keys.md", "Keys of an experiment", "keys"),
-        ("methods.md", "Methods and their options", "methods"),
         ("backbones.md", "Backbones, and the keys of their section", "backbones"),
         ("datasets.md", "Data sets, and the keys of their section", "datasets"),
         ("columns.md", "Columns of the results", "results columns"),
