@@ -13,9 +13,9 @@ const NEGLIGIBLE: f64 = 0.01;
 /// Stages that alarm where nothing has changed; both do in the square of it, 0.04 %.
 pub const FALSE_ALARMS: f64 = 0.02;
 /// Fewer pairs than these say little.
-const FEWEST: usize = 16;
+const FEWEST: usize = 28;
 /// More pairs than these take too long.
-pub const MOST: usize = 240;
+pub const MOST: usize = 300;
 /// Pairs of equal programs that tell how noisy the machine is.
 pub const CALIBRATION: usize = 16;
 /// Up to so many pairs the test is exact.
@@ -47,9 +47,9 @@ fn alarms(logs: &[f64], metrics: usize) -> bool {
 /// equal programs; none where the machine is so noisy that it would take more than [`MOST`].
 pub fn pairs_needed(equal: &[f64], metrics: usize) -> Option<usize> {
     // The quantiles of the two errors, and what the test by ranks loses beside that by means where noise is normal. A spread of few
-    // values may well be too small by a third.
+    // values may well be too small, and neighbours that come and go are not in it.
     let quantiles = critical(FALSE_ALARMS / metrics.max(1) as f64) + critical(0.025);
-    let spread = 1.35 * spread(equal);
+    let spread = 1.5 * spread(equal);
     let pairs = (quantiles * spread / (1.0 + SLOWDOWN).ln()).powi(2) / 0.955;
     (pairs <= MOST as f64).then(|| (pairs.ceil() as usize).max(FEWEST))
 }

@@ -186,7 +186,7 @@ fn the_command_line_is_checked_like_a_file() {
                 "run, plan, report, reproduce, compare, measure, results, submit",
             ],
         ),
-        (&["gauge", "--jobs", "2"], &["`gauge` is neither", "cost, methods, datasets, backbones, init"]),
+        (&["gauge", "--jobs", "2"], &["`gauge` is neither", "cost, keys, methods, datasets, backbones, init"]),
         (&["runs/x.toml"], &["runs/x.toml: ", "cannot be read"]),
         (&["cost", "--backbone", "vgg17"], &["--backbone vgg17", "did you mean \"vgg16\"?"]),
         (&["cost", "--backbone", "vgg16", "--method", "gost"], &["--method gost", "did you mean \"ghost\"?"]),

@@ -86,7 +86,9 @@ fn every_command_of_the_documents_is_one_that_works() {
         }
     };
     copy("experiments");
-    fs::copy(root().join("experiments/quick.toml"), dir.path().join("FILE.toml")).unwrap();
+    for name in ["FILE.toml", "experiments/NAME.toml"] {
+        fs::copy(root().join("experiments/quick.toml"), dir.path().join(name)).unwrap();
+    }
     // The main experiment, as small as it gets: what the other commands are about.
     let small = "experiments/cifar.toml --set recipe.epochs=1 --set recipe.finetune_epochs=0 --set recipe.warmup_epochs=0 \
                  --set recipe.subset=16 --set recipe.batch=8 --set protocol.validation=10 --set protocol.seeds=[0,1] \
