@@ -173,13 +173,13 @@ mod tests {
             (0..count).map(pair).collect()
         }
 
-        /// The whole way of a gate with two metrics: both stages, as many pairs as the machine's noise asks for.
-        fn gate(&mut self, slower: f64) -> bool {
-            let equal = self.pairs(CALIBRATION, 0.0);
-            let Some(pairs) = pairs_needed(&equal, 2) else { return false };
+        /// The whole way of a gate with two metrics: both stages, as many pairs as the machine's noise asks for. None where that is too
+        /// much.
+        fn gate(&mut self, slower: f64) -> Option<bool> {
+            let pairs = pairs_needed(&self.pairs(CALIBRATION, 0.0), 2)?;
             let first = [0, 1].map(|_| alarms(&self.pairs(pairs, slower), 2));
             let alarmed = first.iter().filter(|alarms| **alarms).count();
-            (0..alarmed).any(|_| alarms(&self.pairs(pairs, slower), alarmed))
+            Some((0..alarmed).any(|_| alarms(&self.pairs(pairs, slower), alarmed)))
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
     fn equal_programs_fail_less_than_once_in_a_thousand_comparisons() {
         const COMPARISONS: u64 = 10_000;
         for spread in [0.01, 0.04, 0.08] {
-            let failed = (0..COMPARISONS).filter(|seed| Machine::new(*seed, spread).gate(0.0)).count();
+            let failed = (0..COMPARISONS).filter(|seed| Machine::new(*seed, spread).gate(0.0) == Some(true)).count();
             assert!(failed < 10, "{failed} of {COMPARISONS} at {spread}");
         }
     }
@@ -195,8 +195,13 @@ mod tests {
     #[test]
     fn a_program_that_is_slower_by_a_twentieth_fails_in_95_of_100() {
         for spread in [0.01, 0.04, 0.08] {
-            let failed = (0..400).filter(|seed| Machine::new(*seed, spread).gate(SLOWDOWN)).count();
-            assert!(failed >= 380, "{failed} of 400 at {spread}");
+            let told: Vec<bool> = (0..600).filter_map(|seed| Machine::new(seed, spread).gate(SLOWDOWN)).collect();
+            let failed = told.iter().filter(|failed| **failed).count();
+            assert!(
+                told.len() >= 300 && failed as f64 >= 0.95 * told.len() as f64,
+                "{failed} of {} at {spread}",
+                told.len()
+            );
         }
     }
 
