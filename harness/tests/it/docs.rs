@@ -117,7 +117,7 @@ fn every_command_of_the_documents_is_one_that_works() {
                     args.extend(["--rounds", "1"].map(String::from))
                 }
                 "measure" => args.extend(["--rounds", "1"].map(String::from)),
-                "reproduce" if args.len() > 1 => args.push("--print".into()),
+                "reproduce" if args.len() > 1 && !shown.contains("--print") => args.push("--print".into()),
                 _ => {}
             }
             let output = run(dir.path(), &args);
