@@ -168,7 +168,7 @@ mod tests {
         fn pairs(&mut self, count: usize, slower: f64) -> Vec<f64> {
             let pair = |at: usize| {
                 let (one, other) = (self.time(), self.time());
-                slower.ln_1p() + if at % 2 == 0 { one - other } else { other - one }
+                slower.ln_1p() + if at.is_multiple_of(2) { one - other } else { other - one }
             };
             (0..count).map(pair).collect()
         }
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_too_noisy_is_said_to_be() {
-        let equal: Vec<f64> = (0..CALIBRATION).map(|at| if at % 2 == 0 { 0.6 } else { -0.6 }).collect();
+        let equal: Vec<f64> = (0..CALIBRATION).map(|at| if at.is_multiple_of(2) { 0.6 } else { -0.6 }).collect();
         assert_eq!(pairs_needed(&equal, 2), None);
         assert_eq!(pairs_needed(&[1e-6, -1e-6, 2e-6, -2e-6], 2), Some(FEWEST));
     }

@@ -33,9 +33,7 @@ pub(super) fn rows<'r>(
     let costs = group.rows.iter().map(|row| costs(sources, row)).collect::<Result<Vec<_>>>()?;
     let mut names: Vec<String> = Vec::new();
     for layer in costs.iter().flatten() {
-        // What one network alone has comes behind what it follows there.
-        let known = names.iter().any(|name| *name == layer.name);
-        if !known {
+        if !names.contains(&layer.name) {
             names.push(layer.name.clone());
         }
     }
@@ -218,7 +216,8 @@ fn trial(record: &TrialRecord, path: String) -> TrialData<'_> {
 
 /// Mean and ends over seeds, after epochs that all of them have; of many epochs some, the last one among them.
 fn curve(sources: &Sources<'_>, row: &SettingRow<'_>) -> Result<Option<Curve>> {
-    let (mut by_epoch, mut phase): (BTreeMap<usize, Vec<f64>>, Vec<(usize, String)>) = Default::default();
+    let mut by_epoch: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    let mut phase: Vec<(usize, String)> = Vec::new();
     for (nth, record) in row.trials.iter().enumerate() {
         let logs = sources.epochs(&record.trial.key)?;
         let own = plots::of_final_network(&logs);
