@@ -70,9 +70,14 @@ pub(super) fn html(sources: &Sources<'_>, groups: &[(String, Group<'_>)], around
         ("{{script}}", SCRIPTS.concat()),
         ("{{data}}", json),
         ("{{lead}}", lead),
-        ("{{notes}}", markup::html(around.notes)),
+        ("{{notes}}", scrolling(&markup::html(around.notes))),
     ];
     Ok(filled(PAGE, &parts))
+}
+
+/// Tables in boxes of their own, so that on a narrow screen a wide one scrolls, and not the page.
+fn scrolling(html: &str) -> String {
+    html.replace("<table>", "<div class=\"scroll\"><table>").replace("</table>", "</table></div>")
 }
 
 /// The template with its places filled; what fills one is not looked into.
