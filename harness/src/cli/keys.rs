@@ -93,6 +93,6 @@ mod tests {
         let recipe = list(Some("[recipe]"), Format::Csv).unwrap();
         assert!(recipe.lines().skip(1).all(|line| line.starts_with("recipe.")), "{recipe}");
         let error = list(Some("recipes"), Format::Table).unwrap_err().to_string();
-        assert!(error.contains("did you mean \"recipe\"") || error.contains("recipe"), "{error}");
+        assert!(error.contains("did you mean `recipe`?"), "{error}");
     }
 }

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::compare::POWER;
 use crate::report::aggregate::{groups, spread_of_differences};
 use crate::results::RunFolder;
-use crate::statistics::{FALSE_VERDICTS, detectable};
+use crate::statistics::{FALSE_VERDICTS, POWER, detectable};
 
 /// Beyond so many settings nobody reads a table of all pairs.
 const MOST_SETTINGS: usize = 100;

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use crate::report::markup::escaped;
+use crate::report::numbers::thousands;
 
 /// How rows are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -209,19 +210,6 @@ impl Layout {
     }
 }
 
-/// `1234567` -> `1,234,567`.
-pub fn thousands(count: u64) -> String {
-    let digits = count.to_string();
-    let mut shown = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,10 +254,5 @@ mod tests {
         let mut table = Table::new(&["key", "in_all"]);
         table.push(vec![Cell::text("a*|b"), Cell::Count(1234)]);
         assert_eq!(table.render(Format::Markdown), "| key | in all |\n| --- | --- |\n| a\\*\\|b | 1,234 |\n");
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([0, 12, 123, 1234, 1234567].map(thousands), ["0", "12", "123", "1,234", "1,234,567"]);
     }
 }

@@ -10,7 +10,7 @@ use crate::experiment::budget::Budgets;
 use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
 use crate::methods::{self, Compression, Methods, Rank};
-use crate::results::{Measured, TrialRecord};
+use crate::results::{Measured, MeasuredNetwork, TrialRecord};
 use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all};
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
@@ -200,6 +200,11 @@ impl<'a> Group<'a> {
     /// The uncompressed network, if it is there.
     pub fn vanilla(&self) -> Option<&SettingRow<'a>> {
         self.rows.iter().find(|row| row.is_vanilla())
+    }
+
+    /// What was measured of the network that a row's trials end in.
+    pub fn network(&self, row: &SettingRow<'_>) -> Option<&'a MeasuredNetwork> {
+        row.trials.iter().find_map(|record| self.measured?.network(&record.trial.key))
     }
 
     /// Whether nothing was trained.

@@ -2,7 +2,7 @@
 
 use super::aggregate::{Group, SettingRow, Split};
 use super::markup::escaped;
-use super::numbers::{decimals, difference, signed};
+use super::numbers::{decimals, difference, share, signed};
 use super::section::{Part, Section};
 use super::table::{Cell, Table, Value};
 use super::{caption, measured};
@@ -29,7 +29,7 @@ fn table(group: &Group<'_>, name: &str) -> Table {
         table.column("nonzero params", ["params_nonzero"], params);
         table.column("nonzero MACs", ["macs_nonzero"], cells(rows, |row| Cell::of(row.macs_nonzero(), Cell::quantity)));
     }
-    let of_vanilla = cells(rows, |row| Cell::of(vanilla, |vanilla| share(row.macs(), vanilla.macs())));
+    let of_vanilla = cells(rows, |row| Cell::of(vanilla, |vanilla| of_whole(row.macs(), vanilla.macs())));
     table.column("of vanilla", ["macs_share"], of_vanilla);
     if rows.iter().any(|row| !row.budgets().is_empty()) {
         table.column("Budget", ["budget"], cells(rows, |row| Cell::of(row.budgets().shown(), Cell::text)));
@@ -41,7 +41,7 @@ fn table(group: &Group<'_>, name: &str) -> Table {
         table.column("Control of", ["control_of"], cells(rows, |row| Cell::of(pruned(row), Cell::text)));
     }
     if group.cost_only() {
-        let of_vanilla = cells(rows, |row| Cell::of(vanilla, |vanilla| share(row.params(), vanilla.params())));
+        let of_vanilla = cells(rows, |row| Cell::of(vanilla, |vanilla| of_whole(row.params(), vanilla.params())));
         table.column("params of vanilla", ["params_share"], of_vanilla);
         let activations = cells(rows, |row| Cell::quantity(row.first().network.cost.activations));
         table.column("Activations", ["activations"], activations);
@@ -128,7 +128,7 @@ fn plus_minus(Summary { mean, deviation, .. }: Summary) -> Cell {
 }
 
 /// `-1.20`, or `-1.20 [-2.10, -0.30]` over seeds, bold where the two by themselves are told apart.
-fn against(comparison: &Comparison) -> Cell {
+pub(super) fn against(comparison: &Comparison) -> Cell {
     let Some(Summary { mean, .. }) = comparison.difference else { return Cell::missing() };
     let Some(interval) = comparison.interval() else {
         return Cell::shown(difference(mean), [mean.into(), Value::Missing, Value::Missing]);
@@ -138,7 +138,6 @@ fn against(comparison: &Comparison) -> Cell {
     Cell::shown(text, values).bold(comparison.verdict() != Verdict::NotDistinguishable)
 }
 
-fn share(part: u64, whole: u64) -> Cell {
-    let share = part as f64 / whole as f64;
-    Cell::shown(format!("{:.1} %", 100.0 * share), [share.into()])
+fn of_whole(part: u64, whole: u64) -> Cell {
+    Cell::shown(share(part, whole), [(part as f64 / whole as f64).into()])
 }

@@ -30,10 +30,9 @@ struct Shown<'m> {
 
 impl<'m> Shown<'m> {
     /// None where the network of none of its trials was measured.
-    fn of(measured: Option<&'m Measured>, row: &SettingRow<'_>) -> Option<Self> {
-        let measured = measured?;
-        let network = row.trials.iter().find_map(|record| measured.network(&record.trial.key))?;
-        Some(Self { network, vanilla: measured.vanilla(network) })
+    fn of(group: &Group<'m>, row: &SettingRow<'_>) -> Option<Self> {
+        let network = group.network(row)?;
+        Some(Self { network, vanilla: group.measured?.vanilla(network) })
     }
 
     /// How many times as fast as vanilla.
@@ -73,7 +72,7 @@ fn many(network: &MeasuredNetwork) -> Option<&MeasuredUse> {
 /// The rows of a group that were measured.
 fn shown<'g>(group: &'g Group<'_>) -> Vec<(&'g str, Shown<'g>)> {
     let rows = group.rows.iter();
-    rows.filter_map(|row| Some((row.label.as_str(), Shown::of(group.measured, row)?))).collect()
+    rows.filter_map(|row| Some((row.label.as_str(), Shown::of(group, row)?))).collect()
 }
 
 /// Images of a batch; none where nothing was measured.
@@ -84,8 +83,7 @@ fn images(group: &Group<'_>) -> Option<usize> {
 /// Columns of the main table: what multiply-accumulates promise, and what inference takes.
 pub(super) fn columns(table: &mut Table, group: &Group<'_>) {
     let Some(images) = images(group) else { return };
-    let column =
-        |cell: fn(Shown<'_>) -> Cell| cells(&group.rows, move |row| Cell::of(Shown::of(group.measured, row), cell));
+    let column = |cell: fn(Shown<'_>) -> Cell| cells(&group.rows, move |row| Cell::of(Shown::of(group, row), cell));
     let theory =
         |shown: Shown<'_>| Cell::of(shown.theory(), |theory| Cell::shown(format!("{theory:.2}×"), [theory.into()]));
     table.column("Speed-up by MACs", ["speedup_by_macs"], column(theory));
@@ -195,7 +193,7 @@ pub(super) fn section(group: &Group<'_>, name: &str) -> Option<Section> {
         _ => &[("b1".into(), one), (format!("b{images}"), many)],
     };
     let rows: Vec<(&SettingRow<'_>, &MeasuredNetwork)> =
-        group.rows.iter().filter_map(|row| Some((row, Shown::of(Some(measured), row)?.network))).collect();
+        group.rows.iter().filter_map(|row| Some((row, group.network(row)?))).collect();
     let of_use = |of: Of, cell: fn(&MeasuredUse) -> Cell| {
         rows.iter().map(move |(_, network)| Cell::of(of(network), cell)).collect::<Vec<_>>()
     };

@@ -150,14 +150,13 @@ fn write_sources(sources: &Sources<'_>, cover: &Cover) -> Result<Report> {
     lead += &warnings(&plain, cover.unfinished.as_deref());
     let mut text = format!("{}\n", lead.trim_end());
     text.extend(chapters.iter().flat_map(|chapter| &chapter.sections).map(Section::markdown));
-    text.extend(after.iter().map(Section::markdown));
-    text += &cover.how;
-    text.extend(speeds.iter().map(Section::markdown));
+    let mut end: String = after.iter().map(Section::markdown).collect();
+    end += &cover.how;
+    end.extend(speeds.iter().map(Section::markdown));
+    text += &end;
     // The page draws the comparison and the plots itself.
     let notes = chapters.iter().flat_map(|chapter| &chapter.sections).filter(|section| !section.is_drawn());
-    let mut notes: String = notes.chain(&after).map(Section::markdown).collect();
-    notes += &cover.how;
-    notes.extend(speeds.iter().map(Section::markdown));
+    let notes = notes.map(Section::markdown).collect::<String>() + &end;
     let around = page::Around {
         title: &cover.title,
         name: &cover.name,

@@ -59,6 +59,11 @@ pub fn quantity(count: u64) -> String {
     format!("{value:.decimals$}{unit}")
 }
 
+/// `34.1 %`
+pub fn share(part: u64, whole: u64) -> String {
+    format!("{:.1} %", 100.0 * part as f64 / whole as f64)
+}
+
 /// `20.00M` as `20M`.
 pub fn trim(quantity: &str) -> String {
     let unit = quantity.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');

@@ -1,7 +1,8 @@
 //! What seeds have to say: the spread of every row, and which pairs of rows can be told apart.
 
 use super::aggregate::{Group, SettingRow};
-use super::numbers::{difference, p_value, signed, unsigned};
+use super::comparison::against;
+use super::numbers::{p_value, unsigned};
 use super::section::{Part, Section};
 use super::table::{Cell, Table, Value};
 use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, bootstrap, standings};
@@ -89,15 +90,8 @@ fn all_pairs(group: &Group<'_>, pairs: &[Pair], name: &str) -> Section {
     });
     table.column("First / second", ["first", "second"], both);
     table.column("Common seeds", ["seeds"], pairs.iter().map(|pair| Cell::count(pair.comparison.seeds())));
-    let delta = pairs.iter().map(|Pair { comparison, .. }| {
-        Cell::of(comparison.difference, |Summary { mean, .. }| match comparison.interval() {
-            None => Cell::shown(difference(mean), [mean.into(), Value::Missing, Value::Missing]),
-            Some(interval) => {
-                let text = format!("{} {}", difference(mean), signed(interval));
-                Cell::shown(text, [mean.into(), interval.low.into(), interval.high.into()])
-            }
-        })
-    });
+    // What is told apart is said by the verdict, which is corrected.
+    let delta = pairs.iter().map(|pair| against(&pair.comparison).bold(false));
     table.column("Δ (points)", ["delta", "delta_low", "delta_high"], delta);
     let p = |p: f64| Cell::shown(p_value(p), [p.into()]);
     table.column("p", ["p"], pairs.iter().map(|pair| Cell::of(pair.comparison.p.ok(), p)));

@@ -42,9 +42,9 @@ mod simulations;
 pub use across::{interquartile_mean, interquartile_mean_interval, performance_profile};
 pub use bootstrap::bootstrap;
 pub use comparison::{Comparison, Doubt, SeedValue, Verdict, compare, differences};
-pub use pairs::{Pair, compare_all, holm};
+pub use pairs::{Pair, compare_all, holm, pair_of};
 pub use pareto::{Standing, standings};
-pub use power::{detectable, power, seeds_needed};
+pub use power::{POWER, detectable, power, seeds_needed};
 pub use summary::{Interval, Summary};
 
 /// Share of false verdicts that is put up with, where there is no difference: two-sided.

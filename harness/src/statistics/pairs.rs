@@ -23,6 +23,20 @@ impl Pair {
             _ => Verdict::NotDistinguishable,
         }
     }
+
+    /// The same on either of the two.
+    pub fn verdict_on(&self, method: usize) -> Verdict {
+        match self.verdict() {
+            Verdict::Better if method == self.second => Verdict::Worse,
+            Verdict::Worse if method == self.second => Verdict::Better,
+            verdict => verdict,
+        }
+    }
+}
+
+/// The pair of two methods, whichever comes first.
+pub fn pair_of(pairs: &[Pair], one: usize, other: usize) -> Option<&Pair> {
+    pairs.iter().find(|pair| (pair.first, pair.second) == (one.min(other), one.max(other)))
 }
 
 /// Compares every method with every later one. At most 5 % of tables without any difference get a verdict, and no more false
@@ -98,6 +112,9 @@ mod tests {
             ]
         );
         assert_eq!(pairs[1].comparison.p, Err(Doubt::NoSpread));
+        let turned = pair_of(&pairs, 2, 1).unwrap();
+        assert_eq!([1, 2].map(|method| turned.verdict_on(method)), [Verdict::Better, Verdict::Worse]);
+        assert_eq!(pair_of(&pairs, 1, 1), None);
         assert_eq!((pairs[1].adjusted, pairs[2].adjusted), (None, None));
         // Three pairs have the seeds for a test, one of them without a spread.
         let (p, adjusted) = (pairs[0].comparison.p.unwrap(), pairs[0].adjusted.unwrap());

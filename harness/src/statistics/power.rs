@@ -6,6 +6,9 @@ use super::distributions::{bisect, critical, noncentral_above};
 /// More seeds than this are not proposed.
 const MOST_SEEDS: usize = 100_000;
 
+/// The power at which it is said what seeds can see.
+pub const POWER: f64 = 0.8;
+
 /// Probability that `seeds` >= 2 common seeds give the right verdict on a true `difference` > 0, at a share `alpha` of false ones;
 /// 0 where no verdict is possible.
 pub fn power(seeds: usize, difference: f64, deviation: f64, alpha: f64) -> f64 {

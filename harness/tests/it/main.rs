@@ -23,6 +23,7 @@ mod own_rival;
 mod published_costs;
 mod report;
 mod report_conventions;
+mod report_files;
 mod report_measured;
 mod report_published;
 mod report_seeds;

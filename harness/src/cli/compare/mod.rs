@@ -15,7 +15,6 @@ use crate::report::aggregate::{SettingRow, Split, groups};
 use crate::results::{Collected, RunFolder};
 use crate::statistics::{Comparison, Verdict};
 use choice::{across, chosen};
-pub use told::POWER;
 
 /// Whether method A is better than method B, by top-1 at the same seeds: the difference with its interval, and a verdict that is false
 /// in 5 % of comparisons of equal methods. Trains nothing.

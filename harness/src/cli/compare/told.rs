@@ -12,11 +12,8 @@ use crate::results::{RunFolder, TrialRecord};
 use crate::stamp::Environment;
 use crate::statistics::images::ImageComparison;
 use crate::statistics::{
-    Comparison, FALSE_VERDICTS, Interval, Summary, Verdict, bootstrap, detectable, differences, seeds_needed,
+    Comparison, FALSE_VERDICTS, Interval, POWER, Summary, Verdict, bootstrap, detectable, differences, seeds_needed,
 };
-
-/// The power at which it is said what seeds can see.
-pub const POWER: f64 = 0.8;
 
 const COLUMNS: &[&str] = &[
     "a",

@@ -52,7 +52,7 @@ function costSection(view) {
     });
     const members = values.length && rows.some(front);
     const extra = members
-      ? [el("span", { class: "entry" }, el("i", { class: "front-key" }), "Pareto front, intervals considered")]
+      ? [el("span", { class: "entry" }, el("i", { class: "front-key" }), "Pareto front of the means")]
       : [];
     below.replaceChildren(
       legend(

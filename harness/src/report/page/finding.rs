@@ -3,13 +3,11 @@
 use crate::methods::Rank;
 use crate::report::aggregate::{Group, SettingRow, spread_of_differences};
 use crate::report::markup::html_text;
-use crate::report::numbers::{difference, quantity, signed, three_digits};
-use crate::statistics::{FALSE_VERDICTS, Pair, Summary, Verdict, detectable};
+use crate::report::numbers::{difference, quantity, share, signed, three_digits};
+use crate::statistics::{FALSE_VERDICTS, POWER, Pair, Summary, Verdict, detectable, pair_of};
 
 /// Costs that differ by no more than this share are called equal.
 const ALIKE: f64 = 0.10;
-/// The power at which it is said what seeds can see.
-const POWER: f64 = 0.8;
 
 /// The sentences, as HTML.
 pub(super) fn sentences(group: &Group<'_>, pairs: &[Pair]) -> Vec<String> {
@@ -30,10 +28,6 @@ fn studied<'g, 'a>(group: &'g Group<'a>) -> Vec<(usize, &'g SettingRow<'a>)> {
 
 fn strong(row: &SettingRow<'_>) -> String {
     format!("<strong>{}</strong>", html_text(&row.label))
-}
-
-fn share(part: u64, whole: u64) -> String {
-    format!("{:.1} %", 100.0 * part as f64 / whole as f64)
 }
 
 /// What the smallest network costs, where nothing was trained.
@@ -94,14 +88,9 @@ fn beside_vanilla(group: &Group<'_>, pairs: &[Pair]) -> Option<String> {
 
 /// The verdict on the first of two rows, with the correction for all pairs; none where they were not tested.
 fn verdict(pairs: &[Pair], first: usize, second: usize) -> Option<Verdict> {
-    let turned = |verdict: Verdict| match verdict {
-        Verdict::Better => Verdict::Worse,
-        Verdict::Worse => Verdict::Better,
-        Verdict::NotDistinguishable => Verdict::NotDistinguishable,
-    };
-    let pair = pairs.iter().find(|pair| (pair.first, pair.second) == (first.min(second), first.max(second)))?;
+    let pair = pair_of(pairs, first, second)?;
     pair.comparison.p.ok()?;
-    Some(if pair.first == first { pair.verdict() } else { turned(pair.verdict()) })
+    Some(pair.verdict_on(first))
 }
 
 /// How the method under study does against rivals and controls of its cost.
@@ -138,7 +127,7 @@ fn at_equal_cost(group: &Group<'_>, pairs: &[Pair]) -> Option<String> {
 fn realized(group: &Group<'_>) -> Option<String> {
     let measured = group.measured?;
     let speeds = studied(group).into_iter().filter_map(|(_, row)| {
-        let network = row.trials.iter().find_map(|record| measured.network(&record.trial.key))?;
+        let network = group.network(row)?;
         let vanilla = measured.vanilla(network)?;
         let batch = network.many.as_ref()?.speedup(vanilla.many.as_ref()?)?;
         let one = network.one.as_ref()?.speedup(vanilla.one.as_ref()?)?;

@@ -16,7 +16,7 @@ use crate::report::aggregate::{Group, SettingRow, Split};
 use crate::report::sources::Sources;
 use crate::report::{layers, plots};
 use crate::results::{MeasuredNetwork, MeasuredUse, TrialRecord};
-use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, standings};
+use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, pair_of, standings};
 
 /// A curve has no more points than this.
 const MOST_POINTS: usize = 60;
@@ -70,7 +70,7 @@ pub(super) fn rows<'r>(
             one: time(group, row, |network| network.one.as_ref()),
             many: time(group, row, |network| network.many.as_ref()),
             memory: memory(group, row),
-            energy: network(group, row).and_then(|network| network.many.as_ref()?.energy_mj),
+            energy: group.network(row).and_then(|network| network.many.as_ref()?.energy_mj),
             front,
             trials: row.trials.iter().map(|record| trial(record, sources.path(root, &record.trial.key))).collect(),
             curve: curve(sources, row)?,
@@ -102,16 +102,13 @@ fn delta(group: &Group<'_>, at: usize, pairs: &[Pair]) -> Option<Delta> {
     let vanilla = group.rows.iter().position(SettingRow::is_vanilla)?;
     let comparison = group.rows[at].compare(&group.rows[vanilla], group.split());
     let difference = comparison.difference.filter(|_| at != vanilla)?;
-    let pair = pairs.iter().find(|pair| (pair.first, pair.second) == (vanilla.min(at), vanilla.max(at)))?;
+    let pair = pair_of(pairs, at, vanilla)?;
     let interval = comparison.interval();
-    let on_first = pair.verdict();
-    let verdict = match (pair.comparison.p, on_first) {
-        (Err(_), _) => "untested",
-        (_, Verdict::NotDistinguishable) => "same",
-        (_, verdict) => match (verdict == Verdict::Better) == (pair.first == at) {
-            true => "better",
-            false => "worse",
-        },
+    let verdict = match pair.verdict_on(at) {
+        _ if pair.comparison.p.is_err() => "untested",
+        Verdict::NotDistinguishable => "same",
+        Verdict::Better => "better",
+        Verdict::Worse => "worse",
     };
     Some(Delta {
         mean: rounded(difference.mean, 3),
@@ -125,14 +122,10 @@ fn delta(group: &Group<'_>, at: usize, pairs: &[Pair]) -> Option<Delta> {
     })
 }
 
-fn network<'m>(group: &Group<'m>, row: &SettingRow<'_>) -> Option<&'m MeasuredNetwork> {
-    row.trials.iter().find_map(|record| group.measured?.network(&record.trial.key))
-}
-
 type Of = fn(&MeasuredNetwork) -> Option<&MeasuredUse>;
 
 fn time(group: &Group<'_>, row: &SettingRow<'_>, of: Of) -> Option<Time> {
-    let network = network(group, row)?;
+    let network = group.network(row)?;
     let used = of(network)?;
     let vanilla = group.measured?.vanilla(network);
     let beside = vanilla.and_then(of);
@@ -155,7 +148,7 @@ fn time(group: &Group<'_>, row: &SettingRow<'_>, of: Of) -> Option<Time> {
 }
 
 fn memory(group: &Group<'_>, row: &SettingRow<'_>) -> Option<Memory> {
-    let infer = network(group, row).and_then(|network| network.many.as_ref()?.memory_measured_mib);
+    let infer = group.network(row).and_then(|network| network.many.as_ref()?.memory_measured_mib);
     let training = row.trials.iter().find_map(|record| group.measured?.training(&record.trial.key));
     let train = training.and_then(|training| training.memory_measured_mib);
     (infer.is_some() || train.is_some()).then_some(Memory { infer, train })
@@ -177,7 +170,7 @@ fn fronts(group: &Group<'_>) -> Vec<Front> {
         }
         on
     };
-    let nanoseconds = |of: Of| move |row: &SettingRow<'_>| Some((of(network(group, row)?)?.ms[0] * 1e6) as u64);
+    let nanoseconds = |of: Of| move |row: &SettingRow<'_>| Some((of(group.network(row)?)?.ms[0] * 1e6) as u64);
     let [macs, params] = [over(&|row| Some(row.macs())), over(&|row| Some(row.params()))];
     let [one, many] =
         [over(&nanoseconds(|network| network.one.as_ref())), over(&nanoseconds(|network| network.many.as_ref()))];
@@ -254,7 +247,7 @@ fn costs(sources: &Sources<'_>, row: &SettingRow<'_>) -> Result<Vec<layers::Laye
 
 fn layers_of(group: &Group<'_>, row: &SettingRow<'_>, names: &[String], costs: &[layers::LayerCost]) -> Layers {
     let of = |name: &String| costs.iter().find(|layer| layer.name == *name);
-    let times = network(group, row).and_then(|network| Some(&network.many.as_ref()?.layers_ms));
+    let times = group.network(row).and_then(|network| Some(&network.many.as_ref()?.layers_ms));
     let times = times.filter(|times| !times.is_empty());
     let depths = costs.iter().any(|layer| layer.depth.is_some());
     let made_by = makers(&row.first().trial.config);

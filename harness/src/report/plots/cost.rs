@@ -73,8 +73,7 @@ impl Over {
         match self {
             Self::Macs => Some(row.macs()),
             Self::Latency => {
-                let network = row.trials.iter().find_map(|record| group.measured?.network(&record.trial.key))?;
-                let nanoseconds = network.one.as_ref()?.ms[0] * 1e6;
+                let nanoseconds = group.network(row)?.one.as_ref()?.ms[0] * 1e6;
                 (nanoseconds >= 1.0).then_some(nanoseconds as u64)
             }
         }

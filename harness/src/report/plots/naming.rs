@@ -102,13 +102,14 @@ impl Naming {
         }
         let Frame { left, right, bottom, .. } = self.drawing.frame;
         let small = canvas::style(18, BLACK, HPos::Left, VPos::Center);
+        let numbers = canvas::style(18, BLACK, HPos::Right, VPos::Center);
         let lines = self.legend.len().div_ceil(self.columns);
         for (nth, entry) in self.legend.iter().enumerate() {
             let x = left + (right - left) / self.columns as i32 * (nth / lines) as i32;
             let y = bottom + BELOW + LINE * (nth % lines) as i32;
             match entry {
                 Entry::Number(number, label) => {
-                    area.draw_text(&number.to_string(), &small.pos(right_middle()), (x + 18, y))?;
+                    area.draw_text(&number.to_string(), &numbers, (x + 18, y))?;
                     area.draw_text(label, &small, (x + 30, y))?;
                 }
                 Entry::Mark(row, method) => {
@@ -119,10 +120,6 @@ impl Naming {
         }
         Ok(())
     }
-}
-
-fn right_middle() -> plotters::style::text_anchor::Pos {
-    plotters::style::text_anchor::Pos::new(HPos::Right, VPos::Center)
 }
 
 fn real((x, y): (i32, i32)) -> (f64, f64) {
