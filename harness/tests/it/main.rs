@@ -2,6 +2,7 @@
 
 mod backbone_goldens;
 mod backbones;
+mod bases;
 mod bench;
 mod budgets;
 mod campaign;
@@ -15,7 +16,9 @@ mod compressions;
 mod data_download;
 mod data_formats;
 mod data_sources;
+mod diff;
 mod docs;
+mod findings;
 mod isolation;
 mod kernels;
 mod measure;

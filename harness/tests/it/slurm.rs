@@ -3,7 +3,7 @@
 //! Skipped, with a reason, where Slurm is not installed; with `REQUIRE_SLURM` set that is a failure.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -92,16 +92,16 @@ fn trials_survive_their_node_and_end_as_they_would_have_here() {
     let harness = |arguments: &[&str]| {
         cluster.command(env!("CARGO_BIN_EXE_harness")).current_dir(at).args(arguments).output().unwrap()
     };
-    let rows = || -> Vec<Vec<String>> {
-        let status = harness(&["status", "reports/tiny", "--format", "csv"]);
+    let rows = |folder: &str| -> Vec<Vec<String>> {
+        let status = harness(&["status", folder, "--format", "csv"]);
         assert!(status.status.success(), "{}", text(&status));
         let lines = String::from_utf8_lossy(&status.stdout).into_owned();
         lines.lines().skip(1).map(|line| line.split(',').map(String::from).collect()).collect()
     };
-    let wait = |what: &str, done: &dyn Fn(&[Vec<String>]) -> bool| {
+    let wait_in = |what: &str, folder: &str, done: &dyn Fn(&[Vec<String>]) -> bool| {
         let started = Instant::now();
         loop {
-            let now = rows();
+            let now = rows(folder);
             if done(&now) {
                 return now;
             }
@@ -109,6 +109,7 @@ fn trials_survive_their_node_and_end_as_they_would_have_here() {
             std::thread::sleep(Duration::from_millis(200));
         }
     };
+    let wait = |what: &str, done: &dyn Fn(&[Vec<String>]) -> bool| wait_in(what, "reports/tiny", done);
 
     let submitted = harness(&["submit", "tiny.toml", "--engine", "slurm", "--", "--comment=mine"]);
     assert!(submitted.status.success(), "{}", text(&submitted));
@@ -153,6 +154,10 @@ fn trials_survive_their_node_and_end_as_they_would_have_here() {
     assert!(alone.status.success(), "{}", text(&alone));
     assert_eq!(table(&at.join("reports/tiny")), table(&at.join("alone")));
 
+    tuned(at, &harness, &|what, folder| {
+        wait_in(what, folder, &finished);
+    });
+
     // Nothing is left to be cancelled; a new seed is a new submission, and cancelled it is gone.
     let longer = ["submit", "tiny.toml", "--set", "protocol.seeds=[5]", "--set", "recipe.epochs=500"];
     let submitted = harness(&longer);
@@ -162,4 +167,34 @@ fn trials_survive_their_node_and_end_as_they_would_have_here() {
     assert!(text(&cancelled).contains("2 cancelled"), "{}", text(&cancelled));
     let rows = wait("the cancelling", &|rows| rows.iter().all(|row| row[4] == "done" || row[4] == "gone"));
     assert_eq!(rows.iter().filter(|row| row[4] == "gone").count(), 2);
+}
+
+/// Where settings are tuned their tries are submitted first, and then what they chose.
+fn tuned(at: &Path, harness: &dyn Fn(&[&str]) -> Output, finished: &dyn Fn(&str, &str)) {
+    let tries = FILE.replace(
+        "[[grid]]",
+        "[tune]\ntries = 2\nseed = 1\nepochs = 1\nrecipe.lr = { log_uniform = [0.01, 0.5] }\n[[grid]]",
+    );
+    std::fs::write(at.join("tuned.toml"), tries.replace("tiny", "tuned")).unwrap();
+    let submit = || {
+        let done = harness(&["submit", "tuned.toml"]);
+        assert!(done.status.success(), "{}", text(&done));
+        text(&done)
+    };
+    let said = submit();
+    assert!(said.contains("4 submitted") && said.contains("tries of settings that are tuned"), "{said}");
+    // They are in the queue: nothing is chosen yet, and nothing submitted twice.
+    let said = submit();
+    assert!(said.contains("0 submitted, ") && said.contains("tries of settings that are tuned"), "{said}");
+    finished("the tries", "reports/tuned/tuning");
+    let said = submit();
+    assert!(said.contains("4 submitted") && !said.contains("tries of settings"), "{said}");
+    finished("what they chose", "reports/tuned");
+    assert!(submit().contains("0 submitted, 0 in the queue before, 4 done before"));
+
+    let said = text(&harness(&["tuned.toml"]));
+    assert!(said.contains("0 trained, 4 done before, 0 failed\n0 trained, 4 done before"), "{said}");
+    let alone = harness(&["tuned.toml", "--jobs", "2", "--output", "tuned-alone"]);
+    assert!(alone.status.success(), "{}", text(&alone));
+    assert_eq!(table(&at.join("reports/tuned")), table(&at.join("tuned-alone")));
 }

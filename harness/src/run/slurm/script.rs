@@ -33,7 +33,9 @@ pub(super) fn script(job: &Job<'_>) -> String {
     let mut option = |value: String| {
         let _ = writeln!(text, "#SBATCH {value}");
     };
-    option(format!("--job-name=harness-{}", job.name));
+    // A space would begin another option.
+    let word = |letter: char| if letter.is_alphanumeric() || "._-".contains(letter) { letter } else { '-' };
+    option(format!("--job-name=harness-{}", job.name.chars().map(word).collect::<String>()));
     option("--requeue".into());
     option("--open-mode=append".into());
     option("--signal=B:USR1@60".into());
