@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 mod bench;
 mod compare;
 mod cost;
+mod diff;
 mod gate;
 mod init;
 mod kernels;
@@ -27,8 +28,10 @@ mod run;
 mod sight;
 mod slurm;
 mod table;
+mod totals;
 mod trial;
 mod tuning;
+mod view;
 
 use crate::config::error::{explain, nearest};
 use crate::data::hush_caught_panics;
@@ -76,6 +79,7 @@ enum Command {
     },
     Reproduce(reproduce::ReproduceArgs),
     Compare(compare::CompareArgs),
+    Diff(diff::DiffArgs),
     Measure(measure::MeasureArgs),
     /// Look after the files of a run
     #[command(subcommand)]
@@ -180,7 +184,7 @@ struct PlanArgs {
     set: Vec<String>,
     /// Standard deviation, in points of top-1, of the difference of two methods between seeds: what the seeds can see depends on it
     /// [default: that of the results in the run folder].
-    #[arg(long, value_name = "POINTS", value_parser = plan::points)]
+    #[arg(long, value_name = "POINTS", value_parser = view::points)]
     spread: Option<f64>,
     /// Folder of the results [default: reports/NAME].
     #[arg(long, value_name = "FOLDER")]
@@ -251,6 +255,7 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
         Command::Run(args) => run::train_and_report(&args),
         Command::Reproduce(args) => reproduce::reproduce(&args),
         Command::Compare(args) => compare::compare_methods(&args),
+        Command::Diff(args) => diff::show(&args),
         Command::Measure(args) => measure::measure(&args),
         Command::Probe(args) => measure::probe(args),
         Command::Results(ResultsCommand::Columns(args)) => Ok(results::columns(args.format).into()),
@@ -260,7 +265,7 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
         Command::Cancel(args) => slurm::cancel(&args),
         Command::Trial(args) => Ok(trial::train(args)),
         Command::Plan(args) => {
-            let view = plan::View { only: args.only, format: args.format, spread: args.spread, output: args.output };
+            let view = view::View { only: args.only, format: args.format, spread: args.spread, output: args.output };
             plan::print_plan(&args.file, &args.set, &view)?;
             Ok(String::new().into())
         }

@@ -7,12 +7,12 @@ use anyhow::Context;
 use clap::Args;
 
 use super::table::Format;
+use super::view::{View, output};
 use super::{Reply, measure, plan, select};
 use crate::config::error::explain;
 use crate::experiment::keys::MOST_THREADS;
-use crate::experiment::resolve::file_name;
 use crate::experiment::run_settings::duration;
-use crate::experiment::{Document, Experiment, read};
+use crate::experiment::{Experiment, read};
 use crate::measure::latency::Latencies;
 use crate::report;
 use crate::results::RunFolder;
@@ -77,17 +77,6 @@ impl SweepArgs {
     }
 }
 
-/// The folder of an experiment's results.
-///
-/// # Errors
-/// An experiment without a name that a folder could have.
-pub(super) fn output(document: &Document, given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    Ok(match given {
-        Some(folder) => folder.to_owned(),
-        None => Path::new("reports").join(file_name(document)?),
-    })
-}
-
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// The experiment.
@@ -134,7 +123,7 @@ pub(super) fn train_file(file: &Path, args: &HowArgs) -> anyhow::Result<Reply> {
         let machine = [("threads", *threads), ("jobs", args.jobs)];
         let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
         let set: Vec<String> = set.iter().cloned().chain(machine).collect();
-        let view = plan::View { only: only.clone(), format: args.format, spread: None, output: output.clone() };
+        let view = View { only: only.clone(), format: args.format, spread: None, output: output.clone() };
         plan::print_plan(file, &set, &view)?;
         return Ok(String::new().into());
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::report::aggregate::{groups, spread_of_differences};
 use crate::results::RunFolder;
-use crate::statistics::{FALSE_VERDICTS, POWER, detectable};
+use crate::statistics::{FALSE_VERDICTS, POWER, detectable, detectable_together};
 
 /// Beyond so many settings nobody reads a table of all pairs.
 const MOST_SETTINGS: usize = 100;
@@ -46,10 +46,8 @@ pub fn sentence(seeds: usize, settings: usize, spread: Option<&Spread>) -> Strin
     if seeds < 2 {
         return "one seed tells no two settings apart: a verdict needs two at least (protocol.seeds)".into();
     }
-    let see = |pairs: usize| {
-        let points = spread.map_or(1.0, |spread| spread.points);
-        detectable(seeds, points, POWER, FALSE_VERDICTS / pairs as f64).unwrap_or(f64::INFINITY)
-    };
+    let points = spread.map_or(1.0, |spread| spread.points);
+    let alone = detectable(seeds, points, POWER, FALSE_VERDICTS).unwrap_or(f64::INFINITY);
     let unit = if spread.is_some() { "points" } else { "times the spread of a difference between seeds" };
     let from = match spread {
         Some(Spread { points, from }) => {
@@ -57,12 +55,12 @@ pub fn sentence(seeds: usize, settings: usize, spread: Option<&Spread>) -> Strin
         }
         None => "no result tells that spread; --spread POINTS states one".into(),
     };
-    let mut text = format!("{seeds} seeds see {:.2} {unit} at 80 % power, of a pair by itself ({from})", see(1));
+    let mut text = format!("{seeds} seeds see {:.2} {unit} at 80 % power, of a pair by itself ({from})", alone);
     if (3..=MOST_SETTINGS).contains(&settings) {
         let pairs = settings * (settings - 1) / 2;
         text += &format!(
             "\nand {:.2} {unit} at worst, where all {pairs} pairs of {settings} settings stand in one table",
-            see(pairs)
+            detectable_together(seeds, settings, points, POWER, FALSE_VERDICTS).unwrap_or(f64::INFINITY)
         );
     }
     text
@@ -92,10 +90,10 @@ mod tests {
     #[test]
     fn a_table_of_many_pairs_sees_less() {
         let text = sentence(3, 4, Some(&Spread::stated(1.0)));
-        // By SciPy 1.17: a root of `nct.sf(t.isf(0.025 / 6, 2), 2, d * sqrt(3)) - 0.8`.
+        // See the tests of `detectable_together`.
         assert!(
             text.contains("3.26 points")
-                && text.contains("\nand 8.02 points at worst, where all 6 pairs of 4 settings"),
+                && text.contains("\nand 3.12 points at worst, where all 6 pairs of 4 settings"),
             "{text}"
         );
         assert!(!sentence(3, MOST_SETTINGS + 1, None).contains("at worst"));

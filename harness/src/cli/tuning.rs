@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::plan::{View, training_macs};
 use super::select;
+use super::totals::training_macs;
+use super::view::View;
 use crate::experiment::choice::{Choice, words};
 use crate::experiment::{Document, Experiment};
 use crate::run;

@@ -159,6 +159,15 @@ pub fn locate(config: &DatasetConfig) -> Result<Location> {
     sources::locate_offline(config, by_name(&config.name)?, &DataRoots::from_environment())
 }
 
+/// What a run with `config` would read now, in a line: the first source that is there, and what is passed over for it and why. Nothing
+/// is read or downloaded.
+///
+/// # Errors
+/// An unknown name; an entry of `dataset.sources` that cannot be understood.
+pub fn outlook(config: &DatasetConfig) -> Result<String> {
+    sources::outlook(config, by_name(&config.name)?, &DataRoots::from_environment())
+}
+
 /// Content hash of the data set `name` at a location, as [`Provenance::fingerprint`] holds it.
 ///
 /// # Errors

@@ -119,6 +119,48 @@ pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, roots: 
     locate(config, info, roots, downloaded).map(|(_, location)| location)
 }
 
+/// What a run would read now, in a line: the first source that is there, and what is passed over for it and why.
+///
+/// # Errors
+/// Sources that are none.
+pub(super) fn outlook(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<String> {
+    let (mut passed, mut found) = (Vec::new(), None);
+    for (entry, source) in resolve(config, info, roots)? {
+        found = match source {
+            Source::Path(path) if vacant(&path)? => {
+                passed.push(format!("{entry} (nothing at {})", path.display()));
+                None
+            }
+            Source::Path(path) => Some(format!("{}, found at {} ({entry})", info.name, path.display())),
+            Source::Download => match info.reader()?.remote {
+                Some(remote) => {
+                    let archive = roots.downloads.join(info.name).join(remote.name);
+                    Some(match archive.is_file() {
+                        true => format!("{}, downloaded before: {}", info.name, archive.display()),
+                        false => format!("{} is to be downloaded first, if it can be", info.name),
+                    })
+                }
+                None => {
+                    passed.push(format!("{entry} (not offered for {})", info.name));
+                    None
+                }
+            },
+            Source::Synthetic { .. } if info.geometry.is_none() => {
+                passed.push(format!("{entry} (the size of `{}` is only known from its files)", info.name));
+                None
+            }
+            Source::Synthetic { train, test } => {
+                Some(format!("SYNTHETIC, {train} training and {test} test images that stand in for real ones"))
+            }
+        };
+        if found.is_some() {
+            break;
+        }
+    }
+    let passed = if passed.is_empty() { String::new() } else { format!("; passed over: {}", passed.join(", ")) };
+    Ok(format!("{}{passed}", found.unwrap_or_else(|| format!("{} is nowhere", info.name))))
+}
+
 /// Reads what lies at `location`, which the entry `source` of `dataset.sources` stands for.
 pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> Result<Found> {
     match (location, info.geometry) {

@@ -1,5 +1,6 @@
 //! Trials -> groups that may be compared -> rows over seeds.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use conv_core::options::Described;
@@ -11,7 +12,7 @@ use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
 use crate::methods::{self, Compression, Methods, Rank};
 use crate::results::{Measured, MeasuredNetwork, TrialRecord};
-use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all};
+use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all, pair_of};
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
 pub const SHORT_SCHEDULE: usize = 100;
@@ -184,9 +185,16 @@ pub struct Group<'a> {
     pub rows: Vec<SettingRow<'a>>,
     /// What the folder's networks cost to run, if it was measured.
     pub measured: Option<&'a Measured>,
+    /// See [`Group::pairs`].
+    pairs: OnceCell<Vec<Pair>>,
 }
 
 impl<'a> Group<'a> {
+    /// The same with what its networks cost to run.
+    pub fn with(self, measured: Option<&'a Measured>) -> Self {
+        Self { measured, ..self }
+    }
+
     /// A trial that stands for the group in what all its trials share: data, backbone, recipe.
     pub fn first(&self) -> &'a TrialRecord {
         self.rows[0].first()
@@ -217,9 +225,33 @@ impl<'a> Group<'a> {
         if self.rows.iter().all(|row| row.top1(Split::Test).is_some()) { Split::Test } else { Split::Validation }
     }
 
-    /// Every pair of its rows, by top-1 in percentage points.
-    pub fn pairs(&self, split: Split) -> Vec<Pair> {
-        compare_all(&self.rows.iter().map(|row| row.top1_by_seed(split)).collect::<Vec<_>>())
+    /// Every pair of its rows, by top-1 in percentage points; nothing where nothing was trained.
+    pub fn pairs(&self) -> &[Pair] {
+        let split = self.split();
+        self.pairs.get_or_init(|| match self.cost_only() {
+            true => Vec::new(),
+            false => compare_all(&self.rows.iter().map(|row| row.top1_by_seed(split)).collect::<Vec<_>>()),
+        })
+    }
+
+    /// How the difference of two rows varies between seeds, in points: the pooled sample standard deviation over all pairs. None where
+    /// no two rows share two seeds.
+    pub fn spread(&self) -> Option<f64> {
+        let (mut squares, mut freedom) = (0.0, 0.0);
+        for difference in self.pairs().iter().filter_map(|pair| pair.comparison.difference) {
+            if let Some(deviation) = difference.deviation.filter(|deviation| deviation.is_finite()) {
+                squares += (difference.n - 1) as f64 * deviation * deviation;
+                freedom += (difference.n - 1) as f64;
+            }
+        }
+        (squares > 0.0).then(|| f64::sqrt(squares / freedom))
+    }
+
+    /// The pair of a row and vanilla, with the place of the row; none for vanilla itself, or without it.
+    pub fn beside_vanilla(&self, row: &SettingRow<'_>) -> Option<(usize, &Pair)> {
+        let vanilla = self.rows.iter().position(SettingRow::is_vanilla)?;
+        let at = self.rows.iter().position(|other| other.label == row.label)?;
+        Some((at, pair_of(self.pairs(), at, vanilla)?))
     }
 
     /// `resnet20` as `ResNet-20`, with its head where that is not the usual one.
@@ -279,7 +311,10 @@ pub fn groups(records: &[TrialRecord]) -> Vec<Group<'_>> {
     for record in records {
         groups.entry(comparable(record)).or_default().entry(setting(record)).or_default().push(record);
     }
-    groups.into_values().map(|settings| Group { rows: rows(settings), measured: None }).collect()
+    groups
+        .into_values()
+        .map(|settings| Group { rows: rows(settings), measured: None, pairs: OnceCell::new() })
+        .collect()
 }
 
 fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<SettingRow<'_>> {

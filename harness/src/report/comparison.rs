@@ -6,7 +6,7 @@ use super::numbers::{decimals, difference, share, signed};
 use super::section::{Part, Section};
 use super::table::{Cell, Table, Value};
 use super::{caption, measured};
-use crate::statistics::{Comparison, Summary, Verdict};
+use crate::statistics::{FALSE_VERDICTS, Pair, Summary};
 
 /// The comparison of one group, with everything under it that a reader needs to judge it.
 pub fn section(group: &Group<'_>, name: &str) -> Section {
@@ -67,11 +67,7 @@ fn accuracies(table: &mut Table, group: &Group<'_>) {
         table.column("Test (%)", ["test", "test_sd"], accuracy(Split::Test));
     }
     let split = group.split();
-    let vanilla = group.vanilla();
-    let delta = |row: &SettingRow<'_>| match vanilla {
-        Some(vanilla) if !row.is_vanilla() => against(&row.compare(vanilla, split)),
-        _ => Cell::missing(),
-    };
+    let delta = |row: &SettingRow<'_>| Cell::of(group.beside_vanilla(row), |(at, pair)| against(pair, at));
     let title = format!("Δ {} to vanilla", split.name());
     table.column(title, ["delta", "delta_low", "delta_high"], cells(rows, delta));
 }
@@ -127,15 +123,16 @@ fn plus_minus(Summary { mean, deviation, .. }: Summary) -> Cell {
     Cell::shown(text, [mean.into(), deviation.into()])
 }
 
-/// `-1.20`, or `-1.20 [-2.10, -0.30]` over seeds, bold where the two by themselves are told apart.
-pub(super) fn against(comparison: &Comparison) -> Cell {
-    let Some(Summary { mean, .. }) = comparison.difference else { return Cell::missing() };
-    let Some(interval) = comparison.interval() else {
+/// `-1.20`, or `-1.20 [-2.10, -0.30]` over seeds: one of a pair less the other; bold where the two by themselves are told apart.
+pub(super) fn against(pair: &Pair, one: usize) -> Cell {
+    let Some(Summary { mean, .. }) = pair.comparison.difference else { return Cell::missing() };
+    let mean = if one == pair.second { -mean } else { mean };
+    let Some(interval) = pair.interval_on(one) else {
         return Cell::shown(difference(mean), [mean.into(), Value::Missing, Value::Missing]);
     };
     let text = format!("{} {}", difference(mean), signed(interval));
     let values = [mean.into(), interval.low.into(), interval.high.into()];
-    Cell::shown(text, values).bold(comparison.verdict() != Verdict::NotDistinguishable)
+    Cell::shown(text, values).bold(pair.tested.is_some_and(|tested| tested.p < FALSE_VERDICTS))
 }
 
 fn of_whole(part: u64, whole: u64) -> Cell {

@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod comparison;
 pub mod conventions;
+pub mod diff;
 pub mod markup;
 pub mod numbers;
 pub mod plots;
@@ -35,7 +36,7 @@ use crate::results::{Collected, Headings, RunFolder};
 use aggregate::{Group, SHORT_SCHEDULE};
 use completion::Completion;
 use output::{write_plots, write_tables};
-use plots::Plot;
+use plots::{Plot, Width};
 use section::{Part, Section};
 use sources::Sources;
 
@@ -136,7 +137,8 @@ fn write_sources(sources: &Sources<'_>, cover: &Cover) -> Result<Report> {
     let mut slugs = BTreeSet::new();
     let groups: Vec<(String, Group<'_>)> = aggregate::groups(&trials.done)
         .into_iter()
-        .map(|group| (slug(&group, &mut slugs), Group { measured: sources.measured_of(&group), ..group }))
+        .map(|group| (slug(&group, &mut slugs), sources.measured_of(&group), group))
+        .map(|(name, measured, group)| (name, group.with(measured)))
         .collect();
     let chapters = groups.iter().map(|(name, group)| chapter(sources, name, group)).collect::<Result<Vec<_>>>()?;
     let plain: Vec<&Group<'_>> = groups.iter().map(|(_, group)| group).collect();
@@ -189,7 +191,8 @@ fn chapter(sources: &Sources<'_>, name: &str, group: &Group<'_>) -> Result<Chapt
     let plots = plots::all(group, name, |key| sources.epochs(key))?;
     let mut sections = vec![comparison::section(group, name)];
     sections.extend(tuning::section(group, name));
-    sections.extend(plots.iter().map(|Plot { name, title, lacking, .. }| {
+    let shown = plots.iter().filter(|plot| plot.width == Width::Page);
+    sections.extend(shown.map(|Plot { name, title, lacking, .. }| {
         let mut parts = vec![Part::Plot(name.clone(), title.clone())];
         if !lacking.is_empty() {
             let letters: String = lacking.iter().collect();

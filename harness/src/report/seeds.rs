@@ -16,30 +16,30 @@ pub fn sections(group: &Group<'_>, name: &str) -> Vec<Section> {
     if group.cost_only() || group.rows.len() < 2 {
         return Vec::new();
     }
-    let pairs = group.pairs(group.split());
+    let pairs = group.pairs();
     if pairs.iter().all(|pair| pair.comparison.seeds() < 2) {
         let why = "Not shown: no two rows have two seeds in common. A verdict on methods needs at least two; three to five are usual \
                    (`protocol.seeds`).";
         return vec![Section::of_group("All pairs", vec![Part::Text(why.into())])];
     }
-    vec![spread(group, &pairs, name), all_pairs(group, &pairs, name)]
+    vec![spread(group, name), all_pairs(group, pairs, name)]
 }
 
 /// Where the rows of a group stand by their accuracy at their MACs.
-pub fn standings_of(group: &Group<'_>, pairs: &[Pair]) -> Vec<Standing> {
+pub fn standings_of(group: &Group<'_>) -> Vec<Standing> {
     let split = group.split();
     let mean = |row: &SettingRow<'_>| row.top1(split).map_or(f64::NAN, |summary| summary.mean);
     let means: Vec<f64> = group.rows.iter().map(mean).collect();
     let costs: Vec<u64> = group.rows.iter().map(|row| row.macs()).collect();
-    standings(&costs, &means, pairs)
+    standings(&costs, &means, group.pairs())
 }
 
-fn spread(group: &Group<'_>, pairs: &[Pair], name: &str) -> Section {
+fn spread(group: &Group<'_>, name: &str) -> Section {
     let split = group.split();
     let values: Vec<Vec<f64>> =
         group.rows.iter().map(|row| row.top1_by_seed(split).into_iter().map(|(_, value)| value).collect()).collect();
     let summaries: Vec<Option<Summary>> = values.iter().map(|values| Summary::of(values)).collect();
-    let standings = standings_of(group, pairs);
+    let standings = standings_of(group);
     let mut table = Table::new(format!("{name}-seeds"), format!("{}: spread over seeds", group.title()));
     table.column("Method", ["label"], group.rows.iter().map(|row| Cell::text(&row.label)));
     table.column("n", ["n"], values.iter().map(|values| Cell::count(values.len())));
@@ -91,11 +91,15 @@ fn all_pairs(group: &Group<'_>, pairs: &[Pair], name: &str) -> Section {
     table.column("First / second", ["first", "second"], both);
     table.column("Common seeds", ["seeds"], pairs.iter().map(|pair| Cell::count(pair.comparison.seeds())));
     // What is told apart is said by the verdict, which is corrected.
-    let delta = pairs.iter().map(|pair| against(&pair.comparison).bold(false));
+    let delta = pairs.iter().map(|pair| against(pair, pair.first).bold(false));
     table.column("Δ (points)", ["delta", "delta_low", "delta_high"], delta);
     let p = |p: f64| Cell::shown(p_value(p), [p.into()]);
-    table.column("p", ["p"], pairs.iter().map(|pair| Cell::of(pair.comparison.p.ok(), p)));
-    table.column("p (Holm)", ["p_holm"], pairs.iter().map(|pair| Cell::of(pair.adjusted, p)));
+    table.column("p", ["p"], pairs.iter().map(|pair| Cell::of(pair.tested.map(|tested| tested.p), p)));
+    table.column(
+        "p (Holm)",
+        ["p_holm"],
+        pairs.iter().map(|pair| Cell::of(pair.tested.map(|tested| tested.adjusted), p)),
+    );
     let verdicts = pairs.iter().map(|pair| {
         let verdict = pair.verdict().name();
         Cell::text(pair.comparison.p.err().map_or_else(|| verdict.into(), |why| format!("{verdict} ({})", why.name())))
@@ -103,9 +107,12 @@ fn all_pairs(group: &Group<'_>, pairs: &[Pair], name: &str) -> Section {
     table.column("The first is", ["verdict"], verdicts);
     table.notes = vec![
         format!(
-            "**Δ**: first less second in {} top-1, paired by seed, with the 95 % interval (Student t) of this pair by itself.",
+            "**Δ**: first less second in {} top-1, paired by seed, with the 95 % interval of this pair by itself.",
             group.split().name()
         ),
+        "**p and intervals**: Student's t of the seeds' differences. Where a table has six pairs or more, they share what all of them tell of the \
+         spread between seeds (empirical Bayes; Smyth 2004), and none counts as varying less than its own seeds do."
+            .into(),
         "**Verdict**: from p with Holm's correction for the number of pairs. Were all rows alike, at most 5 % of such tables would tell any \
          pair apart. An interval may leave out 0 where the verdict does not follow: by itself the pair would be told apart."
             .into(),

@@ -43,7 +43,7 @@ pub struct Comparison {
 
 impl Verdict {
     /// Of a p value and the difference that it is about.
-    pub(super) fn of(p: f64, difference: f64) -> Self {
+    pub fn of(p: f64, difference: f64) -> Self {
         match p < FALSE_VERDICTS {
             true if difference > 0.0 => Self::Better,
             true if difference < 0.0 => Self::Worse,

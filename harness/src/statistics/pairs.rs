@@ -1,6 +1,7 @@
-//! All pairs of a table, with Holm's correction.
+//! All pairs of a table: each with the spread that all of them tell of it, and with Holm's correction.
 
-use super::{Comparison, SeedValue, Verdict, compare};
+use super::spread::SharedSpread;
+use super::{Comparison, Interval, SeedValue, Summary, Verdict, compare};
 
 /// Two methods of a table.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,15 +12,26 @@ pub struct Pair {
     pub second: usize,
     /// The two by themselves.
     pub comparison: Comparison,
-    /// p with Holm's correction for the number of pairs; none where there is no test.
-    pub adjusted: Option<f64>,
+    /// The two as a part of their table; none where there is no test.
+    pub tested: Option<Tested>,
+}
+
+/// A comparison as one of several.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tested {
+    /// Two-sided p of no difference, with what the others tell of its spread ([`SharedSpread`]).
+    pub p: f64,
+    /// The same with Holm's correction for the number of comparisons.
+    pub adjusted: f64,
+    /// 95 % interval of the difference, of this comparison by itself.
+    pub interval: Interval,
 }
 
 impl Pair {
     /// On the first method, with the correction.
     pub fn verdict(&self) -> Verdict {
-        match (self.adjusted, self.comparison.difference) {
-            (Some(p), Some(difference)) => Verdict::of(p, difference.mean),
+        match (self.tested, self.comparison.difference) {
+            (Some(tested), Some(difference)) => Verdict::of(tested.adjusted, difference.mean),
             _ => Verdict::NotDistinguishable,
         }
     }
@@ -32,6 +44,12 @@ impl Pair {
             verdict => verdict,
         }
     }
+
+    /// The interval of either of the two less the other one.
+    pub fn interval_on(&self, method: usize) -> Option<Interval> {
+        let Interval { low, high } = self.tested?.interval;
+        Some(if method == self.second { Interval { low: -high, high: -low } } else { Interval { low, high } })
+    }
 }
 
 /// The pair of two methods, whichever comes first.
@@ -39,24 +57,48 @@ pub fn pair_of(pairs: &[Pair], one: usize, other: usize) -> Option<&Pair> {
     pairs.iter().find(|pair| (pair.first, pair.second) == (one.min(other), one.max(other)))
 }
 
-/// Compares every method with every later one. At most 5 % of tables without any difference get a verdict, and no more false
-/// ones whatever the true differences are; methods share seeds and each other, which only makes it fewer.
+/// Compares every method with every later one. At most 5 % of tables without any difference get a verdict where methods vary alike
+/// between seeds, and no more false ones whatever the true differences are; methods share seeds and each other, which only makes it
+/// fewer. Where they vary unlike each other it may be somewhat more: see the module's documentation.
 pub fn compare_all(methods: &[Vec<SeedValue>]) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = (0..methods.len())
         .flat_map(|first| (first + 1..methods.len()).map(move |second| (first, second)))
         .map(|(first, second)| {
             let comparison = compare(&methods[first], &methods[second]);
-            Pair { first, second, comparison, adjusted: None }
+            Pair { first, second, comparison, tested: None }
         })
         .collect();
-    // A pair counts if it has the seeds for a test, whatever came of them: to leave one out for its values would be a choice
-    // made after looking.
-    let tested = || pairs.iter().filter(|pair| pair.comparison.seeds() >= 2);
-    let adjusted = holm(&tested().map(|pair| pair.comparison.p.unwrap_or(1.0)).collect::<Vec<_>>());
-    for (pair, p) in pairs.iter_mut().filter(|pair| pair.comparison.seeds() >= 2).zip(adjusted) {
-        pair.adjusted = pair.comparison.p.is_ok().then_some(p);
+    // Of a table of methods and seeds, both of which have a mean.
+    let seeds = || methods.iter().map(|method| method.len().saturating_sub(1));
+    let freedom = seeds().sum::<usize>() - seeds().max().unwrap_or(0);
+    let comparisons: Vec<Comparison> = pairs.iter().map(|pair| pair.comparison).collect();
+    for (pair, tested) in pairs.iter_mut().zip(test_together(&comparisons, freedom as f64)) {
+        pair.tested = tested;
     }
     pairs
+}
+
+/// Tests several comparisons whose values have so many degrees of freedom together; none where there is no test.
+pub fn test_together(comparisons: &[Comparison], freedom: f64) -> Vec<Option<Tested>> {
+    let differences: Vec<Summary> = comparisons.iter().filter_map(|comparison| comparison.difference).collect();
+    let shared = SharedSpread::of(&differences, freedom);
+    let alone = |comparison: &Comparison| -> Option<(f64, Interval)> {
+        let (p, own) = (comparison.p.ok()?, comparison.interval()?);
+        // Where all seeds give the same the two are equal, and no spread of others says otherwise.
+        let differs = comparison.difference.is_some_and(|difference| difference.mean != 0.0 || own.low != own.high);
+        shared.filter(|_| differs).and_then(|shared| shared.test(&comparison.difference?)).or(Some((p, own)))
+    };
+    let found: Vec<Option<(f64, Interval)>> = comparisons.iter().map(alone).collect();
+    // One counts if it has the seeds for a test, whatever came of them: to leave one out for its values would be a choice made
+    // after looking.
+    let counts = |at: usize| comparisons[at].seeds() >= 2;
+    let tested = (0..comparisons.len()).filter(|&at| counts(at));
+    let mut adjusted = holm(&tested.map(|at| found[at].map_or(1.0, |(p, _)| p)).collect::<Vec<_>>()).into_iter();
+    let of = |at: usize| match counts(at) {
+        true => adjusted.next().and_then(|adjusted| found[at].map(|(p, interval)| Tested { p, adjusted, interval })),
+        false => None,
+    };
+    (0..comparisons.len()).map(of).collect()
 }
 
 /// Adjusted p values, in the order of the given ones (Holm 1979): the smallest of m times m, the next times m - 1, and so on, none
@@ -115,9 +157,9 @@ mod tests {
         let turned = pair_of(&pairs, 2, 1).unwrap();
         assert_eq!([1, 2].map(|method| turned.verdict_on(method)), [Verdict::Better, Verdict::Worse]);
         assert_eq!(pair_of(&pairs, 1, 1), None);
-        assert_eq!((pairs[1].adjusted, pairs[2].adjusted), (None, None));
+        assert_eq!((pairs[1].tested, pairs[2].tested), (None, None));
         // Three pairs have the seeds for a test, one of them without a spread.
-        let (p, adjusted) = (pairs[0].comparison.p.unwrap(), pairs[0].adjusted.unwrap());
+        let (p, adjusted) = (pairs[0].comparison.p.unwrap(), pairs[0].tested.unwrap().adjusted);
         assert!((adjusted - 3.0 * p).abs() < 1e-15, "{p} {adjusted}");
     }
 

@@ -1,7 +1,7 @@
 //! What a number of seeds can see, before any is trained. `deviation` is the sample standard deviation of the differences of
 //! two methods at the same seed, in the unit of the difference.
 
-use super::distributions::{bisect, critical, noncentral_above};
+use super::distributions::{bisect, critical, noncentral_above, noncentral_above_with};
 
 /// More seeds than this are not proposed.
 const MOST_SEEDS: usize = 100_000;
@@ -31,6 +31,31 @@ pub fn detectable(seeds: usize, deviation: f64, power: f64, alpha: f64) -> Optio
     }
     Some(bisect(0.0, high, unseen) * deviation / (seeds as f64).sqrt())
 }
+
+/// The smallest true difference on which `seeds` give the right verdict with probability `power` in a table of so many `rows`, all
+/// pairs of which are tested together: at worst, when no other pair gets a verdict before it. None of fewer than two seeds or rows.
+pub fn detectable_together(seeds: usize, rows: usize, deviation: f64, wanted: f64, alpha: f64) -> Option<f64> {
+    let pairs = rows * rows.saturating_sub(1) / 2;
+    let alpha = alpha / pairs.max(1) as f64;
+    if rows < SHARING {
+        return detectable(seeds, deviation, wanted, alpha);
+    }
+    if seeds < 2 || !(alpha..1.0).contains(&wanted) {
+        return None;
+    }
+    let own = (seeds - 1) as f64;
+    // The spread of all is as good as known; where the pair's own is larger, that counts.
+    let bound = critical(alpha, own * (rows - 1) as f64);
+    let unseen = |shift: f64| noncentral_above_with(bound, own, shift, 1.0) < wanted;
+    let mut high = 1.0;
+    while unseen(high) {
+        high *= 2.0;
+    }
+    Some(bisect(0.0, high, unseen) * deviation / (seeds as f64).sqrt())
+}
+
+/// So many rows have enough pairs to share their spread.
+const SHARING: usize = 4;
 
 /// How few seeds give the right verdict on a true `difference` with probability `power`; none where 100,000 would not do.
 pub fn seeds_needed(difference: f64, deviation: f64, wanted: f64, alpha: f64) -> Option<usize> {
@@ -80,6 +105,21 @@ mod tests {
             assert!((found - expected).abs() < 1e-7 * expected, "{seeds} seeds: {found}");
             assert_eq!(seeds_needed(found * 1.000_001, 1.0, wanted, 0.05), Some(seeds));
         }
+    }
+
+    /// Against SciPy 1.17: roots in d of the integral of `norm.cdf(d * sqrt(n) - t.isf(alpha / 2, freedom) * sqrt(max(u, 1)))` over
+    /// `u = chi2(n - 1) / (n - 1)`, with alpha = 0.05 over the number of pairs.
+    #[test]
+    fn what_a_table_sees_is_scipys() {
+        for (seeds, rows, expected) in
+            [(3, 4, 3.1224252116236713), (3, 24, 3.266152136540986), (5, 10, 2.1885013806367213)]
+        {
+            let found = detectable_together(seeds, rows, 1.0, 0.8, 0.05).unwrap();
+            assert!((found - expected).abs() < 1e-6 * expected, "{seeds} seeds, {rows} rows: {found}");
+        }
+        let three = detectable_together(3, 3, 1.0, 0.8, 0.05);
+        assert_eq!(three, detectable(3, 1.0, 0.8, 0.05 / 3.0), "three rows share nothing");
+        assert_eq!(detectable_together(1, 10, 1.0, 0.8, 0.05), None);
     }
 
     #[test]

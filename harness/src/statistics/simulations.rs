@@ -50,8 +50,13 @@ impl Study<'_> {
 
     /// Share of studies of which something holds.
     fn share(&self, holds: impl Fn(&[Vec<SeedValue>]) -> bool) -> f64 {
+        self.share_of(STUDIES, holds)
+    }
+
+    /// The same of so many studies.
+    fn share_of(&self, studies: usize, holds: impl Fn(&[Vec<SeedValue>]) -> bool) -> f64 {
         let mut random = ChaCha8Rng::seed_from_u64(self.seeds);
-        (0..STUDIES).filter(|_| holds(&self.draw(&mut random))).count() as f64 / STUDIES as f64
+        (0..studies).filter(|_| holds(&self.draw(&mut random))).count() as f64 / studies as f64
     }
 }
 
@@ -78,13 +83,15 @@ fn five_in_a_hundred_null_studies_get_a_verdict() {
 fn at_most_five_in_a_hundred_null_tables_get_a_verdict() {
     let equal = [Method { mean: 91.3, deviation: 0.3 }; 6];
     let unequal = [0.1, 0.2, 0.3, 0.4, 0.6, 0.8].map(|deviation| Method { mean: 91.3, deviation });
-    for methods in [equal, unequal] {
+    for (methods, alike) in [(equal, true), (unequal, false)] {
         for seeds in [3, 5] {
             let study = Study { methods: &methods, seeds, shared: 0.2, images: 10_000.0 };
             let wrong = study
                 .share(|study| compare_all(study).iter().any(|pair| pair.verdict() != Verdict::NotDistinguishable));
-            // Pairs share methods: fewer than 5 %, and not none.
-            assert!((0.02..=0.055).contains(&wrong), "{seeds} seeds: {wrong}");
+            // Pairs share methods and what they vary by: fewer than 5 %, and not none. Where they vary unlike each other, eightfold
+            // here, some more.
+            let most = if alike { 0.05 } else { 0.068 };
+            assert!((0.02..=most).contains(&wrong), "{seeds} seeds: {wrong}");
         }
     }
 }
@@ -95,7 +102,7 @@ fn true_differences_do_not_make_false_ones_more_frequent() {
     let methods = [91.3, 91.3, 70.0, 50.0].map(|mean| Method { mean, deviation: 0.3 });
     let study = Study { methods: &methods, seeds: 5, shared: 0.2, images: 10_000.0 };
     let wrong = study.share(|study| compare_all(study)[0].verdict() != Verdict::NotDistinguishable);
-    assert!((0.04..=0.055).contains(&wrong), "{wrong}");
+    assert!((0.03..=0.055).contains(&wrong), "{wrong}");
 }
 
 #[test]
@@ -107,6 +114,34 @@ fn nothing_is_wrongly_beaten_in_more_than_five_in_a_hundred_tables() {
         standings(&[1, 2, 3, 4, 5], &means, &compare_all(study)).contains(&Standing::Beaten)
     });
     assert!((0.01..=0.055).contains(&wrong), "{wrong}");
+}
+
+/// A table as large as a study's, in which hardly a pair by itself would ever get a verdict.
+#[test]
+fn a_large_table_sees_what_was_promised_and_nothing_else() {
+    const ROWS: usize = 24;
+    let wanted = 0.8;
+    let difference = detectable_together(3, ROWS, 0.3 * 2f64.sqrt(), wanted, FALSE_VERDICTS).unwrap();
+    let mut methods = vec![Method { mean: 80.0, deviation: 0.3 }; ROWS];
+    let null = Study { methods: &methods.clone(), seeds: 3, shared: 1.0, images: 10_000.0 };
+    let told =
+        |study: &[Vec<SeedValue>]| compare_all(study).iter().any(|pair| pair.verdict() != Verdict::NotDistinguishable);
+    let wrong = null.share_of(1_000, told);
+    assert!(wrong <= 0.05, "{wrong}");
+    methods[0].mean += difference;
+    let study = Study { methods: &methods, seeds: 3, shared: 1.0, images: 10_000.0 };
+    let seen = study.share_of(1_000, |study| compare_all(study)[0].verdict() == Verdict::Better);
+    // The promise takes the common spread for known, which leaves out a few hundredths.
+    assert!((wanted - 0.1..=wanted + 0.06).contains(&seen), "{seen}");
+    let alone = study.share_of(1_000, |study| {
+        let pairs = ROWS * (ROWS - 1) / 2;
+        compare(&study[0], &study[1]).p.is_ok_and(|p| p < FALSE_VERDICTS / pairs as f64)
+    });
+    assert!(alone < 0.05, "{alone}");
+    // One row that varies three times as much as all others.
+    methods[0] = Method { mean: 80.0, deviation: 0.9 };
+    let lopsided = Study { methods: &methods, seeds: 3, shared: 1.0, images: 10_000.0 }.share_of(1_000, told);
+    assert!(lopsided < 0.11, "{lopsided}");
 }
 
 #[test]

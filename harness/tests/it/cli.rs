@@ -22,7 +22,8 @@ fn plan_lists_every_trial_once() {
         ..10 => [&line[..from], line.get(to..).unwrap_or_default()].concat(),
         _ => line.to_owned(),
     };
-    let lines = plan.out.lines().enumerate().filter(|(_, line)| !line.starts_with("about "));
+    let here = |line: &str| line.starts_with("about ") || line.starts_with("data: ");
+    let lines = plan.out.lines().enumerate().filter(|(_, line)| !here(line));
     let lines: Vec<String> = lines.map(|line| known(line).trim_end().to_owned()).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
     trial             seed   params        macs  vanilla share  depth  training macs  aliases
@@ -40,12 +41,34 @@ fn plan_lists_every_trial_once() {
     then at most about 17 s of measuring, in 5 rounds
     a run trains seed by seed: every setting on the first seed before any on the next
     2 seeds see 11.55 times the spread of a difference between seeds at 80 % power, of a pair by itself (no result tells that spread; --spread POINTS states one)
-    and 69.23 times the spread of a difference between seeds at worst, where all 6 pairs of 4 settings stand in one table
+    and 5.88 times the spread of a difference between seeds at worst, where all 6 pairs of 4 settings stand in one table
     2 trials dropped as duplicates: earlier ones train the same; labels that differ are among the aliases
 
     compconv depth=3
       layer1.0.conv1, layer1.0.conv2, layer1.1.conv1, layer1.1.conv2, layer1.2.conv1, layer1.2.conv2: depth lowered from 3 to 2: A_0 would have no channel
     ");
+}
+
+#[test]
+fn a_plan_says_which_data_is_there_and_what_it_passes_over() {
+    let folder = folder(
+        "name = \"x\"\n[dataset]\nname = \"cifar10\"\nsources = [\"nowhere\", \"synthetic:300+50\"]\n[recipe]\nepochs = 1\n\
+         [backbone]\nname = \"resnet20\"\n[protocol]\nvalidation = 100\n[[grid]]\nmethod.name = \"vanilla\"\n",
+    );
+    let plan = |home: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
+        let run = command.current_dir(folder.path()).env("HARNESS_DATA", home).args(["plan", "x.toml"]).output();
+        let said = crate::support::text(&run.unwrap());
+        said.lines().find(|line| line.starts_with("data: ")).map(String::from).unwrap_or(said)
+    };
+    assert_eq!(
+        plan("/no/such/home"),
+        "data: SYNTHETIC, 300 training and 50 test images that stand in for real ones; passed over: HARNESS_DATA/cifar10 (nothing at \
+         /no/such/home/cifar10), nowhere (nothing at nowhere)"
+    );
+    std::fs::create_dir_all(folder.path().join("home/cifar10")).unwrap();
+    std::fs::write(folder.path().join("home/cifar10/anything"), "x").unwrap();
+    assert_eq!(plan("home"), "data: cifar10, found at home/cifar10 (HARNESS_DATA/cifar10)");
 }
 
 /// Also where nothing but a synthetic set is there: a clone without data or network has to be able to run them.

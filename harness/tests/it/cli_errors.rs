@@ -183,7 +183,7 @@ fn the_command_line_is_checked_like_a_file() {
             &["eval", "x.toml"],
             &[
                 "`eval` is neither a file nor a command",
-                "run, plan, report, reproduce, compare, measure, results, submit",
+                "run, plan, report, reproduce, compare, diff, measure, results, submit",
             ],
         ),
         (&["gauge", "--jobs", "2"], &["`gauge` is neither", "cost, keys, methods, datasets, backbones, init"]),

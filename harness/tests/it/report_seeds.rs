@@ -59,7 +59,8 @@ fn seeds_tell_which_pairs_differ_and_which_methods_are_worth_their_cost() {
     | vanilla / compconv depth=1 | 5 | +2.78 [+2.54, +3.02] | < 0.0001 | < 0.0001 | better |
     | ghost ratio=2 / compconv depth=1 | 5 | -0.06 [-0.37, +0.25] | 0.6213 | 0.6213 | not distinguishable |
 
-    - **Δ**: first less second in test top-1, paired by seed, with the 95 % interval (Student t) of this pair by itself.
+    - **Δ**: first less second in test top-1, paired by seed, with the 95 % interval of this pair by itself.
+    - **p and intervals**: Student's t of the seeds' differences. Where a table has six pairs or more, they share what all of them tell of the spread between seeds (empirical Bayes; Smyth 2004), and none counts as varying less than its own seeds do.
     - **Verdict**: from p with Holm's correction for the number of pairs. Were all rows alike, at most 5 % of such tables would tell any pair apart. An interval may leave out 0 where the verdict does not follow: by itself the pair would be told apart.
     ");
     // The same accuracies at other costs: vanilla, now the cheapest, beats both.

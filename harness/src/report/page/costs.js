@@ -18,7 +18,8 @@ function costSection(view) {
   const below = el("div");
   const part = view.part("cost", (rows, width) => {
     const { key, log } = choice;
-    const front = (row) => Boolean(row.front && row.front[key] === true);
+    const front = (row) => standing(row, key) === "front";
+    const beaten = (row) => standing(row, key) === "beaten";
     const of = (row) => {
       const at = cost(row, key);
       if (!row.accuracy || !known(at) || (log && at <= 0)) return null;
@@ -39,6 +40,7 @@ function costSection(view) {
       width,
       of,
       front,
+      beaten,
       open: (row) => view.ranking.reveal(row),
       height: width < 600 ? 340 : 470,
       name: splitName(group) + " accuracy over " + costName(group, key),
@@ -54,6 +56,8 @@ function costSection(view) {
     const extra = members
       ? [el("span", { class: "entry" }, el("i", { class: "front-key" }), "Pareto front of the means")]
       : [];
+    if (rows.some(beaten))
+      extra.push(el("span", { class: "entry dim" }, "faded: another that costs no more is better, by a verdict"));
     below.replaceChildren(
       legend(
         group,
@@ -108,6 +112,7 @@ function speedSection(view) {
       width,
       of,
       front: null,
+      beaten: null,
       open: (row) => view.ranking.reveal(row),
       height: width < 600 ? 340 : 420,
       diagonal: true,

@@ -138,13 +138,13 @@ pub(super) struct Memory {
     pub train: Option<f64>,
 }
 
-/// Whether no other row does as well for as little; none where it is not known.
+/// How a row stands among those that are no dearer: `front`, `undecided` or `beaten`; none where its cost is not known.
 #[derive(Debug, Serialize)]
 pub(super) struct Front {
-    pub macs: Option<bool>,
-    pub params: Option<bool>,
-    pub one: Option<bool>,
-    pub many: Option<bool>,
+    pub macs: Option<&'static str>,
+    pub params: Option<&'static str>,
+    pub one: Option<&'static str>,
+    pub many: Option<&'static str>,
 }
 
 /// A trial.

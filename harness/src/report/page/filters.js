@@ -152,8 +152,12 @@ class Filters {
   showFront(group) {
     const names = group.fronts;
     if (!names.length) return this.front.replaceChildren();
-    const options = [["", "all rows"], ...names.map((key) => [key, "front over " + costName(group, key)])];
-    const value = names.includes(state.front) ? state.front : "";
+    const options = [
+      ["", "all rows"],
+      ...names.map((key) => [key, "front over " + costName(group, key)]),
+      ...group.beaten.map((key) => ["unbeaten-" + key, "not beaten over " + costName(group, key)]),
+    ];
+    const value = options.some(([key]) => key === state.front) ? state.front : "";
     const box = select("Only rows on the Pareto front", options, value, (front) => this.set({ front }));
     this.front.replaceChildren(labelled("Show", box));
   }

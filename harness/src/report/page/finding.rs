@@ -1,20 +1,20 @@
 //! What a group shows, in sentences that are computed: each says what it rests on, and none says more than its verdicts do.
 
 use crate::methods::Rank;
-use crate::report::aggregate::{Group, SettingRow, spread_of_differences};
+use crate::report::aggregate::{Group, SettingRow};
 use crate::report::markup::html_text;
 use crate::report::numbers::{difference, quantity, share, signed, three_digits};
-use crate::statistics::{FALSE_VERDICTS, POWER, Pair, Summary, Verdict, detectable, pair_of};
+use crate::statistics::{FALSE_VERDICTS, POWER, Pair, Summary, Verdict, detectable_together, pair_of};
 
 /// Costs that differ by no more than this share are called equal.
 const ALIKE: f64 = 0.10;
 
 /// The sentences, as HTML.
-pub(super) fn sentences(group: &Group<'_>, pairs: &[Pair]) -> Vec<String> {
+pub(super) fn sentences(group: &Group<'_>) -> Vec<String> {
     let found = if group.cost_only() {
         vec![smallest(group)]
     } else {
-        vec![beside_vanilla(group, pairs), at_equal_cost(group, pairs), realized(group), sight(group)]
+        vec![beside_vanilla(group), at_equal_cost(group), realized(group), sight(group)]
     };
     found.into_iter().flatten().collect()
 }
@@ -45,7 +45,7 @@ fn smallest(group: &Group<'_>) -> Option<String> {
 }
 
 /// The best of the studied rows beside vanilla, and the cheapest that no verdict calls worse.
-fn beside_vanilla(group: &Group<'_>, pairs: &[Pair]) -> Option<String> {
+fn beside_vanilla(group: &Group<'_>) -> Option<String> {
     let split = group.split();
     let at_vanilla = group.rows.iter().position(SettingRow::is_vanilla)?;
     let vanilla = &group.rows[at_vanilla];
@@ -54,8 +54,9 @@ fn beside_vanilla(group: &Group<'_>, pairs: &[Pair]) -> Option<String> {
         .filter_map(|(at, row)| Some((at, row, row.compare(vanilla, split).difference?)))
         .collect();
     let (at, best, Summary { mean, n, .. }) = rows.iter().copied().max_by(|a, b| a.2.mean.total_cmp(&b.2.mean))?;
-    let comparison = best.compare(vanilla, split);
-    let interval = comparison.interval().map_or_else(String::new, |ends| format!(" {}", signed(ends)));
+    let pairs = group.pairs();
+    let interval = pair_of(pairs, at, at_vanilla).and_then(|pair| pair.interval_on(at));
+    let interval = interval.map_or_else(String::new, |ends| format!(" {}", signed(ends)));
     let verdict = |at: usize| verdict(pairs, at, at_vanilla);
     let told = match (n, verdict(at)) {
         (1, _) => "; one seed tells nothing of others".to_owned(),
@@ -89,12 +90,12 @@ fn beside_vanilla(group: &Group<'_>, pairs: &[Pair]) -> Option<String> {
 /// The verdict on the first of two rows, with the correction for all pairs; none where they were not tested.
 fn verdict(pairs: &[Pair], first: usize, second: usize) -> Option<Verdict> {
     let pair = pair_of(pairs, first, second)?;
-    pair.comparison.p.ok()?;
+    pair.tested?;
     Some(pair.verdict_on(first))
 }
 
 /// How the method under study does against rivals and controls of its cost.
-fn at_equal_cost(group: &Group<'_>, pairs: &[Pair]) -> Option<String> {
+fn at_equal_cost(group: &Group<'_>) -> Option<String> {
     let others: Vec<(usize, &SettingRow<'_>)> =
         group.rows.iter().enumerate().filter(|(_, row)| matches!(row.rank(), Rank::Rival | Rank::Control)).collect();
     let (mut better, mut worse, mut alike) = (0, 0, 0);
@@ -104,7 +105,7 @@ fn at_equal_cost(group: &Group<'_>, pairs: &[Pair]) -> Option<String> {
             if (own - theirs).abs() > ALIKE * own.max(theirs) {
                 continue;
             }
-            match verdict(pairs, at, *other) {
+            match verdict(group.pairs(), at, *other) {
                 Some(Verdict::Better) => better += 1,
                 Some(Verdict::Worse) => worse += 1,
                 Some(Verdict::NotDistinguishable) => alike += 1,
@@ -150,11 +151,11 @@ fn sight(group: &Group<'_>) -> Option<String> {
     if seeds < 2 {
         return Some("Rows of one seed have no interval: their differences may be chance alone.".into());
     }
-    let (spread, _) = spread_of_differences(std::slice::from_ref(group))?;
-    let points = detectable(seeds, spread, POWER, FALSE_VERDICTS)?;
+    let points = detectable_together(seeds, group.rows.len(), group.spread()?, POWER, FALSE_VERDICTS)?;
     Some(format!(
-        "{seeds} seeds tell two rows apart that differ by {points:.1} points ({:.0} % power, each pair by itself); what is smaller may \
-         have gone unseen.",
+        "{seeds} seeds tell two of these {} rows apart that differ by {points:.1} points ({:.0} % power, corrected for all pairs); what is \
+         smaller may have gone unseen.",
+        group.rows.len(),
         100.0 * POWER
     ))
 }

@@ -22,7 +22,7 @@ class Stage {
   }
 
   /** Puts a row's mark to its place, with its error bar from `low` to `high`, pixels both. */
-  mark(group, row, { x, y, low, high, member }) {
+  mark(group, row, { x, y, low, high, member, faded }) {
     let node = this.nodes.get(row);
     if (!node) {
       node = svg("g", { "data-row": row.at, ink: row.color, role: "img", "aria-describedby": "tooltip" });
@@ -30,7 +30,7 @@ class Stage {
       node.append(svg("path", { class: "error" }), svg("circle", { class: "on-front", r: 8 }), shape(row.mark));
       this.nodes.set(row, node);
     }
-    put(node, "class", member ? "mark ink member" : "mark ink");
+    put(node, "class", "mark ink" + (member ? " member" : "") + (faded ? " faded" : ""));
     put(node, "transform", `translate(${r(x)} ${r(y)})`);
     put(node.firstChild, "d", known(low) && known(high) ? errorPath(0, low - y, high - y) : "");
     return node;

@@ -14,6 +14,8 @@ use super::{caption, markup, plots};
 use data::{Data, Files, GroupData, Speed};
 
 const PAGE: &str = include_str!("page.html");
+/// A page of text and tables alone.
+const DOCUMENT: &str = include_str!("document.html");
 const STYLE: &str = include_str!("page.css");
 /// One after the other, in one scope.
 const SCRIPTS: [&str; 19] = [
@@ -75,6 +77,16 @@ pub(super) fn html(sources: &Sources<'_>, groups: &[(String, Group<'_>)], around
     Ok(filled(PAGE, &parts))
 }
 
+/// Markdown as a page of its own, in the style of a report's.
+pub(super) fn document(title: &str, markdown: &str) -> String {
+    let parts = [
+        ("{{title}}", markup::html_text(title)),
+        ("{{style}}", STYLE.to_owned()),
+        ("{{text}}", scrolling(&markup::html(markdown))),
+    ];
+    filled(DOCUMENT, &parts)
+}
+
 /// Tables in boxes of their own, so that on a narrow screen a wide one scrolls, and not the page.
 fn scrolling(html: &str) -> String {
     html.replace("<table>", "<div class=\"scroll\"><table>").replace("</table>", "</table></div>")
@@ -97,8 +109,7 @@ fn filled(template: &str, parts: &[(&str, String)]) -> String {
 }
 
 fn group_data<'r>(place: (&Sources<'_>, &Path), name: &'r str, group: &'r Group<'r>) -> Result<GroupData<'r>> {
-    let pairs = if group.cost_only() { Vec::new() } else { group.pairs(group.split()) };
-    let (rows, layer_names) = rows::rows(place, group, &pairs)?;
+    let (rows, layer_names) = rows::rows(place, group)?;
     let speed = group.measured.and_then(|measured| {
         let network =
             group.rows.iter().flat_map(|row| &row.trials).find_map(|trial| measured.network(&trial.trial.key))?;
@@ -117,7 +128,7 @@ fn group_data<'r>(place: (&Sources<'_>, &Path), name: &'r str, group: &'r Group<
         data: group.data(),
         split: group.split().name(),
         cost_only: group.cost_only(),
-        finding: finding::sentences(group, &pairs),
+        finding: finding::sentences(group),
         captions: caption::lines(group).iter().map(|line| markup::html_line(line)).collect(),
         vanilla: group.rows.iter().position(|row| row.is_vanilla()),
         speed,

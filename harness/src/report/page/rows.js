@@ -72,11 +72,19 @@ function prepare(group) {
   for (const row of group.order) {
     if (!group.methods.some((other) => other.method === row.method)) group.methods.push(row);
   }
-  group.fronts = ["macs", "params", "one", "many"].filter((key) =>
-    group.rows.some((row) => row.front && row.front[key] === true),
-  );
+  const stand = (key, how) => group.rows.some((row) => standing(row, key) === how);
+  group.fronts = FRONTS.filter((key) => stand(key, "front"));
+  group.beaten = FRONTS.filter((key) => stand(key, "beaten"));
   const shares = group.rows.map((row) => row.share).filter(known);
   group.shares = shares.length ? [Math.floor(100 * Math.min(...shares)), Math.ceil(100 * Math.max(...shares))] : null;
+}
+
+/** What accuracy is set against. */
+const FRONTS = ["macs", "params", "one", "many"];
+
+/** How a row stands among those that cost no more: "front" of the means, "beaten" by a verdict, or "undecided". */
+function standing(row, key) {
+  return (row.front && row.front[key]) || null;
 }
 
 /** Options as text, as labels write them: "depth=2 c0=16". */

@@ -16,7 +16,7 @@ use crate::report::aggregate::{Group, SettingRow, Split};
 use crate::report::sources::Sources;
 use crate::report::{layers, plots};
 use crate::results::{MeasuredNetwork, MeasuredUse, TrialRecord};
-use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, pair_of, standings};
+use crate::statistics::{Interval, Pair, Standing, Summary, Verdict, standings};
 
 /// A curve has no more points than this.
 const MOST_POINTS: usize = 60;
@@ -28,7 +28,6 @@ const MOST_POINTS: usize = 60;
 pub(super) fn rows<'r>(
     (sources, root): (&Sources<'_>, &Path),
     group: &'r Group<'r>,
-    pairs: &[Pair],
 ) -> Result<(Vec<RowData<'r>>, Vec<String>)> {
     let costs = group.rows.iter().map(|row| costs(sources, row)).collect::<Result<Vec<_>>>()?;
     let mut names: Vec<String> = Vec::new();
@@ -38,8 +37,8 @@ pub(super) fn rows<'r>(
         }
     }
     let fronts = fronts(group);
-    let rows = group.rows.iter().zip(costs).zip(fronts).enumerate();
-    let rows = rows.map(|(at, ((row, costs), front))| {
+    let rows = group.rows.iter().zip(costs).zip(fronts);
+    let rows = rows.map(|((row, costs), front)| {
         let (mark, color) = plots::mark(row);
         Ok(RowData {
             label: &row.label,
@@ -66,7 +65,7 @@ pub(super) fn rows<'r>(
             epochs: row.epochs(),
             validation: row.top1(Split::Validation).map(stat),
             test: row.top1(Split::Test).map(stat),
-            delta: delta(group, at, pairs),
+            delta: delta(group, row),
             one: time(group, row, |network| network.one.as_ref()),
             many: time(group, row, |network| network.many.as_ref()),
             memory: memory(group, row),
@@ -98,27 +97,25 @@ fn stat(summary: Summary) -> Stat {
 }
 
 /// Against vanilla, with the verdict of the table of all pairs.
-fn delta(group: &Group<'_>, at: usize, pairs: &[Pair]) -> Option<Delta> {
-    let vanilla = group.rows.iter().position(SettingRow::is_vanilla)?;
-    let comparison = group.rows[at].compare(&group.rows[vanilla], group.split());
-    let difference = comparison.difference.filter(|_| at != vanilla)?;
-    let pair = pair_of(pairs, at, vanilla)?;
-    let interval = comparison.interval();
+fn delta(group: &Group<'_>, row: &SettingRow<'_>) -> Option<Delta> {
+    let (at, pair) = group.beside_vanilla(row)?;
+    let mean = pair.comparison.difference?.mean;
     let verdict = match pair.verdict_on(at) {
-        _ if pair.comparison.p.is_err() => "untested",
+        _ if pair.tested.is_none() => "untested",
         Verdict::NotDistinguishable => "same",
         Verdict::Better => "better",
         Verdict::Worse => "worse",
     };
+    let interval = pair.interval_on(at);
     Some(Delta {
-        mean: rounded(difference.mean, 3),
+        mean: rounded(if at == pair.second { -mean } else { mean }, 3),
         low: interval.map(|Interval { low, .. }| rounded(low, 3)),
         high: interval.map(|Interval { high, .. }| rounded(high, 3)),
-        p: comparison.p.ok(),
-        p_holm: pair.adjusted,
-        seeds: comparison.seeds(),
+        p: pair.tested.map(|tested| tested.p),
+        p_holm: pair.tested.map(|tested| tested.adjusted),
+        seeds: pair.comparison.seeds(),
         verdict,
-        why: comparison.p.err().map(|doubt| doubt.name()),
+        why: pair.comparison.p.err().map(|doubt| doubt.name()),
     })
 }
 
@@ -154,19 +151,26 @@ fn memory(group: &Group<'_>, row: &SettingRow<'_>) -> Option<Memory> {
     (infer.is_some() || train.is_some()).then_some(Memory { infer, train })
 }
 
-/// Rows on the front of accuracy over each cost.
+/// Where rows stand in accuracy over each cost, by the verdicts of the table of all pairs.
 fn fronts(group: &Group<'_>) -> Vec<Front> {
     let split = group.split();
     let means: Option<Vec<f64>> = group.rows.iter().map(|row| Some(row.top1(split)?.mean)).collect();
-    let over = |cost: &dyn Fn(&SettingRow<'_>) -> Option<u64>| -> Vec<Option<bool>> {
+    let over = |cost: &dyn Fn(&SettingRow<'_>) -> Option<u64>| -> Vec<Option<&'static str>> {
         let mut on = vec![None; group.rows.len()];
         let Some(means) = &means else { return on };
         let known: Vec<(usize, u64)> =
             group.rows.iter().enumerate().filter_map(|(at, row)| Some((at, cost(row)?))).collect();
         let costs: Vec<u64> = known.iter().map(|(_, cost)| *cost).collect();
         let means: Vec<f64> = known.iter().map(|(at, _)| means[*at]).collect();
-        for ((at, _), standing) in known.iter().zip(standings(&costs, &means, &[])) {
-            on[*at] = Some(standing == Standing::Front);
+        let place = |at: usize| known.iter().position(|(known, _)| *known == at);
+        let among = |pair: &Pair| Some(Pair { first: place(pair.first)?, second: place(pair.second)?, ..*pair });
+        let pairs: Vec<Pair> = group.pairs().iter().filter_map(among).collect();
+        for ((at, _), standing) in known.iter().zip(standings(&costs, &means, &pairs)) {
+            on[*at] = Some(match standing {
+                Standing::Front => "front",
+                Standing::Undecided => "undecided",
+                Standing::Beaten => "beaten",
+            });
         }
         on
     };

@@ -13,10 +13,11 @@ function staircase(members) {
 }
 
 /**
- * Draws `rows` onto a stage. `of(row)` gives {x, y, low, high} or null; `front(row)` tells front members, or is null.
+ * Draws `rows` onto a stage. `of(row)` gives {x, y, low, high} or null; `front(row)` tells front members and `beaten(row)` those
+ * that fade; either may be null.
  * Gives the drawing and which marks bear a number instead of a label.
  */
-function scatter(stage, { group, rows, width, name, of, front, x, y, diagonal, open, height }) {
+function scatter(stage, { group, rows, width, name, of, front, beaten, x, y, diagonal, open, height }) {
   const drawn = stage.begin(width, height, name);
   const values = rows.map((row) => [row, of(row)]).filter(([, value]) => value);
   const { x: toX, y: toY, box } = axes(drawn, width, height, x, y);
@@ -63,7 +64,7 @@ function scatter(stage, { group, rows, width, name, of, front, x, y, diagonal, o
   for (const point of points) {
     const member = Boolean(front && front(point.row));
     const whisker = point.low !== null && point.high !== null;
-    const node = stage.mark(group, point.row, { ...point, member });
+    const node = stage.mark(group, point.row, { ...point, member, faded: Boolean(beaten && beaten(point.row)) });
     if (whisker) obstacles.push({ left: point.x - 2, right: point.x + 2, top: point.high, bottom: point.low });
     const free = member ? 8 : 6;
     obstacles.push({ left: point.x - free, right: point.x + free, top: point.y - free, bottom: point.y + free });

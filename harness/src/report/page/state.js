@@ -26,7 +26,8 @@ function readHash(groups) {
   state.off = new Set(read.getAll("off"));
   state.controls = read.get("controls") !== "0";
   state.share = /^\d+$/.test(read.get("macs") || "") ? Number(read.get("macs")) : null;
-  state.front = ["macs", "params", "one", "many"].includes(read.get("front")) ? read.get("front") : "";
+  const front = read.get("front") || "";
+  state.front = FRONTS.includes(front.replace(/^unbeaten-/, "")) ? front : "";
   state.sort = read.get("sort") || "rank";
   state.down = read.get("down") === "1";
   state.columns = read.has("columns") ? new Set(read.get("columns").split(",").filter(Boolean)) : null;
@@ -76,7 +77,9 @@ function visibleRows(group) {
     if (!state.controls && row.rank === "control") return false;
     if (state.share !== null && group.shares && !(known(row.share) && 100 * row.share <= state.share + 1e-9))
       return false;
-    if (group.fronts.includes(state.front) && row.front?.[state.front] !== true) return false;
+    if (group.fronts.includes(state.front) && standing(row, state.front) !== "front") return false;
+    const unbeaten = state.front.replace(/^unbeaten-/, "");
+    if (unbeaten !== state.front && group.beaten.includes(unbeaten) && standing(row, unbeaten) === "beaten") return false;
     return words.every((word) => row.text.includes(word));
   });
 }

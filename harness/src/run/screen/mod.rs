@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use display::Display;
 pub use terminal::restore;
+pub use text::brief;
 
 use crate::train::{EpochLog, StepLog};
 
