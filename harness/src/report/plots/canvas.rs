@@ -140,10 +140,17 @@ pub fn axes<DB: DrawingBackend>(
 ) -> Drawn<DB, Frame> {
     let frame = Frame::new(area.dim_in_pixel(), margin, x, y);
     let grid = RGBColor(228, 228, 228);
+    let mut free = i32::MIN;
     for tick in &x.ticks {
         let at = frame.at(*tick, frame.y.start).0;
         line(area, (at, frame.top), (at, frame.bottom), grid, 1)?;
-        area.draw_text(&(x.format)(*tick), &style(TEXT, BLACK, HPos::Center, VPos::Top), (at, frame.bottom + 10))?;
+        let (text, style) = ((x.format)(*tick), style(TEXT, BLACK, HPos::Center, VPos::Top));
+        let half = area.estimate_text_size(&text, &style)?.0 as i32 / 2;
+        // A label that would touch the one before it is left out; its line tells.
+        if at - half > free {
+            area.draw_text(&text, &style, (at, frame.bottom + 10))?;
+            free = at + half + 8;
+        }
     }
     for tick in &y.ticks {
         let at = frame.at(frame.x.start, *tick).1;

@@ -7,8 +7,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{self, Axis, DIM, Frame, GREY};
-use super::naming::{Drawing, Naming};
-use super::{Drawn, Figure, heading};
+use super::naming::{Drawing, Naming, numbered_legend};
+use super::{Drawn, Figure, Width, heading};
 use crate::report::aggregate::{Group, SettingRow, Split};
 use crate::report::numbers::{quantity, trim};
 use crate::statistics::{Standing, Summary, standings};
@@ -105,16 +105,29 @@ impl<'g> AccuracyOver<'g> {
     }
 }
 
+impl AccuracyOver<'_> {
+    fn front(&self) -> Vec<usize> {
+        front(&self.points.iter().map(|(cost, top1)| (*cost, top1.mean)).collect::<Vec<_>>())
+    }
+}
+
 impl Figure for AccuracyOver<'_> {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
-        let front = front(&self.points.iter().map(|(cost, top1)| (*cost, top1.mean)).collect::<Vec<_>>());
+    fn height(&self, width: Width) -> u32 {
+        match width {
+            Width::Page => 800,
+            Width::Column => 470 + numbered_legend(&self.group.rows, &self.front(), width.pixels()).height() as u32,
+        }
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, width: Width) -> Drawn<DB> {
+        let front = self.front();
         let spread = match self.points.iter().map(|(_, top1)| top1.n).max() {
             Some(n) if n > 1 => format!("mean over seeds, bars: sample standard deviation (up to {n} seeds)"),
             _ => "one seed, no spread known".into(),
         };
         let subtitle = format!("Top-1 on {}, {spread}. Dashed: Pareto front of the means", self.split.name());
         let notes = heading::notes(self.group, subtitle, |_| true);
-        let top = heading::heading(area, &self.group.title(), &notes)? + 48;
+        let top = heading::heading(area, width, &self.group.title(), &notes)? + 48;
 
         let logs: Vec<f64> = self.points.iter().map(|(cost, _)| (*cost as f64).log10()).collect();
         let x = log_axis(&logs, self.over);
@@ -132,7 +145,7 @@ impl Figure for AccuracyOver<'_> {
         let bars = |frame: &Frame| -> Vec<[i32; 2]> {
             self.points.iter().map(|point| ends(point).map(|value| frame.at(0.0, value).1)).collect()
         };
-        let naming = Naming::new(area, &self.group.rows, &front, &|bottom| {
+        let naming = Naming::new(area, &self.group.rows, &front, width, &|bottom| {
             let frame = Frame::new(area.dim_in_pixel(), [top, 30, bottom, 84], &x, &y);
             let pixels = places(&frame);
             Drawing { stairs: stairs(&front, &pixels), bars: bars(&frame), pixels, frame }

@@ -8,7 +8,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{self, Axis, GREY};
-use super::{Drawn, Figure, heading, labels, of_final_network};
+use super::legend::{self, BELOW, Legend};
+use super::{Drawn, Figure, Width, heading, labels, of_final_network};
 use crate::report::aggregate::{Group, SettingRow};
 use crate::train::EpochLog;
 
@@ -49,8 +50,22 @@ impl<'g> LearningCurves<'g> {
     }
 }
 
+impl LearningCurves<'_> {
+    /// What stands under curves that have numbers at their ends.
+    fn legend(&self, width: Width) -> Legend {
+        Legend::of(self.curves.iter().map(|(row, _)| &*row.label), width.pixels(), 66)
+    }
+}
+
 impl Figure for LearningCurves<'_> {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn height(&self, width: Width) -> u32 {
+        match width {
+            Width::Page => 800,
+            Width::Column => 470 + self.legend(width).height() as u32,
+        }
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, width: Width) -> Drawn<DB> {
         let mut subtitle = "Top-1 on validation after each epoch".to_owned();
         if self.curves.iter().any(|(row, _)| row.trials.len() > 1) {
             subtitle += ", mean over seeds";
@@ -60,15 +75,15 @@ impl Figure for LearningCurves<'_> {
         }
         let notes =
             heading::notes(self.group, subtitle, |row| self.curves.iter().any(|(drawn, _)| drawn.label == row.label));
-        let top = heading::heading(area, &self.group.title(), &notes)? + 48;
+        let top = heading::heading(area, width, &self.group.title(), &notes)? + 48;
 
         let text = canvas::style(canvas::TEXT, BLACK, HPos::Left, VPos::Center);
-        let mut widest = 0;
-        for (row, _) in &self.curves {
+        let (mut widest, legend) = (0, self.legend(width));
+        for (row, _) in self.curves.iter().filter(|_| width == Width::Page) {
             widest = widest.max(area.estimate_text_size(&row.label, &text)?.0 as i32);
         }
         let last = self.curves.iter().filter_map(|(_, curve)| Some(curve.last()?.0)).max().unwrap_or(1);
-        let step = last.div_ceil(12).max(1);
+        let step = last.div_ceil(if width == Width::Page { 12 } else { 6 }).max(1);
         let x = Axis {
             range: 1.0..last as f64,
             ticks: (1..=last).filter(|epoch| *epoch == 1 || epoch % step == 0).map(|epoch| epoch as f64).collect(),
@@ -77,7 +92,11 @@ impl Figure for LearningCurves<'_> {
         };
         let values = self.curves.iter().flat_map(|(_, curve)| curve.iter().map(|(_, top1)| *top1));
         let y = Axis::percent(values, "Validation accuracy, top-1 (%)");
-        let frame = canvas::axes(area, [top, widest + 100, 84, 84], &x, &y)?;
+        let [right, bottom] = match width {
+            Width::Page => [widest + 100, BELOW],
+            Width::Column => [66, legend.margin()],
+        };
+        let frame = canvas::axes(area, [top, right, bottom, 84], &x, &y)?;
 
         let ends: Vec<f64> = self
             .curves
@@ -95,12 +114,22 @@ impl Figure for LearningCurves<'_> {
             let points: Vec<_> = curve.iter().map(|(epoch, top1)| frame.at(*epoch as f64, *top1)).collect();
             let dash = [0, 9, 4, 14][nth % 4];
             canvas::polyline(area, &points, color, 3, dash)?;
-            if let Some(end) = points.last() {
-                let height = heights[number].round() as i32;
-                canvas::polyline(area, &[*end, (frame.right + 8, end.1), (frame.right + 34, height)], GREY, 1, 0)?;
-                canvas::polyline(area, &[(frame.right + 38, height), (frame.right + 72, height)], color, 4, dash)?;
-                area.draw_text(&row.label, &text, (frame.right + 80, height))?;
-            }
+            let Some(end) = points.last() else { continue };
+            let height = heights[number].round() as i32;
+            canvas::polyline(area, &[*end, (frame.right + 8, end.1), (frame.right + 34, height)], GREY, 1, 0)?;
+            // The name of the curve beside a piece of it: at its end, or in the legend.
+            let (sample, name) = match width {
+                Width::Page => ((frame.right + 38, height), (frame.right + 80, height)),
+                Width::Column => {
+                    area.draw_text(&(number + 1).to_string(), &text, (frame.right + 38, height))?;
+                    let (x, y) = legend.place(number, &frame);
+                    area.draw_text(&(number + 1).to_string(), &legend::style(), (x, y))?;
+                    ((x + 26, y), (x + 66, y))
+                }
+            };
+            canvas::polyline(area, &[sample, (sample.0 + 34, sample.1)], color, 4, dash)?;
+            let style = if width == Width::Page { text.clone() } else { legend::style() };
+            area.draw_text(&row.label, &style, name)?;
         }
         Ok(())
     }

@@ -4,11 +4,13 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::Drawn;
 use super::canvas::{DIM, TEXT, style};
+use super::{Drawn, Width};
 use crate::report::aggregate::{Group, SettingRow};
 use crate::report::{caption, conventions};
 
+/// What titles of procedural data say.
+const SYNTHETIC: &str = "SYNTHETIC";
 /// Pixels from one line of notes to the next.
 const LINE: i32 = 25;
 /// Pixel row of the first.
@@ -32,16 +34,29 @@ pub fn notes(group: &Group<'_>, subtitle: String, drawn: impl Fn(&SettingRow<'_>
     vec![subtitle, parts.join(". ")]
 }
 
-/// Title and notes on it, top left; returns the height at which they end. A title that is too long shrinks, a note goes on
+/// Title and notes on it, top left, where it is as wide as a page; returns the height at which they end. A title that is too long shrinks, a note goes on
 /// in a new line.
-pub fn heading<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, title: &str, notes: &[String]) -> Drawn<DB, i32> {
+pub fn heading<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    width: Width,
+    title: &str,
+    notes: &[String],
+) -> Drawn<DB, i32> {
+    if width == Width::Column {
+        // The paper's caption says the rest, but this is never left to it.
+        if !title.contains(SYNTHETIC) {
+            return Ok(0);
+        }
+        area.draw_text("SYNTHETIC data", &style(TEXT, BLACK, HPos::Left, VPos::Top), (24, 8))?;
+        return Ok(LINE + 8);
+    }
     // An SVG is set in the reader's own font, which may be wider.
     let room = 0.9 * f64::from(area.dim_in_pixel().0);
-    let width = |text: &str, style: &TextStyle<'_>| -> Drawn<DB, f64> {
+    let wide = |text: &str, style: &TextStyle<'_>| -> Drawn<DB, f64> {
         Ok(f64::from(area.estimate_text_size(text, style)?.0))
     };
     let large = |size| style(size, BLACK, HPos::Left, VPos::Top);
-    let size = (30.0 * room / width(title, &large(30))?).min(30.0) as u32;
+    let size = (30.0 * room / wide(title, &large(30))?).min(30.0) as u32;
     area.draw_text(title, &large(size), (24, 16))?;
 
     let small = style(TEXT, DIM, HPos::Left, VPos::Top);
@@ -49,7 +64,7 @@ pub fn heading<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, title: &str, n
     for note in notes.iter().filter(|note| !note.is_empty()) {
         let mut line = String::new();
         for word in note.split_inclusive([' ', '|']) {
-            if !line.is_empty() && width(&format!("{line}{word}"), &small)? > room {
+            if !line.is_empty() && wide(&format!("{line}{word}"), &small)? > room {
                 lines.push(std::mem::take(&mut line));
             }
             line += word;
@@ -75,7 +90,7 @@ mod tests {
         let draw = |note: &str| {
             let mut svg = String::new();
             let area = SVGBackend::with_string(&mut svg, (1200, 800)).into_drawing_area();
-            let end = heading(&area, "A title", &[note.to_owned()]).unwrap();
+            let end = heading(&area, Width::Page, "A title", &[note.to_owned()]).unwrap();
             drop(area);
             let text = svg.split('<').filter_map(|part| Some(part.split_once('>')?.1.trim()));
             (end, text.filter(|text| !text.is_empty()).map(String::from).collect::<Vec<_>>())

@@ -5,6 +5,7 @@ mod cost;
 mod curves;
 mod heading;
 mod labels;
+mod legend;
 mod naming;
 mod option;
 mod picture;
@@ -25,14 +26,34 @@ pub struct Plot {
     pub name: String,
     /// What it shows, in words.
     pub title: String,
+    /// How wide it is.
+    pub width: Width,
     /// The picture as SVG.
     pub svg: String,
     /// The picture as PNG.
     pub png: Vec<u8>,
-    /// The picture as PDF, as wide as both columns of a paper.
+    /// The picture as PDF.
     pub pdf: Vec<u8>,
     /// Letters that are in no font of this machine: PNG and PDF show boxes for them.
     pub lacking: BTreeSet<char>,
+}
+
+/// What a picture is as wide as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// Both columns of a paper, or a screen: 7 inches, with a heading of its own.
+    Page,
+    /// One column, 3.45 inches: the paper's caption stands in for a heading, and numbers for names.
+    Column,
+}
+
+impl Width {
+    fn pixels(self) -> u32 {
+        match self {
+            Self::Page => 1200,
+            Self::Column => 591,
+        }
+    }
 }
 
 /// What drawing gives on the backend `DB`.
@@ -40,15 +61,13 @@ type Drawn<DB, T = ()> = Result<T, DrawingAreaErrorKind<<DB as DrawingBackend>::
 
 /// Something that can be drawn.
 trait Figure {
-    /// Width and height in pixels.
-    fn size(&self) -> (u32, u32) {
-        (1200, 800)
-    }
+    /// Its height in pixels.
+    fn height(&self, width: Width) -> u32;
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB>;
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, width: Width) -> Drawn<DB>;
 }
 
-/// Every plot that the group has data for; `slug` starts their names, `epochs` reads a trial's log by its key.
+/// Every plot that the group has data for, in both widths; `slug` starts their names, `epochs` reads a trial's log by its key.
 ///
 /// # Errors
 /// A log that cannot be read; names the file.
@@ -56,16 +75,16 @@ pub fn all(group: &Group<'_>, slug: &str, epochs: impl Fn(&str) -> Result<Vec<Ep
     let mut plots = Vec::new();
     for over in cost::Over::ALL.into_iter().filter(|_| !group.cost_only()) {
         if let Some(figure) = cost::AccuracyOver::of(group, over) {
-            plots.push(render(format!("{slug}-accuracy-over-{}", over.name()), over.heading(), &figure)?);
+            plots.extend(render(&format!("{slug}-accuracy-over-{}", over.name()), over.heading(), &figure)?);
         }
     }
     for figure in option::varied_options(group) {
         let name = format!("{slug}-{}-{}", figure.method, figure.option);
         let what = if group.cost_only() { "Parameters and MACs" } else { "Accuracy and MACs" };
-        plots.push(render(name, &format!("{what} over {}'s {}", figure.method, figure.option), &figure)?);
+        plots.extend(render(&name, &format!("{what} over {}'s {}", figure.method, figure.option), &figure)?);
     }
     if let Some(figure) = curves::LearningCurves::of(group, epochs)? {
-        plots.push(render(format!("{slug}-learning-curves"), "Learning curves", &figure)?);
+        plots.extend(render(&format!("{slug}-learning-curves"), "Learning curves", &figure)?);
     }
     Ok(plots)
 }
@@ -93,18 +112,24 @@ pub fn of_final_network(logs: &[EpochLog]) -> &[EpochLog] {
     &logs[logs.iter().position(|log| log.phase == "scratch").unwrap_or(0)..]
 }
 
-fn render<F: Figure>(name: String, title: &str, figure: &F) -> Result<Plot> {
+/// A figure in both widths.
+fn render<F: Figure>(name: &str, title: &str, figure: &F) -> Result<[Plot; 2]> {
     canvas::register_fonts()?;
+    let page = render_one(name.to_owned(), title, figure, Width::Page)?;
+    Ok([page, render_one(format!("{name}-column"), title, figure, Width::Column)?])
+}
+
+fn render_one<F: Figure>(name: String, title: &str, figure: &F, width: Width) -> Result<Plot> {
     let failed = || format!("plot {name}");
     let mut svg = String::new();
-    let area = SVGBackend::with_string(&mut svg, figure.size()).into_drawing_area();
+    let area = SVGBackend::with_string(&mut svg, (width.pixels(), figure.height(width))).into_drawing_area();
     let draw = || {
         area.fill(&WHITE)?;
-        figure.draw(&area)?;
+        figure.draw(&area, width)?;
         area.present()
     };
     draw().map_err(|error: DrawingAreaErrorKind<_>| anyhow!("{error}")).with_context(failed)?;
     drop(area);
     let picture::Rendered { png, pdf, lacking } = picture::render(&svg).with_context(failed)?;
-    Ok(Plot { name, title: title.to_owned(), svg, png, pdf, lacking })
+    Ok(Plot { name, title: title.to_owned(), width, svg, png, pdf, lacking })
 }

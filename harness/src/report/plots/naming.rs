@@ -4,18 +4,15 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::Drawn;
 use super::canvas::{self, Frame, GREY, TEXT};
 use super::labels::{self, Rect};
+use super::legend::{self, Legend};
+use super::{Drawn, Width};
 use crate::methods::Rank;
 use crate::report::aggregate::SettingRow;
 
 /// Of more rows than this only some are named: a page of labels is read by nobody.
 const MOST_NAMED: usize = 40;
-/// Margin below the axes.
-const BELOW: i32 = 84;
-/// Pixels from one line of a legend to the next.
-const LINE: i32 = 24;
 
 /// What is drawn beside labels, so that they keep clear of it.
 pub struct Drawing {
@@ -35,14 +32,14 @@ pub struct Naming {
     pub bottom: i32,
     /// Rows with a text beside their mark, the text and its place.
     texts: Vec<(usize, String, Rect)>,
-    legend: Vec<Entry>,
-    columns: usize,
+    entries: Vec<Entry>,
+    legend: Legend,
 }
 
 /// A line of the legend.
 enum Entry {
-    /// Explains a number.
-    Number(usize, String),
+    /// Explains a number, which stands for a row.
+    Number(usize, usize, String),
     /// Explains the mark of a row that has no text.
     Mark(usize, String),
 }
@@ -54,15 +51,16 @@ impl Naming {
         area: &DrawingArea<DB, Shift>,
         rows: &[SettingRow<'_>],
         front: &[usize],
+        width: Width,
         drawing: &dyn Fn(i32) -> Drawing,
     ) -> Drawn<DB, Self> {
         let named = named(rows, front);
-        let mut numbered: Vec<usize> = Vec::new();
+        // In a single column there is no room for words among the marks.
+        let mut numbered = if width == Width::Column { named.clone() } else { Vec::new() };
         loop {
-            let legend = legend(rows, &named, &numbered);
-            let columns = columns(area, &legend)?;
-            let lines = legend.len().div_ceil(columns) as i32;
-            let bottom = if lines == 0 { BELOW } else { BELOW + 8 + lines * LINE };
+            let entries = entries(rows, &named, &numbered);
+            let legend = Legend::of(entries.iter().map(Entry::text), area.dim_in_pixel().0, legend::MARK);
+            let bottom = legend.margin();
             let drawing = drawing(bottom);
             let text = |row: usize| match numbered.iter().position(|other| *other == row) {
                 Some(number) => (number + 1).to_string(),
@@ -76,7 +74,7 @@ impl Naming {
             let fresh: Vec<usize> = covering.filter(|row| !numbered.contains(row)).collect();
             if fresh.is_empty() {
                 let texts = named.into_iter().zip(texts).zip(placed).map(|((row, text), place)| (row, text, place));
-                return Ok(Self { drawing, bottom, texts: texts.collect(), legend, columns });
+                return Ok(Self { drawing, bottom, texts: texts.collect(), entries, legend });
             }
             numbered.extend(fresh);
             numbered.sort_unstable();
@@ -100,25 +98,32 @@ impl Naming {
             let center = ((place.left + place.right) / 2.0, (place.top + place.bottom) / 2.0);
             area.draw_text(label, &text, (center.0 as i32, center.1 as i32))?;
         }
-        let Frame { left, right, bottom, .. } = self.drawing.frame;
-        let small = canvas::style(18, BLACK, HPos::Left, VPos::Center);
         let numbers = canvas::style(18, BLACK, HPos::Right, VPos::Center);
-        let lines = self.legend.len().div_ceil(self.columns);
-        for (nth, entry) in self.legend.iter().enumerate() {
-            let x = left + (right - left) / self.columns as i32 * (nth / lines) as i32;
-            let y = bottom + BELOW + LINE * (nth % lines) as i32;
+        for (nth, entry) in self.entries.iter().enumerate() {
+            let at = self.legend.place(nth, &self.drawing.frame);
             match entry {
-                Entry::Number(number, label) => {
-                    area.draw_text(&number.to_string(), &numbers, (x + 18, y))?;
-                    area.draw_text(label, &small, (x + 30, y))?;
+                Entry::Number(number, row, _) => {
+                    area.draw_text(&number.to_string(), &numbers, (at.0 + 18, at.1))?;
+                    canvas::row_mark(area, (at.0 + 34, at.1), &rows[*row])?;
                 }
-                Entry::Mark(row, method) => {
-                    canvas::row_mark(area, (x + 10, y), &rows[*row])?;
-                    area.draw_text(method, &small, (x + 30, y))?;
-                }
+                Entry::Mark(row, _) => canvas::row_mark(area, (at.0 + 34, at.1), &rows[*row])?,
             }
+            area.draw_text(entry.text(), &legend::style(), legend::beside(at))?;
         }
         Ok(())
+    }
+}
+
+/// The legend of a plot in which no row has its own words.
+pub fn numbered_legend(rows: &[SettingRow<'_>], front: &[usize], width: u32) -> Legend {
+    let named = named(rows, front);
+    Legend::of(entries(rows, &named, &named).iter().map(Entry::text), width, legend::MARK)
+}
+
+impl Entry {
+    fn text(&self) -> &str {
+        let (Self::Number(_, _, text) | Self::Mark(_, text)) = self;
+        text
     }
 }
 
@@ -136,30 +141,18 @@ fn named(rows: &[SettingRow<'_>], front: &[usize]) -> Vec<usize> {
     all.filter(matters).take(MOST_NAMED).collect()
 }
 
-fn legend(rows: &[SettingRow<'_>], named: &[usize], numbered: &[usize]) -> Vec<Entry> {
-    let mut legend: Vec<Entry> =
-        numbered.iter().enumerate().map(|(nth, row)| Entry::Number(nth + 1, rows[*row].label.clone())).collect();
+fn entries(rows: &[SettingRow<'_>], named: &[usize], numbered: &[usize]) -> Vec<Entry> {
+    let mut entries: Vec<Entry> =
+        numbered.iter().enumerate().map(|(nth, row)| Entry::Number(nth + 1, *row, rows[*row].label.clone())).collect();
     let mut known: Vec<&str> = Vec::new();
     for row in (0..rows.len()).filter(|row| !named.contains(row)) {
         let method = canvas::drawn_as(&rows[row]);
         if !known.contains(&method) {
             known.push(method);
-            legend.push(Entry::Mark(row, method.to_owned()));
+            entries.push(Entry::Mark(row, method.to_owned()));
         }
     }
-    legend
-}
-
-/// How many columns of the legend fit beside each other.
-fn columns<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, legend: &[Entry]) -> Drawn<DB, usize> {
-    let small = canvas::style(18, BLACK, HPos::Left, VPos::Center);
-    let mut widest = 1;
-    for entry in legend {
-        let (Entry::Number(_, text) | Entry::Mark(_, text)) = entry;
-        widest = widest.max(area.estimate_text_size(text, &small)?.0 + 50);
-    }
-    // An SVG is set in the reader's own font, which may be wider.
-    Ok(((0.85 * f64::from(area.dim_in_pixel().0 - 114)) as usize / widest as usize).max(1))
+    entries
 }
 
 impl Drawing {

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::canvas::{self, Axis, GREY};
 use super::labels::Rect;
-use super::{Drawn, Figure, heading};
+use super::{Drawn, Figure, Width, heading};
 use crate::report::aggregate::{Group, SettingRow};
 use crate::report::numbers::{quantity, trim};
 
@@ -76,11 +76,14 @@ fn others(row: &SettingRow<'_>, option: &str) -> String {
 }
 
 impl Figure for OptionPlot<'_> {
-    fn size(&self) -> (u32, u32) {
-        (1200, 680)
+    fn height(&self, width: Width) -> u32 {
+        match width {
+            Width::Page => 680,
+            Width::Column => 900,
+        }
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, width: Width) -> Drawn<DB> {
         let split = self.group.split();
         let cost_only = self.group.cost_only();
         let mut subtitle = format!("{} over {}", self.method, self.option);
@@ -93,9 +96,13 @@ impl Figure for OptionPlot<'_> {
             subtitle += ". Dashed: vanilla";
         }
         let drawn = |row: &SettingRow<'_>| self.points().any(|(_, point)| point.label == row.label);
-        let top = heading::heading(area, &self.group.title(), &heading::notes(self.group, subtitle, drawn))?;
+        let top = heading::heading(area, width, &self.group.title(), &heading::notes(self.group, subtitle, drawn))?;
         let (_, below) = area.split_vertically(top);
-        let (left, right) = below.split_horizontally(600);
+        // Beside each other on a page, one over the other in a column.
+        let (left, right) = match width {
+            Width::Page => below.split_horizontally(600),
+            Width::Column => below.split_vertically(450),
+        };
         if cost_only {
             self.panel(&left, "Parameters", &|row| Some((row.params() as f64, 0.0)), true)?;
         } else {
