@@ -26,6 +26,9 @@ use crate::config::{Protocol, Recipe, TrialConfig};
 /// Combinations that are settled at a time: enough to keep all threads busy, few enough that the first come at once.
 const BATCH: usize = 2048;
 
+/// The factor on every channel count.
+const WIDTH: &str = "backbone.width";
+
 /// Everything that a trial is but its seed.
 #[derive(Debug)]
 pub struct Setting {
@@ -288,11 +291,13 @@ impl<'s> Settings<'s> {
 
     fn label(&self, entries: &[Cow<'_, Entry>], method: &str, free: &[String]) -> String {
         let mut label = method.to_owned();
-        let solved = ["backbone.width"].into_iter().filter(|key| free.iter().any(|free| free == key));
-        let varied = self.sweep.varied.iter().map(String::as_str).filter(|key| !key.starts_with("budget."));
-        for key in varied.chain(solved) {
-            // Left at its default: what was not set is not shown, as with the method's options.
-            if let Some(entry) = find(entries, key) {
+        let varied = || self.sweep.varied.iter().map(String::as_str).filter(|key| !key.starts_with("budget."));
+        let is_free = |key: &&str| free.iter().any(|free| free == key);
+        let solved = [WIDTH].into_iter().filter(|key| is_free(key) && !varied().any(|varied| varied == *key));
+        for key in varied().chain(solved) {
+            // Left at its default: what was not set is not shown, as with the method's options. A width of 1 changes nothing.
+            if let Some(entry) = find(entries, key).filter(|entry| key != WIDTH || entry.value.as_float() != Some(1.0))
+            {
                 label.extend([" ", short(key), "=", &plain(&entry.value)]);
             }
         }

@@ -206,6 +206,13 @@ fn equal_networks_of_several_budgets_are_one_trial_that_belongs_to_all() {
 }
 
 #[test]
+fn a_width_is_told_once_and_not_at_all_where_it_changes_nothing() {
+    let rest = "[budget]\nmacs = [0.5]\nfit = 'width'\n[[grid]]\nmethod.name = 'depthwise'\n[[grid]]\nmethod.name = 'pruned'\n\
+                backbone.width = 1.0\n";
+    assert_eq!(labels(&solve("resnet20", rest)), ["depthwise width=1.92", "pruned ratio=0.5"]);
+}
+
+#[test]
 fn other_quantities_heads_data_and_layers_are_solved_for_what_they_are() {
     let params = solve("vgg16", "head = 'mlp'\n[method]\nname = 'thin'\n[budget]\nparams = [0.25]\n");
     let network = &params[0].network;
