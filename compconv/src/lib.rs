@@ -27,37 +27,7 @@
 //! - [`CompConv2d`] and [`CompConv2dT`] are candle modules. For a network that is built by methods
 //!   ([`conv_core::Method`]), the options themselves are one.
 //!
-//! # What the switches are worth
-//!
-//! Measured, and committed with all that made it (`reports/study/ablation` in the repository): ResNet-20 on CIFAR-10 (a JPEG
-//! copy), every convolution but the stem, three seeds, 6 epochs of 20,000 images. That is a short schedule, which favours what
-//! trains fast. Test top-1 at depth 2 with the defaults is 67.89 %, vanilla's 71.58 % at 2.9 times the multiply-accumulates. One
-//! switch at a time away from these defaults, in points, paired by seed, with the 95 % interval (Student t) of each by itself:
-//!
-//! | switch | points | 95 % | MACs |
-//! | --- | ---: | ---: | ---: |
-//! | `inner_norm = "bn"` | +1.75 | +1.00 to +2.50 | 13.82M, as the defaults |
-//! | `integration = false` | +1.08 | +0.20 to +1.95 | 21.86M |
-//! | `downsample = "slice"` | -0.38 | -0.98 to +0.21 | 13.82M |
-//! | `identity = false` | -0.49 | -1.70 to +0.72 | 14.10M |
-//! | `shuffle = 1` (off) | -0.50 | -2.43 to +1.42 | 13.82M |
-//! | `tail_kernel = 5` | -0.52 | -2.47 to +1.43 | 14.53M |
-//! | `tail = "full"` | -0.74 | -1.46 to -0.02 | 17.59M |
-//! | `tail = "pointwise"` | -1.13 | -2.61 to +0.35 | 13.88M |
-//! | `tail_kernel = 1` | -1.25 | -1.44 to -1.07 | 13.46M |
-//! | `inner_norm = "bn_relu"` | -1.59 | -3.48 to +0.30 | 13.82M |
-//! | depth 1 | +4.51 | +3.68 to +5.33 | 21.27M |
-//! | depth 3 | -3.88 | -5.66 to -2.11 | 11.83M |
-//! | `c0 = 32` | +1.93 | +0.16 to +3.69 | 18.76M |
-//! | `c0 = 16` | -0.97 | -1.12 to -0.82 | 15.45M |
-//! | `c0 = 8` | -3.96 | -5.59 to -2.33 | 11.87M |
-//!
-//! With Holm's correction for the ten switches one verdict stands: `tail_kernel = 1` is worse (p = 0.0012 by itself, 0.012
-//! corrected). None is shown to be better, and so the defaults are what they were. Nearest to it is `inner_norm = "bn"` (0.0098,
-//! corrected 0.088), which adds 720 parameters and no multiply-accumulate; whether it holds on a longer schedule is for
-//! `experiments/study_depth.toml` to say. What decides most is how much is saved at all: at depth 1 nothing is told apart from
-//! vanilla (+0.81, -1.33 to +2.95, at 52 % of its MACs), and depth 3 costs another 3.9 points for 14 % less than depth 2.
-
+#![doc = include_str!("ablation.md")]
 #![forbid(unsafe_code)]
 
 mod method;

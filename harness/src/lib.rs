@@ -2,6 +2,57 @@
 //!
 //! A value's way: TOML -> [`experiment`] (checked) -> trials (frozen, hashed) -> [`run`] -> trial folder -> [`results`]
 //! (polars frame) -> [`report`] (tables, plots). One direction, each step runnable alone.
+//!
+//! A file, checked and priced, without training anything:
+//!
+//! ```
+//! use harness::experiment::{Experiment, parse};
+//!
+//! let text = r#"
+//!     name = "small"
+//!     [backbone]
+//!     name = "resnet20"
+//!     [[grid]]
+//!     method.name = ["vanilla", "ghost"]
+//! "#;
+//! let experiment = Experiment::from_document(&parse("small.toml", text)?)?;
+//! let labels: Vec<&str> = experiment.trials.iter().map(|trial| &*trial.label).collect();
+//! assert_eq!(labels, ["vanilla", "ghost"]);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! The results of a run folder, and whether one row of a table is better than another:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use harness::report::aggregate::groups;
+//! use harness::results::RunFolder;
+//!
+//! let trials = RunFolder::open(Path::new("reports/cifar"))?.collected()?;
+//! for group in &groups(&trials.done) {
+//!     for pair in group.pairs() {
+//!         let [first, second] = [pair.first, pair.second].map(|row| &group.rows[row].label);
+//!         println!("{first} beside {second}: {}", pair.verdict().name());
+//!     }
+//! }
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! The statistics are pure functions, and of use without all that:
+//!
+//! ```
+//! use harness::statistics::{Verdict, compare};
+//!
+//! // Seeds with what two methods came to, in percent.
+//! let ghost = [(0, 91.2), (1, 91.5), (2, 91.1)];
+//! let thin = [(0, 89.9), (1, 90.3), (2, 89.9)];
+//! let comparison = compare(&ghost, &thin);
+//! assert_eq!(comparison.verdict(), Verdict::Better);
+//! assert!(comparison.interval().is_some_and(|interval| interval.low > 0.0));
+//! ```
+//!
+//! A binary of one's own, whose `harness` command knows one method more, is [`main_with`] and a list.
 
 #![forbid(unsafe_code)]
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The documents whose commands are run; the guide for a new rival is followed word for word elsewhere.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "reports/README.md",
     "docs/running.md",
@@ -14,6 +14,7 @@ const DOCUMENTS: [&str; 7] = [
     "docs/pruning.md",
     "docs/performance.md",
     "docs/results.md",
+    "docs/findings.md",
 ];
 
 fn root() -> PathBuf {

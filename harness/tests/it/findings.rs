@@ -1,0 +1,286 @@
+//! Texts whose numbers come from the committed results, so that neither can drift from the other.
+//!
+//! The texts are in `tests/texts`. What stands there in double braces is asked of a study: `{{FOLDER: QUESTION: ROW: ROW}}`, such as
+//! `{{ablation: difference: compconv depth=1: vanilla}}`, of a backbone of it by `FOLDER@BACKBONE`. With `UPDATE_DOCS=1` the documents are
+//! written anew.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use harness::measure::noise::QUIET;
+use harness::report::aggregate::{Group, SettingRow, Split, groups};
+use harness::report::numbers::{difference, p_equals, p_value, quantity, share, signed, thousands, three_digits};
+use harness::results::{Collected, Measured, RunFolder};
+use harness::statistics::{FALSE_VERDICTS, Interval, POWER, Pair, Verdict, compare_all, detectable_together, pair_of};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The results of a study.
+struct Study {
+    trials: Collected,
+    measured: Option<Measured>,
+}
+
+impl Study {
+    fn open(name: &str) -> Self {
+        let folder = RunFolder::open(&root().join("reports/study").join(name)).unwrap();
+        Self { trials: folder.collected().unwrap(), measured: folder.measured().unwrap() }
+    }
+
+    /// The only group of a study, or that of a backbone.
+    fn group(&self, backbone: Option<&str>) -> Group<'_> {
+        let fits = |group: &Group<'_>| backbone.is_none_or(|name| group.first().trial.config.backbone.name == name);
+        let found: Vec<Group<'_>> = groups(&self.trials.done).into_iter().filter(fits).collect();
+        assert_eq!(found.len(), 1, "one group of {backbone:?}");
+        found.into_iter().next().unwrap().with(self.measured.as_ref())
+    }
+}
+
+/// What a question is asked of.
+struct Asked<'g> {
+    group: &'g Group<'g>,
+    question: &'g str,
+    rows: &'g [&'g str],
+}
+
+impl<'g> Asked<'g> {
+    fn place(&self, nth: usize) -> usize {
+        let Some(label) = self.rows.get(nth) else { panic!("{}: a row is missing", self.question) };
+        let known =
+            |row: &SettingRow<'_>| row.label == *label || row.first().trial.aliases.iter().any(|alias| alias == label);
+        let found = self.group.rows.iter().position(known);
+        found.unwrap_or_else(|| {
+            let all: Vec<&str> = self.group.rows.iter().map(|row| &*row.label).collect();
+            panic!("{}: no row `{label}` among {all:?}", self.question)
+        })
+    }
+
+    fn row(&self, nth: usize) -> &'g SettingRow<'g> {
+        &self.group.rows[self.place(nth)]
+    }
+
+    fn vanilla(&self) -> &'g SettingRow<'g> {
+        self.group.vanilla().unwrap()
+    }
+
+    fn pair(&self) -> (usize, &'g Pair) {
+        let [one, other] = [0, 1].map(|nth| self.place(nth));
+        (one, pair_of(self.group.pairs(), one, other).unwrap())
+    }
+
+    /// How many times as fast as vanilla: one image, or a batch.
+    fn speedup(&self, one: bool) -> f64 {
+        let of = |row: &SettingRow<'_>| {
+            let network = self.group.network(row).unwrap_or_else(|| panic!("{} was not measured", row.label));
+            let used = if one { network.one.as_ref() } else { network.many.as_ref() };
+            used.unwrap_or_else(|| panic!("{} has no time", row.label)).ms[0]
+        };
+        of(self.vanilla()) / of(self.row(0))
+    }
+
+    fn answer(&self) -> String {
+        let split = self.group.split();
+        match self.question {
+            "top1" => {
+                let top1 = self.row(0).top1(split).unwrap();
+                let spread = top1.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.2}"));
+                format!("{:.2}{spread} %", top1.mean)
+            }
+            "macs" => quantity(self.row(0).macs()),
+            "params" => quantity(self.row(0).params()),
+            "macs share" => share(self.row(0).macs(), self.vanilla().macs()),
+            "params share" => share(self.row(0).params(), self.vanilla().params()),
+            "macs saved" => three_digits(self.vanilla().macs() as f64 / self.row(0).macs() as f64),
+            "speedup of one" => three_digits(self.speedup(true)),
+            "speedup of a batch" => three_digits(self.speedup(false)),
+            "batch" => self.group.network(self.vanilla()).unwrap().images.to_string(),
+            "difference" => {
+                let (one, pair) = self.pair();
+                let mean = pair.comparison.difference.unwrap().mean;
+                let mean = if one == pair.second { -mean } else { mean };
+                let ends = pair.interval_on(one).map_or_else(String::new, |ends| format!(" {}", signed(ends)));
+                format!("{}{ends}", difference(mean))
+            }
+            "loss" => {
+                let (one, pair) = self.pair();
+                let mean = pair.comparison.difference.unwrap().mean;
+                format!("{:.2}", if one == pair.second { mean } else { -mean })
+            }
+            // The same on the images that choices may be made by.
+            "validation" => {
+                let [one, other] = [0, 1].map(|nth| self.place(nth));
+                let rows = self.group.rows.iter().map(|row| row.top1_by_seed(Split::Validation));
+                let pairs = compare_all(&rows.collect::<Vec<_>>());
+                let pair = pair_of(&pairs, one, other).unwrap();
+                let mean = pair.comparison.difference.unwrap().mean;
+                let mean = if one == pair.second { -mean } else { mean };
+                let tested = pair.tested.unwrap();
+                let corrected = p_value(tested.adjusted);
+                format!("{} points, {} by itself, {corrected} corrected", difference(mean), p_equals(tested.p))
+            }
+            "params more" => quantity(self.row(0).params() - self.row(1).params()),
+            "p" => p_equals(self.pair().1.tested.unwrap().adjusted),
+            "verdict" => verdict(self.pair()).to_owned(),
+            "seeds" => self.group.rows.iter().map(|row| row.trials.len()).min().unwrap().to_string(),
+            "settings" => self.group.rows.len().to_string(),
+            "pairs" => self.group.pairs().len().to_string(),
+            "pairs told apart" => {
+                let apart = |pair: &&Pair| pair.verdict() != Verdict::NotDistinguishable;
+                self.group.pairs().iter().filter(apart).count().to_string()
+            }
+            "trials" => self.group.trials().count().to_string(),
+            "epochs" => self.group.first().trial.config.recipe.epochs.to_string(),
+            "images" => thousands(self.group.first().measures().unwrap().train_images as u64),
+            "sight" => {
+                let seeds = self.group.rows.iter().map(|row| row.trials.len()).min().unwrap();
+                let rows = self.group.rows.len();
+                format!(
+                    "{:.1}",
+                    detectable_together(seeds, rows, self.group.spread().unwrap(), POWER, FALSE_VERDICTS).unwrap()
+                )
+            }
+            "quiet" => format!("{:.0} %", 100.0 * QUIET),
+            "table" => table(self.group),
+            "against" => against(self.group, self.place(0)),
+            // What the words around it say; nothing is written.
+            question => match question.strip_prefix("is ") {
+                Some(expected) => {
+                    assert_eq!(verdict(self.pair()), expected, "{:?}: the text says otherwise", self.rows);
+                    String::new()
+                }
+                None => panic!("no answer is known to `{question}`"),
+            },
+        }
+    }
+}
+
+fn verdict((one, pair): (usize, &Pair)) -> &'static str {
+    match pair.verdict_on(one) {
+        Verdict::Better => "better",
+        Verdict::Worse => "worse",
+        Verdict::NotDistinguishable => "not told apart",
+    }
+}
+
+/// Every row with its costs, its accuracy and the difference to vanilla.
+fn table(group: &Group<'_>) -> String {
+    let vanilla = group.vanilla().unwrap();
+    let mut text = "| network | params | MACs | test top-1 (%) | to vanilla (points) | |\n| --- | ---: | ---: | ---: | --- | --- |\n".to_owned();
+    for row in &group.rows {
+        let top1 = row.top1(group.split()).unwrap();
+        let spread = top1.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.2}"));
+        let (to_vanilla, told) = group.beside_vanilla(row).map_or_else(Default::default, |(at, pair)| {
+            let mean = pair.comparison.difference.map_or(f64::NAN, |found| found.mean);
+            let mean = if at == pair.second { -mean } else { mean };
+            let ends = pair.interval_on(at).map_or_else(String::new, |ends| format!(" {}", signed(ends)));
+            (format!("{}{ends}", difference(mean)), verdict((at, pair)))
+        });
+        text += &format!(
+            "| {} | {} | {} ({}) | {:.2}{spread} | {to_vanilla} | {told} |\n",
+            row.label,
+            quantity(row.params()),
+            quantity(row.macs()),
+            share(row.macs(), vanilla.macs()),
+            top1.mean
+        );
+    }
+    text.trim_end().to_owned()
+}
+
+/// Every row but vanilla beside one of them, in its order by accuracy.
+fn against(group: &Group<'_>, base: usize) -> String {
+    let mut found: Vec<(f64, String)> = Vec::new();
+    for (at, row) in group.rows.iter().enumerate().filter(|(at, row)| *at != base && !row.is_vanilla()) {
+        let pair = pair_of(group.pairs(), at, base).unwrap();
+        let mean = pair.comparison.difference.unwrap().mean;
+        let mean = if at == pair.second { -mean } else { mean };
+        let Interval { low, high } = pair.interval_on(at).unwrap();
+        let setting = row.label.split_once(' ').map_or(&*row.label, |(_, options)| options);
+        let (low, high) = (difference(low), difference(high));
+        let (macs, corrected) = (quantity(row.macs()), p_value(pair.tested.unwrap().adjusted));
+        let told = verdict((at, pair));
+        let line =
+            format!("| `{setting}` | {} | {low} to {high} | {macs} | {told} ({corrected}) |\n", difference(mean));
+        found.push((mean, line));
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let lines: String = found.into_iter().map(|(_, line)| line).collect();
+    format!("| setting | points | 95 % | MACs | verdict (p, corrected) |\n| --- | ---: | ---: | ---: | --- |\n{lines}")
+        .trim_end()
+        .to_owned()
+}
+
+/// Paragraphs and items of lists broken anew, as answers are longer or shorter than their questions.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 130;
+    let (mut out, mut paragraph) = (String::new(), String::new());
+    for line in text.lines().chain([""]) {
+        let begins = line.starts_with("- ");
+        let ends = line.is_empty() || line.starts_with(['|', '#']);
+        if (begins || ends) && !paragraph.is_empty() {
+            let indent = if paragraph.starts_with("- ") { "  " } else { "" };
+            let mut length = 0;
+            for word in paragraph.split_whitespace() {
+                let letters = word.chars().count();
+                if length > 0 && length + 1 + letters > WIDTH {
+                    out += &format!("\n{indent}{word}");
+                    length = indent.len() + letters;
+                } else {
+                    out += &format!("{}{word}", if length > 0 { " " } else { "" });
+                    length += letters + usize::from(length > 0);
+                }
+            }
+            out.push('\n');
+            paragraph.clear();
+        }
+        if ends {
+            out += &format!("{line}\n");
+        } else {
+            paragraph += &format!("{line} ");
+        }
+    }
+    format!("{}\n", out.trim_end())
+}
+
+/// The texts, and the documents that they become.
+const TEXTS: [(&str, &str); 2] = [("findings.md", "docs/findings.md"), ("ablation.md", "compconv/src/ablation.md")];
+
+#[test]
+fn documents_say_what_the_committed_results_do() {
+    for (text, document) in TEXTS {
+        check(text, document);
+    }
+}
+
+fn check(text: &str, document: &str) {
+    let template = fs::read_to_string(root().join("harness/tests/texts").join(text)).unwrap();
+    let mut studies: HashMap<&str, Study> = HashMap::new();
+    let asked: Vec<&str> =
+        template.split("{{").skip(1).map(|part| part.split_once("}}").expect("braces are closed").0).collect();
+    for question in &asked {
+        let name = question.split([':', '@']).next().unwrap();
+        studies.entry(name).or_insert_with(|| Study::open(name));
+    }
+    let mut text = String::new();
+    let mut rest = &*template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (question, after) = after.split_once("}}").unwrap();
+        let parts: Vec<&str> = question.split(": ").collect();
+        let (study, backbone) =
+            parts[0].split_once('@').map_or((parts[0], None), |(name, backbone)| (name, Some(backbone)));
+        let group = studies[study].group(backbone);
+        text += before;
+        text += &Asked { group: &group, question: parts[1], rows: &parts[2..] }.answer();
+        rest = after;
+    }
+    let text = wrapped(&(text + rest));
+    let path = root().join(document);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "{document} is not what its text and the results say: run the test with UPDATE_DOCS=1");
+}
