@@ -3,84 +3,34 @@
 //     node browser.mjs PAGE.html [SCREENSHOT_DIR]
 //
 // Exits with 1 and one sentence at the first thing that is not as it should be.
-import { mkdirSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { contrast } from "./contrast.mjs";
 import * as expected from "./expected.mjs";
+import {
+  NARROW,
+  Unexpected,
+  WIDE,
+  begin,
+  check,
+  choose,
+  close,
+  complaints,
+  data,
+  drawAll,
+  end,
+  open,
+  same,
+  section,
+  shots,
+  shownRows,
+  source,
+  unfold,
+} from "./session.mjs";
+import { curveTips, tooltips, touches } from "./tooltips.mjs";
 
-const FLAGS =
-  "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " +
-  "--disable-component-update --disable-sync";
-const WIDE = { width: 1440, height: 900 };
-const NARROW = { width: 390, height: 844 };
 /** Within how many milliseconds a filter has to answer. */
 const ANSWER = 50;
-
-class Unexpected extends Error {}
-
-function check(holds, sentence) {
-  if (!holds) throw new Unexpected(sentence);
-}
-
-function same(found, wanted, what) {
-  const [a, b] = [JSON.stringify(found), JSON.stringify(wanted)];
-  check(a === b, `${what}: expected ${b.slice(0, 600)}, found ${a.slice(0, 600)}.`);
-}
-
-const [file, shots] = process.argv.slice(2);
-if (!file) {
-  console.error("Usage: node browser.mjs PAGE.html [SCREENSHOT_DIR]");
-  process.exit(2);
-}
-const path = resolve(file);
-const source = readFileSync(path, "utf8");
-const data = JSON.parse(source.match(/<script type="application\/json" id="data">([\s\S]*?)<\/script>/)[1]);
-const address = pathToFileURL(path).href;
-
-const complaints = [];
-let browser;
-
-async function open(options = {}, hash = "") {
-  const context = await browser.newContext({ viewport: WIDE, colorScheme: "light", ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(15000);
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) complaints.push(`the console says "${message.text()}"`);
-  });
-  page.on("pageerror", (error) => complaints.push(`the script fails: ${error.message}`));
-  page.on("request", (request) => {
-    const url = request.url().split("#")[0];
-    if (url !== address && !url.startsWith("data:")) complaints.push(`the page asks for ${url}`);
-  });
-  await page.goto(address + hash);
-  return page;
-}
-
-const close = (page) => page.context().close();
-
-/** Chooses a group as the reader does: by its tab, or in the list. */
-async function choose(page, group) {
-  if (data.groups.length < 2) return;
-  const tab = page.locator(".tab", { hasText: group.title });
-  if (await tab.first().isVisible()) await page.locator(".tab").nth(data.groups.indexOf(group)).click();
-  else await page.locator(".groups select").selectOption(group.id);
-}
-
-/** Shows what a long ranking folds. */
-async function unfold(page, group) {
-  const more = page.locator(`${section(group)} .show-all`);
-  if (await more.isVisible()) await more.click();
-}
-
-const section = (group) => `.group[id=${JSON.stringify("group-" + group.id)}]`;
-
-/** The rows that are shown, by their place in the data, from top to bottom. */
-const shownRows = (page, group) =>
-  page.$$eval(`${section(group)} tr.row`, (rows) =>
-    rows.filter((row) => row.checkVisibility()).map((row) => Number(row.dataset.row)),
-  );
 
 async function opens() {
   const small =
@@ -104,18 +54,6 @@ async function opens() {
     await close(page);
   }
   console.log(`page: ${(size / 1e3).toFixed(0)} kB`);
-}
-
-/** Scrolls through the page, so that all its parts are drawn. */
-async function drawAll(page) {
-  await page.evaluate(async () => {
-    for (let y = 0; y < document.documentElement.scrollHeight; y += 400) {
-      scrollTo(0, y);
-      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-    }
-    scrollTo(0, 0);
-    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-  });
 }
 
 async function sorts(page, group) {
@@ -189,8 +127,15 @@ const FILTERS = {
   },
   front: {
     of: (group) => {
-      const front = ["macs", "params", "one", "many"].find((key) => group.rows.some((row) => row.front?.[key]));
+      const front = ["macs", "params", "one", "many"].find((key) => group.rows.some((row) => row.front?.[key] === "front"));
       return front ? { front } : null;
+    },
+    set: (page, { front }) => page.locator(".front-choice select").selectOption(front),
+  },
+  unbeaten: {
+    of: (group) => {
+      const key = ["macs", "params", "one", "many"].find((key) => group.rows.some((row) => row.front?.[key] === "beaten"));
+      return key ? { front: "unbeaten-" + key } : null;
     },
     set: (page, { front }) => page.locator(".front-choice select").selectOption(front),
   },
@@ -289,65 +234,6 @@ async function answers(page, group) {
     );
   }
   return times;
-}
-
-async function tooltips(page, group) {
-  await drawAll(page);
-  const tried = [];
-  for (const [part, wanted] of Object.entries(
-    expected.plots(
-      group,
-      group.rows.map((_, at) => at),
-    ),
-  )) {
-    if (part === "curves" || !wanted[0].length) continue;
-    const plot = page.locator(`${section(group)} [data-part="${part}"] svg.plot`).first();
-    await page.locator(`${section(group)} [data-part="${part}"]`).scrollIntoViewIfNeeded();
-    await plot.scrollIntoViewIfNeeded();
-    const tip = page.locator("#tooltip");
-    // By keyboard: the one mark that tab reaches, and the arrows from there.
-    await plot.locator('.mark[tabindex="0"]').focus();
-    for (const key of [null, "ArrowRight"]) {
-      if (key) await page.keyboard.press(key);
-      const at = await page.evaluate(() => Number(document.activeElement.dataset.row));
-      const text = await tip.textContent();
-      check(await tip.isVisible(), `The tooltip of ${part} was to show on keyboard focus.`);
-      said(text, group, group.rows[at], part);
-      const box = await tip.boundingBox();
-      const inside = box.x >= 0 && box.y >= 0 && box.x + box.width <= WIDE.width && box.y + box.height <= WIDE.height;
-      check(inside, `The tooltip of ${part} stands outside the window: ${JSON.stringify(box)}.`);
-    }
-    await page.keyboard.press("Escape");
-    check(!(await tip.isVisible()), `Escape was to hide the tooltip of ${part}.`);
-    await page.evaluate(() => document.activeElement.blur());
-    // By pointer: the mark that is farthest from all others, for others may cover it.
-    const point = await plot.evaluate((node) => {
-      const all = [...node.querySelectorAll(".mark")].map((mark) => {
-        const box = mark.querySelector(".shape").getBoundingClientRect();
-        return { at: Number(mark.dataset.row), x: box.x + box.width / 2, y: box.y + box.height / 2 };
-      });
-      const lone = (one) =>
-        Math.min(1e9, ...all.filter((two) => two !== one).map((two) => Math.hypot(one.x - two.x, one.y - two.y)));
-      return all.sort((one, two) => lone(two) - lone(one))[0];
-    });
-    await page.mouse.move(point.x + 2, point.y + 1);
-    check(await tip.isVisible(), `The tooltip of ${part} was to show on hover.`);
-    said(await tip.textContent(), group, group.rows[point.at], part);
-    await page.mouse.move(5, 5);
-    check(!(await tip.isVisible()), `The tooltip of ${part} was to go with the pointer.`);
-    tried.push(part);
-  }
-  return tried;
-}
-
-function said(text, group, row, part) {
-  for (const piece of expected.tooltip(group, row)) {
-    const plain = (words) => words.replace(/\s+/g, " ");
-    check(
-      plain(text).includes(plain(piece)),
-      `The tooltip of ${part} for "${row.label}" lacks "${piece}": ${plain(text)}`,
-    );
-  }
 }
 
 async function details(page, group) {
@@ -463,7 +349,7 @@ async function screenshots() {
 }
 
 async function run() {
-  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS.split(" ") });
+  await begin();
   if (shots) await screenshots();
   await opens();
   for (const group of data.groups) {
@@ -478,6 +364,7 @@ async function run() {
     const sorted = await sorts(page, group);
     const tried = await filters(page, group);
     const tips = await tooltips(page, group);
+    if (await curveTips(page, group)) tips.push("curves");
     await details(page, group);
     const times = await answers(page, group);
     await close(page);
@@ -487,6 +374,7 @@ async function run() {
         `tooltips ${tips.join(", ") || "none"}; a filter answers in ms with in sight: ${figures.join(", ")}`,
     );
   }
+  await touches();
   await themes();
   await prints();
   check(complaints.length === 0, `The page was to be silent and alone, but ${complaints[0]}.`);
@@ -498,7 +386,7 @@ try {
 } catch (error) {
   failed = error;
 }
-if (browser) await browser.close();
+await end();
 if (failed) {
   // What the page itself complained of is nearer to the cause than what was then missing.
   for (const complaint of complaints.slice(0, 3)) console.error(complaint);

@@ -124,7 +124,10 @@ export function passing(group, { q = "", off = [], controls = true, share = null
       !off.includes(row.method) &&
       (controls || row.rank !== "control") &&
       (share === null || (known(shareOf(group, row)) && shareOf(group, row) <= share)) &&
-      (front === null || row.front?.[front] === true)
+      (front === null ||
+        (front.startsWith("unbeaten-")
+          ? row.front?.[front.slice(9)] !== "beaten"
+          : row.front?.[front] === "front"))
     );
   });
 }
