@@ -10,6 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Prefix of files that are being written; what an interruption leaves is not anyone's content.
 pub const TEMPORARY: &str = ".writing-";
 
+/// A path as a word of a shell's command line: quoted where it holds anything that a shell would not leave as it is.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+:@%,=".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// A file's content, if it is there.
 ///
 /// # Errors
@@ -102,4 +109,16 @@ pub fn remove_temporary(dir: &Path) {
 /// What is neither a number nor `null`.
 pub fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_a_path_as_one_word() {
+        let words =
+            ["reports/cifar-10", "my results/a", "it's", "a$b", "数据/x", ""].map(|path| shell_word(Path::new(path)));
+        assert_eq!(words, ["reports/cifar-10", "'my results/a'", r"'it'\''s'", "'a$b'", "数据/x", "''"]);
+    }
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use crate::files::shell_word;
+
 /// The file it writes.
 const TEMPLATE: &str = include_str!("init.toml");
 
@@ -21,5 +23,6 @@ pub fn write(path: &Path) -> anyhow::Result<String> {
         }
         Err(error) => return Err(error).with_context(|| format!("{shown} cannot be written")),
     }
-    Ok(format!("wrote {shown}; `harness plan {shown}` shows what it asks for, `harness {shown}` trains it\n"))
+    let word = shell_word(path);
+    Ok(format!("wrote {shown}; `harness plan {word}` shows what it asks for, `harness {word}` trains it\n"))
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use super::Reply;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::{self, RunSettings};
+use crate::files::shell_word;
 use crate::report;
 use crate::results::RunFolder;
 use crate::run::measuring::{MeasuringEnd, MeasuringOptions, measure_folder};
@@ -78,7 +79,7 @@ pub(super) fn measured(
         anew,
         within,
     };
-    let again = |folder: &Path| format!("`harness measure {}` does it", folder.display());
+    let again = |folder: &Path| format!("`harness measure {}` does it", shell_word(folder));
     Ok(match measure_folder(folder, &options)? {
         MeasuringEnd::Known => String::new().into(),
         MeasuringEnd::Measured(notes) => notes.iter().map(|note| format!("{note}\n")).collect::<String>().into(),

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::Reply;
 use super::run::SweepArgs;
 use super::table::{Cell, Format, Table};
+use crate::files::shell_word;
 use crate::results::RunFolder;
 use crate::run::slurm::{self, SubmittedTrial, TaskState};
 
@@ -57,7 +58,7 @@ pub fn submit(args: &SubmitArgs) -> anyhow::Result<Reply> {
         text += "these are the tries of settings that are tuned: submit again once they are done\n";
     }
     if let Some(dir) = &done.dir {
-        let folder = done.output.display();
+        let folder = shell_word(&done.output);
         text += &format!("{}\nfollow them: harness status {folder}\n", dir.join("job.sh").display());
     }
     Ok(text.into())

@@ -154,7 +154,7 @@ impl<'d> Networks<'d> {
         let matches =
             |layer: &LayerOverride| price.layers.iter().any(|there| methods::matches(&layer.pattern, &there.name));
         Ok(Network {
-            label: methods::label(&config.method),
+            label: methods::network_label(&config),
             compression: Methods::new(&config)?.compression().cloned(),
             cost: price.total,
             nonzero: price.nonzero,

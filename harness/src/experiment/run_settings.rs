@@ -129,9 +129,12 @@ text_form! {
     Size, |text| bytes(text).map(Size);
 }
 
-/// `90s`, `30min`, `6h`, `2d`, and sums such as `1h30min`; more than nothing.
+/// `90s`, `30min`, `6h`, `2d`, sums such as `1h30min`, and `02:00:00` or `1-12:00:00` as Slurm has them; more than nothing.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
+    if rest.contains(':') {
+        return clock(rest).filter(|time| *time > Duration::ZERO);
+    }
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|&n| n > 0)?;
@@ -151,7 +154,23 @@ pub fn duration(text: &str) -> Option<Duration> {
     (total > Duration::ZERO).then_some(total)
 }
 
-/// `500MiB`, `4GiB`, `2GB`, `1024B`: bytes; more than nothing.
+/// `HH:MM:SS`, `MM:SS`, or either after `DAYS-`.
+fn clock(text: &str) -> Option<Duration> {
+    let whole = |part: &str| part.chars().all(|c| c.is_ascii_digit()).then(|| part.parse::<u64>().ok()).flatten();
+    let (days, rest) = text.split_once('-').map_or((Some(0), text), |(days, rest)| (whole(days), rest));
+    let parts: Vec<u64> = rest.split(':').map(whole).collect::<Option<_>>()?;
+    let (hours, minutes, seconds) = match parts[..] {
+        [hours, minutes, seconds] => (hours, minutes, seconds),
+        [minutes, seconds] => (0, minutes, seconds),
+        _ => return None,
+    };
+    // Only the first of them may count beyond its unit.
+    let fits = seconds < 60 && (minutes < 60 || parts.len() == 2);
+    let all = days?.checked_mul(86_400)?.checked_add(hours.checked_mul(3_600)?)?;
+    fits.then(|| all.checked_add(minutes * 60 + seconds).map(Duration::from_secs)).flatten()
+}
+
+/// `500MiB`, `4GiB`, `2GB`, `1024B`, and `4G` or `500M` as Slurm has them, which are of 1024: bytes; more than nothing.
 pub fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -161,9 +180,10 @@ pub fn bytes(text: &str) -> Option<u64> {
         "kB" => 1e3,
         "MB" => 1e6,
         "GB" => 1e9,
-        "KiB" => 1024.0,
-        "MiB" => 1048576.0,
-        "GiB" => 1073741824.0,
+        "KiB" | "K" => 1024.0,
+        "MiB" | "M" => 1048576.0,
+        "GiB" | "G" => 1073741824.0,
+        "TiB" | "T" => 1099511627776.0,
         _ => return None,
     };
     let value = number.parse::<f64>().ok()? * factor;
@@ -198,6 +218,16 @@ mod tests {
         for refused in ["", "6", "h", "0s", "6 parsecs", "-1s", "1e400h", ".s", "9999999999999999999999d"] {
             assert_eq!(duration(refused), None, "{refused}");
         }
+        assert_eq!(
+            ["02:00:00", "1-12:00:00", "90:00", "00:30", "36:00:00"].map(seconds),
+            [7200.0, 129600.0, 5400.0, 30.0, 129600.0].map(Some)
+        );
+        for refused in
+            ["00:00", "1:2:3:4", "02:60:00", "02:00:61", "-1:00", "1-", ":", "a:00", "99999999999999999999:00:00"]
+        {
+            assert_eq!(duration(refused), None, "{refused}");
+        }
+        assert_eq!((bytes("4G"), bytes("500M"), bytes("1T")), (Some(4 << 30), Some(500 << 20), Some(1 << 40)));
         assert_eq!(bytes("1.5GiB"), Some(3 << 29));
         assert_eq!(bytes("500 MB"), Some(500_000_000));
         for refused in ["", "4", "GiB", "0MB", "-4GiB", "4gib", "1e30GB"] {

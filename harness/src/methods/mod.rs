@@ -16,9 +16,9 @@ use conv_core::Method;
 use conv_core::options::Described;
 use toml::{Table, Value};
 
-use crate::config::MethodConfig;
 use crate::config::error::Complaint;
 use crate::config::field::{Check, Field};
+use crate::config::{MethodConfig, TrialConfig};
 
 pub use assignment::{Methods, SECOND_OF_EACH_BLOCK, matches, names_layer};
 pub use compression::Compression;
@@ -202,6 +202,12 @@ pub fn label(config: &MethodConfig) -> String {
     };
     let options = config.options.iter().map(|(key, value)| format!(" {key}={}", shown(value)));
     options.fold(config.name.clone(), |label, option| label + &option)
+}
+
+/// What a network is called: its method, and what stands in its place in some layers, e.g. `vanilla + ghost in layer1.*`.
+pub fn network_label(config: &TrialConfig) -> String {
+    let elsewhere = config.layers.iter().map(|layer| format!(" + {} in {}", label(&layer.method), layer.pattern));
+    label(&config.method) + &elsewhere.collect::<String>()
 }
 
 #[cfg(test)]

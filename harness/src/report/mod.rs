@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::config::error::explain;
-use crate::files::write_atomic;
+use crate::files::{shell_word, write_atomic};
 use crate::results::checksums::Checksums;
 use crate::results::{Collected, Headings, RunFolder};
 use aggregate::{Group, SHORT_SCHEDULE};
@@ -115,8 +115,8 @@ pub fn merge(folders: &[RunFolder], root: &Path, title: Option<&str>) -> Result<
             "\n## How this was made\n\nFrom the results in {}; each has its own experiment. The report again:\n\n\
              ```\ncargo run -p harness -- report {} --output {}\n```\n",
             paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", "),
-            paths.join(" "),
-            root.display()
+            folders.iter().map(|folder| shell_word(folder.root())).collect::<Vec<_>>().join(" "),
+            shell_word(root)
         ),
     };
     write_sources(&sources, &cover)
@@ -258,13 +258,14 @@ fn warnings(groups: &[&Group<'_>], unfinished: Option<&str>) -> String {
 }
 
 fn how(folder: &RunFolder) -> String {
-    let root = folder.root().display();
+    let root = folder.root();
+    let (file, root) = (shell_word(&root.join("experiment.toml")), shell_word(root));
     let name = folder.name();
     format!(
         "\n## How this was made\n\n\
          [`experiment.toml`](experiment.toml) is the experiment `{name}` as it was run, with what was set on the command line. Again, from the start or from \
          where it stopped, and the report alone:\n\n\
-         ```\ncargo run -p harness -- {root}/experiment.toml --output {root}\ncargo run -p harness -- report {root}\n```\n\n\
+         ```\ncargo run -p harness -- {file} --output {root}\ncargo run -p harness -- report {root}\n```\n\n\
          Every trial with every option, exact counts and its environment stamp is a row of [`results.csv`](results.csv) and \
          `results.parquet`; `trials/` holds each one's configuration, log by epoch, result and weights. Code and machine stand \
          under each table.\n"

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunFolder;
 use super::checksums::{Checksums, Damage};
-use crate::files::{json, read, remove_temporary, write_atomic};
+use crate::files::{json, read, remove_temporary, shell_word, write_atomic};
 use crate::measure::noise::noisy;
 use crate::stamp::Environment;
 
@@ -182,7 +182,7 @@ impl RunFolder {
     pub fn measured(&self) -> Result<Option<Measured>> {
         let path = self.measured_dir().join(FILE);
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        let again = || format!("`harness measure {}` measures anew", self.root().display());
+        let again = || format!("`harness measure {}` measures anew", shell_word(self.root()));
         if let Some(what) = self.damage_of(&bytes)? {
             bail!("{}; {}", Damage { path, what }, again());
         }

@@ -181,6 +181,11 @@ fn a_method_for_some_layers() {
             self::text(&run.stdout).lines().map(|line| line.split(',').map(String::from).collect()).collect()
         };
         let mixed = rows(&["some.toml"]);
+        let plan = harness(folder.path(), &["plan", "some.toml"]);
+        assert!(
+            self::text(&plan.stdout).contains(&format!("vanilla + ghost in {pattern} ")),
+            "it is no vanilla network"
+        );
         let (vanilla, ghost) = (rows(&["--backbone", backbone]), rows(&["--backbone", backbone, "--method", "ghost"]));
         let mut replaced = 0;
         for ((mixed, vanilla), ghost) in

@@ -123,7 +123,8 @@ fn a_layer_may_have_factors_of_its_own() {
     assert!(done, "{out}{err}");
     let frame =
         ParquetReader::new(File::open(folder.path().join("reports/tiny/results.parquet")).unwrap()).finish().unwrap();
-    assert!(cell(&frame, "lowrank from=trained", "macs").is_some_and(|macs| macs < 40_551_040));
+    let label = "lowrank from=trained + lowrank from=trained ratio=0.25 in layer1.* + vanilla in layer2.*";
+    assert!(cell(&frame, label, "macs").is_some_and(|macs| macs < 40_551_040));
 }
 
 #[test]

@@ -55,6 +55,15 @@ fn parse(text: &str) -> HashMap<(u64, usize), Queued> {
     text.lines().filter_map(task).collect()
 }
 
+/// The number of the job that `sbatch --parsable` has made of a script: on a line of its own, before the cluster's name on a
+/// federation. Sites let it print banners around that.
+pub(super) fn job_number(answer: &str) -> Option<u64> {
+    let alone = |line: &str| line.split(';').next()?.trim().parse().ok();
+    // What a wrapper says that drops the option.
+    let told = |line: &str| line.trim().strip_prefix("Submitted batch job ")?.split_whitespace().next()?.parse().ok();
+    answer.lines().rev().find_map(alone).or_else(|| answer.lines().rev().find_map(told))
+}
+
 /// Most tasks of one array job, and most jobs that the controller holds at all.
 ///
 /// # Errors
@@ -72,6 +81,22 @@ pub(super) fn limits() -> Result<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_is_found_among_what_a_site_has_to_say() {
+        for answer in [
+            "4242",
+            "4242;north",
+            "--- Maintenance on 24 December 2026 ---\nYou have used 3 of 100 hours.\n4242\n",
+            "4242\nHave a nice day",
+            "Checking your account... 17 projects\nSubmitted batch job 4242 on cluster north",
+        ] {
+            assert_eq!(job_number(answer), Some(4242), "{answer}");
+        }
+        for answer in ["", "queue 7 is closed", "sbatch: 12 warnings"] {
+            assert_eq!(job_number(answer), None, "{answer}");
+        }
+    }
 
     #[test]
     fn tasks_are_told_from_other_jobs() {

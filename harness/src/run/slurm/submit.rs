@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::queue::{self, command};
+use super::queue::{self, command, job_number};
 use super::script::{Job, script};
 use super::{jobs, root};
 use crate::experiment::Experiment;
@@ -109,9 +109,12 @@ pub fn submit(
         arguments.extend(options.iter().cloned());
         arguments.extend([path.display().to_string(), first.to_string()]);
         let answer = command("sbatch", &arguments)?;
-        // On a federation the cluster's name follows.
-        let id = answer.split(';').next().and_then(|id| id.trim().parse().ok());
-        let id: u64 = id.with_context(|| format!("sbatch said `{answer}`, which is no job"))?;
+        let id = job_number(&answer).with_context(|| {
+            format!(
+                "sbatch said `{answer}`, in which no job's number is: a job of {count} tasks may be in the queue all the same\n  \
+                 help: `squeue --me` shows it; cancel it before submitting again"
+            )
+        })?;
         writeln!(written, "{id} {first} {count}").and_then(|()| written.sync_all()).context("writing a job down")?;
         submission.jobs.push((id, count));
     }
