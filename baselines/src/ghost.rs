@@ -41,6 +41,10 @@ impl Method for Ghost {
         let computed = out_channels.div_ceil(self.ratio);
         let primary = ConvSpec { out_channels: computed, ..unit.conv };
         let ghosts = computed.saturating_mul(self.ratio - 1);
+        if self.ratio > out_channels {
+            let ratio = self.ratio;
+            net.remarks(|| vec![format!("ratio {ratio} is above its {out_channels} channels: the others are made and cut off")]);
+        }
         let cheap = ConvSpec { bias, ..ConvSpec::same(computed, ghosts, self.cheap_kernel, 1).grouped(computed) };
         // With a residual, ReLU follows the addition instead.
         let relu = unit.relu() && residual.is_none();

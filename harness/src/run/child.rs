@@ -113,8 +113,11 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<TrialEnd> {
         pool.install(|| {
             let data = images_of(&folder, trial.frozen())?;
             let mut reporter = Reporter::new(&folder, key, options);
-            let resume =
-                TrialOptions { allow_path_change: options.allow_path_change, drop_weights: options.drop_weights };
+            let resume = TrialOptions {
+                allow_path_change: options.allow_path_change,
+                drop_weights: options.drop_weights,
+                memory: options.memory,
+            };
             run_trial(&trial, &data, &folder, &environment, &mut reporter, resume)
         })
     });

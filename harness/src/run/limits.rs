@@ -56,6 +56,33 @@ pub(super) fn offer_to_the_oom_killer() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
 }
 
+/// Bytes of memory that this machine has, or the part of it that this process is confined to; none where the system does not tell.
+fn machine_memory() -> Option<u64> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory();
+    let confined = system.cgroup_limits().map(|limits| limits.total_memory).filter(|&bytes| bytes > 0);
+    let total = Some(system.total_memory()).filter(|&bytes| bytes > 0)?;
+    Some(confined.map_or(total, |bytes| bytes.min(total)))
+}
+
+/// That what a training is planned to hold is there at all: a system that runs out of memory ends whatever it likes.
+///
+/// # Errors
+/// More than `limit`, where there is one, or than this machine has.
+pub(super) fn check_memory(planned: u64, limit: Option<u64>) -> anyhow::Result<()> {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let machine = machine_memory();
+    let known = [limit.map(|bytes| (bytes, "run.memory allows")), machine.map(|bytes| (bytes, "this machine has"))];
+    let Some((most, whose)) = known.into_iter().flatten().min_by_key(|(bytes, _)| *bytes) else { return Ok(()) };
+    anyhow::ensure!(
+        planned <= most,
+        "training it takes {} MiB by the engine's plan, and {whose} {} MiB\n  accepted: a smaller recipe.batch, or a smaller network",
+        mib(planned),
+        mib(most)
+    );
+    Ok(())
+}
+
 /// Watches memory (resident, bytes) and time from now on, in a thread of its own: also a trial that hangs is ended.
 /// `exceeded` is called once, with what was exceeded and how, and is to end the process.
 pub(super) fn watch(
@@ -92,6 +119,15 @@ pub(super) fn watch(
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_training_that_no_machine_could_hold_is_refused() {
+        assert!(check_memory(1 << 20, None).is_ok() && check_memory(1 << 20, Some(2 << 20)).is_ok());
+        let error = check_memory(3 << 20, Some(2 << 20)).unwrap_err().to_string();
+        assert!(error.contains("takes 3 MiB") && error.contains("run.memory allows 2 MiB"), "{error}");
+        let error = check_memory(1 << 50, None).unwrap_err().to_string();
+        assert!(error.contains("this machine has"), "{error}");
+    }
 
     #[test]
     fn a_processor_is_taken_once_and_free_again() {

@@ -10,6 +10,7 @@ use conv_core::ParamStore;
 
 use super::PricedTrial;
 use super::base::{self, Base};
+use super::limits;
 use super::model::{GRADIENTS, Model, compressed_as};
 use super::priced::summary;
 use crate::backbones::{self, Backbone, filters, network_cost};
@@ -47,6 +48,8 @@ pub struct TrialOptions {
     pub allow_path_change: bool,
     /// Leaves the finished network's weights out of the trial's folder.
     pub drop_weights: bool,
+    /// Most memory that it may hold, in bytes.
+    pub memory: Option<u64>,
 }
 
 /// Trains and measures one trial, and leaves its folder behind; the record comes last.
@@ -87,7 +90,7 @@ pub fn run_trial(
     let held = base.as_ref().map(|base| base.begin(&mut course, TRAIN)).transpose()?.flatten();
     folder.start(key, config, &course.progress.history)?;
     folder.save_costs(key, &trial.price.csv())?;
-    let mut training = Training::new(trial, data, environment, course, base)?;
+    let mut training = Training::new(trial, data, (environment, options.memory), course, base)?;
     training.train(held)?;
     training.compress()?;
     training.fuse()?;
@@ -129,7 +132,7 @@ impl<'t> Training<'t> {
     fn new(
         trial: &'t PricedTrial,
         data: &SharedData,
-        mut environment: Environment,
+        (mut environment, memory): (Environment, Option<u64>),
         mut course: Course<'t>,
         base: Option<Base>,
     ) -> Result<Self> {
@@ -163,6 +166,9 @@ impl<'t> Training<'t> {
         if let Some(why) = off_engine {
             environment.off_engine = why.to_string();
             course.observer.off_engine(&environment.off_engine);
+        }
+        if let Ok(engine) = model.network.footprint(recipe.kernels.backend(), [recipe.batch, c, h, w], true)? {
+            limits::check_memory(engine.bytes(), memory)?;
         }
         course.restore(&model.store)?;
         Ok(Self { config, whole: whole()?, methods, environment, feed, course, model, phases, base, executed: 0 })
