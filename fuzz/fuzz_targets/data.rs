@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use harness::data::{Geometry, cifar_binary, hush_caught_panics, idx, image_folder, parquet};
+use harness::data::{Geometry, cifar, hush_caught_panics, idx, image_folder, parquet};
 use libfuzzer_sys::fuzz_target;
 
 const GREY: Geometry = Geometry { shape: (1, 28, 28), classes: 10 };
@@ -19,14 +19,18 @@ fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
             fs::write(path, bytes).expect("a file");
         }
     };
-    match which % 5 {
+    match which % 6 {
         0 => {
             write(&["cifar-10-binary.tar.gz"]);
-            let _ = cifar_binary::CIFAR10.read(&dir.path().join("cifar-10-binary.tar.gz"));
+            let _ = cifar::CIFAR10.read(&dir.path().join("cifar-10-binary.tar.gz"));
+        }
+        5 => {
+            write(&["train", "test"]);
+            let _ = cifar::CIFAR100.read(dir.path());
         }
         1 => {
             write(&["train.bin", "test.bin"]);
-            let _ = cifar_binary::CIFAR100.read(dir.path());
+            let _ = cifar::CIFAR100.read(dir.path());
         }
         2 => {
             write(&["train.parquet", "test.parquet"]);

@@ -1,11 +1,11 @@
 //! Data sets: where they come from, and how they reach the training loop.
 //!
 //! [`load`] tries `dataset.sources` in order and reads the first that is there, whatever format it has: one file a format
-//! ([`cifar_binary`], [`parquet`], [`idx`], [`image_folder`], [`synthetic`]). [`split`] carves validation off,
+//! ([`cifar`], [`parquet`], [`idx`], [`image_folder`], [`synthetic`]). [`split`] carves validation off,
 //! [`Normalization`] is measured on the rest, and a [`Loader`] makes batches of it in the background.
 
 pub mod augment;
-pub mod cifar_binary;
+pub mod cifar;
 mod decode;
 pub mod decoded;
 pub mod download;
@@ -14,6 +14,7 @@ pub mod image_folder;
 mod loader;
 mod normalize;
 pub mod parquet;
+pub mod pickle;
 mod random;
 mod registry;
 mod sources;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Geometry, cifar_binary, download};
+use super::{Geometry, cifar, download};
 
 /// A data set that experiments can name; a row of the `datasets` command.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,8 @@ pub struct Reader {
     pub procedural: bool,
     /// The archive that `download` gets.
     pub remote: Option<&'static download::Remote>,
-    /// CIFAR's binary release.
-    pub(super) release: Option<&'static cifar_binary::Release>,
+    /// CIFAR's own releases.
+    pub(super) release: Option<&'static cifar::Release>,
     /// Names of the label column in Parquet files; none if there is no such release.
     pub(super) label_columns: &'static [&'static str],
 }
@@ -45,7 +45,8 @@ const fn geometry_of(shape: (usize, usize, usize), classes: usize) -> Option<Geo
 }
 
 const CIFAR_SHAPE: (usize, usize, usize) = (3, 32, 32);
-const CIFAR: Reader = Reader::new("Parquet, binary (folder or .tar.gz), image folder", Some((50_000, 10_000)));
+const CIFAR: Reader =
+    Reader::new("Parquet, binary or Python (folder or archive), image folder", Some((50_000, 10_000)));
 
 /// Every data set.
 pub static DATASETS: &[DatasetInfo] = &[
@@ -55,7 +56,7 @@ pub static DATASETS: &[DatasetInfo] = &[
         geometry: geometry_of(CIFAR_SHAPE, 10),
         reader: Some(Reader {
             remote: Some(&download::CIFAR10),
-            release: Some(&cifar_binary::CIFAR10),
+            release: Some(&cifar::CIFAR10),
             label_columns: &["label"],
             ..CIFAR
         }),
@@ -66,7 +67,7 @@ pub static DATASETS: &[DatasetInfo] = &[
         geometry: geometry_of(CIFAR_SHAPE, 100),
         reader: Some(Reader {
             remote: Some(&download::CIFAR100),
-            release: Some(&cifar_binary::CIFAR100),
+            release: Some(&cifar::CIFAR100),
             label_columns: &["fine_label", "label"],
             ..CIFAR
         }),

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
 use harness::config::DatasetConfig;
-use harness::data::{DataRoots, Dataset, Images, cifar_binary, load_from};
+use harness::data::{DataRoots, Dataset, Images, load_from};
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use polars::prelude::{Column, DataFrame, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
 
@@ -41,7 +41,7 @@ fn load(name: &str, source: &Path) -> Result<Dataset> {
 }
 
 /// The whole error, causes included; panics if there is none (`synthetic` must never stand in for a damaged file).
-fn error(name: &str, source: &Path) -> String {
+pub fn error(name: &str, source: &Path) -> String {
     match load(name, source) {
         Ok(dataset) => panic!("{name} was read as {:?}", dataset.provenance),
         Err(error) => format!("{error:#}"),
@@ -49,7 +49,7 @@ fn error(name: &str, source: &Path) -> String {
 }
 
 #[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
+pub fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
@@ -224,94 +224,6 @@ pub fn records(images: &Images, coarse: bool) -> Vec<u8> {
         [&labels, images.image(i)].concat()
     };
     (0..images.len()).flat_map(record).collect()
-}
-
-/// A release as the real ones, with ten records a file.
-const SMALL10: cifar_binary::Release = cifar_binary::Release { records: (10, 10), ..cifar_binary::CIFAR10 };
-const SMALL100: cifar_binary::Release = cifar_binary::Release { records: (10, 10), ..cifar_binary::CIFAR100 };
-
-fn cifar10_files() -> Vec<(&'static str, Images)> {
-    let names = SMALL10.train.iter().copied().chain([SMALL10.test]);
-    names.enumerate().map(|(i, name)| (name, images(10, CIFAR, 10, i))).collect()
-}
-
-#[test]
-fn cifar_binary_folder_and_archive_come_back_exactly() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let archive = dir.path().join("any.tar.gz");
-    let mut tar = tar::Builder::new(GzEncoder::new(File::create(&archive)?, Compression::fast()));
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    // In the archive, the test batch comes first and a file of no interest last.
-    for (name, images) in cifar10_files().into_iter().rev().chain([("readme.html", images(1, CIFAR, 10, 0))]) {
-        let bytes = records(&images, false);
-        fs::write(dir.path().join(name), &bytes)?;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, format!("cifar-10-batches-bin/{name}"), &bytes[..])?;
-    }
-    for (_, images) in &cifar10_files()[..5] {
-        pixels.extend_from_slice(&images.pixels);
-        labels.extend_from_slice(&images.labels);
-    }
-    tar.into_inner()?.finish()?;
-    for path in [dir.path(), &archive] {
-        let splits = SMALL10.read(path)?;
-        assert_eq!(splits.train, Images { pixels: pixels.clone(), labels: labels.clone(), shape: CIFAR });
-        assert_eq!(splits.test, cifar10_files()[5].1);
-    }
-
-    let whole = fs::read(&archive)?;
-    for length in [0, 5, whole.len() / 3, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
-        fs::write(&archive, &whole[..length])?;
-        let text = format!("{:#}", SMALL10.read(&archive).unwrap_err());
-        assert_says(&text, &["any.tar.gz", "truncated or damaged"]);
-    }
-    for at in [1, whole.len() / 4, whole.len() / 2, whole.len() - 6] {
-        let mut flipped = whole.clone();
-        flipped[at] ^= 4;
-        fs::write(&archive, &flipped)?;
-        assert_says(&format!("{:#}", SMALL10.read(&archive).unwrap_err()), &["any.tar.gz"]);
-    }
-    Ok(())
-}
-
-#[test]
-fn cifar100_binary_takes_the_fine_label() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let (train, test) = (images(10, CIFAR, 100, 3), images(10, CIFAR, 100, 8));
-    fs::write(dir.path().join("train.bin"), records(&train, true))?;
-    fs::write(dir.path().join("test.bin"), records(&test, true))?;
-    let splits = SMALL100.read(dir.path())?;
-    assert_eq!((splits.train, splits.test), (train, test));
-    Ok(())
-}
-
-#[test]
-fn damaged_cifar_binary_is_an_error_that_names_the_file() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    for (name, images) in cifar10_files() {
-        fs::write(dir.path().join(name), records(&images, false))?;
-    }
-    let path = dir.path().join("data_batch_3.bin");
-    let whole = fs::read(&path)?;
-    let refused = || format!("{:#}", SMALL10.read(dir.path()).unwrap_err());
-    // Also where a record ends: the release has a fixed number of them.
-    for length in [0, 1, 3072, 3073, whole.len() - 3073, whole.len() - 1] {
-        fs::write(&path, &whole[..length])?;
-        assert_says(&refused(), &["data_batch_3.bin", &length.to_string(), "30730", "truncated"]);
-    }
-    fs::write(&path, [&whole[..], &[0]].concat())?;
-    assert_says(&refused(), &["data_batch_3.bin", "30731"]);
-    let mut flipped = whole.clone();
-    flipped[4 * 3073] ^= 0x20;
-    fs::write(&path, &flipped)?;
-    assert_says(&refused(), &["data_batch_3.bin", "record 4 has label", "0 to 9"]);
-    fs::remove_file(&path)?;
-    assert_says(&refused(), &["data_batch_3.bin", "missing"]);
-    // Through `load`, a small file is not the real release, and synthetic data does not stand in for it.
-    assert_says(&error("cifar10", dir.path()), &["data_batch_1.bin", "30730 bytes", "30730000"]);
-    Ok(())
 }
 
 pub fn idx(images: &Images) -> (Vec<u8>, Vec<u8>) {

@@ -13,6 +13,7 @@ mod cli_errors;
 mod cli_runs;
 mod compare;
 mod compressions;
+mod data_cifar;
 mod data_download;
 mod data_formats;
 mod data_sources;

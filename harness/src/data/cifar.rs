@@ -1,0 +1,272 @@
+//! CIFAR's releases as folders or archives. Binary: records of one or two label bytes and 3 x 32 x 32 pixels. Python: pickles of an
+//! array of pixels and a list of labels, as torchvision leaves them. Format: <https://www.cs.toronto.edu/~kriz/cifar.html>
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::read::GzDecoder;
+
+use super::pickle::Pickle;
+use super::{Images, Splits};
+
+const SHAPE: (usize, usize, usize) = (3, 32, 32);
+const PIXELS: usize = 3 * 32 * 32;
+/// Room for what a pickle has beside its pixels: labels, names of files.
+const BESIDE: usize = 8 << 20;
+
+/// What a release consists of.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Bytes before the pixels of a binary record; the last one is the class (CIFAR-100 has the coarse class before it).
+    pub label_bytes: usize,
+    /// What a pickle calls the classes.
+    pub label_key: &'static str,
+    /// Number of classes.
+    pub classes: usize,
+    /// Files of the training split, in order; binary ones end in `.bin`.
+    pub train: &'static [&'static str],
+    /// File of the test split.
+    pub test: &'static str,
+    /// Records in each training file and in the test file.
+    pub records: (usize, usize),
+    /// Folders inside the archives, and the archives' names without their endings.
+    pub forms: [(&'static str, &'static str); 2],
+}
+
+/// CIFAR-10: five training batches.
+pub const CIFAR10: Release = Release {
+    label_bytes: 1,
+    label_key: "labels",
+    classes: 10,
+    train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
+    test: "test_batch",
+    records: (10_000, 10_000),
+    forms: [("cifar-10-batches-bin", "cifar-10-binary"), ("cifar-10-batches-py", "cifar-10-python")],
+};
+
+/// CIFAR-100, fine labels.
+pub const CIFAR100: Release = Release {
+    label_bytes: 2,
+    label_key: "fine_labels",
+    classes: 100,
+    train: &["train"],
+    test: "test",
+    records: (50_000, 10_000),
+    forms: [("cifar-100-binary", "cifar-100-binary"), ("cifar-100-python", "cifar-100-python")],
+};
+
+/// A file of a release.
+enum Content {
+    Binary(Vec<u8>),
+    Python(Vec<u8>),
+}
+
+/// The ending of binary files.
+const BINARY: &str = ".bin";
+
+impl Release {
+    /// The release's folder or archive at `path`: `path` itself, or inside it. `None` if there is no trace of it.
+    pub(super) fn find(&self, path: &Path) -> Option<PathBuf> {
+        if path.is_file() {
+            let name = path.file_name()?.to_string_lossy().to_lowercase();
+            let named = [".tar.gz", ".tgz", ".tar"].iter().any(|ending| name.ends_with(ending));
+            return (named || is_archive(path)).then(|| path.to_path_buf());
+        }
+        let holds =
+            |folder: &Path| self.files().any(|(name, _)| both(name).iter().any(|name| folder.join(name).is_file()));
+        let inside = self.forms.iter().map(|(folder, _)| path.join(folder));
+        if let Some(folder) = std::iter::once(path.to_path_buf()).chain(inside).find(|folder| holds(folder)) {
+            return Some(folder);
+        }
+        // By content, not by name: `cifar-10-python (1).tar.gz` is one, and so is what a browser has unpacked to `.tar`.
+        let mut files: Vec<PathBuf> = fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.sort();
+        let named = |file: &PathBuf| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.forms.iter().any(|(_, archive)| name.starts_with(archive)) && file.is_file()
+        };
+        files.into_iter().find(|file| named(file) && is_archive(file))
+    }
+
+    /// Reads what `Release::find` found: a folder or an archive.
+    ///
+    /// # Errors
+    /// A missing, truncated or damaged file; a label out of range. Names the file.
+    pub fn read(&self, path: &Path) -> Result<Splits> {
+        let mut contents = if path.is_dir() { self.read_folder(path)? } else { self.read_archive(path)? };
+        let mut train = Images { pixels: vec![], labels: vec![], shape: SHAPE };
+        let mut test = train.clone();
+        for (name, records) in self.files() {
+            let Some(content) = contents.remove(name) else {
+                bail!("{}: missing; the release has {}", path.join(name).display(), self.names());
+            };
+            let images = if name == self.test { &mut test } else { &mut train };
+            match content {
+                Content::Binary(bytes) => {
+                    let file = path.join(format!("{name}{BINARY}"));
+                    self.append(&bytes, records, images).with_context(|| file.display().to_string())?;
+                }
+                Content::Python(bytes) => {
+                    let file = path.join(name);
+                    self.append_pickle(&bytes, records, images).with_context(|| file.display().to_string())?;
+                }
+            }
+        }
+        Ok(Splits { train, test, remark: None })
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
+        self.train.iter().map(|&name| (name, self.records.0)).chain([(self.test, self.records.1)])
+    }
+
+    fn names(&self) -> String {
+        let names =
+            |ending: &str| self.files().map(|(name, _)| format!("{name}{ending}")).collect::<Vec<_>>().join(", ");
+        format!("{}, or, for Python, {}", names(BINARY), names(""))
+    }
+
+    fn read_folder(&self, folder: &Path) -> Result<BTreeMap<&'static str, Content>> {
+        let mut contents = BTreeMap::new();
+        for (name, _) in self.files() {
+            let read = |name: &str| -> Result<Option<Vec<u8>>> {
+                let path = folder.join(name);
+                match fs::read(&path) {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
+                }
+            };
+            let [binary, python] = both(name);
+            let content = match read(&binary)? {
+                Some(bytes) => Some(Content::Binary(bytes)),
+                None => read(&python)?.map(Content::Python),
+            };
+            contents.extend(content.map(|content| (name, content)));
+        }
+        Ok(contents)
+    }
+
+    fn read_archive(&self, path: &Path) -> Result<BTreeMap<&'static str, Content>> {
+        let damaged = || format!("{}: a truncated or damaged archive", path.display());
+        if let Some(what) = no_archive(path) {
+            bail!("{}: {what}, where an archive of the release is expected", path.display());
+        }
+        let file = File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+        let file = BufReader::new(file);
+        let plain: Box<dyn Read> = if is_gzip(path) { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+        let mut archive = tar::Archive::new(plain);
+        let mut contents = BTreeMap::new();
+        for entry in archive.entries().with_context(damaged)? {
+            let mut entry = entry.with_context(damaged)?;
+            let entry_path = entry.path().with_context(damaged)?.into_owned();
+            let is = |name: &str| entry_path.file_name().is_some_and(|found| found == name);
+            let known = self.files().find(|(name, _)| both(name).iter().any(|name| is(name)));
+            let Some((name, records)) = known.filter(|_| entry.header().entry_type().is_file()) else { continue };
+            let binary = is(&both(name)[0]);
+            // One byte more than expected is enough to notice that it is too long.
+            let most = if binary { records * (self.label_bytes + PIXELS) + 1 } else { records * PIXELS + BESIDE };
+            let mut bytes = Vec::new();
+            entry.by_ref().take(most as u64).read_to_end(&mut bytes).with_context(damaged)?;
+            contents.insert(name, if binary { Content::Binary(bytes) } else { Content::Python(bytes) });
+        }
+        // gzip's checksum comes last: it is only compared once everything was read.
+        io::copy(&mut archive.into_inner(), &mut io::sink()).with_context(damaged)?;
+        Ok(contents)
+    }
+
+    fn append_pickle(&self, bytes: &[u8], records: usize, images: &mut Images) -> Result<()> {
+        let pickle = Pickle::read(bytes)?;
+        let root = pickle.root();
+        let data = root
+            .get("data")
+            .with_context(|| format!("{} without `data`, where a batch of CIFAR has it", root.name()))?;
+        let data = data.array().with_context(|| format!("`data` is {}, where an array is expected", data.name()))?;
+        ensure!(
+            data.kind == "u1" && data.shape == [records, PIXELS],
+            "`data` is an array `{}` of {:?}, where `u1` of [{records}, {PIXELS}] is expected: not this release",
+            data.kind,
+            data.shape
+        );
+        let labels = root.get(self.label_key).and_then(|labels| labels.integers());
+        let labels =
+            labels.with_context(|| format!("without `{}`, the list of classes: not this release", self.label_key))?;
+        ensure!(labels.len() == records, "{} labels of {records} images", labels.len());
+        for (number, label) in labels.into_iter().enumerate() {
+            images.labels.push(self.label(number, label)?);
+        }
+        images.pixels.extend_from_slice(data.bytes);
+        Ok(())
+    }
+
+    fn label(&self, number: usize, label: i64) -> Result<u16> {
+        let fits = |label: &u16| usize::from(*label) < self.classes;
+        u16::try_from(label)
+            .ok()
+            .filter(fits)
+            .with_context(|| format!("record {number} has label {label}, where 0 to {} are possible", self.classes - 1))
+    }
+
+    fn append(&self, bytes: &[u8], records: usize, images: &mut Images) -> Result<()> {
+        let size = self.label_bytes + PIXELS;
+        ensure!(
+            bytes.len() == records * size,
+            "{}{} bytes, where {records} records of {size} bytes make {}: truncated, or not this release",
+            if bytes.len() > records * size { "at least " } else { "" },
+            bytes.len(),
+            records * size
+        );
+        images.pixels.reserve(records * PIXELS);
+        for (number, record) in bytes.chunks_exact(size).enumerate() {
+            let (labels, pixels) = record.split_at(self.label_bytes);
+            let label = self.label(number, i64::from(labels[self.label_bytes - 1]))?;
+            images.labels.push(label);
+            images.pixels.extend_from_slice(pixels);
+        }
+        Ok(())
+    }
+}
+
+/// A file's name in either form, the binary one first.
+fn both(name: &str) -> [String; 2] {
+    [format!("{name}{BINARY}"), name.to_owned()]
+}
+
+fn begins(path: &Path) -> Option<[u8; 262]> {
+    let mut head = [0; 262];
+    let mut file = File::open(path).ok()?;
+    let mut filled = 0;
+    while filled < head.len() {
+        match file.read(&mut head[filled..]).ok()? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Some(head)
+}
+
+fn is_gzip(path: &Path) -> bool {
+    begins(path).is_some_and(|head| head.starts_with(&[0x1f, 0x8b]))
+}
+
+/// Whether a file is an archive by what it begins with: gzip, or a tar's own mark.
+fn is_archive(path: &Path) -> bool {
+    begins(path).is_some_and(|head| head.starts_with(&[0x1f, 0x8b]) || &head[257..] == b"ustar")
+}
+
+/// What a file is that is known not to be an archive; a damaged one may be anything.
+fn no_archive(path: &Path) -> Option<String> {
+    let head = begins(path)?;
+    let text = String::from_utf8_lossy(&head).trim_start().to_lowercase();
+    let page = ["<!doctype", "<html", "<?xml"].iter().any(|start| text.starts_with(start));
+    match fs::metadata(path).ok()?.len() {
+        0 => Some("an empty file".into()),
+        _ if page => Some("a web page, saved under this name".into()),
+        _ if head.starts_with(b"PK") => Some("a zip archive".into()),
+        // Shorter than any archive.
+        1..20 => Some("neither gzip nor tar".into()),
+        _ => None,
+    }
+}
