@@ -9,6 +9,7 @@ pub mod cifar;
 mod decode;
 pub mod decoded;
 pub mod download;
+mod entries;
 pub mod idx;
 pub mod image_folder;
 mod loader;
@@ -26,12 +27,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DatasetConfig;
 
+pub use entries::DataRoots;
 pub use loader::{Batch, Loader};
 pub use normalize::Normalization;
 pub use parquet::hush_caught_panics;
 use registry::by_name;
 pub use registry::{DATASETS, DatasetInfo, Reader, find};
-pub use sources::{DataRoots, Location};
+pub use sources::Location;
 pub use split::{Partition, split};
 
 /// Images of one split, as bytes.
@@ -148,7 +150,7 @@ pub fn geometry(config: &DatasetConfig) -> Result<Geometry> {
 /// # Errors
 /// An unknown name; an entry that cannot be understood.
 pub fn sources(config: &DatasetConfig) -> Result<Vec<String>> {
-    let resolved = sources::resolve(config, by_name(&config.name)?, &DataRoots::from_environment())?;
+    let resolved = entries::resolve(config, by_name(&config.name)?, &DataRoots::from_environment())?;
     Ok(resolved.into_iter().map(|(entry, _)| entry).collect())
 }
 

@@ -6,28 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::download::{self, Fetched};
+use super::entries::{DataRoots, Source, nothing_at, resolve};
 use super::synthetic::Synthetic;
 use super::{DatasetInfo, Geometry, Reader, Splits, idx, image_folder, parquet};
 use crate::config::DatasetConfig;
-
-/// Where data sets are kept and got from, apart from what an experiment names.
-#[derive(Clone, Debug)]
-pub struct DataRoots {
-    /// A folder of data sets, looked at first: `cifar10/` and so on.
-    pub home: Option<PathBuf>,
-    /// Where downloads come from.
-    pub base_url: String,
-    /// Where they go: `NAME/` in this folder.
-    pub downloads: PathBuf,
-}
-
-impl DataRoots {
-    /// `HARNESS_DATA`, the publisher's server, and `data/` in the working directory.
-    pub fn from_environment() -> Self {
-        let home = std::env::var_os("HARNESS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
-        Self { home, base_url: download::BASE_URL.into(), downloads: "data".into() }
-    }
-}
 
 /// A source that was there.
 pub(super) struct Found {
@@ -36,13 +18,6 @@ pub(super) struct Found {
     pub label: String,
     pub source: String,
     pub synthetic: bool,
-}
-
-/// An entry of `dataset.sources`, understood.
-pub(super) enum Source {
-    Path(PathBuf),
-    Download,
-    Synthetic { train: usize, test: usize },
 }
 
 /// Where a data set lies.
@@ -59,14 +34,22 @@ pub enum Location {
     },
 }
 
-/// The first source that is there: the entry of `dataset.sources` and what it stands for. `fetch` gets the archive that the
-/// entry `download` stands for.
+/// A source that is there.
+struct Located {
+    /// Its entry of `dataset.sources`.
+    entry: String,
+    location: Location,
+    /// Entries before it that led nowhere, each with why.
+    passed: Vec<String>,
+}
+
+/// The first source that is there. `fetch` gets the archive that the entry `download` stands for.
 fn locate(
     config: &DatasetConfig,
     info: &DatasetInfo,
     roots: &DataRoots,
     fetch: impl Fn() -> Result<Fetched>,
-) -> Result<(String, Location)> {
+) -> Result<Located> {
     let mut tried = Vec::new();
     for (entry, source) in resolve(config, info, roots)? {
         let path = match source {
@@ -79,7 +62,7 @@ fn locate(
                 }
             },
             Source::Synthetic { train, test } if info.geometry.is_some() => {
-                return Ok((entry, Location::Synthetic { train, test }));
+                return Ok(Located { entry, location: Location::Synthetic { train, test }, passed: tried });
             }
             Source::Synthetic { .. } => {
                 tried.push(format!("{entry}: the size of `{}` is only known from its files", info.name));
@@ -87,9 +70,9 @@ fn locate(
             }
         };
         if !vacant(&path)? {
-            return Ok((entry, Location::Files(path)));
+            return Ok(Located { entry, location: Location::Files(path), passed: tried });
         }
-        tried.push(format!("{entry}: nothing at {}", path.display()));
+        tried.push(nothing_at(&entry, &path));
     }
     bail!("{}", missing(info, info.reader()?, &tried))
 }
@@ -103,7 +86,9 @@ pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots
         }
         Ok(fetched)
     };
-    let (entry, location) = locate(config, info, roots, fetch)?;
+    let Located { entry, location, passed } = locate(config, info, roots, fetch)?;
+    // What was asked for first is not what is used: nobody should have to find that out from results.
+    passed.iter().for_each(|why| say!("data: passed over: {why}"));
     read(entry, &location, info)
 }
 
@@ -116,7 +101,7 @@ pub(super) fn locate_offline(config: &DatasetConfig, info: &DatasetInfo, roots: 
         ensure!(archive.is_file(), "download: {} is not there yet", archive.display());
         Ok(Fetched::File(archive))
     };
-    locate(config, info, roots, downloaded).map(|(_, location)| location)
+    locate(config, info, roots, downloaded).map(|located| located.location)
 }
 
 /// What a run would read now, in a line: the first source that is there, and what is passed over for it and why.
@@ -128,7 +113,7 @@ pub(super) fn outlook(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRo
     for (entry, source) in resolve(config, info, roots)? {
         found = match source {
             Source::Path(path) if vacant(&path)? => {
-                passed.push(format!("{entry} (nothing at {})", path.display()));
+                passed.push(nothing_at(&entry, &path));
                 None
             }
             Source::Path(path) => Some(format!("{}, found at {} ({entry})", info.name, path.display())),
@@ -141,12 +126,12 @@ pub(super) fn outlook(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRo
                     })
                 }
                 None => {
-                    passed.push(format!("{entry} (not offered for {})", info.name));
+                    passed.push(format!("{entry}: not offered for {}", info.name));
                     None
                 }
             },
             Source::Synthetic { .. } if info.geometry.is_none() => {
-                passed.push(format!("{entry} (the size of `{}` is only known from its files)", info.name));
+                passed.push(format!("{entry}: the size of `{}` is only known from its files", info.name));
                 None
             }
             Source::Synthetic { train, test } => {
@@ -157,7 +142,7 @@ pub(super) fn outlook(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRo
             break;
         }
     }
-    let passed = if passed.is_empty() { String::new() } else { format!("; passed over: {}", passed.join(", ")) };
+    let passed = if passed.is_empty() { String::new() } else { format!("; passed over: {}", passed.join("; ")) };
     Ok(format!("{}{passed}", found.unwrap_or_else(|| format!("{} is nowhere", info.name))))
 }
 
@@ -201,50 +186,6 @@ pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo, reader: &Reader) 
         }
     }
     Ok(Some(most))
-}
-
-/// The sources in the order they are tried, each with its name.
-pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Vec<(String, Source)>> {
-    let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];
-    let entries = if config.sources.is_empty() { &default[..] } else { &config.sources };
-    let mut sources = entries.iter().map(|entry| Ok((entry.clone(), parse(entry)?))).collect::<Result<Vec<_>>>()?;
-    if info.reader()?.procedural {
-        // No file holds it; an entry may still set its size.
-        sources.retain(|(_, source)| matches!(source, Source::Synthetic { .. }));
-        if sources.is_empty() {
-            sources.push(("synthetic".into(), parse("synthetic")?));
-        }
-        return Ok(sources);
-    }
-    // Who asks for synthetic data only gets that, whatever HARNESS_DATA holds.
-    let real = sources.iter().find(|(_, source)| !matches!(source, Source::Synthetic { .. }));
-    if let (Some(home), Some((_, source))) = (&roots.home, real) {
-        // An image folder is known by its own name only.
-        let name = match source {
-            Source::Path(path) if info.geometry.is_none() => path.file_name().unwrap_or_default().to_string_lossy(),
-            _ => info.name.into(),
-        };
-        sources.insert(0, (format!("HARNESS_DATA/{name}"), Source::Path(home.join(&*name))));
-    }
-    Ok(sources)
-}
-
-/// `download`, `synthetic`, `synthetic:TRAIN+TEST`, else a path.
-fn parse(entry: &str) -> Result<Source> {
-    if entry == "download" {
-        return Ok(Source::Download);
-    }
-    let Some(sizes) = entry.strip_prefix("synthetic") else { return Ok(Source::Path(entry.into())) };
-    if sizes.is_empty() {
-        let Synthetic { train, test, .. } = Synthetic::new(Geometry { shape: (3, 32, 32), classes: 10 });
-        return Ok(Source::Synthetic { train, test });
-    }
-    let Some(sizes) = sizes.strip_prefix(':') else { return Ok(Source::Path(entry.into())) };
-    let numbers = sizes.split_once('+').map(|(train, test)| (train.trim().parse(), test.trim().parse()));
-    match numbers {
-        Some((Ok(train), Ok(test))) if train > 0 && test > 0 => Ok(Source::Synthetic { train, test }),
-        _ => bail!("dataset.sources: \"{entry}\", expected synthetic:TRAIN+TEST, e.g. synthetic:10000+2000"),
-    }
 }
 
 fn fetch(info: &DatasetInfo, roots: &DataRoots) -> Result<Fetched> {

@@ -63,12 +63,30 @@ fn a_plan_says_which_data_is_there_and_what_it_passes_over() {
     };
     assert_eq!(
         plan("/no/such/home"),
-        "data: SYNTHETIC, 300 training and 50 test images that stand in for real ones; passed over: HARNESS_DATA/cifar10 (nothing at \
-         /no/such/home/cifar10), nowhere (nothing at nowhere)"
+        "data: SYNTHETIC, 300 training and 50 test images that stand in for real ones; passed over: HARNESS_DATA/cifar10: nothing at \
+         /no/such/home/cifar10; nowhere: nothing at nowhere"
     );
     std::fs::create_dir_all(folder.path().join("home/cifar10")).unwrap();
     std::fs::write(folder.path().join("home/cifar10/anything"), "x").unwrap();
     assert_eq!(plan("home"), "data: cifar10, found at home/cifar10 (HARNESS_DATA/cifar10)");
+    // A run says so, too, and knows the user's home.
+    let run = |sources: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
+        let set = format!("dataset.sources={sources}");
+        let more =
+            ["--set", "recipe.batch=8", "--set", "recipe.subset=8", "--set", "run.measure=false", "--output", "out"];
+        let run = command.current_dir(folder.path()).env("HARNESS_DATA", "").env("HOME", folder.path().join("home"));
+        crate::support::text(&run.args(["x.toml", "--set", &set]).args(more).output().unwrap())
+    };
+    let said = run("[\"~/cifar\", \"$HOME/cifar10\", \"synthetic:300+50\"]");
+    for part in [
+        "data: passed over: ~/cifar: nothing at ",
+        "home/cifar\n",
+        "$HOME/cifar10: nothing at $HOME/cifar10; variables are not",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(run("[\"~/cifar10\"]").contains("home/cifar10: no CIFAR-10 found here (anything)"));
 }
 
 /// Also where nothing but a synthetic set is there: a clone without data or network has to be able to run them.

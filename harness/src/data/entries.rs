@@ -1,0 +1,94 @@
+//! Entries of `dataset.sources`: what they stand for, and the order in which they are tried.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::synthetic::Synthetic;
+use super::{DatasetInfo, Geometry, download};
+use crate::config::DatasetConfig;
+
+/// Where data sets are kept and got from, apart from what an experiment names.
+#[derive(Clone, Debug)]
+pub struct DataRoots {
+    /// A folder of data sets, looked at first: `cifar10/` and so on.
+    pub home: Option<PathBuf>,
+    /// Where downloads come from.
+    pub base_url: String,
+    /// Where they go: `NAME/` in this folder.
+    pub downloads: PathBuf,
+}
+
+impl DataRoots {
+    /// `HARNESS_DATA`, the publisher's server, and `data/` in the working directory.
+    pub fn from_environment() -> Self {
+        let home = std::env::var_os("HARNESS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self { home, base_url: download::BASE_URL.into(), downloads: "data".into() }
+    }
+}
+
+/// An entry of `dataset.sources`, understood.
+pub(super) enum Source {
+    Path(PathBuf),
+    Download,
+    Synthetic { train: usize, test: usize },
+}
+
+/// The sources in the order they are tried, each with its name.
+pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Vec<(String, Source)>> {
+    let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];
+    let entries = if config.sources.is_empty() { &default[..] } else { &config.sources };
+    let mut sources = entries.iter().map(|entry| Ok((entry.clone(), parse(entry)?))).collect::<Result<Vec<_>>>()?;
+    if info.reader()?.procedural {
+        // No file holds it; an entry may still set its size.
+        sources.retain(|(_, source)| matches!(source, Source::Synthetic { .. }));
+        if sources.is_empty() {
+            sources.push(("synthetic".into(), parse("synthetic")?));
+        }
+        return Ok(sources);
+    }
+    // Who asks for synthetic data only gets that, whatever HARNESS_DATA holds.
+    let real = sources.iter().find(|(_, source)| !matches!(source, Source::Synthetic { .. }));
+    if let (Some(home), Some((_, source))) = (&roots.home, real) {
+        // An image folder is known by its own name only.
+        let name = match source {
+            Source::Path(path) if info.geometry.is_none() => path.file_name().unwrap_or_default().to_string_lossy(),
+            _ => info.name.into(),
+        };
+        sources.insert(0, (format!("HARNESS_DATA/{name}"), Source::Path(home.join(&*name))));
+    }
+    Ok(sources)
+}
+
+/// That an entry leads nowhere.
+pub(super) fn nothing_at(entry: &str, path: &Path) -> String {
+    let hint = if entry.contains('$') { "; variables are not expanded here, `~` is" } else { "" };
+    format!("{entry}: nothing at {}{hint}", path.display())
+}
+
+/// A path with the user's home for the `~` that it begins with.
+fn expanded(path: &str) -> PathBuf {
+    let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    match path.strip_prefix('~').map(|rest| rest.strip_prefix('/').or(rest.is_empty().then_some(""))) {
+        Some(Some(rest)) => home().map_or_else(|| path.into(), |home| home.join(rest)),
+        _ => path.into(),
+    }
+}
+
+/// `download`, `synthetic`, `synthetic:TRAIN+TEST`, else a path.
+fn parse(entry: &str) -> Result<Source> {
+    if entry == "download" {
+        return Ok(Source::Download);
+    }
+    let Some(sizes) = entry.strip_prefix("synthetic") else { return Ok(Source::Path(expanded(entry))) };
+    if sizes.is_empty() {
+        let Synthetic { train, test, .. } = Synthetic::new(Geometry { shape: (3, 32, 32), classes: 10 });
+        return Ok(Source::Synthetic { train, test });
+    }
+    let Some(sizes) = sizes.strip_prefix(':') else { return Ok(Source::Path(expanded(entry))) };
+    let numbers = sizes.split_once('+').map(|(train, test)| (train.trim().parse(), test.trim().parse()));
+    match numbers {
+        Some((Ok(train), Ok(test))) if train > 0 && test > 0 => Ok(Source::Synthetic { train, test }),
+        _ => bail!("dataset.sources: \"{entry}\", expected synthetic:TRAIN+TEST, e.g. synthetic:10000+2000"),
+    }
+}
