@@ -126,7 +126,11 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<TrialEnd> {
         Ok(Err(error)) if error.is::<Interrupted>() => Ok(TrialEnd::Stopped),
         Ok(Err(error)) if disk_is_full(&error) => Err(error),
         Ok(Err(error)) => {
-            let kind = if error.is::<Diverged>() { FailureKind::Diverged } else { FailureKind::Error };
+            let kind = match () {
+                () if error.is::<Diverged>() => FailureKind::Diverged,
+                () if error.is::<limits::TooLarge>() => FailureKind::OutOfMemory,
+                () => FailureKind::Error,
+            };
             let ended = if kind.may_pass() { TrialEnd::Failed } else { TrialEnd::FailedForGood };
             fail(kind, explain(&error)).map(|()| ended)
         }

@@ -65,22 +65,35 @@ fn machine_memory() -> Option<u64> {
     Some(confined.map_or(total, |bytes| bytes.min(total)))
 }
 
+/// A training that would hold more memory than there is.
+#[derive(Debug)]
+pub(super) struct TooLarge(String);
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
 /// That what a training is planned to hold is there at all: a system that runs out of memory ends whatever it likes.
 ///
 /// # Errors
 /// More than `limit`, where there is one, or than this machine has.
-pub(super) fn check_memory(planned: u64, limit: Option<u64>) -> anyhow::Result<()> {
+pub(super) fn check_memory(planned: u64, limit: Option<u64>) -> Result<(), TooLarge> {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let machine = machine_memory();
     let known = [limit.map(|bytes| (bytes, "run.memory allows")), machine.map(|bytes| (bytes, "this machine has"))];
     let Some((most, whose)) = known.into_iter().flatten().min_by_key(|(bytes, _)| *bytes) else { return Ok(()) };
-    anyhow::ensure!(
-        planned <= most,
+    if planned <= most {
+        return Ok(());
+    }
+    Err(TooLarge(format!(
         "training it takes {} MiB by the engine's plan, and {whose} {} MiB\n  accepted: a smaller recipe.batch, or a smaller network",
         mib(planned),
         mib(most)
-    );
-    Ok(())
+    )))
 }
 
 /// Watches memory (resident, bytes) and time from now on, in a thread of its own: also a trial that hangs is ended.
