@@ -10,6 +10,8 @@
 //!
 //! let text = r#"
 //!     name = "small"
+//!     [dataset]
+//!     name = "cifar10"
 //!     [backbone]
 //!     name = "resnet20"
 //!     [[grid]]
