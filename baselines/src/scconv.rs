@@ -45,14 +45,8 @@ impl Method for ScConv {
         let ConvSpec { in_channels: channels, kernel, bias, .. } = unit.conv;
         let (half, quarter) = (channels / 2, channels / 4);
         let gate = net.group_norm("gate", self.groups, true, x)?;
-        let gate = net.sigmoid(gate)?;
-        let (strong, weak) = (net.replace_above(gate, 0.5, 1.0)?, net.replace_above(gate, 0.5, 0.0)?);
-        let (strong, weak) = (net.product(x, strong)?, net.product(x, weak)?);
-        let mut crossed = |one: std::ops::Range<usize>, other| -> Result<Value> {
-            let (one, other) = (net.slice(strong, one)?, net.slice(weak, other)?);
-            net.add(one, other)
-        };
-        let (upper, lower) = (crossed(0..half, half..channels)?, crossed(half..channels, 0..half)?);
+        let crossed = net.crossed_gate(x, gate, 0.5)?;
+        let (upper, lower) = (net.slice(crossed, 0..half)?, net.slice(crossed, half..channels)?);
         let upper = net.conv("upper", ConvSpec::same(half, quarter, 1, 1), false, false, upper)?;
         let lower = net.conv("lower", ConvSpec::same(half, quarter, 1, 1), false, false, lower)?;
         let wide = net.conv("wide", ConvSpec::same(quarter, channels, kernel, 1).grouped(2), false, false, upper)?;

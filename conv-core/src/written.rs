@@ -39,6 +39,7 @@ pub(crate) enum Operation {
     Tied { conv: ConvSpec, to: Value, x: Value },
     Product { x: Value, by: Value },
     Map { x: Value, map: Map },
+    CrossedGate { x: Value, gate: Value, threshold: f32 },
     Softmax { x: Value, parts: usize },
     GroupNorm { name: String, groups: usize, shares: bool, x: Value },
     Upsample { x: Value, factor: usize, like: Option<Value> },
@@ -264,7 +265,7 @@ impl Operation {
                 std::iter::once(*x).chain(*residual).collect()
             }
             Self::Concat { parts: inputs } | Self::Custom { inputs, .. } => inputs.clone(),
-            Self::Product { x, by } => vec![*x, *by],
+            Self::Product { x, by } | Self::CrossedGate { x, gate: by, .. } => vec![*x, *by],
             Self::Upsample { x, like, .. } => std::iter::once(*x).chain(*like).collect(),
             Self::Tied { x, .. }
             | Self::Map { x, .. }
@@ -319,9 +320,7 @@ impl fmt::Display for Operation {
             Self::Product { .. } => write!(f, "product"),
             Self::Map { map: Map::Sigmoid, .. } => write!(f, "sigmoid"),
             Self::Map { map: Map::Relu6, .. } => write!(f, "relu6"),
-            Self::Map { map: Map::ReplaceAbove { threshold, value }, .. } => {
-                write!(f, "replace above {threshold} by {value}")
-            }
+            Self::CrossedGate { threshold, .. } => write!(f, "crossed gate above {threshold}"),
             Self::Softmax { parts, .. } => write!(f, "softmax of {parts}"),
             Self::GroupNorm { groups, shares, .. } => write!(f, "group norm {groups} shares={shares}"),
             Self::Upsample { factor, .. } => write!(f, "upsample {factor}"),

@@ -226,6 +226,10 @@ fn what_keeps_a_network_off_the_engine_is_said() -> Result<()> {
         inference.forward(&x.narrow(0, 0, 2)?)?;
         assert_eq!(inference.image_layers().is_some(), on_engine);
     }
+    // A value that gates itself is read twice by one operation.
+    let own_gate = Network::build(4, |graph, x| graph.crossed_gate(x, x, 0.5))?;
+    let why = own_gate.engine_layers(engine, [8, 4, 6, 6], true)?.err();
+    assert_eq!(why, Some(OffEngine::RepeatedChannel));
     Ok(())
 }
 

@@ -19,16 +19,10 @@ fn pooled(b: &mut Builder, x: Value) -> Value {
     b.linear(pooled, 6)
 }
 
-/// SCConv's gate: a group norm whose channels are weighed by their shares, sigmoid, and what passes a threshold.
+/// SCConv's gate: a group norm whose channels are weighed by their shares, and two halves crossed by what it says.
 fn spatial_gate(b: &mut Builder, x: Value) -> Result<Value> {
     let normed = b.group_norm(x, 3, true);
-    let gate = b.graph.sigmoid(normed);
-    let (informative, rest) = (b.graph.replace_above(gate, 0.5, 1.0), b.graph.replace_above(gate, 0.5, 0.0));
-    let (strong, weak) = (b.graph.product(x, informative)?, b.graph.product(x, rest)?);
-    let halves = [b.slice(strong, 0..3), b.slice(weak, 3..6), b.slice(strong, 3..6), b.slice(weak, 0..3)];
-    let first = b.graph.finish(halves[0], None, Some(halves[1]), false)?;
-    let second = b.graph.finish(halves[2], None, Some(halves[3]), false)?;
-    b.graph.concat(&[first, second])
+    b.graph.crossed_gate(x, normed, 0.5)
 }
 
 /// SPConv's fusion: two branches, weighed by a softmax between their means.
@@ -44,7 +38,7 @@ fn fusion(b: &mut Builder, x: Value) -> Result<Value> {
 }
 
 /// Every operation by itself, and as rivals put them together.
-const MIDDLES: [(&str, Middle); 15] = [
+const MIDDLES: [(&str, Middle); 17] = [
     ("relu6", |b, x| {
         // Cubes, of which some are beyond either end.
         let square = b.graph.product(x, x)?;
@@ -52,7 +46,24 @@ const MIDDLES: [(&str, Middle); 15] = [
         Ok(b.graph.relu6(cube))
     }),
     ("sigmoid", |b, x| Ok(b.graph.sigmoid(x))),
-    ("replace above", |b, x| Ok(b.graph.replace_above(x, 0.25, -1.0))),
+    ("crossed gate, all above", |b, x| {
+        let gate = b.conv(x, ConvSpec::same(6, 6, 1, 1));
+        b.graph.crossed_gate(x, gate, -1.0)
+    }),
+    ("crossed gate, none above", |b, x| {
+        let gate = b.conv(x, ConvSpec::same(6, 6, 3, 1));
+        let crossed = b.graph.crossed_gate(x, gate, 2.0)?;
+        // A channel of it nobody reads, and both values are read again.
+        let crossed = b.slice(crossed, 0..5);
+        b.graph.concat(&[crossed, gate, x])
+    }),
+    ("crossed gate of channels of zeros and pooled values", |b, x| {
+        let (some, gate) = (b.slice(x, 1..5), b.conv(x, ConvSpec::same(6, 5, 1, 1)));
+        let (some, gate) = (b.graph.pad_channels(some, 0, 2), b.graph.pad_channels(gate, 1, 0));
+        let (crossed, gates) = (b.graph.crossed_gate(some, gate, 0.6)?, [pooled(b, x), pooled(b, x)]);
+        let by = b.graph.crossed_gate(gates[0], gates[1], 0.6)?;
+        b.graph.product(crossed, by)
+    }),
     ("product of maps", |b, x| {
         let by = b.conv(x, ConvSpec::same(6, 6, 1, 1));
         b.graph.product(x, by)
@@ -226,7 +237,7 @@ fn the_engines_gradient_is_its_slope() -> Result<()> {
             };
             let measured = (at(step)? - at(-step)?) / (2.0 * step);
             var.set(&start)?;
-            let jumps = what == "spatial gate" || what == "replace above";
+            let jumps = what == "spatial gate" || what.starts_with("crossed gate of");
             let tolerance = 2e-2 * slope.abs().max(1.0);
             assert!(jumps || (measured - slope).abs() < tolerance, "{what}: {name}: {measured} measured, {slope} said");
         }

@@ -100,8 +100,17 @@ fn every_operation_is_the_function_it_names() {
     let large = (&x * 5.0).unwrap();
     check("relu6", &large, |g, x, _| Ok(g.relu6(x)), |x, _, _| x.clamp(0f32, 6f32));
     check("sigmoid", &x, |g, x, _| Ok(g.sigmoid(x)), |x, _, _| ops::sigmoid(x));
-    let replaced = |x: &Tensor, _: &Tensor, _| ops::replace_above(x, 0.5, 2.0);
-    check("replace above", &x, |g, x, _| Ok(g.replace_above(x, 0.5, 2.0)), replaced);
+    // Products with what passes of a value, one half of the channels of either added to the other half of the other.
+    let crossed = |x: &Tensor, y: &Tensor, _| {
+        let gate = ops::sigmoid(y)?;
+        let above = gate.gt(0.5)?;
+        let own = (x * above.where_cond(&gate.ones_like()?, &gate)?)?;
+        let other = (x * above.where_cond(&gate.zeros_like()?, &gate)?)?;
+        let half = |t: &Tensor, at: usize| t.narrow(1, at * CHANNELS / 2, CHANNELS / 2);
+        let (upper, lower) = ((half(&own, 0)? + half(&other, 1)?)?, (half(&own, 1)? + half(&other, 0)?)?);
+        Tensor::cat(&[upper, lower], 1)
+    };
+    check("crossed gate", &x, |g, x, y| g.crossed_gate(x, y, 0.5), crossed);
     check("softmax", &x, |g, x, _| g.softmax_between(x, 2), |x, _, _| ops::softmax_between(x, 2));
     for shares in [false, true] {
         let (weight, bias) = (noise("weight", &[CHANNELS]), noise("bias", &[CHANNELS]));

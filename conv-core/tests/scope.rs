@@ -24,7 +24,8 @@ fn functions_have_the_slopes_they_say() -> Result<()> {
         ("product with one pixel", |a| ops::product(&a[0], &a[1]), vec![vec![2, 6, 3, 5], vec![2, 6, 1, 1]]),
         ("relu6", |a| ops::relu6(&(&a[0] * 5.0)?), vec![vec![2, 6, 3, 5]]),
         ("sigmoid", |a| ops::sigmoid(&a[0]), vec![vec![2, 6, 3, 5]]),
-        ("replace above", |a| ops::replace_above(&a[0], 0.3, 2.0), vec![vec![2, 6, 3, 5]]),
+        ("crossed gate", |a| ops::crossed_gate(&a[0], &a[1], 0.6), vec![vec![2, 6, 3, 5], vec![2, 6, 3, 5]]),
+        ("crossed gate of features", |a| ops::crossed_gate(&a[0], &a[1], 0.4), vec![vec![4, 6], vec![4, 6]]),
         ("softmax", |a| ops::softmax_between(&a[0], 3), vec![vec![2, 6, 3, 5]]),
         ("softmax of pooled values", |a| ops::softmax_between(&a[0], 2), vec![vec![2, 6]]),
         ("group norm", |a| ops::group_norm(&a[0], 2, &a[1], &a[2], 1e-5), vec![vec![2, 6, 3, 5], vec![6], vec![6]]),
@@ -67,6 +68,11 @@ fn shapes_that_do_not_fit_are_refused() {
     };
     says(ops::product(&x(&[2, 3, 4, 4]), &x(&[2, 4])), "a product of [2, 3, 4, 4] and [2, 4]; accepted");
     says(ops::product(&x(&[2, 3, 4, 4]), &x(&[2, 3, 1, 4])), "accepted: equal shapes");
+    says(
+        ops::crossed_gate(&x(&[2, 4, 3, 3]), &x(&[2, 4, 1, 1]), 0.5),
+        "is gated by [2, 4, 1, 1]; accepted: equal shapes",
+    );
+    says(ops::crossed_gate(&x(&[2, 3]), &x(&[2, 3]), 0.5), "3 channels are gated crosswise; accepted: an even number");
     says(ops::softmax_between(&x(&[2, 6]), 4), "4 parts do not divide 6 channels");
     says(ops::group_norm(&x(&[2, 6, 1, 1]), 4, &x(&[6]), &x(&[6]), 1e-5), "4 groups do not divide 6");
     says(ops::group_norm(&x(&[2, 6, 1, 1]), 3, &x(&[6]), &x(&[5]), 1e-5), "bias [5]");
@@ -80,18 +86,28 @@ fn shapes_that_do_not_fit_are_refused() {
         assert!(error.contains(words), "{error}");
     };
     says(graph.product(wide, narrow), "6 channels are multiplied by 4");
+    says(graph.crossed_gate(wide, narrow, 0.5), "6 channels are gated by 4");
+    let odd = graph.slice(wide, 0..3).unwrap();
+    says(graph.crossed_gate(odd, odd, 0.5), "3 channels are gated crosswise");
     says(graph.softmax_between(wide, 0), "0 parts");
     let norm = GroupNorm::new(2, 4, false, ParamStore::new(0, &Device::Cpu).builder()).unwrap();
     says(graph.group_norm(&norm, wide), "6 channels meet a group norm of 4");
     // Sizes show when it runs: on the engine as off it.
-    let write = |graph: &mut Graph, x: Value| {
-        let small = graph.avg_pool(x, 2, 2, false);
-        graph.product(x, small)
-    };
-    let network = Network::build(3, write).unwrap();
-    for images in [2, 8] {
-        let error = network.forward_t(&x(&[images, 3, 4, 4]), false).unwrap_err().to_string();
-        assert!(error.contains("(2, 2) pixels are multiplied") || error.contains("a product of"), "{error}");
+    type By = fn(&mut Graph, Value, Value) -> Result<Value>;
+    let gates: [(By, [&str; 2]); 2] = [
+        (|graph, x, by| graph.product(x, by), ["a product of", "(2, 2) pixels are multiplied"]),
+        (|graph, x, by| graph.crossed_gate(x, by, 0.5), ["is gated by", "(2, 2) pixels are gated"]),
+    ];
+    for (gate, words) in gates {
+        let write = |graph: &mut Graph, x: Value| {
+            let small = graph.avg_pool(x, 2, 2, false);
+            gate(graph, x, small)
+        };
+        let network = Network::build(4, write).unwrap();
+        for (images, words) in [2, 8].into_iter().zip(words) {
+            let error = network.forward_t(&x(&[images, 4, 4, 4]), false).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }
 
@@ -105,8 +121,8 @@ impl Method for Gated {
         let channels = unit.conv.in_channels;
         let normed = net.group_norm("norm", 2, true, x)?;
         let gate = net.sigmoid(normed)?;
-        let gate = net.replace_above(gate, 0.5, 1.0)?;
         let x = net.product(x, gate)?;
+        let x = net.crossed_gate(x, normed, 0.5)?;
         let halves = [net.slice(x, 0..channels / 2)?, net.slice(x, channels / 2..channels)?];
         let half = ConvSpec { in_channels: channels / 2, out_channels: unit.conv.out_channels / 2, ..unit.conv };
         let y = net.tied_conv("tied", half, &halves)?;
@@ -132,7 +148,7 @@ fn a_scope_counts_parameters_once_multiplications_every_time_and_gates_not_at_al
     assert_eq!(
         made.signature,
         "x of 8 channels; #2 = group norm 2 shares=true of x as norm; #3 = sigmoid of #2; \
-         #4 = replace above 0.5 by 1 of #3; #5 = product of x, #4; #6 = slice 0..4 of #5; #7 = slice 4..8 of #5; \
+         #4 = product of x, #3; #5 = crossed gate above 0.5 of #4, #2; #6 = slice 0..4 of #5; #7 = slice 4..8 of #5; \
          #8 = conv 4->6 k3 s2 p1 g1 bias=true norm=false act=None of #6 as tied; \
          #9 = conv 4->6 k3 s2 p1 g1 bias=true tied to #8 of #7; #10 = global average of #8; #11 = global average of #9; \
          #12 = concat of #10, #11; #13 = softmax of 2 of #12; #14 = slice 0..6 of #13; #15 = slice 6..12 of #13; \
@@ -155,10 +171,22 @@ fn a_scope_counts_parameters_once_multiplications_every_time_and_gates_not_at_al
     Ok(())
 }
 
+conv_core::options! {
+    /// A gate of fewer pixels than what it is for.
+    Coarse = "coarse", "" {}
+}
+
+impl Method for Coarse {
+    fn write(&self, _: &UnitSpec, net: &mut Scope<'_>, x: Value, _: Option<Value>) -> Result<Value> {
+        let small = net.avg_pool(x, 2, 2, true)?;
+        net.crossed_gate(x, small, 0.5)
+    }
+}
+
 #[test]
 fn a_scope_refuses_what_does_not_fit_built_or_counted() {
     type Write = fn(&mut Scope<'_>, Value) -> Result<Value>;
-    let cases: [(Write, &str); 6] = [
+    let cases: [(Write, &str); 8] = [
         (|net, x| net.group_norm("norm", 3, false, x), "3 groups do not divide 4 channels"),
         (|net, _| Ok(net.softmax_between(&[])?[0]), "between no values"),
         (|net, _| Ok(net.tied_conv("tied", ConvSpec::same(4, 4, 3, 1), &[])?[0]), "a convolution of no values"),
@@ -180,6 +208,20 @@ fn a_scope_refuses_what_does_not_fit_built_or_counted() {
             },
             "4 channels are multiplied by 2",
         ),
+        (
+            |net, x| {
+                let half = net.slice(x, 0..2)?;
+                net.crossed_gate(x, half, 0.5)
+            },
+            "4 channels are gated by 2",
+        ),
+        (
+            |net, x| {
+                let odd = net.slice(x, 1..4)?;
+                net.crossed_gate(odd, odd, 0.5)
+            },
+            "3 channels are gated crosswise",
+        ),
     ];
     for (write, words) in cases {
         let mut graph = Graph::new();
@@ -188,4 +230,7 @@ fn a_scope_refuses_what_does_not_fit_built_or_counted() {
         let error = write(&mut Scope::build(&mut graph, store.builder()), x).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
+    let unit = UnitSpec::plain(ConvSpec::same(4, 4, 3, 1));
+    let error = describe(&Coarse {}, &unit, (9, 7)).unwrap_err().to_string();
+    assert!(error.contains("(9, 7) pixels meet (5, 4)"), "{error}");
 }

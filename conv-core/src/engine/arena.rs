@@ -7,7 +7,7 @@ use super::group_norm;
 use super::layers::{Channel, Conv, Layers, Plain, PlainOp};
 use super::memory::{Content, Slots};
 use super::norm::FinishLayer;
-use super::plain::strided;
+use super::plain::{pairs_across, strided};
 use super::program::Program;
 use crate::kernels::Isa;
 use crate::kernels::image::{
@@ -176,12 +176,10 @@ impl<'a> ArenaLayout<'a> {
             ImageStep::Pool(image::Pool { windows: *windows, max, channels, from, to })
         };
         let whole = |place: usize| place..place + to.lines * LANES;
+        let read = |c: usize| whole(self.first_pixel(&plain.x[c], size));
+        let written = |c: usize| whole(self.first_pixel(&Channel::Plane { buffer: plain.y, plane: c }, size));
         let job = |of: &[usize]| {
-            let plane = |&c: &usize| {
-                let y = Channel::Plane { buffer: plain.y, plane: c };
-                (whole(self.first_pixel(&plain.x[c], size)), whole(self.first_pixel(&y, size)))
-            };
-            let (reads, writes) = of.iter().map(plane).unzip();
+            let (reads, writes) = of.iter().map(|&c| (read(c), written(c))).unzip();
             Job { reads, writes, affine: Vec::new() }
         };
         let all: Vec<usize> = (0..plain.x.len()).collect();
@@ -206,6 +204,14 @@ impl<'a> ArenaLayout<'a> {
                     job
                 };
                 (GateOp::Product, all.chunks(1).map(job).zip(by).map(times).collect())
+            }
+            PlainOp::CrossedGate(crossing) => {
+                let channels = all.len() / 2;
+                let pair = |of: [usize; 2]| {
+                    let reads = of.into_iter().chain(of.map(|c| channels + c)).map(read).collect();
+                    Job { reads, writes: of.map(written).into(), affine: Vec::new() }
+                };
+                (GateOp::Crossed(*crossing), pairs_across(channels).map(pair).collect())
             }
             PlainOp::Softmax { parts } => (GateOp::Softmax, strided(all.len(), *parts).map(|of| job(&of)).collect()),
             PlainOp::GroupNorm(norm) => {

@@ -8,7 +8,7 @@ use std::ops::{Index, IndexMut};
 
 use super::choice::{BatchKernel, WeightKernel};
 use crate::kernels::batch16::geometry::Geometry;
-use crate::kernels::map::Map;
+use crate::kernels::map::{Crossing, Map};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::windows::Windows;
 use crate::layers::BatchNorm2d;
@@ -176,6 +176,8 @@ pub(super) enum PlainOp {
         /// As those of `x`.
         adds: Vec<bool>,
     },
+    /// Of half as many channels as `x` has, behind which their gates come.
+    CrossedGate(Crossing),
     /// Between so many parts of the channels.
     Softmax {
         parts: usize,
@@ -206,9 +208,8 @@ impl Plain {
         match self.op {
             PlainOp::MaxPool(_) => (true, true),
             PlainOp::MeanPool(_) | PlainOp::Repeat(_) => (false, false),
-            PlainOp::Map(map) => (!map.by_output(), map.by_output()),
-            PlainOp::Product { .. } | PlainOp::GroupNorm(_) => (true, false),
-            PlainOp::Softmax { .. } => (false, true),
+            PlainOp::Product { .. } | PlainOp::CrossedGate(_) | PlainOp::GroupNorm(_) => (true, false),
+            PlainOp::Map(_) | PlainOp::Softmax { .. } => (false, true),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::program::{Mode, Pass, Phase, Program, Step};
 use super::schedule;
 use crate::graph::{Graph, Op, Value};
 use crate::kernels::batch16::geometry::Geometry;
+use crate::kernels::map::Crossing;
 use crate::kernels::shape::ConvShape;
 use crate::kernels::windows::Windows;
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
@@ -155,6 +156,14 @@ impl Lowering {
                 let op = PlainOp::Product { by: by.channels, pixel: by.size == (1, 1), adds: Vec::new() };
                 self.plain(op, x.size, x.channels)
             }
+            Op::CrossedGate { x, gate, threshold } => {
+                let (x, gate) = (self.value(*x), self.value(*gate));
+                if gate.size != x.size {
+                    return Err(different(x.size, gate.size, "gated").into());
+                }
+                let crossing = Crossing { threshold: *threshold };
+                self.plain(PlainOp::CrossedGate(crossing), x.size, [x.channels, gate.channels].concat())
+            }
             Op::Softmax { x, parts } => {
                 let x = self.value(*x);
                 self.plain(PlainOp::Softmax { parts: *parts }, x.size, x.channels)
@@ -295,7 +304,8 @@ impl Lowering {
     }
 
     fn plain(&mut self, op: PlainOp, size: (usize, usize), x: Vec<Channel>) -> LoweredValue {
-        let y = self.buffer(x.len(), size);
+        let channels = if let PlainOp::CrossedGate(_) = op { x.len() / 2 } else { x.len() };
+        let y = self.buffer(channels, size);
         self.program.order.push(LayerId::Plain(PlainId(self.layers.plains.len())));
         self.layers.plains.push(Plain { op, x, y, adds: Vec::new() });
         self.whole(y)

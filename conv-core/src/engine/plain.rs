@@ -5,6 +5,7 @@ use super::context::Context;
 use super::group_norm::{affine, gradients};
 use super::layers::{Channel, Plain, PlainOp};
 use super::memory::Content;
+use crate::kernels::batch16::crossed_gate::{CrossedGate, CrossedGateGradient};
 use crate::kernels::batch16::gate::{MapGradient, Mapped, Product, ProductSum, Softmax, SoftmaxGradient};
 use crate::kernels::batch16::group_norm::{GroupNorm, GroupNormGradient};
 use crate::kernels::batch16::{Line, pool};
@@ -28,6 +29,15 @@ impl Context<'_> {
                 PlainOp::Product { by, pixel, .. } => {
                     let by = self.factors(slab, by, *pixel);
                     pairs(planes, &mut |c, y| self.isa.execute(Product { x: x[c], by: by[c], y, adds: false }));
+                }
+                PlainOp::CrossedGate(crossing) => {
+                    let (x, gate) = x.split_at(planes.len());
+                    for of in pairs_across(planes.len()) {
+                        if let [Some(one), Some(other)] = of.map(|c| planes[c].take()) {
+                            let (x, gate) = (of.map(|c| x[c]), of.map(|c| gate[c]));
+                            self.isa.execute(CrossedGate { crossing: *crossing, x, gate, y: [one, other] });
+                        }
+                    }
                 }
                 PlainOp::Softmax { parts } => {
                     for of in strided(x.len(), *parts) {
@@ -73,10 +83,9 @@ impl Context<'_> {
                     pool::repeat_backward(windows, dy[c], dx);
                 }),
                 PlainOp::Map(map) => {
-                    let kept = if map.by_output() { &y } else { &x };
                     for (c, (dx, &adds)) in planes.into_iter().zip(&layer.adds).enumerate() {
                         let Some(dx) = dx else { continue };
-                        self.isa.execute(MapGradient { map: *map, kept: kept[c], dy: dy[c], dx, adds });
+                        self.isa.execute(MapGradient { map: *map, y: y[c], dy: dy[c], dx, adds });
                     }
                 }
                 PlainOp::Product { by, pixel, .. } => {
@@ -84,6 +93,16 @@ impl Context<'_> {
                     for (c, (dx, &adds)) in planes.into_iter().zip(&layer.adds).enumerate() {
                         let Some(dx) = dx else { continue };
                         self.isa.execute(Product { x: dy[c], by: by[c], y: dx, adds });
+                    }
+                }
+                PlainOp::CrossedGate(crossing) => {
+                    let ((x, gate), channels) = (x.split_at(dy.len()), dy.len());
+                    let mut to = |c: usize| (planes[c].take(), layer.adds[c]);
+                    // Both of a pair together, while the gradient that they have in common is near.
+                    for [c, other] in pairs_across(channels).flat_map(|[one, other]| [[one, other], [other, one]]) {
+                        let (dx, dgate) = (to(c), to(channels + c));
+                        let (x, gate, dy, crossing) = (x[c], gate[c], [dy[c], dy[other]], *crossing);
+                        self.isa.execute(CrossedGateGradient { crossing, x, gate, dy, dx, dgate });
                     }
                 }
                 PlainOp::Softmax { parts } => {
@@ -127,6 +146,12 @@ impl Context<'_> {
 pub(super) fn strided(channels: usize, parts: usize) -> impl Iterator<Item = Vec<usize>> {
     let size = channels / parts;
     (0..size).map(move |at| (0..parts).map(|part| part * size + at).collect())
+}
+
+/// Channels that lie half of them apart.
+pub(super) fn pairs_across(channels: usize) -> impl Iterator<Item = [usize; 2]> {
+    let half = channels / 2;
+    (0..half).map(move |c| [c, half + c])
 }
 
 /// These channels, where they are kept.

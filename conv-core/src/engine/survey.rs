@@ -11,7 +11,7 @@ use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Plain, PlainOp};
 use super::program::{Pass, Program};
 use crate::ConvSpec;
 use crate::kernels::batch16::winograd;
-use crate::kernels::map::Map;
+use crate::kernels::map::{Crossing, Map};
 use crate::kernels::windows::Windows;
 
 /// A layer as an engine runs it. Slices, concatenations, shuffles and padding are none: they move nothing.
@@ -197,14 +197,14 @@ fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
 }
 
 fn plain(plain: &Plain, program: &Program) -> EngineLayer {
-    let (from, to) = (plain.x.len(), program.buffers[plain.y].size);
+    let (from, outputs) = (plain.x.len(), program.buffers[plain.y].planes);
+    let to = program.buffers[plain.y].size;
     let size = match &plain.op {
         PlainOp::MaxPool(windows) | PlainOp::MeanPool(windows) => windows.input,
         PlainOp::Repeat(windows) => windows.output,
         _ => to,
     };
-    let values = |size: (usize, usize)| (from * size.0 * size.1) as u64;
-    let (x, y) = (values(size), values(to));
+    let (x, y) = ((from * size.0 * size.1) as u64, (outputs * to.0 * to.1) as u64);
     let pool = |name: &str, windows: &Windows| {
         if windows.output == (1, 1) {
             format!("global {name} pool")
@@ -220,10 +220,10 @@ fn plain(plain: &Plain, program: &Program) -> EngineLayer {
         PlainOp::Repeat(windows) => ("repeat", format!("upsample {}", windows.kernel), x + y, x + y),
         PlainOp::Map(Map::Sigmoid) => ("map", "sigmoid".to_owned(), x + y, x + 2 * y),
         PlainOp::Map(Map::Relu6) => ("map", "relu6".to_owned(), x + y, x + 2 * y),
-        PlainOp::Map(Map::ReplaceAbove { threshold, value }) => {
-            ("map", format!("replace above {threshold} by {value}"), x + y, x + 2 * y)
-        }
         PlainOp::Product { .. } => ("product", "product".to_owned(), 2 * x + y, 4 * x + 2 * y),
+        PlainOp::CrossedGate(Crossing { threshold }) => {
+            ("crossed gate", format!("crossed gate above {threshold}"), x + y, 2 * x + y)
+        }
         PlainOp::Softmax { parts } => ("softmax", format!("softmax of {parts}"), x + y, x + 2 * y),
         PlainOp::GroupNorm(norm) => ("group norm", format!("group norm of {}", norm.groups), 3 * x + y, 5 * x + 2 * y),
     };
@@ -236,7 +236,7 @@ fn plain(plain: &Plain, program: &Program) -> EngineLayer {
         conv: None,
         kind,
         input: (from, size.0, size.1),
-        output: (from, to.0, to.1),
+        output: (outputs, to.0, to.1),
         passes: vec![
             without_products(Pass::Forward, kernel, forward),
             without_products(Pass::InputGradient, kernel, backward),

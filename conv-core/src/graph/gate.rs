@@ -5,6 +5,7 @@ use candle_core::{Result, bail};
 use super::{Graph, Op, Value};
 use crate::kernels::map::Map;
 use crate::layers::GroupNorm;
+use crate::ops::check_halves;
 
 impl Graph {
     /// `x by`, where `by` has the size of `x`, or one value for each of its channels ([`Graph::global_avg_pool`]), which meets
@@ -30,9 +31,17 @@ impl Graph {
         self.push(Op::Map { x, map: Map::Relu6 }, self.channels(x))
     }
 
-    /// As [`crate::ops::replace_above`].
-    pub fn replace_above(&mut self, x: Value, threshold: f32, value: f32) -> Value {
-        self.push(Op::Map { x, map: Map::ReplaceAbove { threshold, value } }, self.channels(x))
+    /// As [`crate::ops::crossed_gate`]. A network where `x` and `gate` have a channel in common does not run on the engine.
+    ///
+    /// # Errors
+    /// Channels that differ, or that have no half.
+    pub fn crossed_gate(&mut self, x: Value, gate: Value, threshold: f32) -> Result<Value> {
+        let channels = self.channels(x);
+        if self.channels(gate) != channels {
+            bail!("graph: {channels} channels are gated by {}", self.channels(gate));
+        }
+        check_halves(channels)?;
+        Ok(self.push(Op::CrossedGate { x, gate, threshold }, channels))
     }
 
     /// As [`crate::ops::softmax_between`].

@@ -102,9 +102,7 @@ fn execute(op: &Op, values: &[Option<Tensor>], train: bool) -> Result<Tensor> {
         Op::Product { x, by } => ops::product(value(x)?, value(by)?),
         Op::Map { x, map: Map::Sigmoid } => ops::sigmoid(value(x)?),
         Op::Map { x, map: Map::Relu6 } => ops::relu6(value(x)?),
-        Op::Map { x, map: Map::ReplaceAbove { threshold, value: by } } => {
-            ops::replace_above(value(x)?, f64::from(*threshold), f64::from(*by))
-        }
+        Op::CrossedGate { x, gate, threshold } => ops::crossed_gate(value(x)?, value(gate)?, f64::from(*threshold)),
         Op::Softmax { x, parts } => ops::softmax_between(value(x)?, *parts),
         Op::GroupNorm { x, norm } => norm.forward(value(x)?),
         Op::Upsample { x, factor, like } => {

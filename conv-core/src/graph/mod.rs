@@ -68,6 +68,7 @@ impl Graph {
             | Op::Pad { x, .. }
             | Op::Product { x, .. }
             | Op::Map { x, .. }
+            | Op::CrossedGate { x, .. }
             | Op::Softmax { x, .. }
             | Op::GroupNorm { x, .. } => self.is_flat(*x),
             Op::Concat { parts } => self.is_flat(parts[0]),

@@ -76,6 +76,12 @@ pub(crate) enum Op {
         x: Value,
         map: Map,
     },
+    /// As [`crate::ops::crossed_gate`].
+    CrossedGate {
+        x: Value,
+        gate: Value,
+        threshold: f32,
+    },
     /// Between so many parts of the channels.
     Softmax {
         x: Value,
@@ -105,7 +111,7 @@ impl Op {
             Op::Input => Vec::new(),
             Op::Finish { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
             Op::Upsample { x, like, .. } => std::iter::once(*x).chain(*like).collect(),
-            Op::Product { x, by } => vec![*x, *by],
+            Op::Product { x, by } | Op::CrossedGate { x, gate: by, .. } => vec![*x, *by],
             Op::Concat { parts: inputs } | Op::Custom { inputs, .. } => inputs.clone(),
             Op::Conv { x, .. }
             | Op::Bias { x, .. }

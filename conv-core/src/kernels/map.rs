@@ -2,33 +2,19 @@
 //! into vectors of the instruction set that the caller is compiled for.
 
 /// A function of each value by itself.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Map {
     /// `1 / (1 + exp(-x))`
     Sigmoid,
-    /// `value` where `x > threshold`, else `x`. What is not a number stays.
-    ReplaceAbove { threshold: f32, value: f32 },
     /// `min(max(x, 0), 6)`, with gradient 0 at both ends. What is not a number stays, and lets its gradient pass.
     Relu6,
 }
 
 impl Map {
-    /// Whether its gradient is made from its output; else it is from its input.
-    pub(crate) fn by_output(self) -> bool {
-        matches!(self, Self::Sigmoid | Self::Relu6)
-    }
-
     #[inline(always)]
     pub(crate) fn apply(self, x: f32) -> f32 {
         match self {
             Self::Sigmoid => 1.0 / (1.0 + exp(-x)),
-            Self::ReplaceAbove { threshold, value } => {
-                if x > threshold {
-                    value
-                } else {
-                    x
-                }
-            }
             Self::Relu6 => {
                 let x = if x < 0.0 { 0.0 } else { x };
                 if x > 6.0 { 6.0 } else { x }
@@ -36,27 +22,47 @@ impl Map {
         }
     }
 
-    /// The gradient of its input, from that of its output and what [`Map::by_output`] says. Where a value was replaced it is 0,
-    /// whatever comes from behind.
+    /// The gradient of its input, from its output and that one's gradient. Where a value was clipped it is 0, whatever comes
+    /// from behind.
     #[inline(always)]
-    pub(crate) fn gradient(self, kept: f32, dy: f32) -> f32 {
+    pub(crate) fn gradient(self, y: f32, dy: f32) -> f32 {
         match self {
-            Self::Sigmoid => dy * (kept * (1.0 - kept)),
-            Self::ReplaceAbove { threshold, .. } => {
-                if kept > threshold {
-                    0.0
-                } else {
-                    dy
-                }
-            }
+            Self::Sigmoid => dy * (y * (1.0 - y)),
             Self::Relu6 => {
-                if kept <= 0.0 || kept >= 6.0 {
+                if y <= 0.0 || y >= 6.0 {
                     0.0
                 } else {
                     dy
                 }
             }
         }
+    }
+}
+
+/// What a crossed gate lets pass of a value, from the value's share, the sigmoid of its gate. A share that is not a number
+/// is above no threshold, and stays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Crossing {
+    pub(crate) threshold: f32,
+}
+
+impl Crossing {
+    /// What the value is multiplied with for its own channel.
+    #[inline(always)]
+    pub(crate) fn own(self, share: f32) -> f32 {
+        if share > self.threshold { 1.0 } else { share }
+    }
+
+    /// For the channel that it is crossed with. The product is made even of 0, so that an infinity leaves its trace.
+    #[inline(always)]
+    pub(crate) fn other(self, share: f32) -> f32 {
+        if share > self.threshold { 0.0 } else { share }
+    }
+
+    /// The gradient of the gate, from that of both factors together: 0 where they are constant, whatever comes from behind.
+    #[inline(always)]
+    pub(crate) fn gradient(self, share: f32, factors: f32) -> f32 {
+        if share > self.threshold { 0.0 } else { Map::Sigmoid.gradient(share, factors) }
     }
 }
 
@@ -123,16 +129,15 @@ mod tests {
 
     #[test]
     fn maps_and_their_gradients_are_those_of_the_scalar_twins() {
-        let replace = Map::ReplaceAbove { threshold: 0.5, value: 1.0 };
         let special =
             [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.5, 0.500_000_06, 0.0, -0.0, 6.0, 5.999_999_5, 100.0, -100.0];
         let values: Vec<f32> =
             crate::normal_stream(1, "map", 500).into_iter().map(|x| 4.0 * x as f32).chain(special).collect();
-        for map in [Map::Sigmoid, Map::Relu6, replace, Map::ReplaceAbove { threshold: -1.0, value: 0.0 }] {
+        for map in [Map::Sigmoid, Map::Relu6] {
             for (at, &x) in values.iter().enumerate() {
                 let dy = values[(at * 7 + 3) % values.len()];
                 let y = map.apply(x);
-                let got = [y, map.gradient(if map.by_output() { y } else { x }, dy)];
+                let got = [y, map.gradient(y, dy)];
                 let want = reference::map(map, x, dy);
                 reference::Special::Same.assert(|| format!("{map:?} of {x}, gradient {dy}"), &got, &want);
             }

@@ -126,12 +126,26 @@ pub(crate) fn map(map: Map, x: f32, dy: f32) -> [f32; 2] {
             let y = 1.0 / (1.0 + (-f64::from(x)).exp());
             [y as f32, (f64::from(dy) * y * (1.0 - y)) as f32]
         }
-        Map::ReplaceAbove { threshold, value } if x > threshold => [value, 0.0],
-        Map::ReplaceAbove { .. } => [x, dy],
         Map::Relu6 if x <= 0.0 => [0.0; 2],
         Map::Relu6 if x >= 6.0 => [6.0, 0.0],
         Map::Relu6 => [x, dy],
     }
+}
+
+/// A crossed gate of two values that lie half of the channels apart: the outputs, then the gradients of the values and of
+/// their gates where those of the outputs are `dy`.
+pub(crate) fn crossed_gate(x: [f32; 2], gate: [f32; 2], dy: [f32; 2], threshold: f32) -> [[f32; 2]; 3] {
+    let [x, dy] = [x, dy].map(|pair| pair.map(f64::from));
+    let share = gate.map(|gate| map(Map::Sigmoid, gate, 0.0)[0]);
+    let own = share.map(|s| f64::from(if s > threshold { 1.0 } else { s }));
+    let other = share.map(|s| f64::from(if s > threshold { 0.0 } else { s }));
+    let of_gate = |i: usize| {
+        let s = f64::from(share[i]);
+        if share[i] > threshold { 0.0 } else { (x[i] * dy[i] + x[i] * dy[1 - i]) * s * (1.0 - s) }
+    };
+    let y = [0, 1].map(|i| x[i] * own[i] + x[1 - i] * other[1 - i]);
+    let dx = [0, 1].map(|i| dy[i] * own[i] + dy[1 - i] * other[i]);
+    [y, dx, [0, 1].map(of_gate)].map(|pair| pair.map(|value| value as f32))
 }
 
 /// Softmax of these values.

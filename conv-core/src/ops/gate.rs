@@ -27,13 +27,35 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     candle_nn::ops::sigmoid(x)
 }
 
-/// `value` where `x > threshold`, else `x` (NaN too), any shape. Where it was replaced the gradient is 0.
+/// The spatial gate of SCConv (CVPR 2023, section 3): with `s = sigmoid(gate)`, what is informative (`s > threshold`) passes
+/// whole, else its part `s` does, and to that is added what passes of the channel half of them apart, where the informative
+/// adds nothing and the rest its part `s`. `x, gate: [n, c, ..]` to the same shape, `c` even. Where `s` was replaced by 1 or 0
+/// `gate` has no gradient. A gate that is NaN makes NaN of both channels that its own is added to.
 ///
 /// # Errors
-/// Those of the device.
-pub fn replace_above(x: &Tensor, threshold: f64, value: f64) -> Result<Tensor> {
-    let values = (x.zeros_like()? + value)?.detach();
-    x.gt(threshold)?.where_cond(&values, x)
+/// Shapes that differ; channels that have no half.
+pub fn crossed_gate(x: &Tensor, gate: &Tensor, threshold: f64) -> Result<Tensor> {
+    let channels = x.dim(1)?;
+    if x.dims() != gate.dims() {
+        bail!("{:?} is gated by {:?}; accepted: equal shapes", x.dims(), gate.dims());
+    }
+    let half = check_halves(channels)?;
+    let share = sigmoid(gate)?;
+    let informative = share.gt(threshold)?;
+    let own = (x * informative.where_cond(&share.ones_like()?.detach(), &share)?)?;
+    let other = (x * informative.where_cond(&share.zeros_like()?.detach(), &share)?)?;
+    own + Tensor::cat(&[other.narrow(1, half, half)?, other.narrow(1, 0, half)?], 1)?
+}
+
+/// Half of these channels.
+///
+/// # Errors
+/// An odd number.
+pub(crate) fn check_halves(channels: usize) -> Result<usize> {
+    if !channels.is_multiple_of(2) {
+        bail!("{channels} channels are gated crosswise; accepted: an even number");
+    }
+    Ok(channels / 2)
 }
 
 /// Softmax between `parts` parts of the channels, for each place in a part and each pixel by itself: `[n, parts c, ..]`.

@@ -13,7 +13,8 @@ mod pool;
 
 pub use activation::{channel_shuffle, relu, relu6};
 pub use conv::conv2d;
-pub use gate::{group_norm, product, replace_above, sigmoid, softmax_between, upsample};
+pub(crate) use gate::check_halves;
+pub use gate::{crossed_gate, group_norm, product, sigmoid, softmax_between, upsample};
 pub use head::{cross_entropy, linear};
 pub use norm::{BatchStats, batch_norm_train, channel_affine};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

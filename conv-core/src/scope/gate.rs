@@ -7,6 +7,7 @@ use super::{Scope, Sheet, at};
 use crate::kernels::map::Map;
 use crate::kernels::windows::Windows;
 use crate::layers::{Conv2d, GroupNorm, check_groups};
+use crate::ops::check_halves;
 use crate::written::Operation;
 use crate::{ConvSpec, Cost, Value};
 
@@ -48,21 +49,29 @@ impl Scope<'_> {
         self.map(x, Map::Relu6)
     }
 
-    /// `value` where `x > threshold`, else `x`; the gradient is 0 where it was replaced.
+    /// As [`crate::ops::crossed_gate`]. A network where `x` and `gate` have a channel in common does not run on the engine.
     ///
     /// # Errors
-    /// None yet.
-    pub fn replace_above(&mut self, x: Value, threshold: f32, value: f32) -> Result<Value> {
-        self.map(x, Map::ReplaceAbove { threshold, value })
+    /// Channels or sizes that differ; channels that have no half.
+    pub fn crossed_gate(&mut self, x: Value, gate: Value, threshold: f32) -> Result<Value> {
+        match &mut self.sheet {
+            Sheet::Build { graph, .. } => graph.crossed_gate(x, gate, threshold),
+            Sheet::Count(written) => {
+                let (channels, size) = (written.channels(x), written.size(x));
+                if written.channels(gate) != channels {
+                    bail!("{channels} channels are gated by {}", written.channels(gate));
+                }
+                check_halves(channels)?;
+                written.check_size(gate, size)?;
+                Ok(written.push(Operation::CrossedGate { x, gate, threshold }, channels, size))
+            }
+        }
     }
 
     fn map(&mut self, x: Value, map: Map) -> Result<Value> {
         Ok(match (&mut self.sheet, map) {
             (Sheet::Build { graph, .. }, Map::Sigmoid) => graph.sigmoid(x),
             (Sheet::Build { graph, .. }, Map::Relu6) => graph.relu6(x),
-            (Sheet::Build { graph, .. }, Map::ReplaceAbove { threshold, value }) => {
-                graph.replace_above(x, threshold, value)
-            }
             (Sheet::Count(written), map) => {
                 let (channels, size) = (written.channels(x), written.size(x));
                 written.push(Operation::Map { x, map }, channels, size)

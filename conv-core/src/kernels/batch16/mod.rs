@@ -12,6 +12,7 @@
 
 pub(crate) mod conv;
 mod conv_weights;
+pub(crate) mod crossed_gate;
 pub(crate) mod depthwise;
 pub(crate) mod gate;
 pub(crate) mod geometry;
