@@ -42,6 +42,27 @@ fn identity() -> Result<(Network, ParamStore)> {
     Ok(b.network(y))
 }
 
+/// Sums of what nobody else reads, of such sums, of what is read again, of channels of zeros, and of the input.
+fn sums() -> Result<(Network, ParamStore)> {
+    let mut b = Builder::new();
+    let x = b.graph.input(6);
+    let convs = [3, 1, 3, 1].map(|kernel| b.conv(x, ConvSpec::same(6, 6, kernel, 1)));
+    let sum = b.graph.finish(convs[0], None, Some(convs[1]), false)?;
+    let sum = b.graph.finish(convs[2], None, Some(sum), false)?;
+    let again = b.conv(sum, ConvSpec::same(6, 6, 3, 1));
+    let again = b.graph.finish(again, None, Some(sum), false)?;
+    let padded = b.slice(convs[3], 1..5);
+    let padded = b.graph.pad_channels(padded, 1, 1);
+    let wide = b.graph.finish(again, None, Some(padded), false)?;
+    let y = b.graph.finish(wide, None, Some(x), false)?;
+    // A plane of a sum that nobody reads.
+    let last = b.conv(y, ConvSpec::same(6, 5, 1, 1));
+    let kept = b.slice(y, 0..5);
+    let last = b.graph.finish(last, None, Some(kept), false)?;
+    let last = b.slice(last, 1..5);
+    Ok(b.network(last))
+}
+
 /// An output that is no image.
 fn head() -> Result<(Network, ParamStore)> {
     let mut b = Builder::new();
@@ -98,6 +119,7 @@ fn outputs_and_every_gradient_for_any_batch_and_size() -> Result<()> {
     }
     for n in [8, 33] {
         check("identity", &identity()?, &tensor(&[n, 20, 6, 5], 3), false)?;
+        check("sums", &sums()?, &tensor(&[n, 6, 7, 5], 3), true)?;
         check("head", &head()?, &tensor(&[n, 4, 3, 5], 3), true)?;
     }
     Ok(())

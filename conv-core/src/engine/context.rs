@@ -65,6 +65,7 @@ impl Context<'_> {
 
     /// Their gradients.
     pub(super) fn gradients<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
-        slab.planes(self.layout, channels, Content::Gradient)
+        let lying: Vec<Channel> = channels.iter().map(|&channel| self.program.gradient(channel)).collect();
+        slab.planes(self.layout, &lying, Content::Gradient)
     }
 }

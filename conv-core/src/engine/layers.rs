@@ -140,6 +140,11 @@ impl Finish {
     pub(super) fn masked_by_output(&self) -> bool {
         self.relu && (self.residual.is_some() || self.norm.is_none())
     }
+
+    /// Whether it does nothing but add: then the gradient of what it adds is that of the sum.
+    pub(super) fn is_sum(&self) -> bool {
+        self.norm.is_none() && self.bias.is_none() && !self.relu
+    }
 }
 
 /// A finish's norm: the layer, and the indices of its parameters.

@@ -127,12 +127,16 @@ fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
         buffers.into_iter().map(content).collect()
     };
     let values = |channels: &[Channel]| of(channels, Content::Value);
-    let gradients = |channels: &[Channel]| of(channels, Content::Gradient);
+    let gradients = |channels: &[Channel]| {
+        let lying: Vec<Channel> = channels.iter().map(|&channel| program.gradient(channel)).collect();
+        of(&lying, Content::Gradient)
+    };
+    let gradient_of = |buffer: usize| gradients(&program.all(buffer));
     match step {
         Step::Clear { buffer } => gradients(&program.backward.unread[buffer]),
         Step::Conv(id, pass) => {
             let conv = &layers[id];
-            let gradient = vec![Content::Gradient(conv.y)];
+            let gradient = gradient_of(conv.y);
             match pass {
                 Pass::Forward => [values(&conv.x), values(&conv.to.residual), values(&conv.to.channels)].concat(),
                 Pass::InputGradient => [gradients(&conv.x), gradient].concat(),
@@ -142,7 +146,7 @@ fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
         Step::Finish(id, step) => {
             let finish = &layers[id];
             let residual = finish.residual.as_deref().unwrap_or_default();
-            let (value, gradient) = (vec![Content::Value(finish.y)], vec![Content::Gradient(finish.y)]);
+            let (value, gradient) = (vec![Content::Value(finish.y)], gradient_of(finish.y));
             let mask = if finish.masked_by_output() { value.clone() } else { Vec::new() };
             match step {
                 FinishStep::Moments => values(&finish.x),
@@ -165,7 +169,7 @@ fn touched(layers: &Layers, program: &Program, step: Step) -> Vec<Content> {
                     let x = if keeps_x { values(&plain.x) } else { Vec::new() };
                     let y = if keeps_y { y } else { Vec::new() };
                     let to = [gradients(&plain.x), gradients(by)].concat();
-                    [to, vec![Content::Gradient(plain.y)], x, values(by), y].concat()
+                    [to, gradient_of(plain.y), x, values(by), y].concat()
                 }
             }
         }

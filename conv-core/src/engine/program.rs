@@ -119,6 +119,9 @@ pub(super) struct Backward {
     pub(super) phases: Vec<Phase>,
     /// By buffer: the planes that nothing reads, of which the gradient is zero.
     pub(super) unread: Vec<Vec<Channel>>,
+    /// By buffer and plane: the channel whose gradient is this one's, too, and where it lies. Another one for what a sum alone
+    /// reads.
+    pub(super) shared: Vec<Vec<Channel>>,
     /// By channel of the images, where their gradient is wanted: whether anything reads it, so that it has one.
     pub(super) image_gradients: Vec<bool>,
 }
@@ -166,6 +169,15 @@ impl Program {
     /// The images' buffer.
     pub(super) fn input(&self) -> Buffer {
         self.buffers[0]
+    }
+
+    /// Where the gradient of a channel lies.
+    pub(super) fn gradient(&self, channel: Channel) -> Channel {
+        match channel {
+            Channel::Zero => channel,
+            // Inference has no gradients, and no places for them.
+            Channel::Plane { buffer, plane } => self.backward.shared.get(buffer).map_or(channel, |of| of[plane]),
+        }
     }
 
     /// All planes of a buffer.
