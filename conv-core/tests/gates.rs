@@ -38,7 +38,7 @@ fn fusion(b: &mut Builder, x: Value) -> Result<Value> {
 }
 
 /// Every operation by itself, and as rivals put them together.
-const MIDDLES: [(&str, Middle); 17] = [
+const MIDDLES: [(&str, Middle); 18] = [
     ("relu6", |b, x| {
         // Cubes, of which some are beyond either end.
         let square = b.graph.product(x, x)?;
@@ -69,6 +69,17 @@ const MIDDLES: [(&str, Middle); 17] = [
         b.graph.product(x, by)
     }),
     ("a square", |b, x| b.graph.product(x, x)),
+    ("sums of products", |b, x| {
+        // By values of the size, by pooled ones, and by what one of them is added to.
+        let by = [b.conv(x, ConvSpec::same(6, 6, 1, 1)), b.conv(x, ConvSpec::same(6, 6, 3, 1))];
+        let products = [b.graph.product(x, by[0])?, b.graph.product(by[1], x)?];
+        let sum = b.graph.finish(products[0], None, Some(products[1]), false)?;
+        let means = [pooled(b, x), pooled(b, sum)];
+        let products = [b.graph.product(sum, means[0])?, b.graph.product(x, means[1])?];
+        let sum = b.graph.finish(products[1], None, Some(products[0]), false)?;
+        let product = b.graph.product(sum, by[0])?;
+        b.graph.finish(product, None, Some(sum), false)
+    }),
     ("product with pooled values", |b, x| {
         let by = pooled(b, x);
         b.graph.product(x, by)

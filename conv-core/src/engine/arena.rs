@@ -199,11 +199,12 @@ impl<'a> ArenaLayout<'a> {
                     }
                     false => whole(self.first_pixel(by, size)),
                 };
-                let times = |(mut job, by): (Job, &Channel)| {
-                    job.reads.push(factor(by));
-                    job
+                let channels = self.program.buffers[plain.y].planes;
+                let sum = |c: usize| {
+                    let reads = (c..all.len()).step_by(channels).flat_map(|at| [read(at), factor(&by[at])]).collect();
+                    Job { reads, writes: vec![written(c)], affine: Vec::new() }
                 };
-                (GateOp::Product, all.chunks(1).map(job).zip(by).map(times).collect())
+                (GateOp::Product, (0..channels).map(sum).collect())
             }
             PlainOp::CrossedGate(crossing) => {
                 let channels = all.len() / 2;

@@ -4,6 +4,7 @@
 //! therefore no work: they only say where to read. Convolutions, finishes (norm, residual, ReLU) and plain layers (poolings,
 //! products, ...) fill buffers.
 
+use std::collections::HashSet;
 use std::ops::{Index, IndexMut};
 
 use super::choice::{BatchKernel, WeightKernel};
@@ -29,6 +30,12 @@ impl Channel {
             Self::Plane { buffer, .. } => Some(buffer),
         }
     }
+}
+
+/// Whether no channel is there twice: a gradient goes to each plane once.
+pub(super) fn names_each_once(channels: &[Channel]) -> bool {
+    let mut seen = HashSet::new();
+    channels.iter().all(|channel| *channel == Channel::Zero || seen.insert(*channel))
 }
 
 /// Planes of one size that are allocated together. Buffer 0 holds the images; every other one is filled by one layer.
@@ -173,7 +180,8 @@ pub(super) enum PlainOp {
     Repeat(Windows),
     /// A function of each value.
     Map(Map),
-    /// `x` times another value, which has its size or one pixel.
+    /// `x` times another value, which has its size or one pixel; where `x` has several times as many channels as the output, the
+    /// sum of as many products, one behind the other.
     Product {
         by: Vec<Channel>,
         /// Whether it has one pixel, which meets every one of `x`.

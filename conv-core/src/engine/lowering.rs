@@ -1,17 +1,16 @@
 //! Lowers a graph: turns its operations into layers over buffers, and then into a program.
 
-use std::collections::HashSet;
-
 use candle_core::{Result, Tensor, bail};
 
 use super::choice::{self, OffEngine};
 use super::fuse::fuse;
 use super::layers::{
     Buffer, Channel, Conv, ConvId, Destination, Finish, FinishId, GroupNorm, InputGradient, LayerId, Layers, Norm,
-    Plain, PlainId, PlainOp,
+    Plain, PlainId, PlainOp, names_each_once,
 };
 use super::program::{Mode, Pass, Phase, Program, Step};
 use super::schedule;
+use super::sums::sum_products;
 use crate::graph::{Graph, Op, Value};
 use crate::kernels::batch16::geometry::Geometry;
 use crate::kernels::map::Crossing;
@@ -332,6 +331,7 @@ impl Lowering {
         if program.buffers.is_empty() {
             return Err(OffEngine::Inputs.into());
         }
+        sum_products(&mut layers, &mut program.order, &program.buffers, &output);
         if mode == Mode::Infer {
             fuse(&mut layers, &program.order, &output);
         }
@@ -357,12 +357,6 @@ fn executed(layers: &Layers, forward: &[Phase]) -> (u64, u64) {
         }
         _ => (macs, activations),
     })
-}
-
-/// Whether no channel is there twice: a gradient goes to each plane once.
-fn names_each_once(channels: &[Channel]) -> bool {
-    let mut seen = HashSet::new();
-    channels.iter().all(|channel| *channel == Channel::Zero || seen.insert(*channel))
 }
 
 fn different(one: (usize, usize), other: (usize, usize), what: &str) -> candle_core::Error {

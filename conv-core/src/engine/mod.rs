@@ -1,8 +1,9 @@
 //! Runs a network on the CPU: forward, backward and all gradients, without an autograd graph.
 //!
-//! [`lowering`] turns a graph into [`layers`] and a [`program`]: steps over these layers, in phases that [`schedule`] makes. In
-//! inference [`fuse`] lets convolutions do what follows them. Which kernel a convolution gets, [`choice`] decides: its page is
-//! the table. [`memory`] says which buffers share a piece of memory. Then there are two engines:
+//! [`lowering`] turns a graph into [`layers`] and a [`program`]: steps over these layers, in phases that [`schedule`] makes. [`sums`]
+//! lets products be added on the way, and in inference [`fuse`] lets convolutions do what follows them. Which kernel a
+//! convolution gets, [`choice`] decides: its page is the table. [`memory`] says which buffers share a piece of memory. Then there
+//! are two engines:
 //!
 //! - [`BatchEngine`] computes 16 images a vector. Every block of 16 has its own memory ([`block`]), so blocks are worked on
 //!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. [`batch`]
@@ -35,6 +36,7 @@ mod passes;
 mod plain;
 mod program;
 mod schedule;
+mod sums;
 mod survey;
 mod team;
 #[cfg(test)]

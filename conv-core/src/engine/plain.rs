@@ -28,7 +28,12 @@ impl Context<'_> {
                 PlainOp::Map(map) => pairs(planes, &mut |c, y| self.isa.execute(Mapped { map: *map, x: x[c], y })),
                 PlainOp::Product { by, pixel, .. } => {
                     let by = self.factors(slab, by, *pixel);
-                    pairs(planes, &mut |c, y| self.isa.execute(Product { x: x[c], by: by[c], y, adds: false }));
+                    let channels = planes.len();
+                    pairs(planes, &mut |c, y| {
+                        for at in (c..x.len()).step_by(channels) {
+                            self.isa.execute(Product { x: x[at], by: by[at], y, adds: at != c });
+                        }
+                    });
                 }
                 PlainOp::CrossedGate(crossing) => {
                     let (x, gate) = x.split_at(planes.len());
@@ -92,7 +97,7 @@ impl Context<'_> {
                     let by = self.factors(slab, by, *pixel);
                     for (c, (dx, &adds)) in planes.into_iter().zip(&layer.adds).enumerate() {
                         let Some(dx) = dx else { continue };
-                        self.isa.execute(Product { x: dy[c], by: by[c], y: dx, adds });
+                        self.isa.execute(Product { x: dy[c % dy.len()], by: by[c], y: dx, adds });
                     }
                 }
                 PlainOp::CrossedGate(crossing) => {
@@ -132,10 +137,11 @@ impl Context<'_> {
         block.slab.write(self.layout, by, Content::Gradient, |slab, planes| {
             let (x, dy) = (self.values(slab, kept(!by.is_empty(), &layer.x)), self.gradients(slab, &all));
             for (c, (to, &adds)) in planes.into_iter().zip(by_adds).enumerate() {
+                let dy = dy[c % dy.len()];
                 match to {
                     None => {}
-                    Some([to]) => self.isa.execute(ProductSum { a: x[c], b: dy[c], to, adds }),
-                    Some(y) => self.isa.execute(Product { x: x[c], by: dy[c], y, adds }),
+                    Some([to]) => self.isa.execute(ProductSum { a: x[c], b: dy, to, adds }),
+                    Some(y) => self.isa.execute(Product { x: x[c], by: dy, y, adds }),
                 }
             }
         });

@@ -220,7 +220,13 @@ fn plain(plain: &Plain, program: &Program) -> EngineLayer {
         PlainOp::Repeat(windows) => ("repeat", format!("upsample {}", windows.kernel), x + y, x + y),
         PlainOp::Map(Map::Sigmoid) => ("map", "sigmoid".to_owned(), x + y, x + 2 * y),
         PlainOp::Map(Map::Relu6) => ("map", "relu6".to_owned(), x + y, x + 2 * y),
-        PlainOp::Product { .. } => ("product", "product".to_owned(), 2 * x + y, 4 * x + 2 * y),
+        PlainOp::Product { by, pixel, .. } => {
+            let kind =
+                if from == outputs { "product".to_owned() } else { format!("sum of {} products", from / outputs) };
+            let by = if *pixel { by.len() as u64 } else { x };
+            // Going back, the output's gradient is met once for the gradient of each factor.
+            ("product", kind, x + by + y, 4 * x + 2 * by)
+        }
         PlainOp::CrossedGate(Crossing { threshold }) => {
             ("crossed gate", format!("crossed gate above {threshold}"), x + y, 2 * x + y)
         }

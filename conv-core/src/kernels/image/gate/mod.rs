@@ -15,7 +15,7 @@ mod tests;
 pub(crate) enum GateOp {
     /// A function of each value: one plane to one.
     Map(Map),
-    /// Of two planes, or of a plane and a single value that meets every pixel: to one plane.
+    /// Of two planes, or of a plane and a single value that meets every pixel: to one plane. Of several such pairs, their sum.
     Product,
     /// Of two planes that lie half of the channels apart, and behind them those of their gates: to two planes.
     Crossed(Crossing),
@@ -54,12 +54,12 @@ impl Gate {
         for Job { reads, writes, affine } in &jobs {
             let reads_fit = match op {
                 GateOp::Map(_) => reads.len() == 1 && writes.len() == 1,
-                GateOp::Product => reads.len() == 2 && writes.len() == 1,
+                GateOp::Product => reads.len() >= 2 && reads.len().is_multiple_of(2) && writes.len() == 1,
                 GateOp::Crossed(_) => reads.len() == 4 && writes.len() == 2,
                 GateOp::Softmax => reads.len() == writes.len(),
                 GateOp::GroupNorm { .. } => reads.len() == writes.len() && affine.len() == writes.len(),
             };
-            let single = |at: usize, span: &Range<usize>| op == GateOp::Product && at == 1 && span.len() == 1;
+            let single = |at: usize, span: &Range<usize>| op == GateOp::Product && at % 2 == 1 && span.len() == 1;
             let whole = reads.iter().enumerate().all(|(at, span)| span.len() == mask.len() || single(at, span));
             assert!(
                 reads_fit && whole && writes.iter().all(|span| span.len() == mask.len()),
@@ -126,18 +126,14 @@ impl Task for Run<'_> {
                     self.write(0, at, each(|i| map.apply(x[i])));
                 }
             }
-            GateOp::Product if self.job.reads[1].len() == 1 => {
-                // SAFETY: the promise of `Gate::execute`.
-                let by = unsafe { *self.memory.at(self.job.reads[1].start) };
-                for at in self.lines() {
-                    let x = self.read(0, at);
-                    self.write(0, at, each(|i| x[i] * by));
-                }
-            }
             GateOp::Product => {
                 for at in self.lines() {
-                    let (x, by) = (self.read(0, at), self.read(1, at));
-                    self.write(0, at, each(|i| x[i] * by[i]));
+                    let mut sum = self.product(0, at);
+                    for pair in 1..self.job.reads.len() / 2 {
+                        let product = self.product(pair, at);
+                        sum = each(|i| sum[i] + product[i]);
+                    }
+                    self.write(0, at, sum);
                 }
             }
             GateOp::Crossed(crossing) => self.cross(crossing),
@@ -181,6 +177,20 @@ impl Run<'_> {
     fn masked(&self, at: usize, values: Values) -> Values {
         let mask = &self.gate.mask[at..at + LANES];
         each(|i| if mask[i] == 0.0 { 0.0 } else { values[i] })
+    }
+
+    /// Of a pair of planes, or of a plane and a single value.
+    #[inline(always)]
+    fn product(&self, pair: usize, at: usize) -> Values {
+        let (x, by) = (self.read(2 * pair, at), &self.job.reads[2 * pair + 1]);
+        if by.len() == 1 {
+            // SAFETY: the promise of `Gate::execute`.
+            let by = unsafe { *self.memory.at(by.start) };
+            each(|i| x[i] * by)
+        } else {
+            let by = self.read(2 * pair + 1, at);
+            each(|i| x[i] * by[i])
+        }
     }
 
     #[inline(always)]

@@ -85,6 +85,13 @@ fn maps_and_products_of_padded_maps() {
             for got in run(GateOp::Product, &x, None, vec![], &layout) {
                 Special::Same.assert(|| format!("product of {layout:?}"), &got[0], &want);
             }
+            // The last of three products is with one value.
+            let x = noise(&layout, 5, special);
+            let want: Vec<f32> =
+                (0..x[0].len()).map(|at| x[0][at] * x[1][at] + x[2][at] * x[3][at] + x[4][at] * 0.5).collect();
+            for got in run(GateOp::Product, &x, Some(0.5), vec![], &layout) {
+                Special::Same.assert(|| format!("sum of products of {layout:?}"), &got[0], &want);
+            }
         }
     }
 }
