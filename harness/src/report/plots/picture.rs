@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow};
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::fontdb::{Database, Source};
+use resvg::usvg::fontdb::{Database, Family, Source};
 use resvg::usvg::{self, Tree};
 use svg2pdf::{ConversionOptions, PageOptions};
 
@@ -52,6 +52,8 @@ fn fonts(svg: &str) -> (Arc<Database>, BTreeSet<char>) {
     let all = ALL.get_or_init(|| {
         let mut all = Database::clone(own);
         all.load_system_fonts();
+        // A system's settings may name a family for it that is not there; then no text would be set at all.
+        all.set_sans_serif_family(own.family_name(&Family::SansSerif));
         Arc::new(all)
     });
     (all.clone(), lacking(all, &letters))
@@ -116,7 +118,10 @@ mod tests {
     #[test]
     fn letters_that_no_font_has_are_told() {
         // Private use: no font for people has it.
-        let Rendered { lacking, .. } = render(&drawing("a\u{10fffd}")).unwrap();
+        let Rendered { lacking, png, .. } = render(&drawing("Top-1 \u{10fffd}")).unwrap();
         assert_eq!(lacking, BTreeSet::from(['\u{10fffd}']));
+        // All others are set as they are without it.
+        let picture = image::load_from_memory(&png).unwrap().to_rgb8();
+        assert!(picture.pixels().filter(|pixel| pixel.0[0] < 128).count() > 40);
     }
 }
