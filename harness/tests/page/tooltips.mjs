@@ -61,6 +61,10 @@ function said(text, group, row, part) {
   }
 }
 
+/** Waits until the page stands still. */
+const settled = (page) =>
+  page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
 /** Learning curves: their ends by pointer, their names by keyboard. */
 export async function curveTips(page, group) {
   const at = group.rows.findIndex((row) => row.curve && row.curve.epoch.length > 1);
@@ -81,6 +85,8 @@ export async function curveTips(page, group) {
     const zoom = box.width / node.viewBox.baseVal.width;
     return { x: box.left + point.x * zoom, y: box.top + point.y * zoom };
   });
+  // A scroll that is still under way would take the tooltip with it.
+  await settled(page);
   await page.mouse.move(end.x - 1, end.y);
   const said = await tip.textContent();
   check((await tip.isVisible()) && names(said) && said.includes("Epoch"), `A curve's end says "${said}".`);
@@ -106,6 +112,7 @@ export async function touches() {
       const box = node.querySelector(".mark .shape").getBoundingClientRect();
       return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
     });
+    await settled(page);
     const before = await page.evaluate(() => scrollY);
     await page.touchscreen.tap(mark.x, mark.y);
     const tip = page.locator("#tooltip");
