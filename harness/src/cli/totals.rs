@@ -94,12 +94,6 @@ impl Totals {
             self.minutes += speed.minutes(macs);
             self.longest = self.longest.max(speed.minutes(macs));
         }
-        let dataset = &row.setting.network.parts.dataset;
-        if row.setting.recipe.epochs > 0
-            && !self.data.iter().any(|known| (&known.name, &known.sources) == (&dataset.name, &dataset.sources))
-        {
-            self.data.push(dataset.clone());
-        }
         self.trials += 1;
         self.seeds.insert(row.seed);
         match &mut self.current {
@@ -108,9 +102,19 @@ impl Totals {
                 self.settings += 1;
                 self.fewest = Some(self.fewest_seeds()).filter(|&seeds| seeds > 0);
                 self.current = Some((row.setting.clone(), 1));
+                self.add_data(&row.setting);
             }
         }
         self.remarks.add(row);
+    }
+
+    /// Notes what a setting is trained on, each data set once.
+    fn add_data(&mut self, setting: &Setting) {
+        let dataset = &setting.network.parts.dataset;
+        let same = |known: &DatasetConfig| (&known.name, &known.sources) == (&dataset.name, &dataset.sources);
+        if setting.recipe.epochs > 0 && !self.data.iter().any(same) {
+            self.data.push(dataset.clone());
+        }
     }
 
     /// What is remarked of settings.

@@ -12,7 +12,7 @@ use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
 use crate::methods::{self, Compression, Methods, Rank};
 use crate::results::{Measured, MeasuredNetwork, TrialRecord};
-use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all, pair_of};
+use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all, pair_of, pooled_deviation};
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
 pub const SHORT_SCHEDULE: usize = 100;
@@ -237,14 +237,7 @@ impl<'a> Group<'a> {
     /// How the difference of two rows varies between seeds, in points: the pooled sample standard deviation over all pairs. None where
     /// no two rows share two seeds.
     pub fn spread(&self) -> Option<f64> {
-        let (mut squares, mut freedom) = (0.0, 0.0);
-        for difference in self.pairs().iter().filter_map(|pair| pair.comparison.difference) {
-            if let Some(deviation) = difference.deviation.filter(|deviation| deviation.is_finite()) {
-                squares += (difference.n - 1) as f64 * deviation * deviation;
-                freedom += (difference.n - 1) as f64;
-            }
-        }
-        (squares > 0.0).then(|| f64::sqrt(squares / freedom))
+        pooled_deviation(self.pairs().iter().filter_map(|pair| pair.comparison.difference))
     }
 
     /// The pair of a row and vanilla, with the place of the row; none for vanilla itself, or without it.
@@ -288,20 +281,15 @@ impl<'a> Group<'a> {
 /// How differences to vanilla vary between seeds, in points of top-1: the pooled sample standard deviation over all rows that share
 /// seeds with it, and how many differences it is of. None where nothing was trained with two seeds.
 pub fn spread_of_differences(groups: &[Group<'_>]) -> Option<(f64, usize)> {
-    let (mut squares, mut freedom, mut count) = (0.0, 0, 0);
+    let mut differences = Vec::new();
     for group in groups.iter().filter(|group| !group.cost_only()) {
         let (Some(vanilla), split) = (group.vanilla(), group.split()) else { continue };
-        for row in group.rows.iter().filter(|row| !row.is_vanilla()) {
-            let Some(Summary { n, deviation: Some(deviation), .. }) = row.compare(vanilla, split).difference else {
-                continue;
-            };
-            if deviation.is_finite() {
-                squares += (n - 1) as f64 * deviation * deviation;
-                (freedom, count) = (freedom + n - 1, count + n);
-            }
-        }
+        let others = group.rows.iter().filter(|row| !row.is_vanilla());
+        differences.extend(others.filter_map(|row| row.compare(vanilla, split).difference));
     }
-    (squares > 0.0).then(|| ((squares / freedom as f64).sqrt(), count))
+    differences.retain(|difference| difference.deviation.is_some_and(f64::is_finite));
+    let count = differences.iter().map(|difference| difference.n).sum();
+    Some((pooled_deviation(differences)?, count))
 }
 
 /// Sorts trials into groups that may be compared, and each into rows over seeds. Nothing mixes data or recipes; only the

@@ -125,8 +125,7 @@ fn plus_minus(Summary { mean, deviation, .. }: Summary) -> Cell {
 
 /// `-1.20`, or `-1.20 [-2.10, -0.30]` over seeds: one of a pair less the other; bold where the two by themselves are told apart.
 pub(super) fn against(pair: &Pair, one: usize) -> Cell {
-    let Some(Summary { mean, .. }) = pair.comparison.difference else { return Cell::missing() };
-    let mean = if one == pair.second { -mean } else { mean };
+    let Some(mean) = pair.difference_on(one) else { return Cell::missing() };
     let Some(interval) = pair.interval_on(one) else {
         return Cell::shown(difference(mean), [mean.into(), Value::Missing, Value::Missing]);
     };

@@ -308,9 +308,8 @@ fn notes(table: &mut Table, pair: &Pair<'_>, [old, new]: [&Side; 2]) {
         (Some(old), Some(new)) => table.notes.push(match unlike_machines(old, new) {
             Some(unlike) => format!("**Times do not compare**: they were measured with {}.", escaped(&unlike)),
             None => format!(
-                "**Times** were measured at different times of day, so that a few per cent may be the machine's{}; `harness bench \
-                 gate` runs two builds in pairs.",
-                format_args!(" ({NOISY}: it was not quiet)")
+                "**Times** were measured at different times of day, so that a few per cent may be the machine's ({NOISY}: it was not quiet); \
+                 `harness bench gate` runs two builds in pairs."
             ),
         }),
         _ => table.notes.push("**Times**: not measured in both folders.".into()),

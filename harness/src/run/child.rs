@@ -126,10 +126,12 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<TrialEnd> {
         Ok(Err(error)) if error.is::<Interrupted>() => Ok(TrialEnd::Stopped),
         Ok(Err(error)) if disk_is_full(&error) => Err(error),
         Ok(Err(error)) => {
-            let kind = match () {
-                () if error.is::<Diverged>() => FailureKind::Diverged,
-                () if error.is::<limits::TooLarge>() => FailureKind::OutOfMemory,
-                () => FailureKind::Error,
+            let kind = if error.is::<Diverged>() {
+                FailureKind::Diverged
+            } else if error.is::<limits::TooLarge>() {
+                FailureKind::OutOfMemory
+            } else {
+                FailureKind::Error
             };
             let ended = if kind.may_pass() { TrialEnd::Failed } else { TrialEnd::FailedForGood };
             fail(kind, explain(&error)).map(|()| ended)

@@ -21,8 +21,8 @@
 //! seeds against five of less spread 10 % of them are false, and training the missing seeds is the better remedy.
 //!
 //! A table's pairs are tested together (`spread.rs`): with three seeds a thousand pairs by themselves would never get a verdict. Shared
-//! spreads cost a little where rows do not vary alike: of simulated null tables 6 % get a verdict where spreads differ eightfold between
-//! six rows, and 8 % where a single one of 46 varies three times as much as all others.
+//! spreads cost a little where rows do not vary alike: of simulated null tables fewer than 7 % get a verdict where spreads differ eightfold
+//! between six rows, and fewer than 11 % where a single one of 24 varies three times as much as all others (`simulations.rs`).
 //!
 //! What is not promised: differences need not be normal. Methods that are equal in all, also in how they vary, have symmetric ones
 //! and get fewer false verdicts. One that has the same mean as another and now and then collapses has lopsided ones, and may
@@ -50,7 +50,7 @@ pub use comparison::{Comparison, Doubt, SeedValue, Verdict, compare, differences
 pub use pairs::{Pair, Tested, compare_all, holm, pair_of, test_together};
 pub use pareto::{Standing, standings};
 pub use power::{POWER, detectable, detectable_together, power, seeds_needed};
-pub use summary::{Interval, Summary};
+pub use summary::{Interval, Summary, pooled_deviation};
 
 /// Share of false verdicts that is put up with, where there is no difference: two-sided.
 pub const FALSE_VERDICTS: f64 = 0.05;

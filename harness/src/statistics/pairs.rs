@@ -45,6 +45,12 @@ impl Pair {
         }
     }
 
+    /// The mean difference of either of the two less the other one; none without a common seed.
+    pub fn difference_on(&self, method: usize) -> Option<f64> {
+        let mean = self.comparison.difference?.mean;
+        Some(if method == self.second { -mean } else { mean })
+    }
+
     /// The interval of either of the two less the other one.
     pub fn interval_on(&self, method: usize) -> Option<Interval> {
         let Interval { low, high } = self.tested?.interval;

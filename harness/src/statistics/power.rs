@@ -2,6 +2,7 @@
 //! two methods at the same seed, in the unit of the difference.
 
 use super::distributions::{bisect, critical, noncentral_above, noncentral_above_with};
+use super::spread::FEWEST;
 
 /// More seeds than this are not proposed.
 const MOST_SEEDS: usize = 100_000;
@@ -37,7 +38,7 @@ pub fn detectable(seeds: usize, deviation: f64, power: f64, alpha: f64) -> Optio
 pub fn detectable_together(seeds: usize, rows: usize, deviation: f64, wanted: f64, alpha: f64) -> Option<f64> {
     let pairs = rows * rows.saturating_sub(1) / 2;
     let alpha = alpha / pairs.max(1) as f64;
-    if rows < SHARING {
+    if pairs < FEWEST {
         return detectable(seeds, deviation, wanted, alpha);
     }
     if seeds < 2 || !(alpha..1.0).contains(&wanted) {
@@ -53,9 +54,6 @@ pub fn detectable_together(seeds: usize, rows: usize, deviation: f64, wanted: f6
     }
     Some(bisect(0.0, high, unseen) * deviation / (seeds as f64).sqrt())
 }
-
-/// So many rows have enough pairs to share their spread.
-const SHARING: usize = 4;
 
 /// How few seeds give the right verdict on a true `difference` with probability `power`; none where 100,000 would not do.
 pub fn seeds_needed(difference: f64, deviation: f64, wanted: f64, alpha: f64) -> Option<usize> {

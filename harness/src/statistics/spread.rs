@@ -10,7 +10,7 @@ use super::distributions::{critical, digamma, trigamma, trigamma_inverse, two_si
 use super::{FALSE_VERDICTS, Interval, Summary};
 
 /// Of fewer comparisons nothing is learnt about how spreads are distributed.
-const FEWEST: usize = 6;
+pub(super) const FEWEST: usize = 6;
 
 /// How spreads are distributed over the comparisons of a table: as the inverse of a chi square.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -48,6 +48,19 @@ impl Summary {
     }
 }
 
+/// The pooled sample standard deviation of several quantities; those of one value, or that are not finite, tell nothing. None where
+/// nothing varies.
+pub fn pooled_deviation(summaries: impl IntoIterator<Item = Summary>) -> Option<f64> {
+    let (mut squares, mut freedom) = (0.0, 0);
+    for Summary { n, deviation, .. } in summaries {
+        if let Some(deviation) = deviation.filter(|deviation| deviation.is_finite()) {
+            squares += (n - 1) as f64 * deviation * deviation;
+            freedom += n - 1;
+        }
+    }
+    (squares > 0.0).then(|| (squares / freedom as f64).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::measure::noise::QUIET;
 use harness::report::aggregate::{Group, SettingRow, Split, groups};
 use harness::report::numbers::{difference, p_equals, p_value, quantity, share, signed, thousands, three_digits};
 use harness::results::{Collected, Measured, RunFolder};
@@ -99,15 +98,13 @@ impl<'g> Asked<'g> {
             "batch" => self.group.network(self.vanilla()).unwrap().images.to_string(),
             "difference" => {
                 let (one, pair) = self.pair();
-                let mean = pair.comparison.difference.unwrap().mean;
-                let mean = if one == pair.second { -mean } else { mean };
+                let mean = pair.difference_on(one).unwrap();
                 let ends = pair.interval_on(one).map_or_else(String::new, |ends| format!(" {}", signed(ends)));
                 format!("{}{ends}", difference(mean))
             }
             "loss" => {
                 let (one, pair) = self.pair();
-                let mean = pair.comparison.difference.unwrap().mean;
-                format!("{:.2}", if one == pair.second { mean } else { -mean })
+                format!("{:.2}", -pair.difference_on(one).unwrap())
             }
             // The same on the images that choices may be made by.
             "validation" => {
@@ -115,14 +112,12 @@ impl<'g> Asked<'g> {
                 let rows = self.group.rows.iter().map(|row| row.top1_by_seed(Split::Validation));
                 let pairs = compare_all(&rows.collect::<Vec<_>>());
                 let pair = pair_of(&pairs, one, other).unwrap();
-                let mean = pair.comparison.difference.unwrap().mean;
-                let mean = if one == pair.second { -mean } else { mean };
+                let mean = pair.difference_on(one).unwrap();
                 let tested = pair.tested.unwrap();
                 let corrected = p_value(tested.adjusted);
                 format!("{} points, {} by itself, {corrected} corrected", difference(mean), p_equals(tested.p))
             }
             "params more" => quantity(self.row(0).params() - self.row(1).params()),
-            "p" => p_equals(self.pair().1.tested.unwrap().adjusted),
             "verdict" => verdict(self.pair()).to_owned(),
             "seeds" => self.group.rows.iter().map(|row| row.trials.len()).min().unwrap().to_string(),
             "settings" => self.group.rows.len().to_string(),
@@ -131,7 +126,6 @@ impl<'g> Asked<'g> {
                 let apart = |pair: &&Pair| pair.verdict() != Verdict::NotDistinguishable;
                 self.group.pairs().iter().filter(apart).count().to_string()
             }
-            "trials" => self.group.trials().count().to_string(),
             "epochs" => self.group.first().trial.config.recipe.epochs.to_string(),
             "images" => thousands(self.group.first().measures().unwrap().train_images as u64),
             "sight" => {
@@ -142,8 +136,6 @@ impl<'g> Asked<'g> {
                     detectable_together(seeds, rows, self.group.spread().unwrap(), POWER, FALSE_VERDICTS).unwrap()
                 )
             }
-            "quiet" => format!("{:.0} %", 100.0 * QUIET),
-            "table" => table(self.group),
             "against" => against(self.group, self.place(0)),
             // What the words around it say; nothing is written.
             question => match question.strip_prefix("is ") {
@@ -165,38 +157,12 @@ fn verdict((one, pair): (usize, &Pair)) -> &'static str {
     }
 }
 
-/// Every row with its costs, its accuracy and the difference to vanilla.
-fn table(group: &Group<'_>) -> String {
-    let vanilla = group.vanilla().unwrap();
-    let mut text = "| network | params | MACs | test top-1 (%) | to vanilla (points) | |\n| --- | ---: | ---: | ---: | --- | --- |\n".to_owned();
-    for row in &group.rows {
-        let top1 = row.top1(group.split()).unwrap();
-        let spread = top1.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.2}"));
-        let (to_vanilla, told) = group.beside_vanilla(row).map_or_else(Default::default, |(at, pair)| {
-            let mean = pair.comparison.difference.map_or(f64::NAN, |found| found.mean);
-            let mean = if at == pair.second { -mean } else { mean };
-            let ends = pair.interval_on(at).map_or_else(String::new, |ends| format!(" {}", signed(ends)));
-            (format!("{}{ends}", difference(mean)), verdict((at, pair)))
-        });
-        text += &format!(
-            "| {} | {} | {} ({}) | {:.2}{spread} | {to_vanilla} | {told} |\n",
-            row.label,
-            quantity(row.params()),
-            quantity(row.macs()),
-            share(row.macs(), vanilla.macs()),
-            top1.mean
-        );
-    }
-    text.trim_end().to_owned()
-}
-
 /// Every row but vanilla beside one of them, in its order by accuracy.
 fn against(group: &Group<'_>, base: usize) -> String {
     let mut found: Vec<(f64, String)> = Vec::new();
     for (at, row) in group.rows.iter().enumerate().filter(|(at, row)| *at != base && !row.is_vanilla()) {
         let pair = pair_of(group.pairs(), at, base).unwrap();
-        let mean = pair.comparison.difference.unwrap().mean;
-        let mean = if at == pair.second { -mean } else { mean };
+        let mean = pair.difference_on(at).unwrap();
         let Interval { low, high } = pair.interval_on(at).unwrap();
         let setting = row.label.split_once(' ').map_or(&*row.label, |(_, options)| options);
         let (low, high) = (difference(low), difference(high));

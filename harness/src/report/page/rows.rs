@@ -99,7 +99,6 @@ fn stat(summary: Summary) -> Stat {
 /// Against vanilla, with the verdict of the table of all pairs.
 fn delta(group: &Group<'_>, row: &SettingRow<'_>) -> Option<Delta> {
     let (at, pair) = group.beside_vanilla(row)?;
-    let mean = pair.comparison.difference?.mean;
     let verdict = match pair.verdict_on(at) {
         _ if pair.tested.is_none() => "untested",
         Verdict::NotDistinguishable => "same",
@@ -108,7 +107,7 @@ fn delta(group: &Group<'_>, row: &SettingRow<'_>) -> Option<Delta> {
     };
     let interval = pair.interval_on(at);
     Some(Delta {
-        mean: rounded(if at == pair.second { -mean } else { mean }, 3),
+        mean: rounded(pair.difference_on(at)?, 3),
         low: interval.map(|Interval { low, .. }| rounded(low, 3)),
         high: interval.map(|Interval { high, .. }| rounded(high, 3)),
         p: pair.tested.map(|tested| tested.p),

@@ -115,7 +115,7 @@ impl Figure for AccuracyOver<'_> {
     fn height(&self, width: Width) -> u32 {
         match width {
             Width::Page => 800,
-            Width::Column => 470 + numbered_legend(&self.group.rows, &self.front(), width.pixels()).height() as u32,
+            Width::Column => numbered_legend(&self.group.rows, &self.front(), width.pixels()).column_height(),
         }
     }
 

@@ -61,7 +61,7 @@ impl Figure for LearningCurves<'_> {
     fn height(&self, width: Width) -> u32 {
         match width {
             Width::Page => 800,
-            Width::Column => 470 + self.legend(width).height() as u32,
+            Width::Column => self.legend(width).column_height(),
         }
     }
 

@@ -37,8 +37,13 @@ impl Legend {
         if self.lines == 0 { BELOW } else { BELOW + 8 + self.height() }
     }
 
+    /// Height of a drawing in a single column with this legend.
+    pub fn column_height(self) -> u32 {
+        470 + self.height() as u32
+    }
+
     /// Pixels that its lines take.
-    pub fn height(self) -> i32 {
+    fn height(self) -> i32 {
         self.lines as i32 * LINE
     }
 
