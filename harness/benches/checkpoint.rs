@@ -13,7 +13,7 @@ use common::{Group, Side};
 use conv_core::ParamStore;
 use criterion::{Criterion, criterion_group, criterion_main};
 use harness::backbones;
-use harness::config::{BackboneConfig, Head, Recipe, Replace};
+use harness::config::{BackboneConfig, Head, Recipe};
 use harness::data::Geometry;
 use harness::train::{Checkpoint, Checkpoints, Progress, Sgd};
 
@@ -24,8 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Saving (momentum copied, checksummed, flushed to disk, renamed) and loading a checkpoint of a vanilla network.
 fn group(dir: &Path, backbone: &str) -> Result<Group> {
     let geometry = Geometry { shape: (3, 32, 32), classes: 10 };
-    let config =
-        BackboneConfig { name: backbone.to_owned(), head: Head::Linear, width: None, replace: Replace::default() };
+    let config = BackboneConfig { name: backbone.to_owned(), head: Head::Linear, ..Default::default() };
     let store = ParamStore::new(0, &Device::Cpu);
     backbones::by_name(&config, &geometry, 1.0)?.build(&baselines::Vanilla {}, store.builder())?;
     let optimizer = Sgd::new(store.trainable(), &Recipe::default());

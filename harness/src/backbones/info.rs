@@ -1,6 +1,6 @@
 //! What there is to know of a backbone before its images are known.
 
-use super::Backbone;
+use super::{Backbone, Width};
 use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
 
@@ -22,4 +22,4 @@ pub struct BackboneInfo {
 }
 
 /// Makes an architecture.
-pub(super) type Make = fn(&BackboneConfig, &Geometry, f64) -> candle_core::Result<Box<dyn Backbone>>;
+pub(super) type Make = fn(&BackboneConfig, &Geometry, Width) -> candle_core::Result<Box<dyn Backbone>>;

@@ -5,7 +5,7 @@
 //!   size, and so does V2's stage of 24 channels. That repository's V2 also widens its first block by a 1 x 1 convolution and
 //!   projects shortcuts that change channels; the paper has neither, nor does this one.
 //! - Activations are the papers': ReLU in V1, ReLU6 in V2, none behind V2's projections (linear bottlenecks).
-//! - Widths that are scaled are rounded to the nearest, as those of every backbone here, and not to multiples of 8.
+//! - Widths that are scaled are rounded to the nearest, as those of every backbone here; `backbone.divisor = 8` rounds to multiples of 8.
 //! - There is no dropout before the classifier.
 //!
 //! Depthwise layers are grouped, and so stay vanilla whatever the method; what a method replaces are the 1 x 1 convolutions.
@@ -19,7 +19,7 @@ use candle_nn::VarBuilder;
 use conv_core::{Activation, ConvSpec, Network, Role, UnitSpec};
 
 use super::info::{BackboneInfo, Make};
-use super::{Assignment, Backbone, Builder, Layer, LayerKind, scaled};
+use super::{Assignment, Backbone, Builder, Layer, LayerKind, Width};
 use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
 
@@ -75,15 +75,15 @@ const V2: [(usize, usize, usize, usize); 7] =
 /// Channels behind V2's last block.
 const V2_LAST: usize = 1280;
 
-fn v1(config: &BackboneConfig, geometry: &Geometry, width: f64, stem: usize) -> Result<Box<dyn Backbone>> {
+fn v1(config: &BackboneConfig, geometry: &Geometry, width: Width, stem: usize) -> Result<Box<dyn Backbone>> {
     let relu = Activation::Relu;
-    let mut network = MobileNet::new(&config.name, geometry, scaled(STEM, width), stem, relu)?;
+    let mut network = MobileNet::new(&config.name, geometry, width.of(STEM), stem, relu)?;
     for (stage, (nominal, blocks, first)) in V1.into_iter().enumerate() {
         for index in 0..blocks {
             let stride = if index == 0 { first } else { 1 };
             let mut block = network.block(format!("layer{}.{index}", stage + 1));
             block.depthwise(stride, relu)?;
-            block.pointwise("pointwise", scaled(nominal, width), Some(relu))?;
+            block.pointwise("pointwise", width.of(nominal), Some(relu))?;
             block.end(false);
         }
     }
@@ -91,15 +91,15 @@ fn v1(config: &BackboneConfig, geometry: &Geometry, width: f64, stem: usize) -> 
 }
 
 /// `strides` are those of the stem and of the second stage.
-fn v2(config: &BackboneConfig, geometry: &Geometry, width: f64, strides: [usize; 2]) -> Result<Box<dyn Backbone>> {
+fn v2(config: &BackboneConfig, geometry: &Geometry, width: Width, strides: [usize; 2]) -> Result<Box<dyn Backbone>> {
     let relu6 = Activation::Relu6;
     let [stem, second] = strides;
-    let mut network = MobileNet::new(&config.name, geometry, scaled(STEM, width), stem, relu6)?;
+    let mut network = MobileNet::new(&config.name, geometry, width.of(STEM), stem, relu6)?;
     for (stage, (expansion, nominal, blocks, first)) in V2.into_iter().enumerate() {
         let first = if stage == 1 { second } else { first };
         for index in 0..blocks {
             let stride = if index == 0 { first } else { 1 };
-            let (inputs, outputs) = (network.channels, scaled(nominal, width));
+            let (inputs, outputs) = (network.channels, width.of(nominal));
             let mut block = network.block(format!("layer{}.{index}", stage + 1));
             if expansion != 1 {
                 block.pointwise("expand", expansion * inputs, Some(relu6))?;
@@ -110,7 +110,7 @@ fn v2(config: &BackboneConfig, geometry: &Geometry, width: f64, strides: [usize;
         }
     }
     let mut last = network.block("last".to_owned());
-    last.pointwise("", scaled(V2_LAST, width), Some(relu6))?;
+    last.pointwise("", width.of(V2_LAST), Some(relu6))?;
     last.end(false);
     network.finish(geometry.classes)
 }

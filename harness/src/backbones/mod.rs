@@ -10,6 +10,7 @@ mod resnet;
 mod resnet_cifar;
 mod resnet_imagenet;
 mod vgg;
+mod width;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use conv_core::{Cost, Graph, Method, Network, Scope, UnitSpec, Value, cost};
 
 pub use info::BackboneInfo;
 pub use registry::{all, by_name, find};
+use width::Width;
 
 /// One layer of a network, in execution order.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,11 +182,6 @@ fn taken(trained: &mut BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<Strin
     let names: Vec<String> = trained.keys().filter(|known| known.starts_with(prefix)).cloned().collect();
     let own = names.iter().filter_map(|known| Some((known[prefix.len()..].to_owned(), trained.remove(known)?)));
     own.collect()
-}
-
-/// `channels` under a width multiplier.
-fn scaled(channels: usize, width: f64) -> usize {
-    ((channels as f64 * width).round() as usize).max(1)
 }
 
 /// A network while it is written down: where the layers' units and parameters go.

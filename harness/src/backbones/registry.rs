@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 
 use super::info::BackboneInfo;
-use super::{Backbone, mobilenet, resnet_cifar, resnet_imagenet, vgg};
+use super::{Backbone, Width, mobilenet, resnet_cifar, resnet_imagenet, vgg};
 use crate::config::BackboneConfig;
 use crate::config::error::nearest;
 use crate::data::Geometry;
@@ -21,7 +21,7 @@ pub fn find(name: &str) -> Option<&'static BackboneInfo> {
 /// The architecture an experiment asks for, for images of this geometry.
 ///
 /// `width` scales every channel count but the images' and the classes' (hidden features of a head too): rounded to the
-/// nearest, and at least 1.
+/// nearest multiple of `backbone.divisor`, and at least one.
 ///
 /// # Errors
 /// An unknown name, a head the backbone has not, images it cannot take, a width that is not positive.
@@ -47,5 +47,6 @@ pub fn by_name(config: &BackboneConfig, geometry: &Geometry, width: f64) -> anyh
             having.join(", ")
         );
     }
+    let width = Width { factor: width, divisor: config.divisor.unwrap_or(1) };
     (info.make)(config, geometry, width).with_context(|| format!("backbone {name}, images of {c} x {h} x {w}"))
 }

@@ -6,7 +6,7 @@ use conv_core::ConvSpec;
 
 use super::info::{BackboneInfo, Make};
 use super::resnet::{BlockConv, ResNet, Widening};
-use super::{Backbone, scaled};
+use super::{Backbone, Width};
 use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
 
@@ -48,13 +48,13 @@ const fn info(name: &'static str, title: &'static str, about: &'static str, make
     BackboneInfo { name, title, about, heads: &[Head::Linear], dataset: "cifar10", make }
 }
 
-fn build(config: &BackboneConfig, blocks: usize, geometry: &Geometry, width: f64) -> Result<Box<dyn Backbone>> {
-    let stem = ConvSpec::same(geometry.shape.0, scaled(16, width), 3, 1);
+fn build(config: &BackboneConfig, blocks: usize, geometry: &Geometry, width: Width) -> Result<Box<dyn Backbone>> {
+    let stem = ConvSpec::same(geometry.shape.0, width.of(16), 3, 1);
     let mut network = ResNet::new(&config.name, geometry, stem, false)?;
     for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
         for index in 0..blocks {
             let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-            let conv = |stride| BlockConv { out_channels: scaled(channels, width), kernel: 3, stride };
+            let conv = |stride| BlockConv { out_channels: width.of(channels), kernel: 3, stride };
             network.push_block((stage + 1, index), &[conv(stride), conv(1)], Widening::Pad)?;
         }
     }

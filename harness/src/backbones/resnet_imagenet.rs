@@ -6,7 +6,7 @@ use conv_core::ConvSpec;
 
 use super::info::{BackboneInfo, Make};
 use super::resnet::{BlockConv, ResNet, Widening};
-use super::{Backbone, scaled};
+use super::{Backbone, Width};
 use crate::config::{BackboneConfig, Head};
 use crate::data::Geometry;
 
@@ -44,14 +44,14 @@ fn build(
     blocks: [usize; 4],
     bottleneck: bool,
     geometry: &Geometry,
-    width: f64,
+    width: Width,
 ) -> Result<Box<dyn Backbone>> {
-    let stem = ConvSpec::same(geometry.shape.0, scaled(64, width), 7, 2);
+    let stem = ConvSpec::same(geometry.shape.0, width.of(64), 7, 2);
     let mut network = ResNet::new(&config.name, geometry, stem, true)?;
     for (stage, (blocks, channels)) in blocks.into_iter().zip([64, 128, 256, 512]).enumerate() {
         for index in 0..blocks {
             let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-            let conv = |channels, kernel, stride| BlockConv { out_channels: scaled(channels, width), kernel, stride };
+            let conv = |channels, kernel, stride| BlockConv { out_channels: width.of(channels), kernel, stride };
             let basic = [conv(channels, 3, stride), conv(channels, 3, 1)];
             let deep = [conv(channels, 1, 1), conv(channels, 3, stride), conv(EXPANSION * channels, 1, 1)];
             let convs = if bottleneck { &deep[..] } else { &basic[..] };

@@ -14,7 +14,7 @@ use candle_nn::VarBuilder;
 use conv_core::{ConvSpec, Network, Role, UnitSpec};
 
 use super::info::BackboneInfo;
-use super::{Assignment, Backbone, Builder, Layer, LayerKind, scaled};
+use super::{Assignment, Backbone, Builder, Layer, LayerKind, Width};
 use crate::config::Head;
 use crate::data::Geometry;
 
@@ -46,7 +46,7 @@ struct Vgg {
 ///
 /// # Errors
 /// Smaller images: nothing would be left of them after five poolings.
-fn vgg16(head: Head, geometry: &Geometry, width: f64) -> Result<Vgg> {
+fn vgg16(head: Head, geometry: &Geometry, width: Width) -> Result<Vgg> {
     let (mut channels, mut h, mut w) = geometry.shape;
     if h.min(w) < 32 {
         bail!("five poolings halve the image: it must be at least 32 x 32 pixels; the ResNets take any size");
@@ -54,7 +54,7 @@ fn vgg16(head: Head, geometry: &Geometry, width: f64) -> Result<Vgg> {
     let (mut layers, mut stages) = (Vec::new(), Vec::new());
     for (stage, widths) in STAGES.iter().enumerate() {
         for &nominal in *widths {
-            let out = scaled(nominal, width);
+            let out = width.of(nominal);
             let role = if layers.is_empty() { Role::Stem } else { Role::Spatial };
             let unit = UnitSpec::conv_bn_relu(ConvSpec::same(channels, out, 3, 1), role);
             let name = format!("features.{}", layers.len());
@@ -70,7 +70,7 @@ fn vgg16(head: Head, geometry: &Geometry, width: f64) -> Result<Vgg> {
         outputs
     };
     if head == Head::Mlp {
-        channels = linear("hidden", channels, scaled(HIDDEN, width), true);
+        channels = linear("hidden", channels, width.of(HIDDEN), true);
     }
     linear("classifier", channels, geometry.classes, false);
     Ok(Vgg { layers, stages })

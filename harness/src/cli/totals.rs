@@ -1,8 +1,9 @@
 //! What the rows of a plan come to: how long training takes here, what the seeds can see, which data is there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use blake3::Hash;
 use conv_core::{Isa, peak_gflops};
 
 use super::sight;
@@ -83,15 +84,19 @@ pub struct Totals {
     remarks: Remarks,
     /// The data sets that something is trained on.
     data: Vec<DatasetConfig>,
+    /// Trainings that several trials begin with.
+    bases: HashSet<Hash>,
 }
 
 impl Totals {
     /// Adds a trial.
     pub fn add(&mut self, row: &Row<'_>, speed: Option<&Speed>) {
         let macs = training_macs(&row.setting.recipe, &row.setting.network, row.setting.validation);
-        self.macs = if self.trials == 0 { macs } else { self.macs.zip(macs).map(|(sum, macs)| sum + macs) };
+        let again = self.shared_macs(row);
+        let sum = self.macs.filter(|_| self.trials > 0).or((self.trials == 0).then_some(0.0));
+        self.macs = sum.zip(macs).map(|(sum, macs)| sum + macs - again);
         if let (Some(speed), Some(macs)) = (speed, macs) {
-            self.minutes += speed.minutes(macs);
+            self.minutes += speed.minutes(macs - again);
             self.longest = self.longest.max(speed.minutes(macs));
         }
         self.trials += 1;
@@ -106,6 +111,18 @@ impl Totals {
             }
         }
         self.remarks.add(row);
+    }
+
+    /// Multiply-accumulates of what the trial begins with, where another trial has trained it before.
+    fn shared_macs(&mut self, row: &Row<'_>) -> f64 {
+        let setting = &row.setting;
+        // Numbers that no file can hold make no base.
+        let Some((base, epochs)) = setting.base(row.seed).ok().flatten() else { return 0.0 };
+        if self.bases.insert(base) {
+            return 0.0;
+        }
+        let images = training_images(&setting.recipe, &setting.network, setting.validation).unwrap_or(0);
+        3.0 * images as f64 * epochs as f64 * setting.network.trained.macs as f64
     }
 
     /// Notes what a setting is trained on, each data set once.
@@ -228,6 +245,14 @@ impl Remarks {
     }
 }
 
+/// Images of an epoch, where that is known before the data is there.
+fn training_images(recipe: &Recipe, network: &Network, validation: usize) -> Option<usize> {
+    match recipe.subset {
+        0 => network.images?.checked_sub(validation),
+        subset => Some(subset),
+    }
+}
+
 /// Multiply-accumulates of the whole training: three times the forward pass of every image in every epoch, of the whole
 /// network before a cut and of the smaller one after it. None where nothing is trained, or where the number of images is
 /// known only once the data is there.
@@ -235,10 +260,7 @@ pub(super) fn training_macs(recipe: &Recipe, network: &Network, validation: usiz
     if recipe.epochs == 0 {
         return None;
     }
-    let images = match recipe.subset {
-        0 => network.images?.checked_sub(validation)?,
-        subset => subset,
-    };
+    let images = training_images(recipe, network, validation)?;
     let epochs = network.phases(recipe).macs(network.trained.macs, &network.compressed);
     Some(3.0 * images as f64 * epochs as f64)
 }

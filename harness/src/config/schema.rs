@@ -16,6 +16,8 @@ const CONTROL: Kind = Kind::Choice(Control::names);
 /// Factors on the channel counts of a backbone. Wider ones are slips.
 pub const WIDEST: f64 = 4.0;
 const WIDTHS: Kind = Kind::Number(Bounds { low: 0.0, low_included: false, high: WIDEST, high_included: true });
+/// What channel counts may be multiples of. Larger ones would be most of a layer.
+const DIVISORS: Kind = Kind::Integer(1, 256);
 
 options! {
     /// `[dataset]`.
@@ -38,6 +40,8 @@ options! {
         head: Head = Head::Linear, Kind::Choice(Head::names);
         /// Factor on every channel count, on top of the method's own; when absent: 1.
         width: Option<f64> = None, WIDTHS, column = Some("backbone_width");
+        /// Channel counts that are scaled are rounded to multiples of it, as modules want them that part their channels; when absent: 1.
+        divisor: Option<usize> = None, DIVISORS, column = Some("backbone_divisor");
         /// Which convolutions the method replaces, by role; the others stay vanilla.
         replace: Replace = Replace::default(), Kind::Table(Replace::OPTIONS), column = None;
     }

@@ -69,6 +69,19 @@ impl Setting {
         self.network.is_pruned() && self.recipe.epochs > 0 && !controls::is_one(&self.network.parts.method)
     }
 
+    /// Tells the training that one of its trials begins with from all others of the sweep, and the epochs it takes: trials that differ
+    /// in what is made of the trained network share it. None where nothing trained is compressed.
+    ///
+    /// # Errors
+    /// Numbers that JSON cannot hold; a file cannot hold them either.
+    pub fn base(&self, seed: u64) -> serde_json::Result<Option<(Hash, usize)>> {
+        let epochs = self.network.phases(&self.recipe).whole;
+        let Some(compression) = self.network.compression.as_ref().filter(|_| epochs > 0) else { return Ok(None) };
+        let recipe = Recipe { epochs, ..self.recipe.clone() };
+        let identity = Identity::new(&self.network.head, &recipe, None, self.validation, false)?.of_seed(seed);
+        Ok(Some((blake3::hash(format!("{identity}{}", compression.penalty()).as_bytes()), epochs)))
+    }
+
     /// The configuration of one of its trials; `layers` are the document's.
     pub fn config(&self, layers: &[crate::config::LayerOverride], seed: u64) -> TrialConfig {
         let parts = &self.network.parts;

@@ -7,7 +7,7 @@ use baselines::Vanilla;
 use candle_core::{Device, Tensor};
 use conv_core::{ParamStore, is_running_statistic, ops};
 use harness::backbones::by_name;
-use harness::config::{BackboneConfig, Head, Replace};
+use harness::config::{BackboneConfig, Head};
 use harness::data::Geometry;
 
 /// Uniform in [-1, 1) by name and index alone, as the script's `values`.
@@ -65,7 +65,7 @@ fn check(entry: &str, (backbone, head, width): (&str, Head, f64), [n, c, h, w]: 
     let all = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
     let golden = |key: &str| &all[&format!("{entry}/{key}")];
 
-    let config = BackboneConfig { name: backbone.to_owned(), head, width: None, replace: Replace::default() };
+    let config = BackboneConfig { name: backbone.to_owned(), head, ..Default::default() };
     let geometry = Geometry { shape: (c, h, w), classes };
     let store = ParamStore::new(0, &Device::Cpu);
     let network = by_name(&config, &geometry, width).unwrap().build(&Vanilla {}, store.builder()).unwrap();

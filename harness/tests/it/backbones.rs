@@ -7,11 +7,11 @@ use baselines::pruning::{Coupling, Evidence, Importance, Place, Pruned, Ratio};
 use candle_core::{Device, Tensor};
 use conv_core::{Activation, Backend, Cost, ParamStore, Role, UnitSpec, meter, normal_stream};
 use harness::backbones::{Backbone, LayerKind, all, by_name, network_cost};
-use harness::config::{BackboneConfig, Head, Replace};
+use harness::config::{BackboneConfig, Head};
 use harness::data::Geometry;
 
 fn config(name: &str, head: Head) -> BackboneConfig {
-    BackboneConfig { name: name.to_owned(), head, width: None, replace: Replace::default() }
+    BackboneConfig { name: name.to_owned(), head, ..Default::default() }
 }
 
 fn backbone(name: &str, head: Head, shape: (usize, usize, usize), classes: usize, width: f64) -> Box<dyn Backbone> {

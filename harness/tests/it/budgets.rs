@@ -29,6 +29,23 @@ fn plan_shows_budgets_and_what_cannot_meet_them() {
 }
 
 #[test]
+fn scaled_counts_are_multiples_of_the_divisor_so_that_modules_part_them_as_they_mean_to() {
+    let text = FILE
+        .replace("'vanilla', 'ghost', 'thin', 'depthwise'", "'compconv'")
+        .replace("[budget]", "[budget]\nfit = 'width'");
+    let folder = folder(&text);
+    let plan = |sets: &[&str]| {
+        let sets = [&["plan", "x.toml", "--set", "method.depth=2", "--set", "method.c0=1"], sets].concat();
+        let plan = harness(folder.path(), &sets);
+        assert_eq!(plan.code, 0, "{}", plan.err);
+        plan.out
+    };
+    let (odd, even) = (plan(&[]), plan(&["--set", "backbone.divisor=2"]));
+    assert!(odd.contains("shuffle off") && !even.contains("shuffle off"), "{odd}{even}");
+    assert!(!even.contains("cannot reach"), "{even}");
+}
+
+#[test]
 fn results_and_report_carry_budgets_and_a_run_goes_on_with_the_same_trials() {
     let folder = folder(FILE);
     let run = harness(folder.path(), &["x.toml"]);

@@ -11,7 +11,7 @@ use baselines::pruning::{Pruned, Ratio};
 use baselines::{Ghost, Vanilla};
 use conv_core::{Cost, Method, Role, UnitSpec};
 use harness::backbones::{Assignment, Backbone, LayerKind, by_name, network_cost};
-use harness::config::{BackboneConfig, Head, Replace};
+use harness::config::{BackboneConfig, Head};
 use harness::data::Geometry;
 
 const GHOST: &str = "GhostNet, arXiv 1911.11907";
@@ -70,7 +70,7 @@ fn check(network: &str, quantity: &str, ours: u64, exact: u64, published: &[(&st
 }
 
 fn backbone(name: &str, head: Head) -> Box<dyn Backbone> {
-    let config = BackboneConfig { name: name.to_owned(), head, width: None, replace: Replace::default() };
+    let config = BackboneConfig { name: name.to_owned(), head, ..Default::default() };
     let geometry = match name {
         "resnet50" | "mobilenet_v1" | "mobilenet_v2" => Geometry { shape: (3, 224, 224), classes: 1000 },
         _ => Geometry { shape: (3, 32, 32), classes: 10 },
@@ -136,8 +136,7 @@ fn other_resnets() {
         assert_eq!(cost.macs, macs, "{name}");
     }
     for (name, params, macs) in [("resnet18", 11_689_512, 1_814_073_344), ("resnet34", 21_797_672, 3_663_761_408)] {
-        let config =
-            BackboneConfig { name: name.to_owned(), head: Head::Linear, width: None, replace: Replace::default() };
+        let config = BackboneConfig { name: name.to_owned(), head: Head::Linear, ..Default::default() };
         let imagenet = by_name(&config, &Geometry { shape: (3, 224, 224), classes: 1000 }, 1.0).unwrap();
         let cost = vanilla(&*imagenet);
         assert_eq!((cost.params, cost.macs), (params, macs), "{name}");

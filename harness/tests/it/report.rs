@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use conv_core::Cost;
-use harness::config::{BackboneConfig, DatasetConfig, Head, MethodConfig, Recipe, Replace, TrialConfig};
+use harness::config::{BackboneConfig, DatasetConfig, Head, MethodConfig, Recipe, TrialConfig};
 use harness::data::Provenance;
 use harness::experiment::budget::Budgets;
 use harness::report::aggregate::{Group, groups};
@@ -50,12 +50,7 @@ pub fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> Trial
             label: label.to_owned(),
             config: TrialConfig {
                 dataset: DatasetConfig { name: "cifar10".into(), sources: vec!["data/cifar10".into()], augment: true },
-                backbone: BackboneConfig {
-                    name: "resnet20".into(),
-                    head: Head::Linear,
-                    width: None,
-                    replace: Replace::default(),
-                },
+                backbone: BackboneConfig { name: "resnet20".into(), head: Head::Linear, ..Default::default() },
                 method: MethodConfig { name, options },
                 layers: Vec::new(),
                 recipe: Recipe { epochs: EPOCHS, subset: 10_000, ..Recipe::default() },
