@@ -15,11 +15,8 @@ use crate::experiment::network::Network;
 use crate::experiment::plan::{Plan, Row};
 use crate::experiment::setting::Setting;
 use crate::experiment::{Document, RunSettings};
-use crate::measure::probe::phase_time;
+use crate::measure::probe::{USED, phase_time};
 use crate::run::screen::brief;
-
-/// What of the machine's multiply-adds a training step gets done: between four and eight tenths, large networks more.
-const USED: f64 = 0.5;
 
 /// Remarks in so many words are told below a table; `--format csv` has them all.
 const MOST_REMARKS: usize = 100;
@@ -35,8 +32,8 @@ pub struct Speed {
     pub jobs: f64,
     /// Threads of a trial.
     threads: usize,
-    /// Rounds in which networks are measured after it, if they are.
-    measured: Option<usize>,
+    /// Rounds in which networks are measured after it, if they are, and images of a batch where that is said.
+    measured: Option<(usize, Option<usize>)>,
 }
 
 impl Speed {
@@ -50,12 +47,13 @@ impl Speed {
         }
         let peak = peak_gflops(Isa::best());
         let cores = rayon::current_num_threads();
-        let RunSettings { threads, jobs, measure, measure_rounds, .. } = RunSettings::of(plan.document())?;
+        let RunSettings { threads, jobs, measure, measure_rounds, measure_batch, .. } =
+            RunSettings::of(plan.document())?;
         let threads = threads.unwrap_or(cores / jobs.max(1)).clamp(1, cores);
         let jobs = (jobs as u64).clamp(1, plan.trials) as f64;
         // More threads than there are share them.
         let share = (threads as f64).min(cores as f64 / jobs) / cores as f64;
-        let measured = measure.unwrap_or(true).then_some(measure_rounds);
+        let measured = measure.unwrap_or(true).then_some((measure_rounds, measure_batch));
         Ok(Some(Self { peak, share, jobs, threads, measured }))
     }
 
@@ -75,8 +73,8 @@ pub struct Totals {
     longest: f64,
     /// Of all trials.
     seeds: BTreeSet<u64>,
-    /// Settings that have trials.
-    settings: usize,
+    /// Of each setting that has trials: multiply-accumulates an image, and images of a batch.
+    loads: Vec<(u64, usize)>,
     /// The last trial's setting, with how many seeds of it came so far.
     current: Option<(Arc<Setting>, usize)>,
     /// Seeds of the setting before it that has the fewest.
@@ -104,7 +102,7 @@ impl Totals {
         match &mut self.current {
             Some((setting, seeds)) if Arc::ptr_eq(setting, &row.setting) => *seeds += 1,
             _ => {
-                self.settings += 1;
+                self.loads.push((row.setting.network.cost.macs, row.setting.recipe.batch));
                 self.fewest = Some(self.fewest_seeds()).filter(|&seeds| seeds > 0);
                 self.current = Some((row.setting.clone(), 1));
                 self.add_data(&row.setting);
@@ -163,9 +161,10 @@ impl Totals {
                 if speed.jobs > 1.0 {
                     text += &format!(", by {} trials at once on {} threads each", speed.jobs, speed.threads);
                 }
-                if let Some(rounds) = speed.measured {
-                    let seconds = phase_time(self.settings, rounds).as_secs_f64();
-                    text += &format!("\nthen at most about {} of measuring, in {rounds} rounds", brief(seconds.ceil()));
+                if let Some((rounds, batch)) = speed.measured {
+                    let loads = self.loads.iter().map(|&(macs, images)| (macs, batch.unwrap_or(images)));
+                    let seconds = phase_time(&loads.collect::<Vec<_>>(), rounds, speed.peak).as_secs_f64();
+                    text += &format!("\nthen about {} of measuring, in {rounds} rounds", brief(seconds.ceil()));
                 }
             }
         }
@@ -179,13 +178,13 @@ impl Totals {
         if plan.trains && self.seeds.len() > 1 {
             text += "a run trains seed by seed: every setting on the first seed before any on the next\n";
         }
-        if plan.trains && self.settings > 1 {
+        if plan.trains && self.loads.len() > 1 {
             let seeds = self.fewest_seeds();
             text += &match view.spread_of(name) {
-                Ok(spread) => sight::sentence(seeds, self.settings, spread.as_ref()) + "\n",
+                Ok(spread) => sight::sentence(seeds, self.loads.len(), spread.as_ref()) + "\n",
                 Err(error) => {
                     let why = explain(&error);
-                    let sentence = sight::sentence(seeds, self.settings, None);
+                    let sentence = sight::sentence(seeds, self.loads.len(), None);
                     format!("{sentence}\nits spread is not known: {}\n", why.lines().next().unwrap_or_default())
                 }
             };

@@ -25,10 +25,22 @@ const LOOKS: u32 = 5;
 /// What belongs to no layer.
 const OTHER: &str = "other";
 
-/// About what so many networks take in so many rounds, one of them measured twice in each.
-pub fn phase_time(networks: usize, rounds: usize) -> Duration {
-    // Warming up takes a quarter more, and a process some time to begin.
-    (TIME.into_iter().sum::<Duration>().mul_f64(1.25) + START) * (rounds * (networks + 1)).min(1 << 20) as u32
+/// What of a machine's multiply-adds networks get done: between four and eight tenths, large networks more.
+pub const USED: f64 = 0.5;
+
+/// About what measuring takes: each network, of so many multiply-accumulates an image and so many images a batch, once in each round
+/// and the first twice, on a machine of `gflops`.
+pub fn phase_time(networks: &[(u64, usize)], rounds: usize, gflops: f64) -> Duration {
+    let call = |macs: u64, images: usize| macs as f64 * images as f64 * 2.0 / (USED * gflops * 1e9);
+    let measured = |least: Duration, call: f64| {
+        // Two calls come first, warming up takes a quarter more, and the layers are looked at last.
+        f64::max(least.as_secs_f64() * 1.25, call * (LEAST + 1) as f64) + call * f64::from(LOOKS + 2)
+    };
+    let of = |&(macs, images): &(u64, usize)| {
+        START.as_secs_f64() + measured(TIME[0], call(macs, 1)) + measured(TIME[1], call(macs, images))
+    };
+    let round: f64 = networks.iter().chain(networks.first()).map(of).sum();
+    Duration::try_from_secs_f64(round * rounds as f64).unwrap_or(Duration::MAX)
 }
 
 /// About what it takes to start a process and make its network.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use conv_core::normal_stream;
+use conv_core::{Isa, normal_stream, peak_gflops};
 
 use super::probe::{ProbeOptions, Reply, ask};
 use super::{interrupt, limits};
@@ -79,7 +79,8 @@ pub fn measure_folder(folder: &RunFolder, options: &MeasuringOptions) -> Result<
     if folder.keys()?.iter().any(|key| folder.is_claimed(key)) {
         return Ok(MeasuringEnd::Left("another process trains in this folder".into()));
     }
-    let time = phase_time(planned.networks.len(), options.rounds);
+    let loads: Vec<_> = planned.networks.iter().map(|(_, network)| (network.macs, network.images)).collect();
+    let time = phase_time(&loads, options.rounds, peak_gflops(Isa::best()));
     if options.within.is_some_and(|within| within < time) {
         return Ok(MeasuringEnd::Left(format!(
             "it takes about {:.0} s, and there are not so many",
