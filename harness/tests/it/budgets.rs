@@ -46,6 +46,16 @@ fn scaled_counts_are_multiples_of_the_divisor_so_that_modules_part_them_as_they_
 }
 
 #[test]
+fn another_choice_of_the_knob_is_tried_where_the_nearest_one_cannot_be_narrowed() {
+    // Sixteen parts divide no other width of a first stage of 16 channels than whole ones; fewer parts do.
+    let text = FILE.replace("'vanilla', 'ghost', 'thin', 'depthwise'", "'hetconv', 'spconv'");
+    let folder = folder(&text.replace("[0.5, 0.25]", "[0.125]\nfit = 'width'"));
+    let plan = harness(folder.path(), &["plan", "x.toml"]);
+    assert_eq!(plan.code, 0, "{}", plan.err);
+    assert!(!plan.out.contains("cannot reach"), "{}", plan.out);
+}
+
+#[test]
 fn results_and_report_carry_budgets_and_a_run_goes_on_with_the_same_trials() {
     let folder = folder(FILE);
     let run = harness(folder.path(), &["x.toml"]);

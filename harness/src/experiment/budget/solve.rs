@@ -26,6 +26,8 @@ use crate::methods;
 
 /// Where the knob alone comes as near as this, the width is left alone.
 const NEAR: f64 = 0.01;
+/// At most so many other choices of the knob are tried with other widths.
+const MOST_OTHERS: usize = 32;
 /// Numbers that are nearer to each other are not parted further.
 const FINEST: f64 = 1e-6;
 /// Decimals of a number that is solved for, at most.
@@ -138,18 +140,37 @@ impl Search<'_> {
         let (mut choice, mut share) = self.nearest(self.config, budget, knobs, ladder)?;
         let off = |share: f64| (share - budget.share) / budget.share;
         if let Some(width) = of_backbone(self.config, self.how.fit).filter(|_| off(share).abs() > NEAR) {
-            let config = with(self.config, &choice);
             let width = [width];
-            let ladder = self.ladder(&config, &width);
-            let (wider, nearer) = self.nearest(&config, budget, &width, &ladder)?;
-            if off(nearer).abs() < off(share).abs() {
-                choice.extend(wider);
-                share = nearer;
+            for base in [choice.clone()].into_iter().chain(self.others(budget, ladder)) {
+                let config = with(self.config, &base);
+                let ladder = self.ladder(&config, &width);
+                let (wider, nearer) = self.nearest(&config, budget, &width, &ladder)?;
+                if off(nearer).abs() < off(share).abs() {
+                    choice = [base, wider].concat();
+                    share = nearer;
+                }
+                if off(share).abs() <= self.how.tolerance {
+                    break;
+                }
             }
         }
         let mismatch = off(share);
         let missed = mismatch.abs() > self.how.tolerance;
         Ok(Solution { choice, solved: Solved { budget, mismatch, missed } })
+    }
+
+    /// What else may be chosen of the knobs before the width is, the nearest first: at the width that a budget wants with one value, a
+    /// method may decline layers that it takes with another. None of what is measured, which takes too long.
+    fn others(&self, budget: Budget, ladder: &[Rung]) -> Vec<Choice> {
+        let Some(vanilla) = budget.quantity.of(&self.vanilla) else { return Vec::new() };
+        let far = |rung: &Rung| {
+            let share = budget.quantity.of(&rung.cost).unwrap_or(0).max(1) as f64 / vanilla.max(1) as f64;
+            (share / budget.share).ln().abs()
+        };
+        let mut rungs: Vec<&Rung> = ladder.iter().collect();
+        rungs.sort_by(|a, b| far(a).total_cmp(&far(b)));
+        rungs.dedup_by_key(|rung| rung.cost);
+        rungs.into_iter().take(MOST_OTHERS).map(|rung| rung.choice.clone()).collect()
     }
 
     /// Every network that is tried first. A choice that makes none is left out, and so is one by which the method leaves more layers
