@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use harness::backbones;
 use harness::config::{BackboneConfig, Head, Recipe};
 use harness::data::Geometry;
-use harness::train::{Checkpoint, Checkpoints, Progress, Sgd};
+use harness::train::{Checkpoint, Checkpoints, Optimizer, Progress};
 
 /// As in the `harness` command.
 #[global_allocator]
@@ -27,7 +27,7 @@ fn group(dir: &Path, backbone: &str) -> Result<Group> {
     let config = BackboneConfig { name: backbone.to_owned(), head: Head::Linear, ..Default::default() };
     let store = ParamStore::new(0, &Device::Cpu);
     backbones::by_name(&config, &geometry, 1.0)?.build(&baselines::Vanilla {}, store.builder())?;
-    let optimizer = Sgd::new(store.trainable(), &Recipe::default());
+    let optimizer = Optimizer::new(store.trainable(), &Recipe::default());
     let checkpoint = move || -> Result<Checkpoint> {
         Ok(Checkpoint {
             key: "key".to_owned(),
@@ -35,7 +35,7 @@ fn group(dir: &Path, backbone: &str) -> Result<Group> {
             origins: vec!["build".to_owned()],
             progress: Progress::new("train"),
             weights: store.named().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect(),
-            momentum: optimizer.momentum_buffers()?,
+            momentum: optimizer.state()?,
         })
     };
     let mut bytes = Vec::new();

@@ -21,7 +21,7 @@ use harness::experiment::{Experiment, Trial};
 use harness::methods::Methods;
 use harness::run::compute_threads;
 use harness::stamp::Environment;
-use harness::train::{Feed, LearningRate, Sgd, SharedData, evaluate, step, workers};
+use harness::train::{Feed, LearningRate, Optimizer, SharedData, evaluate, step, workers};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// As in the `harness` command.
@@ -177,7 +177,7 @@ fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
     let mut feed = Feed::new(data, config, workers(threads))?;
     let steps = feed.steps_per_epoch();
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, steps);
-    let mut optimizer = Sgd::new(store.trainable(), recipe);
+    let mut optimizer = Optimizer::new(store.trainable(), recipe);
     let mut training = network.training(recipe.kernels.backend());
     for epoch in 0..recipe.epochs {
         for (index, batch) in feed.train(epoch + 1, 0).enumerate() {

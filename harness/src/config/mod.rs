@@ -9,5 +9,5 @@ pub use error::{Complaint, ExperimentError};
 pub use field::{Field, Kind};
 pub use schema::{
     BackboneConfig, BudgetConfig, Control, DatasetConfig, Fit, Head, Kernels, LayerOverride, MethodConfig, Protocol,
-    Recipe, Replace, Schedule, TrialConfig,
+    Recipe, Replace, Schedule, TrialConfig, UpdateRule,
 };

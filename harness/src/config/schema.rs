@@ -98,11 +98,19 @@ options! {
         gamma: f64 = 0.1, FACTOR;
         /// Epochs over which the rate grows linearly from 0 to lr.
         warmup_epochs: f64 = 0.0, NOT_NEGATIVE;
+        /// The update rule: PyTorch's SGD, Adam (decay added to the gradient) or AdamW (decay apart); when absent: sgd.
+        optimizer: Option<UpdateRule> = None, Kind::Choice(UpdateRule::names);
+        /// For adam and adamw: decay of the mean of gradients; when absent: 0.9.
+        beta1: Option<f64> = None, SHARE;
+        /// For these: decay of the mean of their squares; when absent: 0.999.
+        beta2: Option<f64> = None, SHARE;
+        /// For these: added to the root of that mean; when absent: 1e-8.
+        eps: Option<f64> = None, POSITIVE;
         /// SGD momentum.
         momentum: f64 = 0.9, SHARE;
         /// Nesterov's form of it.
         nesterov: bool = true, Kind::Flag;
-        /// L2 penalty, added to the gradient.
+        /// L2 penalty, added to the gradient; for adamw: the share of a weight, times the rate, that each step takes off.
         weight_decay: f64 = 5e-4, NOT_NEGATIVE;
         /// Whether batch norms and biases decay too.
         decay_norm_and_bias: bool = true, Kind::Flag;
@@ -116,6 +124,18 @@ options! {
         finetune_lr: f64 = 0.01, POSITIVE;
         /// What computes: own kernels, the same without Winograd's, or candle's operations (slow); equal to rounding.
         kernels: Kernels = Kernels::Own, Kind::Choice(Kernels::names), column = Some("recipe_kernels");
+    }
+}
+
+choice! {
+    /// How an optimizer makes a step of a gradient.
+    UpdateRule {
+        /// Stochastic gradient descent with momentum.
+        Sgd = "sgd",
+        /// Adam, whose decay is part of the gradient.
+        Adam = "adam",
+        /// Adam with decay apart from the gradient.
+        AdamW = "adamw",
     }
 }
 
@@ -155,6 +175,44 @@ impl Kernels {
 }
 
 impl Recipe {
+    /// The update rule, said or not.
+    pub fn rule(&self) -> UpdateRule {
+        self.optimizer.unwrap_or(UpdateRule::Sgd)
+    }
+
+    /// Adam's decay of the mean of gradients and of their squares, said or not; PyTorch's where not.
+    pub fn betas(&self) -> (f64, f64) {
+        (self.beta1.unwrap_or(0.9), self.beta2.unwrap_or(0.999))
+    }
+
+    /// What Adam adds to the root of the mean square, said or not; PyTorch's where not.
+    pub fn eps(&self) -> f64 {
+        self.eps.unwrap_or(1e-8)
+    }
+
+    /// The same training, written in the one way that all recipes of it have: what is said though it is the default, or though
+    /// nothing reads it, is not there.
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        let default = Self::default();
+        if self.schedule != Schedule::Step {
+            (self.milestones, self.gamma) = (default.milestones, default.gamma);
+        }
+        let (rule, (beta1, beta2), eps) = (self.rule(), default.betas(), default.eps());
+        let adam = rule != UpdateRule::Sgd;
+        if adam {
+            (self.momentum, self.nesterov) = (default.momentum, default.nesterov);
+        }
+        let said = |value: Option<f64>, usual: f64| value.filter(|value| adam && *value != usual);
+        Self {
+            optimizer: adam.then_some(rule),
+            beta1: said(self.beta1, beta1),
+            beta2: said(self.beta2, beta2),
+            eps: said(self.eps, eps),
+            ..self
+        }
+    }
+
     /// Why training steps of this recipe run operation by operation, whatever the network; none where that is up to it.
     pub fn off_engine(&self) -> Option<OffEngine> {
         self.kernels.backend().off_engine(self.batch, true)

@@ -3,13 +3,13 @@
 //! Counted: every layer's layout with its method's version, backbone, data set (name, augmentation and content), recipe,
 //! validation, whether test is read, options and version of what compresses the network, seed. Not counted: names, titles,
 //! descriptions, paths, how a sweep is written and run (`run.*`), and parts of a recipe that it does not use (milestones without the
-//! step schedule, fine-tuning where nothing is compressed).
+//! step schedule, fine-tuning where nothing is compressed, momentum where Adam makes the steps).
 
 use blake3::{Hash, Hasher};
 use serde::Serialize;
 
 use crate::config::{BackboneConfig, DatasetConfig};
-use crate::config::{Recipe, Schedule, TrialConfig};
+use crate::config::{Recipe, TrialConfig};
 use crate::methods::{Compression, Methods};
 
 /// What counts of a network and its data, as text: the beginning of a trial's identity.
@@ -39,10 +39,7 @@ impl Identity {
         test: bool,
     ) -> serde_json::Result<Self> {
         let default = Recipe::default();
-        let mut recipe = recipe.clone();
-        if recipe.schedule != Schedule::Step {
-            recipe = Recipe { milestones: default.milestones, gamma: default.gamma, ..recipe };
-        }
+        let mut recipe = recipe.clone().canonical();
         let (epochs, rate) = compression.map_or((false, false), Compression::reads_finetuning);
         if !epochs {
             recipe.finetune_epochs = default.finetune_epochs;
@@ -158,6 +155,8 @@ mod tests {
             "dataset.sources=['elsewhere']",
             "recipe.gamma=0.5",
             "recipe.milestones=[0.1]",
+            "recipe.optimizer=sgd",
+            "recipe.beta1=0.8",
             "recipe.finetune_epochs=3",
             "method.shuffle=2",
             "method.tail_kernel=3",
@@ -171,6 +170,7 @@ mod tests {
             "recipe.epochs=11",
             "recipe.lr=0.2",
             "recipe.schedule=step",
+            "recipe.momentum=0.8",
             "recipe.subset=1000",
             "recipe.kernels=candle",
             "recipe.kernels=direct",
@@ -222,6 +222,14 @@ mod tests {
             "what is made of the trained network counts"
         );
         assert_ne!(trained("recipe.finetune_epochs=3"), trained("recipe.finetune_epochs=4"));
+        let adam = |set| trial(&["recipe.optimizer=adam", "recipe.lr=1e-3", set]).key("data");
+        let base = adam("recipe.gamma=0.5");
+        for same in ["recipe.momentum=0.8", "recipe.nesterov=false", "recipe.beta2=0.999", "recipe.eps=1e-8"] {
+            assert_eq!(adam(same), base, "{same} changes nothing");
+        }
+        for other in ["recipe.optimizer=adamw", "recipe.beta1=0.8", "recipe.beta2=0.99", "recipe.eps=1e-7"] {
+            assert_ne!(adam(other), base, "{other} changes the result");
+        }
         let step = |set| trial(&["recipe.schedule=step", set]).key("data");
         assert_ne!(step("recipe.gamma=0.5"), step("recipe.gamma=0.1"));
     }

@@ -11,7 +11,7 @@ use super::sweep::check;
 use super::sweep::document::{Document, Entry, find, insert};
 use crate::config::error::{At, Complaint, ExperimentError, explain};
 use crate::config::field::{self, Check};
-use crate::config::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe};
+use crate::config::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe, UpdateRule};
 use crate::methods::{self, Compression};
 
 /// The experiment's name, fit to be a folder's.
@@ -133,7 +133,8 @@ pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[impl Borrow<Entry>], pr
 /// Whether the recipe's parts go together.
 ///
 /// # Errors
-/// A warm-up or fine-tuning longer than the training, or a fine-tuning of fewer epochs than cuts.
+/// Adam at rates that nobody chose for it; a warm-up or fine-tuning longer than the training, or a fine-tuning of fewer epochs
+/// than cuts.
 pub(super) fn check_recipe(
     document: &Document,
     entries: &[Cow<'_, Entry>],
@@ -148,6 +149,16 @@ pub(super) fn check_recipe(
         let what = "`recipe.warmup_epochs` is out of range";
         let accepted = format!("at most recipe.epochs = {}", recipe.epochs);
         return fail("recipe.warmup_epochs", Complaint::new(what, recipe.warmup_epochs.to_string(), accepted));
+    }
+    // The defaults are SGD's: Adam moves every weight by about the rate at every step, and diverges or stalls at these.
+    let tunes = compression.is_some_and(|compression| compression.reads_finetuning().1) && recipe.finetune_epochs > 0;
+    for (key, read) in [("recipe.lr", true), ("recipe.finetune_lr", tunes)] {
+        if recipe.epochs > 0 && recipe.rule() != UpdateRule::Sgd && read && find(entries, key).is_none() {
+            let name = recipe.rule().name();
+            let what = format!("`recipe.optimizer` is \"{name}\" and `{key}` is not set: its default is SGD's");
+            let complaint = Complaint::new(what, "", format!("{key} as well, {name}'s usual 0.001 for one"));
+            return fail("recipe.optimizer", complaint);
+        }
     }
     let Some(compression) = compression.filter(|_| recipe.epochs > 0) else { return Ok(()) };
     if recipe.finetune_epochs >= recipe.epochs {

@@ -14,7 +14,7 @@ use crate::config::TrialConfig;
 use crate::data::{Batch, Geometry};
 use crate::experiment::price::{compressed, outcome, price};
 use crate::methods::Methods;
-use crate::train::{Sgd, step};
+use crate::train::{Optimizer, step};
 
 /// A network to be timed.
 pub struct Entrant {
@@ -133,8 +133,8 @@ impl Entrant {
         Ok(model.network.engine_layers(self.config.recipe.kernels.backend(), [images, c, h, w], train)?)
     }
 
-    pub(super) fn optimizer(&self) -> Sgd {
-        Sgd::new(self.trained.store.trainable(), &self.config.recipe)
+    pub(super) fn optimizer(&self) -> Optimizer {
+        Optimizer::new(self.trained.store.trainable(), &self.config.recipe)
     }
 
     pub(super) fn training(&self) -> Training<'_> {

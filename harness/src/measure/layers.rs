@@ -10,7 +10,7 @@ use conv_core::{EngineLayer, Isa, OffEngine, PassWork, SMALLEST_BATCH, Training,
 use super::COPIED;
 use super::bench::{Entrant, Rounds};
 use crate::data::Batch;
-use crate::train::{Sgd, step};
+use crate::train::{Optimizer, step};
 
 /// What a network is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,7 +167,7 @@ struct Running<'a> {
     batch: usize,
     many: Batch,
     one: Batch,
-    optimizer: Sgd,
+    optimizer: Optimizer,
     training: Training<'a>,
     samples: BTreeMap<Use, Samples>,
 }

@@ -11,7 +11,7 @@ use super::comparison::{by, names, varies};
 use super::markup::escaped;
 use super::section::Part;
 use super::{conventions, measured, tuning};
-use crate::config::{Kernels, Recipe, Schedule};
+use crate::config::{Kernels, Recipe, Schedule, UpdateRule};
 use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
 use crate::methods::Compression;
@@ -152,14 +152,24 @@ fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augment: bool) -> String {
         Schedule::Step => format!("times {} at {:?} of the training", recipe.gamma, recipe.milestones),
         Schedule::Constant => "constant".to_owned(),
     };
-    let momentum = if recipe.nesterov { "Nesterov momentum" } else { "momentum" };
+    let adam = || {
+        let (beta1, beta2) = recipe.betas();
+        format!(" (betas {beta1} and {beta2}, eps {:e})", recipe.eps())
+    };
+    let optimizer = match recipe.rule() {
+        UpdateRule::Sgd => {
+            let momentum = if recipe.nesterov { "Nesterov momentum" } else { "momentum" };
+            format!("SGD with {momentum} {}", value("momentum", recipe.momentum.to_string()))
+        }
+        UpdateRule::Adam => format!("Adam{}", adam()),
+        UpdateRule::AdamW => format!("AdamW{}", adam()),
+    };
     let spared = if recipe.decay_norm_and_bias { "" } else { " (batch norm and biases spared)" };
     let mut text = format!(
-        "{} epoch{}{short}, batch {}, SGD with {momentum} {}, rate {} {schedule}",
+        "{} epoch{}{short}, batch {}, {optimizer}, rate {} {schedule}",
         recipe.epochs,
         if recipe.epochs == 1 { "" } else { "s" },
         value("batch", recipe.batch.to_string()),
-        value("momentum", recipe.momentum.to_string()),
         value("lr", recipe.lr.to_string())
     );
     if recipe.warmup_epochs > 0.0 {
@@ -192,7 +202,7 @@ const TUNED_IN_PLACE: [&str; 4] = ["batch", "lr", "momentum", "weight_decay"];
 
 /// Keys of a recipe that a caption tells in words of their own: in [`recipe`], with the images, or of the cut. Any other is told
 /// as it is written in a file, where it is not at its default.
-const TOLD: &str = "epochs batch lr schedule milestones gamma warmup_epochs momentum nesterov weight_decay \
+const TOLD: &str = "epochs batch lr schedule milestones gamma warmup_epochs optimizer beta1 beta2 eps momentum nesterov weight_decay \
     decay_norm_and_bias label_smoothing subset finetune_epochs finetune_lr kernels";
 
 fn seeds(group: &Group<'_>) -> String {
@@ -299,13 +309,15 @@ mod tests {
     #[test]
     fn every_key_of_a_recipe_is_told() {
         let base = Table::try_from(Recipe { schedule: Schedule::Step, ..Recipe::default() }).unwrap();
+        let adam = Table::try_from(Recipe { optimizer: Some(UpdateRule::Adam), ..Recipe::default() }).unwrap();
         let text = |table: &Table| recipe(&table.clone().try_into().unwrap(), None, true);
         for field in Recipe::OPTIONS {
+            let base = if ["optimizer", "beta1", "beta2", "eps"].contains(&field.key) { &adam } else { &base };
             let mut changed = base.clone();
             changed.insert(field.key.into(), other(&field.kind, base.get(field.key)));
             // These stand in other lines of the caption.
             let elsewhere = ["subset", "finetune_epochs", "finetune_lr"].contains(&field.key);
-            assert_eq!(text(&changed) == text(&base), elsewhere, "{}", field.key);
+            assert_eq!(text(&changed) == text(base), elsewhere, "{}", field.key);
         }
         assert!(TOLD.split(' ').all(|key| Recipe::OPTIONS.iter().any(|field| field.key == key)));
     }

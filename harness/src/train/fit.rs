@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use conv_core::{Network, ParamStore, Training};
 
 use super::metrics::rank;
-use super::{Control, Course, EpochLog, Feed, LearningRate, Sgd, evaluate};
+use super::{Control, Course, EpochLog, Feed, LearningRate, Optimizer, evaluate};
 use crate::config::Recipe;
 use crate::data::Batch;
 
@@ -40,8 +40,9 @@ pub fn fit(
     course: &mut Course<'_>,
 ) -> Result<()> {
     let steps = feed.steps_per_epoch();
-    let mut optimizer = Sgd::new(store.trainable(), recipe).with_penalty(phase.penalty).with_masks(course.masks())?;
-    course.restore_momentum(&mut optimizer)?;
+    let mut optimizer =
+        Optimizer::new(store.trainable(), recipe).with_penalty(phase.penalty).with_masks(course.masks())?;
+    course.restore_optimizer(&mut optimizer)?;
     let mut training = network.training(recipe.kernels.backend());
     for done in course.progress.epoch.saturating_sub(phase.first_epoch)..phase.epochs {
         let epoch = phase.first_epoch + done;
@@ -117,7 +118,7 @@ pub struct StepMetrics {
 /// A loss that is not finite (the parameters are left as they were); shapes that do not fit.
 pub fn step(
     training: &mut Training<'_>,
-    optimizer: &mut Sgd,
+    optimizer: &mut Optimizer,
     batch: &Batch,
     lr: f64,
     smoothing: f64,

@@ -1,4 +1,5 @@
-"""Makes training.safetensors: 20 optimizer steps of PyTorch on a vanilla, a Ghost and a CompConv ResNet-20.
+"""Makes training.safetensors: 20 optimizer steps of PyTorch on a vanilla, a Ghost and a CompConv ResNet-20 by SGD, and on the
+vanilla one by Adam and AdamW.
 
     python harness/tests/goldens/training.py
 
@@ -28,6 +29,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, S
 STEPS, WARMUP, BATCH, SIZE, CLASSES = 20, 4, 8, 8, 10
 WIDTHS = [8, 16, 32]  # ResNet-20 at width 0.5
 LR, MOMENTUM, DECAY, SMOOTHING = 0.01, 0.9, 5e-3, 0.1
+# Where a gradient is all but 0, Adam's step is its sign: the eps keeps rounding from choosing it.
+ADAM_LR, ADAM_DECAY, EPS = 1e-3, 0.1, 1e-4
 
 
 # --- weights and batches by formula
@@ -200,7 +203,19 @@ def warmup_cosine(optimizer, warmup, steps):
     return SequentialLR(optimizer, [linear, CosineAnnealingLR(optimizer, T_max=steps - warmup)], milestones=[warmup])
 
 
-def train(unit, dtype):
+def sgd(groups):
+    return torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM, nesterov=True)
+
+
+def adam(groups):
+    return torch.optim.Adam(groups, lr=ADAM_LR, eps=EPS)
+
+
+def adamw(groups):
+    return torch.optim.AdamW(groups, lr=ADAM_LR, eps=EPS)
+
+
+def train(unit, rule, dtype):
     network = ResNet20(unit).to(dtype)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -208,8 +223,8 @@ def train(unit, dtype):
     network.train()
     decayed = [p for p in network.parameters() if p.dim() > 1]
     spared = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": spared, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM, nesterov=True)
+    decay = DECAY if rule is sgd else ADAM_DECAY
+    optimizer = rule([{"params": decayed, "weight_decay": decay}, {"params": spared, "weight_decay": 0.0}])
     scheduler = warmup_cosine(optimizer, WARMUP, STEPS)
     losses = []
     for step in range(STEPS):
@@ -230,9 +245,16 @@ def stored_values(final):
 
 def main():
     stored = {}
-    for name, unit in {"vanilla": VanillaUnit, "ghost": GhostUnit, "compconv": CompConvUnit}.items():
-        losses, final = train(unit, torch.float64)
-        single, single_final = train(unit, torch.float32)
+    networks = {
+        "vanilla": (VanillaUnit, sgd),
+        "ghost": (GhostUnit, sgd),
+        "compconv": (CompConvUnit, sgd),
+        "adam": (VanillaUnit, adam),
+        "adamw": (VanillaUnit, adamw),
+    }
+    for name, (unit, rule) in networks.items():
+        losses, final = train(unit, rule, torch.float64)
+        single, single_final = train(unit, rule, torch.float32)
         final, single_final = stored_values(final), stored_values(single_final)
         gap = max((final[k] - single_final[k]).abs().max().item() for k in final)
         print(f"{name}: losses {losses[0]:.4f} .. {losses[-1]:.4f}; PyTorch's own float32 differs by at most "
@@ -240,14 +262,14 @@ def main():
         stored[f"{name}.losses"] = losses
         stored |= {f"{name}.final.{key}": tensor.float() for key, tensor in final.items()}
 
-    def sgd():
+    def still():
         return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
 
-    optimizer = sgd()
+    optimizer = still()
     stored["lr.cosine"] = rates(optimizer, CosineAnnealingLR(optimizer, T_max=30), 30)
-    optimizer = sgd()
+    optimizer = still()
     stored["lr.warmup_cosine"] = rates(optimizer, warmup_cosine(optimizer, 5, 30), 30)
-    optimizer = sgd()
+    optimizer = still()
     stored["lr.step"] = rates(optimizer, MultiStepLR(optimizer, milestones=[15, 22], gamma=0.2), 30)
     save_file({k: v.contiguous() for k, v in stored.items()}, Path(__file__).with_name("training.safetensors"))
 

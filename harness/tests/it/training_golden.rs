@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use conv_core::{Backend, ParamStore, is_running_statistic};
 use harness::backbones;
-use harness::config::{Recipe, Schedule, TrialConfig};
+use harness::config::{Recipe, Schedule, TrialConfig, UpdateRule};
 use harness::data::{Batch, Geometry};
 use harness::methods::Methods;
-use harness::train::{LearningRate, Sgd, step};
+use harness::train::{LearningRate, Optimizer, step};
 
 const STEPS: usize = 20;
 const BATCH: usize = 8;
@@ -108,7 +108,7 @@ fn compare(name: &str, method: &str, recipe: &Recipe) -> Result<(f64, f64)> {
         var.set(&fill(&parameter, var.dims())?)?;
     }
 
-    let mut optimizer = Sgd::new(store.trainable(), recipe);
+    let mut optimizer = Optimizer::new(store.trainable(), recipe);
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, STEPS);
     let (mut losses, mut training) = (Vec::new(), network.training(Backend::default()));
     for t in 0..STEPS {
@@ -139,6 +139,40 @@ fn assert_equal_training(name: &str, method: &str) -> Result<()> {
 #[test]
 fn vanilla_trains_as_in_pytorch() -> Result<()> {
     assert_equal_training("vanilla", "name = \"vanilla\"")
+}
+
+fn adam(rule: UpdateRule) -> Recipe {
+    Recipe { optimizer: Some(rule), eps: Some(1e-4), lr: 1e-3, weight_decay: 0.1, ..recipe() }
+}
+
+#[test]
+fn adam_and_adamw_train_as_in_pytorch() -> Result<()> {
+    for (name, rule) in [("adam", UpdateRule::Adam), ("adamw", UpdateRule::AdamW)] {
+        let (loss, weight) = compare(name, "name = \"vanilla\"", &adam(rule))?;
+        println!("{name}: largest difference {loss:.1e} in a loss, {weight:.1e} in a final value");
+        assert!(loss < TOLERANCE && weight < TOLERANCE, "{name}: {loss:.1e} in a loss, {weight:.1e} in a final value");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_golden_tells_every_part_of_adam() -> Result<()> {
+    type Change = fn(&mut Recipe);
+    let changes: [(&str, Change); 6] = [
+        ("rule", |recipe| recipe.optimizer = Some(UpdateRule::Adam)),
+        ("first beta", |recipe| recipe.beta1 = Some(0.8)),
+        ("second beta", |recipe| recipe.beta2 = Some(0.99)),
+        ("eps", |recipe| recipe.eps = None),
+        ("decay", |recipe| recipe.weight_decay = 0.0),
+        ("decay groups", |recipe| recipe.decay_norm_and_bias = true),
+    ];
+    for (part, change) in changes {
+        let mut recipe = adam(UpdateRule::AdamW);
+        change(&mut recipe);
+        let (_, weight) = compare("adamw", "name = \"vanilla\"", &recipe)?;
+        assert!(weight > 3.0 * TOLERANCE, "another {part} moves the final values by {weight:.1e} only");
+    }
+    Ok(())
 }
 
 #[test]
