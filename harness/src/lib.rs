@@ -80,6 +80,7 @@ pub mod run;
 pub mod stamp;
 pub mod statistics;
 pub mod train;
+pub mod weights;
 
 pub use methods::{MethodInfo, entry};
 
