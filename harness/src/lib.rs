@@ -74,6 +74,7 @@ pub mod experiment;
 pub mod files;
 pub mod measure;
 pub mod methods;
+pub mod pickle;
 pub mod report;
 pub mod results;
 pub mod run;

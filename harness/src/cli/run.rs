@@ -28,6 +28,9 @@ pub struct SweepArgs {
     /// Overrides any key, in sections and grids, e.g. --set recipe.epochs=1.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Weights that networks start from, safetensors or a state dict of PyTorch's; the same as init.file.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
     /// Threads that compute, of each trial; changes no result [default: run.threads of the file, else all there are, shared
     /// among the jobs].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
@@ -47,12 +50,18 @@ pub struct SweepArgs {
 }
 
 impl SweepArgs {
+    /// All overrides, those that have an option of their own among them.
+    fn overrides(&self) -> Vec<String> {
+        let file = |path: &PathBuf| format!("init.file={}", toml::Value::from(path.to_string_lossy().as_ref()));
+        self.set.iter().cloned().chain(self.init.as_ref().map(file)).collect()
+    }
+
     /// The experiment, cut to what was asked for, and how it is to be run.
     ///
     /// # Errors
     /// Those of the experiment; a filter that no trial passes.
     pub fn resolve(&self, file: &Path) -> anyhow::Result<(Experiment, RunOptions)> {
-        let document = read(file, &self.set)?;
+        let document = read(file, &self.overrides())?;
         let mut output = output(&document, self.output.as_deref())?;
         let latencies = Latencies::new(RunFolder::latencies(&output)?);
         let mut experiment = select(Experiment::timed(&document, &latencies)?, self.only.as_deref())?;
@@ -118,11 +127,11 @@ pub fn train_and_report(RunArgs { file, how }: &RunArgs) -> anyhow::Result<Reply
 /// Those of the file; results that cannot be written.
 pub(super) fn train_file(file: &Path, args: &HowArgs) -> anyhow::Result<Reply> {
     if args.dry_run {
-        let SweepArgs { set, only, threads, output, .. } = &args.sweep;
+        let SweepArgs { only, threads, output, .. } = &args.sweep;
         // They decide how long it takes.
         let machine = [("threads", *threads), ("jobs", args.jobs)];
         let machine = machine.iter().filter_map(|(key, number)| Some(format!("run.{key}={}", (*number)?)));
-        let set: Vec<String> = set.iter().cloned().chain(machine).collect();
+        let set: Vec<String> = args.sweep.overrides().into_iter().chain(machine).collect();
         let view = View { only: only.clone(), format: args.format, spread: None, output: output.clone() };
         plan::print_plan(file, &set, &view)?;
         return Ok(String::new().into());

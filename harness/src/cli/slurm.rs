@@ -94,6 +94,9 @@ fn words(state: &TaskState) -> (String, String) {
         TaskState::Done => ("done".into(), String::new()),
         TaskState::Failed(why) => ("FAILED".into(), why.clone()),
         TaskState::Queued(state, more) => (state.to_lowercase(), more.clone()),
+        TaskState::Preempted => {
+            ("preempted".into(), "made room for another job: submit again, and it goes on from its checkpoint".into())
+        }
         TaskState::Gone => ("gone".into(), "no result, and not in the queue: submit again".into()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::hints;
+
 /// What is wrong with one key, not yet where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
@@ -129,9 +131,12 @@ pub fn explain(error: &anyhow::Error) -> String {
     parts.join(": ").chars().filter(|c| *c == '\n' || !(c.is_control() || *c == char::REPLACEMENT_CHARACTER)).collect()
 }
 
-/// The accepted name nearest to `name` by edit distance, if it is near enough to be a slip. For dotted names also by the
-/// last part, so that a key in the wrong section is found.
+/// The accepted name that is the same in another spelling ([`hints`]), or else the nearest to `name` by edit distance, if it is near
+/// enough to be a slip. For dotted names also by the last part, so that a key in the wrong section is found.
 pub fn nearest<'a>(name: &str, accepted: &[&'a str]) -> Option<&'a str> {
+    if let Some(same) = accepted.iter().find(|accepted| hints::same_name(name, accepted)) {
+        return Some(same);
+    }
     let last = |s: &'a str| s.rsplit('.').next().unwrap_or(s);
     let (distance, best) = accepted
         .iter()
@@ -157,6 +162,8 @@ mod tests {
         assert_eq!(nearest("protocol.epochs", &["recipe.epochs", "protocol.seeds"]), Some("recipe.epochs"));
         assert_eq!(nearest("methd.name", &["name", "backbone.name", "method.name"]), Some("method.name"));
         assert_eq!(nearest("frobnicate", &["c0", "depth"]), None);
+        assert_eq!(nearest("recipe.learning_rate", &["recipe.epochs", "recipe.lr"]), Some("recipe.lr"));
+        assert_eq!(nearest("ResNet-20", &["resnet18", "resnet20"]), Some("resnet20"));
         assert_eq!(nearest("x", &[]), None);
     }
 

@@ -4,6 +4,7 @@ pub use conv_core::options::{Bounds, FACTOR, Field, INSIDE, Kind, Literal, NOT_N
 use toml::Value;
 
 use super::error::{Complaint, nearest};
+use super::hints;
 
 /// A value of a file as a [`Kind`] sees it.
 pub fn literal(value: &Value) -> Literal<'_> {
@@ -43,6 +44,9 @@ impl Check for Field {
             && let Some(name) = nearest(found, &names())
         {
             return Err(complaint.help(format!("did you mean \"{name}\"?")));
+        }
+        if let (true, Some(hint)) = (self.kind.is_number(), value.as_str().and_then(hints::number)) {
+            return Err(complaint.help(hint));
         }
         Err(complaint)
     }
@@ -109,5 +113,9 @@ mod tests {
             (wrong.what.as_str(), wrong.accepted.as_str()),
             ("`recipe.epochs` is out of range", "an integer of at least 1")
         );
+        let rate = Field::new("recipe.lr", POSITIVE, "");
+        let help = |text: &str| rate.check("recipe.lr", &value(text)).unwrap_err().help;
+        assert_eq!(help("'.1'").as_deref(), Some("write 0.1"));
+        assert_eq!(help("'0,1'").as_deref(), Some("write 0.1, with a point"));
     }
 }

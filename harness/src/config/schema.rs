@@ -195,10 +195,10 @@ impl Recipe {
     #[must_use]
     pub fn canonical(mut self) -> Self {
         let default = Self::default();
+        let (rule, (beta1, beta2), eps) = (self.rule(), default.betas(), default.eps());
         if self.schedule != Schedule::Step {
             (self.milestones, self.gamma) = (default.milestones, default.gamma);
         }
-        let (rule, (beta1, beta2), eps) = (self.rule(), default.betas(), default.eps());
         let adam = rule != UpdateRule::Sgd;
         if adam {
             (self.momentum, self.nesterov) = (default.momentum, default.nesterov);
@@ -223,6 +223,47 @@ impl Recipe {
 pub fn off_engine_remark(why: impl Display) -> String {
     // Without a colon: before one, reports look for the layers that a remark is about.
     format!("trains operation by operation and not on the engine ({why}); its images/s do not compare")
+}
+
+options! {
+    /// `[init]`: weights that a network starts from, in place of fresh ones.
+    ///
+    /// What only begins from fresh weights does so all the same: `thin`, and pruned widths with `weights = "scratch"`.
+    #[derive(Eq)]
+    InitConfig = "init", "the weights that a network starts from" {
+        /// A file: safetensors, or a state dict that torch.save wrote (.pth, .pt); when absent: fresh weights.
+        file: Option<String> = None, Kind::Text, column = Some("init_file");
+        /// The BLAKE3 of its content, 64 hexadecimal digits, which is part of a trial's key; when absent: what the file has.
+        digest: Option<String> = None, Kind::Text, column = Some("init_digest");
+        /// The classifier: the file's, or a new one, for other classes than it was trained for.
+        head: GivenHead = GivenHead::Given, Kind::Choice(GivenHead::names), column = None;
+        /// Whether tensors that are missing, left over or of another shape are passed over, and what has none stays fresh.
+        partial: bool = false, Kind::Flag, column = None;
+    }
+}
+
+choice! {
+    /// Where a classifier's weights come from, where others are given.
+    GivenHead {
+        /// The same file.
+        Given = "given",
+        /// Fresh ones, whatever the file has.
+        New = "new",
+    }
+}
+
+impl InitConfig {
+    /// Whether weights are fresh, as in all trials that say nothing of it.
+    pub fn is_fresh(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// The file, and the beginning of its digest.
+    pub fn name(&self) -> String {
+        let file = self.file.as_deref().unwrap_or_default();
+        let digest = self.digest.as_deref().unwrap_or_default();
+        format!("{file}, BLAKE3 {}", digest.get(..12).unwrap_or(digest))
+    }
 }
 
 options! {
@@ -321,6 +362,9 @@ pub struct TrialConfig {
     /// Exceptions by layer.
     #[serde(default, rename = "layer")]
     pub layers: Vec<LayerOverride>,
+    /// What it starts from.
+    #[serde(default, skip_serializing_if = "InitConfig::is_fresh")]
+    pub init: InitConfig,
     /// How it is trained.
     pub recipe: Recipe,
     /// Images carved for validation.
@@ -338,6 +382,7 @@ impl TrialConfig {
         // The section alone: the whole would be slow for large sweeps.
         let table = match section {
             "recipe" => toml::Table::try_from(&self.recipe),
+            "init" => toml::Table::try_from(&self.init),
             "backbone" => toml::Table::try_from(&self.backbone),
             "dataset" => toml::Table::try_from(&self.dataset),
             "method" => toml::Table::try_from(&self.method),

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 
-use super::pickle::Pickle;
 use super::{Images, Splits};
+use crate::pickle::Pickle;
 
 const SHAPE: (usize, usize, usize) = (3, 32, 32);
 const PIXELS: usize = 3 * 32 * 32;

@@ -15,7 +15,6 @@ pub mod image_folder;
 mod loader;
 mod normalize;
 pub mod parquet;
-pub mod pickle;
 mod random;
 mod registry;
 mod sources;

@@ -15,7 +15,7 @@ use crate::config::{BudgetConfig, Control, MethodConfig};
 use crate::methods::Compression;
 
 /// The control among the methods.
-const THIN: &str = "thin";
+pub(super) const THIN: &str = "thin";
 
 /// Whether a method with its options is a control by itself: there are none of it.
 pub(super) fn is_one(method: &MethodConfig) -> bool {

@@ -1,7 +1,7 @@
 //! What makes two trials the same trial.
 //!
 //! Counted: every layer's layout with its method's version, backbone, data set (name, augmentation and content), recipe,
-//! validation, whether test is read, options and version of what compresses the network, seed. Not counted: names, titles,
+//! content of the weights that are given, validation, whether test is read, options and version of what compresses the network, seed. Not counted: names, titles,
 //! descriptions, paths, how a sweep is written and run (`run.*`), and parts of a recipe that it does not use (milestones without the
 //! step schedule, fine-tuning where nothing is compressed, momentum where Adam makes the steps).
 
@@ -9,7 +9,7 @@ use blake3::{Hash, Hasher};
 use serde::Serialize;
 
 use crate::config::{BackboneConfig, DatasetConfig};
-use crate::config::{Recipe, TrialConfig};
+use crate::config::{InitConfig, Recipe, TrialConfig};
 use crate::methods::{Compression, Methods};
 
 /// What counts of a network and its data, as text: the beginning of a trial's identity.
@@ -33,7 +33,7 @@ impl Identity {
     /// Numbers that JSON cannot hold; a file cannot hold them either.
     pub fn new(
         head: &[u8],
-        recipe: &Recipe,
+        (init, recipe): (&InitConfig, &Recipe),
         compression: Option<&Compression>,
         validation: usize,
         test: bool,
@@ -48,7 +48,11 @@ impl Identity {
             recipe.finetune_lr = default.finetune_lr;
         }
         let compression = compression.map(|options| Versioned::new(options, options.version()));
-        let rest = serde_json::to_string(&(recipe, compression))?;
+        let rest = match &init.digest {
+            Some(digest) => serde_json::to_string(&(recipe, compression, (digest, init.head, init.partial)))?,
+            // Not written where it is not set: trials from fresh weights came before there were others.
+            None => serde_json::to_string(&(recipe, compression))?,
+        };
         let mut hasher = Hasher::new();
         hasher.update(head).update(rest.as_bytes()).update(format!(",[{validation},{test},").as_bytes());
         Ok(Self(hasher))
@@ -82,8 +86,8 @@ impl<'a> Versioned<'a> {
 pub fn signature(config: &TrialConfig, architecture: &str) -> anyhow::Result<String> {
     let head = head(&config.backbone, architecture, &config.dataset)?;
     let methods = Methods::new(config)?;
-    let identity =
-        Identity::new(head.as_bytes(), &config.recipe, methods.compression(), config.validation, config.test)?;
+    let start = (&config.init, &config.recipe);
+    let identity = Identity::new(head.as_bytes(), start, methods.compression(), config.validation, config.test)?;
     Ok(identity.of_seed(config.seed).to_hex().to_string())
 }
 
@@ -102,7 +106,7 @@ pub fn base(
     let head = head(&config.backbone, architecture, &config.dataset)?;
     let recipe = Recipe { epochs, ..config.recipe.clone() };
     // Whether the test split is read in the end is no part of it.
-    let identity = Identity::new(head.as_bytes(), &recipe, None, config.validation, false)?;
+    let identity = Identity::new(head.as_bytes(), (&config.init, &recipe), None, config.validation, false)?;
     let all = format!("{}\n{fingerprint}\n{penalty}\n{kernels}", identity.of_seed(config.seed).to_hex());
     Ok(blake3::hash(all.as_bytes()).to_hex().chars().take(16).collect())
 }
@@ -254,7 +258,8 @@ mod tests {
         let config = trial(&[]).config;
         let head = |architecture: &str| head(&config.backbone, architecture, &config.dataset).unwrap();
         let hash = |architecture: &str| {
-            let identity = Identity::new(head(architecture).as_bytes(), &config.recipe, None, 5000, true).unwrap();
+            let identity =
+                Identity::new(head(architecture).as_bytes(), (&config.init, &config.recipe), None, 5000, true).unwrap();
             identity.of_seed(0).to_hex().to_string()
         };
         assert_eq!(hash(&price.architecture), trial(&[]).signature);

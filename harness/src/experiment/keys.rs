@@ -12,7 +12,7 @@ use super::sweep::Keys;
 use super::sweep::keys::MethodKeys;
 use super::tuning::TuneSettings;
 use crate::config::field::Kind::{Choice, Text};
-use crate::config::{BackboneConfig, BudgetConfig, DatasetConfig, Field, Kind, Protocol, Recipe};
+use crate::config::{BackboneConfig, BudgetConfig, DatasetConfig, Field, InitConfig, Kind, Protocol, Recipe};
 use crate::{backbones, data, methods};
 
 /// All keys, by section.
@@ -27,7 +27,7 @@ pub static KEYS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         [key("method.name", Choice(methods::names), "What makes the convolutions; its options stand beside it.")];
     let network = [section::<DatasetConfig>(), section::<BackboneConfig>(), method.into()].concat();
     let training = [section::<Recipe>(), section::<Protocol>(), section::<RunSettings>()].concat();
-    let solved = [section::<BudgetConfig>(), section::<TuneSettings>()].concat();
+    let solved = [section::<BudgetConfig>(), section::<TuneSettings>(), section::<InitConfig>()].concat();
     let mut keys = [&top[..], &network, &training, &solved].concat();
     for field in &mut keys {
         match field.key {
@@ -84,7 +84,7 @@ fn defaults() -> Value {
     }
     let network = [of::<DatasetConfig>(), of::<BackboneConfig>()];
     let training = [of::<Recipe>(), of::<Protocol>(), of::<RunSettings>()];
-    let solved = [of::<BudgetConfig>(), of::<TuneSettings>()];
+    let solved = [of::<BudgetConfig>(), of::<TuneSettings>(), of::<InitConfig>()];
     Value::Table(network.into_iter().chain(training).chain(solved).collect())
 }
 
@@ -133,7 +133,8 @@ mod tests {
         check_table::<RunSettings>();
         check_table::<BudgetConfig>();
         check_table::<TuneSettings>();
-        let sections = ["dataset", "backbone", "method", "recipe", "protocol", "run", "budget", "tune"];
+        check_table::<InitConfig>();
+        let sections = ["dataset", "backbone", "method", "recipe", "protocol", "run", "budget", "tune", "init"];
         assert_eq!(keys().sections[..sections.len()], sections);
     }
 }

@@ -16,6 +16,7 @@ pub mod budget;
 pub mod choice;
 mod controls;
 mod data_sets;
+mod given;
 pub mod identity;
 pub mod images;
 pub mod keys;

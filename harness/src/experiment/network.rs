@@ -8,6 +8,7 @@ use blake3::Hasher;
 use conv_core::Cost;
 use toml::Value;
 
+use super::given::Inits;
 use super::nonzero::Nonzero;
 use super::phases::Phases;
 use super::resolve::{Parts, is_part, parts};
@@ -15,7 +16,7 @@ use super::sweep::Document;
 use super::sweep::document::{Entry, find};
 use super::{identity, images, price};
 use crate::config::error::{At, Complaint, explain};
-use crate::config::{LayerOverride, Recipe, TrialConfig};
+use crate::config::{InitConfig, LayerOverride, Recipe, TrialConfig};
 use crate::methods::{self, Compression, Methods};
 
 /// At most this many networks are remembered: beyond that, memory counts for more than time.
@@ -72,6 +73,8 @@ pub(super) struct Networks<'d> {
     /// Where complaints belong.
     pub document: &'d Document,
     layers: Arc<[LayerOverride]>,
+    /// What is known of files of weights.
+    pub inits: Inits,
     /// Whether each network keeps the beginning of its trials' identity in full: only trials to be trained need it, and it
     /// takes more room than all the rest.
     pub keeps_heads: bool,
@@ -86,7 +89,7 @@ struct Cache {
 
 impl<'d> Networks<'d> {
     pub fn new(document: &'d Document, layers: Arc<[LayerOverride]>, keeps_heads: bool) -> Self {
-        Self { document, layers, keeps_heads, cache: RwLock::default() }
+        Self { document, layers, inits: Inits::default(), keeps_heads, cache: RwLock::default() }
     }
 
     /// The network that these values make.
@@ -134,6 +137,7 @@ impl<'d> Networks<'d> {
             backbone,
             method,
             layers: self.layers.to_vec(),
+            init: InitConfig::default(),
             recipe: Recipe::default(),
             validation: 0,
             test: false,

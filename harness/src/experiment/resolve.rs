@@ -11,7 +11,7 @@ use super::sweep::check;
 use super::sweep::document::{Document, Entry, find, insert};
 use crate::config::error::{At, Complaint, ExperimentError, explain};
 use crate::config::field::{self, Check};
-use crate::config::{BackboneConfig, DatasetConfig, LayerOverride, MethodConfig, Recipe, UpdateRule};
+use crate::config::{BackboneConfig, DatasetConfig, InitConfig, LayerOverride, MethodConfig, Recipe, UpdateRule};
 use crate::methods::{self, Compression};
 
 /// The experiment's name, fit to be a folder's.
@@ -138,7 +138,7 @@ pub(super) fn section<'d, T: Deserialize<'d>>(entries: &[impl Borrow<Entry>], pr
 pub(super) fn check_recipe(
     document: &Document,
     entries: &[Cow<'_, Entry>],
-    recipe: &Recipe,
+    (init, recipe): (&InitConfig, &Recipe),
     compression: Option<&Compression>,
 ) -> Result<(), ExperimentError> {
     let fail = |key: &str, complaint| {
@@ -161,7 +161,8 @@ pub(super) fn check_recipe(
         }
     }
     let Some(compression) = compression.filter(|_| recipe.epochs > 0) else { return Ok(()) };
-    if recipe.finetune_epochs >= recipe.epochs {
+    // Given weights need no training before they are compressed.
+    if recipe.finetune_epochs >= recipe.epochs + usize::from(!init.is_fresh()) {
         let what = "`recipe.finetune_epochs` leaves no epoch before the cut";
         let accepted = format!("less than recipe.epochs = {}, of which they are the last", recipe.epochs);
         let complaint = Complaint::new(what, recipe.finetune_epochs.to_string(), accepted);

@@ -21,7 +21,7 @@ use super::sweep::keys::Key;
 use super::sweep::vocabulary::{short, value_of};
 use super::sweep::{Document, ParsedCondition, Sweep};
 use crate::config::schema::off_engine_remark;
-use crate::config::{Protocol, Recipe, TrialConfig};
+use crate::config::{InitConfig, Protocol, Recipe, TrialConfig};
 
 /// Combinations that are settled at a time: enough to keep all threads busy, few enough that the first come at once.
 const BATCH: usize = 2048;
@@ -36,6 +36,8 @@ pub struct Setting {
     pub label: Arc<str>,
     /// The network.
     pub network: Arc<Network>,
+    /// What it starts from.
+    pub init: InitConfig,
     /// How it is trained.
     pub recipe: Recipe,
     /// Images carved for validation.
@@ -90,6 +92,7 @@ impl Setting {
             backbone: parts.backbone.clone(),
             method: parts.method.clone(),
             layers: layers.to_vec(),
+            init: self.init.clone(),
             recipe: self.recipe.clone(),
             validation: self.validation,
             test: self.test,
@@ -250,23 +253,29 @@ impl<'s> Settings<'s> {
         seeds: Vec<u64>,
     ) -> anyhow::Result<Setting> {
         let document = self.sweep.document;
-        let recipe: Recipe = section(entries, "recipe.")?;
+        let mut recipe: Recipe = section(entries, "recipe.")?;
+        let init = self.networks.inits.resolve(document, entries, &network)?;
+        if find(entries, "init.file").is_some() && find(entries, "recipe.finetune_epochs").is_none() {
+            // What is given was trained before: all that follows is fine-tuning.
+            recipe.finetune_epochs = recipe.epochs;
+        }
         let Protocol { validation, test, .. } = section(entries, "protocol.")?;
-        check_recipe(document, entries, &recipe, network.compression.as_ref())?;
+        check_recipe(document, entries, (&init, &recipe), network.compression.as_ref())?;
         if let Some(images) = network.images {
             let demand = ImageDemand { dataset: &network.parts.dataset.name, recipe: &recipe, validation };
             images::check(document, |key| find(entries, key).map(|entry| &entry.at), demand, images)?;
         }
         let label = self.label(entries, &network.label, free).into();
         let hashes = if self.hashed {
-            let identity = Identity::new(&network.head, &recipe, network.compression.as_ref(), validation, test)?;
+            let identity =
+                Identity::new(&network.head, (&init, &recipe), network.compression.as_ref(), validation, test)?;
             seeds.iter().map(|seed| identity.of_seed(*seed)).collect()
         } else {
             vec![]
         };
         let places = ImageKeyPlaces::of(entries);
         let (solved, control_of) = (None, None);
-        Ok(Setting { label, network, recipe, validation, test, seeds, solved, control_of, hashes, places })
+        Ok(Setting { label, network, init, recipe, validation, test, seeds, solved, control_of, hashes, places })
     }
 
     /// Whether one of the conditions that are `such` drops a setting of the block; `trials` gives how many trials it has.

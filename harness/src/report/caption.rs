@@ -80,6 +80,12 @@ pub(super) fn lines(group: &Group<'_>) -> Vec<String> {
             say(format!("**One base**: {rows} begin with the same trained network, seed by seed."));
         }
     }
+    for (init, rows) in by(group, |row| row.first().trial.config.init.clone()) {
+        if !init.is_fresh() {
+            let rows = names(group, &rows).join(", ");
+            say(format!("**Given weights**: {rows} start from {}.", escaped(&init.name())));
+        }
+    }
     lines.extend(measured::caption(group));
     lines.extend(stamps(group));
     lines
@@ -110,14 +116,18 @@ fn compressed(row: &SettingRow<'_>, compression: &Compression) -> String {
         );
     }
     let whole = epochs.saturating_sub(after);
+    let before = match whole {
+        0 => "starts from given weights".to_owned(),
+        _ => format!("trains for {whole} of its {epochs} epochs"),
+    };
     let rate = recipe.finetune_lr;
     let (title, done, each) = compression.done();
     match compression.steps() {
         1 => format!(
-            "**{title}**: {label} trains for {whole} of its {epochs} epochs, is {done}, and trains for the last {after} at a peak rate of {rate}."
+            "**{title}**: {label} {before}, is {done}, and trains for the last {after} at a peak rate of {rate}."
         ),
         steps => format!(
-            "**{title}**: {label} trains for {whole} of its {epochs} epochs, and is {done} {steps} times by an equal factor; the last {after} are \
+            "**{title}**: {label} {before}, and is {done} {steps} times by an equal factor; the last {after} are \
              divided among what follows each {each}, at a peak rate of {rate} every time."
         ),
     }

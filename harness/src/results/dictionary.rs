@@ -2,7 +2,7 @@
 
 use conv_core::options::Described;
 
-use crate::config::{BackboneConfig, DatasetConfig, Protocol, Recipe};
+use crate::config::{BackboneConfig, DatasetConfig, InitConfig, Protocol, Recipe};
 
 /// A column's name and its meaning.
 type Column = (&'static str, &'static str);
@@ -135,7 +135,8 @@ pub fn columns() -> Vec<(&'static str, &'static str, &'static str)> {
     }
     let network = NETWORK.iter().copied().chain(keys::<BackboneConfig>());
     let data = DATA[..1].iter().copied().chain(keys::<DatasetConfig>()).chain(DATA[1..].iter().copied());
-    let training = keys::<Recipe>().chain(keys::<Protocol>()).chain(OUTCOME.iter().copied());
+    let training =
+        keys::<InitConfig>().chain(keys::<Recipe>()).chain(keys::<Protocol>()).chain(OUTCOME.iter().copied());
     let trials = network.chain(data).chain(training).chain(MEASURED.iter().copied());
     let of =
         |file: &'static str, columns: &'static [Column]| columns.iter().map(move |(name, text)| (file, *name, *text));

@@ -109,6 +109,7 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.column("data_fingerprint", |r| Some(r.trial.data.fingerprint.clone())),
         rows.column("seed", |r| Some(r.trial.config.seed)),
     ]);
+    columns.extend(rows.section(|config| config.init.clone())?);
     columns.extend(rows.section(|config| config.recipe.clone())?);
     columns.extend(rows.section(|&TrialConfig { seed, validation, test, .. }| Protocol {
         seeds: vec![seed],

@@ -27,6 +27,7 @@ use crate::train::{
     Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Prediction, SharedData, TrainingPhase, evaluate, fit,
     predict, workers,
 };
+use crate::weights::start::Start;
 
 const TRAIN: &str = "train";
 const FINETUNE: &str = "finetune";
@@ -62,6 +63,9 @@ pub struct TrialOptions {
 ///
 /// What trials compress they may share: the first one that needs a base leaves it in the run folder, and the others begin with
 /// it, as from a checkpoint of their own, and end with the same bits.
+///
+/// Given weights (`[init]`) stand where training would have come to: a method that compresses begins with that, after the epochs
+/// that precede fine-tuning, if there are any.
 ///
 /// Seeds: initialisation is keyed by (seed, parameter name), order and augmentation by (seed, epoch, image). The test
 /// images are read once, by the finished network, after everything is decided.
@@ -122,6 +126,8 @@ struct Training<'t> {
     /// The network before anything is done to it.
     whole: Box<dyn Backbone>,
     phases: Phases,
+    /// What there is to say of the weights that it started from, where they were given.
+    start: Option<String>,
     base: Option<Base>,
     /// Multiply-accumulates of one image that the finished network really did; 0 before it is finished.
     executed: u64,
@@ -143,7 +149,7 @@ impl<'t> Training<'t> {
         let geometry = Geometry { shape: data.train.shape, classes: data.classes };
         let whole = || backbones::by_name(&config.backbone, &geometry, methods.width());
         ensure!(
-            phases.whole + phases.fresh > 0,
+            phases.whole + phases.fresh > 0 || !config.init.is_fresh(),
             "recipe.epochs = {} leaves nothing to train before recipe.finetune_epochs = {}; accepted: more than that",
             recipe.epochs,
             recipe.finetune_epochs
@@ -154,7 +160,7 @@ impl<'t> Training<'t> {
             (Some(compression), Some(weights)) if course.progress.phase != TRAIN => {
                 compressed_as(&*whole()?, compression, weights)?
             }
-            (Some(compression), _) if phases.whole == 0 => {
+            (Some(compression), _) if phases.whole == 0 && config.init.is_fresh() => {
                 price::compressed(&*whole()?, compression, compression.steps())?
             }
             _ => whole()?,
@@ -170,8 +176,32 @@ impl<'t> Training<'t> {
         if let Ok(engine) = model.network.footprint(recipe.kernels.backend(), [recipe.batch, c, h, w], true)? {
             limits::check_memory(engine.bytes(), memory)?;
         }
+        let start = match &config.init {
+            init if init.is_fresh() => None,
+            init => {
+                // Read anew by every attempt, so that the record can say what was made of it.
+                let begun = Model::new(whole()?, methods.before().as_ref().unwrap_or(&methods), config.seed)?;
+                let start = Start::read(init, &*begun.backbone, &begun.store).context("init.file")?;
+                if course.weights().is_none() {
+                    start.give(&model.store)?;
+                }
+                Some(start.remark(init))
+            }
+        };
         course.restore(&model.store)?;
-        Ok(Self { config, whole: whole()?, methods, environment, feed, course, model, phases, base, executed: 0 })
+        Ok(Self {
+            config,
+            start,
+            whole: whole()?,
+            methods,
+            environment,
+            feed,
+            course,
+            model,
+            phases,
+            base,
+            executed: 0,
+        })
     }
 
     /// All epochs of the network that the trial begins with. What was `held` for it is let go.
@@ -180,7 +210,8 @@ impl<'t> Training<'t> {
             return Ok(());
         }
         let Phases { whole, fresh, .. } = self.phases;
-        let epochs = if whole > 0 { whole } else { fresh };
+        let given = !self.config.init.is_fresh();
+        let epochs = if whole > 0 || given { whole } else { fresh };
         let penalty = self.methods.compression().map_or(0.0, Compression::penalty);
         let rate = LearningRate::of_recipe(&self.config.recipe, epochs, self.feed.steps_per_epoch());
         self.fit(&TrainingPhase { name: TRAIN, first_epoch: 1, epochs, rate, penalty })?;
@@ -192,7 +223,7 @@ impl<'t> Training<'t> {
 
     /// Where a smaller network is made of the trained one: that, as often as it is asked for, and the epochs after it.
     fn compress(&mut self) -> Result<()> {
-        if self.methods.compression().is_none() || self.phases.whole == 0 {
+        if self.methods.compression().is_none() || self.phases.whole == 0 && self.config.init.is_fresh() {
             return Ok(());
         }
         if self.phases.fresh > 0 {
@@ -328,7 +359,7 @@ impl<'t> Training<'t> {
 
     fn record(&self, trial: &PricedTrial, price: &Price, data: &SharedData, measures: Measures) -> TrialRecord {
         let kernels = self.course.kernels().join(", then ");
-        let mut remarks = Vec::new();
+        let mut remarks: Vec<String> = self.start.iter().cloned().collect();
         let counted = price.total.macs;
         if self.executed != counted {
             remarks.push(format!("counted {counted} MACs an image, executed {}", self.executed));

@@ -188,7 +188,10 @@ mod tests {
         }
         let hidden = theirs("vgg16", Head::Mlp, "hidden.bn.weight");
         let classifier = theirs("vgg16", Head::Mlp, "classifier.bias");
-        assert_eq!((hidden.as_deref(), classifier.as_deref()), (Some("classifier.1.weight"), Some("classifier.3.bias")));
+        assert_eq!(
+            (hidden.as_deref(), classifier.as_deref()),
+            (Some("classifier.1.weight"), Some("classifier.3.bias"))
+        );
     }
 
     #[test]

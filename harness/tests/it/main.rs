@@ -20,6 +20,7 @@ mod data_sources;
 mod diff;
 mod docs;
 mod findings;
+mod given_weights;
 mod isolation;
 mod kernels;
 mod measure;

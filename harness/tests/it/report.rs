@@ -53,6 +53,7 @@ pub fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> Trial
                 backbone: BackboneConfig { name: "resnet20".into(), head: Head::Linear, ..Default::default() },
                 method: MethodConfig { name, options },
                 layers: Vec::new(),
+                init: Default::default(),
                 recipe: Recipe { epochs: EPOCHS, subset: 10_000, ..Recipe::default() },
                 validation: 5000,
                 test: true,

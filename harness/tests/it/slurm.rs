@@ -198,3 +198,38 @@ fn tuned(at: &Path, harness: &dyn Fn(&[&str]) -> Output, finished: &dyn Fn(&str,
     assert!(alone.status.success(), "{}", text(&alone));
     assert_eq!(table(&at.join("reports/tuned")), table(&at.join("tuned-alone")));
 }
+
+/// A site that takes preempted tasks out of its queue, as far as its commands tell.
+#[cfg(unix)]
+#[test]
+fn what_was_preempted_is_said_to_be_and_is_submitted_again() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = TempDir::new().unwrap();
+    let (at, tools) = (dir.path(), dir.path().join("tools"));
+    std::fs::create_dir(&tools).unwrap();
+    for (name, script) in [
+        ("squeue", "exit 0"),
+        ("scontrol", "echo 'MaxArraySize = 1001'"),
+        ("sbatch", "echo 4242"),
+        ("sacct", "printf '4242_0|PREEMPTED\\n4242_1|CANCELLED by 0\\n'"),
+    ] {
+        let path = tools.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    std::fs::write(at.join("tiny.toml"), FILE).unwrap();
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let harness = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command.current_dir(at).env("PATH", &path).args(arguments).output().unwrap()
+    };
+    let submit = || text(&harness(&["submit", "tiny.toml"]));
+    let said = submit();
+    assert!(said.contains("4 submitted"), "{said}");
+    let status = text(&harness(&["status", "reports/tiny", "--format", "csv"]));
+    let states: Vec<&str> = status.lines().skip(1).filter_map(|line| line.split(',').nth(4)).collect();
+    assert_eq!(states, ["preempted", "gone", "gone", "gone"], "{status}");
+    let said = submit();
+    assert!(said.contains("4 submitted, 0 in the queue before"), "{said}");
+}

@@ -123,7 +123,11 @@ impl<'s> Combinations<'s> {
             return None;
         }
         let at = self.sweep.blocks[self.block].block.map_or(&At::File, |block| &block.at);
-        let complaint = Complaint::new("the sweep is too large", "", format!("at most {MOST} settings in all"));
+        let complaint = Complaint::new(
+            "the sweep is too large",
+            format!("more than {MOST} settings"),
+            format!("at most {MOST} settings in all"),
+        );
         let error = self.sweep.document.error(at, complaint);
         self.block = self.sweep.blocks.len();
         Some(Err(error))

@@ -113,8 +113,9 @@ impl<'d> Sweep<'d> {
         for block in &document.blocks {
             let axes = sweep.block_axes(block)?;
             let size = axes.axes.count();
-            let Some(sum) = size.and_then(|size| total.checked_add(size)).filter(|sum| *sum <= MOST) else {
-                return Err(too_large(document, block));
+            let sum = size.and_then(|size| total.checked_add(size));
+            let Some(sum) = sum.filter(|sum| *sum <= MOST) else {
+                return Err(too_large(document, block, sum));
             };
             total = sum;
             sweep.blocks.push(axes);
@@ -164,8 +165,9 @@ impl<'d> Sweep<'d> {
                 BlockKind::Draw { seed, .. } => Axes::draw(case_axes(document, block, case, true)?, 1, seed),
                 _ => Axes::Product(case_axes(document, block, case, false)?),
             };
-            if case_axes.count().is_none_or(|count| count > MOST) {
-                return Err(too_large(document, block));
+            let count = case_axes.count();
+            if count.is_none_or(|count| count > MOST) {
+                return Err(too_large(document, block, count));
             }
             cases.push((test, case_axes));
         }
@@ -213,9 +215,12 @@ pub fn points(document: &Document, space: &[Entry], count: u64, seed: u64) -> Re
     Ok((0..count).map(|index| axes.at(index).into_iter().map(Cow::into_owned).collect()).collect())
 }
 
-fn too_large(document: &Document, block: &Block) -> ExperimentError {
+/// `settings`: so many it would come to, with the blocks before it; none where they are more than can be counted.
+fn too_large(document: &Document, block: &Block, settings: Option<u64>) -> ExperimentError {
     let what = format!("the [[{}]] is too large", block.kind.name());
-    document.error(&block.at, Complaint::new(what, "", format!("at most {MOST} settings in all")))
+    let found =
+        settings.map_or_else(|| "more settings than 64 bits can count".to_owned(), |count| format!("{count} settings"));
+    document.error(&block.at, Complaint::new(what, found, format!("at most {MOST} settings in all")))
 }
 
 #[cfg(test)]
@@ -298,7 +303,7 @@ mod tests {
         }
         let axis = format!("[{}]", vec!["0.1"; 4000].join(", "));
         let error = sweep(&format!("[[grid]]\nrecipe.lr = {axis}\nrecipe.gamma = {axis}")).unwrap_err();
-        assert!(error.to_string().contains("too large"), "{error}");
+        assert!(error.to_string().contains("too large") && error.to_string().contains("found:"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::document::{Block, BlockKind, Condition, Document, Entry, EntryGroup, 
 use super::keys::{BLOCKS, Keys, searched, varies};
 use crate::config::error::{At, Complaint, ExperimentError};
 use crate::config::field::describe;
+use crate::config::hints;
 
 impl Document {
     /// Takes a file's text apart. Keys are checked for existence (options of methods later, when the method is settled),
@@ -20,7 +21,15 @@ impl Document {
         let lines = Lines::new(text);
         let syntax = |error: toml::de::Error| {
             let at = error.span().map_or(At::File, |span| lines.at(span.start));
-            document.error(&at, Complaint::new(error.message().replace('\n', ", "), "", "TOML 1.0"))
+            let complaint = Complaint::new(error.message().replace('\n', ", "), "", "TOML 1.0");
+            let line = if let At::Line(line) = at { text.lines().nth(line - 1) } else { None };
+            document.error(
+                &at,
+                match line.and_then(hints::line) {
+                    Some(hint) => complaint.help(hint),
+                    None => complaint,
+                },
+            )
         };
         // Twice: once for the values, once for the places they stand in.
         let values = toml::from_str::<Table>(text).map_err(syntax)?;

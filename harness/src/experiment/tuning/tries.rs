@@ -151,7 +151,7 @@ impl Experiment {
         let base = document.base.iter().filter(|entry| epochs.is_none() || entry.key != "recipe.epochs");
         let entries = document.search.iter().chain(&asked).chain(base).map(Cow::Borrowed);
         let entries: Vec<Cow<'_, Entry>> = entries.collect();
-        check_recipe(document, &entries, &config.recipe, trial.network.compression.as_ref())?;
+        check_recipe(document, &entries, (&config.init, &config.recipe), trial.network.compression.as_ref())?;
         let places = match document.search.iter().find(|entry| entry.key == images::BATCH) {
             Some(entry) => trial.places.with(entry),
             None => trial.places.clone(),
@@ -179,7 +179,7 @@ impl Tuning {
 /// The signature of a trial's network under another configuration of its training.
 fn signature(trial: &Trial, config: &TrialConfig) -> Result<String> {
     let network = &trial.network;
-    let TrialConfig { recipe, validation, test, .. } = config;
-    let identity = Identity::new(&network.head, recipe, network.compression.as_ref(), *validation, *test)?;
+    let TrialConfig { init, recipe, validation, test, .. } = config;
+    let identity = Identity::new(&network.head, (init, recipe), network.compression.as_ref(), *validation, *test)?;
     Ok(identity.of_seed(config.seed).to_hex().to_string())
 }

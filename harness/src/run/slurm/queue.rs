@@ -1,6 +1,6 @@
 //! What Slurm says: its commands, and their answers taken apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::process::Command;
 
@@ -55,6 +55,24 @@ fn parse(text: &str) -> HashMap<(u64, usize), Queued> {
     text.lines().filter_map(task).collect()
 }
 
+/// Those tasks of array jobs that Slurm stopped to make room for others, by its accounting. None where a site keeps no accounts: then
+/// such tasks are just gone.
+pub(super) fn preempted(jobs: &[u64]) -> HashSet<(u64, usize)> {
+    let list: Vec<String> = jobs.iter().map(u64::to_string).collect();
+    let said = command("sacct", ["-n", "-X", "-P", "-j", &list.join(","), "-o", "JobID,State"]);
+    said.map(|text| parse_preempted(&text)).unwrap_or_default()
+}
+
+fn parse_preempted(text: &str) -> HashSet<(u64, usize)> {
+    let task = |line: &str| {
+        let (task, state) = line.trim().split_once('|')?;
+        let (job, index) = task.split_once('_')?;
+        let task = (job.parse().ok()?, index.parse().ok()?);
+        state.starts_with("PREEMPTED").then_some(task)
+    };
+    text.lines().filter_map(task).collect()
+}
+
 /// The number of the job that `sbatch --parsable` has made of a script: on a line of its own, before the cluster's name on a
 /// federation. Sites let it print banners around that.
 pub(super) fn job_number(answer: &str) -> Option<u64> {
@@ -96,6 +114,12 @@ mod tests {
         for answer in ["", "queue 7 is closed", "sbatch: 12 warnings"] {
             assert_eq!(job_number(answer), None, "{answer}");
         }
+    }
+
+    #[test]
+    fn tasks_that_made_room_for_others_are_found_among_the_accounts() {
+        let found = parse_preempted("7_0|PREEMPTED\n7_1|CANCELLED by 0\n7_[2-9]|PENDING\n8|PREEMPTED\nnonsense\n");
+        assert_eq!(found, [(7, 0)].into());
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `harness status` and `harness cancel`: how the submitted trials stand, from the results and from Slurm's queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::jobs;
-use super::queue::{command, queued};
+use super::queue::{command, preempted, queued};
 use crate::results::{FrozenTrial, RunFolder, TrialState};
 use crate::run::PricedTrial;
 
@@ -19,6 +19,8 @@ pub enum TaskState {
     Failed(String),
     /// Slurm has it: its word for how, and why it waits or where it runs.
     Queued(String, String),
+    /// It has no result: Slurm stopped it to make room for another job, and the site does not queue it again by itself.
+    Preempted,
     /// It has no result, and Slurm no longer knows of it: cancelled, or lost.
     Gone,
 }
@@ -89,6 +91,13 @@ pub fn status(folder: &RunFolder) -> Result<Vec<SubmittedTrial>> {
                 }
             }
         }
+    }
+    let gone: BTreeSet<u64> =
+        trials.iter().filter(|trial| trial.state == TaskState::Gone).map(|trial| trial.task.0).collect();
+    if !gone.is_empty() {
+        let preempted = preempted(&gone.into_iter().collect::<Vec<_>>());
+        let stopped = |trial: &&mut SubmittedTrial| trial.state == TaskState::Gone && preempted.contains(&trial.task);
+        trials.iter_mut().filter(stopped).for_each(|trial| trial.state = TaskState::Preempted);
     }
     Ok(trials)
 }

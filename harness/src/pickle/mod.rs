@@ -1,8 +1,9 @@
-//! Pickles, read without running anything: lists, dicts, bytes, text, numbers and numpy arrays, and nothing else.
+//! Pickles, read without running anything: lists, dicts, bytes, text, numbers, numpy arrays and PyTorch's tensors.
 //!
-//! Python's own reader calls whatever a file names. This one knows a handful of names, those that numpy and Python write for plain
-//! data, and what each stands for; any other is an error that names it. Values lie in one list and refer to each other by place, so
-//! that no file, however it refers to itself, makes more of them than it has bytes.
+//! Python's own reader calls whatever a file names. This one knows a handful of names, those that numpy, PyTorch and Python write for
+//! plain data, and what each stands for. Any other is an error that names it; in a file of PyTorch's, which may hold a training's
+//! odds and ends beside its weights, it is a value of which only its name is known. Values lie in one list and refer to each other
+//! by place, so that no file, however it refers to itself, makes more of them than it has bytes.
 
 mod calls;
 mod letters;
@@ -32,6 +33,17 @@ enum Node {
     Global(String, String),
     /// A numpy type, such as `u1`, and whether its bytes are the other way round.
     Kind(String, bool),
+    /// What its file keeps outside of the pickle, under this value.
+    Persistent(Id),
+    /// A part of what is kept outside: numbers from `offset` on, `strides` apart.
+    Tensor {
+        storage: Id,
+        offset: usize,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+    },
+    /// What a call of this name would make: nothing was called.
+    Unknown(String),
     /// A numpy array; the first kind of it is empty, until its state is there.
     Array {
         shape: Vec<usize>,
@@ -54,6 +66,28 @@ pub struct Value<'p> {
     id: Id,
 }
 
+/// Whose files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// Data sets: plain data alone.
+    Data,
+    /// PyTorch's: storages outside of the pickle, and unknown values beside the weights.
+    Torch,
+}
+
+/// A tensor of PyTorch's as its file describes it. Nothing of it is checked yet.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'p> {
+    /// What the file calls the storage: a tuple of `storage`, its type, its name and more.
+    pub storage: Value<'p>,
+    /// Its first number's place there.
+    pub offset: usize,
+    /// Its sides.
+    pub shape: &'p [usize],
+    /// How far apart neighbours lie, for each side, in numbers.
+    pub strides: &'p [usize],
+}
+
 /// A numpy array: bytes in the order of its indices, the last one running fastest, numbers little-endian.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Array<'p> {
@@ -71,14 +105,32 @@ impl Pickle {
     /// # Errors
     /// What is none, or is cut short; what would call something that makes no plain data, with its name.
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let mut machine = Machine::new(bytes);
+        Ok(Self::first(bytes, Dialect::Data)?.0)
+    }
+
+    /// Reads a pickle of PyTorch's that other bytes may follow; returns how many are its own.
+    ///
+    /// # Errors
+    /// What is none, or is cut short.
+    pub fn read_torch(bytes: &[u8]) -> Result<(Self, usize)> {
+        Self::first(bytes, Dialect::Torch)
+    }
+
+    fn first(bytes: &[u8], dialect: Dialect) -> Result<(Self, usize)> {
+        let mut machine = Machine::new(bytes, dialect);
         loop {
             let at = bytes.len() - machine.left();
             let done = machine.step().with_context(|| format!("a pickle, at byte {at}"))?;
             if let Some(root) = done {
-                return Ok(Self { nodes: machine.into_nodes(), root });
+                let length = bytes.len() - machine.left();
+                return Ok((Self { nodes: machine.into_nodes(), root }, length));
             }
         }
+    }
+
+    /// All values, also those that are parts of others.
+    pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        (0..self.nodes.len()).map(|id| Value { pickle: self, id })
     }
 
     /// The whole.
@@ -102,6 +154,43 @@ impl<'p> Value<'p> {
         // Of a key that comes twice the last counts, as in Python.
         let found = items.iter().rev().find(|(name, _)| self.of(*name).bytes() == Some(key.as_bytes()));
         found.map(|(_, value)| self.of(*value))
+    }
+
+    /// The keys and values of a dict, as they come; of a key that comes twice the last counts.
+    pub fn entries(self) -> Option<impl Iterator<Item = (Self, Self)>> {
+        let Node::Dict(items) = self.node() else { return None };
+        Some(items.iter().map(move |(key, value)| (self.of(*key), self.of(*value))))
+    }
+
+    /// A text.
+    pub fn text(self) -> Option<&'p str> {
+        self.bytes().and_then(|bytes| str::from_utf8(bytes).ok())
+    }
+
+    /// A tensor of PyTorch's.
+    pub fn tensor(self) -> Option<TensorView<'p>> {
+        match self.node() {
+            Node::Tensor { storage, offset, shape, strides } => {
+                Some(TensorView { storage: self.of(*storage), offset: *offset, shape, strides })
+            }
+            _ => None,
+        }
+    }
+
+    /// What its file keeps outside of the pickle under this value.
+    pub fn persistent(self) -> Option<Self> {
+        match self.node() {
+            Node::Persistent(id) => Some(self.of(*id)),
+            _ => None,
+        }
+    }
+
+    /// The name of something, or of what would make this value.
+    pub fn global(self) -> Option<&'p str> {
+        match self.node() {
+            Node::Global(_, name) | Node::Unknown(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// Bytes, or text in UTF-8.
@@ -159,6 +248,9 @@ impl<'p> Value<'p> {
             Node::Tuple(_) => "a tuple",
             Node::Dict(_) => "a dict",
             Node::Global(..) | Node::Kind(..) => "a name",
+            Node::Persistent(_) => "a storage",
+            Node::Tensor { .. } => "a tensor",
+            Node::Unknown(_) => "an object",
             Node::Array { .. } => "an array",
         }
     }

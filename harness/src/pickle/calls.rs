@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use super::machine::Machine;
-use super::{Id, Node};
+use super::{Dialect, Id, Node};
 
 /// No numpy array has more dimensions.
 const MOST_SIDES: usize = 64;
@@ -36,7 +36,12 @@ impl Machine<'_> {
 
     /// What one of the names makes that plain data is made by.
     pub(super) fn call(&self, function: Id, arguments: Id) -> Result<Node> {
-        let Node::Global(module, name) = &self.nodes[function] else { bail!("a call of what is no name") };
+        let torch = self.dialect == Dialect::Torch;
+        let (module, name) = match &self.nodes[function] {
+            Node::Global(module, name) => (module, name),
+            Node::Unknown(name) if torch => return self.unknown(name),
+            _ => bail!("a call of what is no name"),
+        };
         let arguments = self.items(arguments)?;
         // Newer versions of numpy have moved them.
         let module = module.replace("numpy._core", "numpy.core");
@@ -69,11 +74,37 @@ impl Machine<'_> {
                 _ => bail!("bytes are missing"),
             },
             ("collections", "OrderedDict", []) => Node::Dict(Vec::new()),
+            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor", [storage, offset, shape, strides, ..])
+                if torch =>
+            {
+                let Node::Integer(offset) = self.nodes[*offset] else { bail!("a tensor without a place") };
+                let offset = usize::try_from(offset).context("a tensor of a negative place")?;
+                Node::Tensor { storage: *storage, offset, shape: self.sides(*shape)?, strides: self.sides(*strides)? }
+            }
+            // A parameter is a tensor, and whether it is trained.
+            ("torch._utils", "_rebuild_parameter", [tensor, ..]) if torch => match &self.nodes[*tensor] {
+                Node::Tensor { storage, offset, shape, strides } => {
+                    Node::Tensor { storage: *storage, offset: *offset, shape: shape.clone(), strides: strides.clone() }
+                }
+                _ => bail!("a parameter that is no tensor"),
+            },
+            ("torch", "Size", [sides]) if torch => {
+                let sides = self.items(*sides)?;
+                self.copy(size_of_val(sides))?;
+                Node::Tuple(sides.to_vec())
+            }
+            _ if torch => return self.unknown(&format!("{module}.{name}")),
             _ => bail!(
                 "it would call `{module}.{name}`: pickles are read without running anything, and only lists, dicts, bytes, text, \
                  numbers and numpy arrays are known"
             ),
         })
+    }
+
+    /// What a call that is not made would give.
+    fn unknown(&self, name: &str) -> Result<Node> {
+        self.copy(name.len())?;
+        Ok(Node::Unknown(name.to_owned()))
     }
 
     pub(super) fn build(&mut self, object: Id, state: Id) -> Result<()> {
@@ -90,6 +121,8 @@ impl Machine<'_> {
                 [_, order, ..] => Node::Kind(kind.clone(), self.text(*order)? == ">"),
                 _ => bail!("a numpy type whose state is none"),
             },
+            // Notes on modules beside a dict of weights; what an object would be given.
+            Node::Dict(_) | Node::Unknown(_) if self.dialect == Dialect::Torch => return Ok(()),
             _ => bail!("a state for what has none"),
         };
         self.nodes[object] = made;

@@ -5,11 +5,12 @@ use std::cell::Cell;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::letters::{unescaped, unquoted};
-use super::{Id, Node};
+use super::{Dialect, Id, Node};
 
 /// What a pickle is a program for: a stack of values, marks on it, and a memory.
 pub(super) struct Machine<'b> {
     rest: &'b [u8],
+    pub(super) dialect: Dialect,
     pub(super) nodes: Vec<Node>,
     stack: Vec<Id>,
     /// Heights of the stack.
@@ -22,9 +23,10 @@ pub(super) struct Machine<'b> {
 }
 
 impl<'b> Machine<'b> {
-    pub fn new(bytes: &'b [u8]) -> Self {
+    pub fn new(bytes: &'b [u8], dialect: Dialect) -> Self {
         Self {
             rest: bytes,
+            dialect,
             nodes: Vec::new(),
             stack: Vec::new(),
             marks: Vec::new(),
@@ -201,12 +203,41 @@ impl<'b> Machine<'b> {
                 let object = self.top()?;
                 self.build(object, state)?;
             }
+            _ if self.dialect == Dialect::Torch => self.torch_step(code)?,
             other => bail!(
                 "instruction {other:#04x} ({}), which plain data does not need",
                 char::from(other).escape_default()
             ),
         }
         Ok(None)
+    }
+
+    /// An instruction that only PyTorch's files need.
+    fn torch_step(&mut self, code: u8) -> Result<()> {
+        match code {
+            b'Q' => {
+                let name = self.pop()?;
+                self.push(Node::Persistent(name));
+            }
+            0x81 => {
+                let (arguments, class) = (self.pop()?, self.pop()?);
+                let made = self.call(class, arguments)?;
+                self.push(made);
+            }
+            0x8f => self.push(Node::List(Vec::new())),
+            0x90 => {
+                let items = self.above()?;
+                self.list()?.extend(items);
+            }
+            0x91 => {
+                let items = self.above()?;
+                self.push(Node::List(items));
+            }
+            other => {
+                bail!("instruction {other:#04x} ({}), which weights do not need", char::from(other).escape_default())
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, count: usize) -> Result<&'b [u8]> {

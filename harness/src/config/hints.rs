@@ -1,0 +1,110 @@
+//! What people write, as other tools and languages have it, and what would be written here.
+
+/// Names that other frameworks have for keys of a recipe.
+const SYNONYMS: [(&str, &str); 9] = [
+    ("learningrate", "lr"),
+    ("batchsize", "batch"),
+    ("numepochs", "epochs"),
+    ("nepochs", "epochs"),
+    ("maxepochs", "epochs"),
+    ("wd", "weight_decay"),
+    ("optim", "optimizer"),
+    ("betas", "beta1"),
+    ("epsilon", "eps"),
+];
+
+/// A name without what people write in different ways: capitals, hyphens, underscores, spaces.
+fn folded(name: &str) -> String {
+    name.chars().filter(|c| !"-_ ".contains(*c)).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether two names are the same but for capitals and hyphens, or by another framework's word for the last part.
+pub(super) fn same_name(written: &str, name: &str) -> bool {
+    let (written, folded_name) = (folded(written), folded(name));
+    let (section, last) = written.rsplit_once('.').map_or(("", &*written), |(section, last)| (section, last));
+    let usual = SYNONYMS.iter().find(|(other, _)| *other == last).map(|(_, usual)| folded(usual));
+    let with = |last: &str| if section.is_empty() { last.to_owned() } else { format!("{section}.{last}") };
+    written == folded_name || usual.is_some_and(|usual| with(&usual) == folded_name)
+}
+
+/// What to write in place of a text that was meant as a number; none where it was not.
+pub fn number(text: &str) -> Option<String> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<f64>() {
+        let digits = text.trim_start_matches(['+', '-']);
+        return match text {
+            _ if number.is_nan() => None,
+            _ if number.is_infinite() && digits.starts_with(|c: char| c.is_ascii_digit()) => {
+                Some(format!("{text} is beyond all numbers there are; the largest is {:e}", f64::MAX))
+            }
+            _ if number.is_infinite() => None,
+            // As TOML wants it: digits on both sides of the point, and no quotes.
+            _ => Some(format!("write {}", shortest(number, text))),
+        };
+    }
+    let point = text.replacen(',', ".", 1);
+    let number = point.parse::<f64>().ok().filter(|number| number.is_finite())?;
+    Some(format!("write {}, with a point", shortest(number, &point)))
+}
+
+/// The number with digits on both sides of its point, in the form that it was written in.
+fn shortest(number: f64, text: &str) -> String {
+    if text.contains(['.', 'e', 'E']) && !text.contains(['e', 'E']) {
+        let text = number.to_string();
+        if text.contains('.') { text } else { format!("{text}.0") }
+    } else if text.contains(['e', 'E']) {
+        format!("{number:e}")
+    } else {
+        text.trim_start_matches('+').to_owned()
+    }
+}
+
+/// The same for a line of a file that is no TOML: `KEY = VALUE` with a number as others write it.
+pub fn line(line: &str) -> Option<String> {
+    let (_, value) = line.split_once('=')?;
+    let value = value.split('#').next().unwrap_or_default().trim();
+    // TOML's own numbers are no reason for a complaint, infinite ones aside.
+    value.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)).then(|| number(value)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_others_write_them() {
+        for (text, expected) in [
+            (".1", Some("write 0.1")),
+            ("-.5", Some("write -0.5")),
+            ("1.", Some("write 1.0")),
+            ("0,1", Some("write 0.1, with a point")),
+            (".1e-3", Some("write 1e-4")),
+            ("0.1", Some("write 0.1")),
+            ("+3", Some("write 3")),
+            ("ten", None),
+            ("inf", None),
+            ("nan", None),
+            ("1,2,3", None),
+            ("", None),
+        ] {
+            assert_eq!(number(text).as_deref(), expected, "{text}");
+        }
+        assert!(number("1e400").unwrap().contains("largest is 1.79"));
+        assert_eq!(line("lr = .1  # rate").as_deref(), Some("write 0.1"));
+        assert_eq!(line("name = 'x"), None);
+    }
+
+    #[test]
+    fn names_as_others_write_them() {
+        for (written, name) in [
+            ("recipe.learning_rate", "recipe.lr"),
+            ("recipe.batch-size", "recipe.batch"),
+            ("ResNet-20", "resnet20"),
+            ("CIFAR10", "cifar10"),
+            ("mobilenetv2", "mobilenet_v2"),
+        ] {
+            assert!(same_name(written, name), "{written}");
+        }
+        assert!(!same_name("resnet21", "resnet20") && !same_name("lr", "epochs"));
+    }
+}
