@@ -17,8 +17,8 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear};
 
-pub use op::CandleFn;
-pub(crate) use op::Op;
+pub use crate::kernels::map::Map;
+pub use op::{CandleFn, Op};
 
 /// A value of a graph: `[n, channels, h, w]`, after [`Graph::global_avg_pool`] `[n, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ pub struct Value(usize);
 
 impl Value {
     /// Its place among the graph's operations.
-    pub(crate) fn index(self) -> usize {
+    pub fn index(self) -> usize {
         self.0
     }
 
@@ -40,6 +40,7 @@ impl Value {
 pub struct Graph {
     ops: Vec<Op>,
     channels: Vec<usize>,
+    units: Vec<(String, Range<usize>)>,
 }
 
 impl Graph {
@@ -53,12 +54,23 @@ impl Graph {
         self.channels[x.0]
     }
 
-    pub(crate) fn ops(&self) -> &[Op] {
+    /// Every operation; each makes the value of its place ([`Value::index`]), of values before it.
+    pub fn ops(&self) -> &[Op] {
         &self.ops
     }
 
+    /// The units that were written with [`Scope::make`](crate::Scope::make): each one's name, and the places of its operations.
+    pub fn units(&self) -> &[(String, Range<usize>)] {
+        &self.units
+    }
+
+    /// Says that all operations from `start` on are those of a unit.
+    pub(crate) fn end_unit(&mut self, name: String, start: usize) {
+        self.units.push((name, start..self.ops.len()));
+    }
+
     /// Whether it is `[n, channels]` and no image.
-    pub(crate) fn is_flat(&self, x: Value) -> bool {
+    pub fn is_flat(&self, x: Value) -> bool {
         match &self.ops[x.0] {
             Op::GlobalAvgPool { .. } | Op::Linear { .. } => true,
             Op::Finish { x, .. }

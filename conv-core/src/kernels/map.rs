@@ -3,7 +3,7 @@
 
 /// A function of each value by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Map {
+pub enum Map {
     /// `1 / (1 + exp(-x))`
     Sigmoid,
     /// `min(max(x, 0), 6)`, with gradient 0 at both ends. What is not a number stays, and lets its gradient pass.

@@ -38,6 +38,16 @@ impl BatchNorm2d {
         self.weight.elem_count()
     }
 
+    /// Weight, bias, running mean and running variance, `[channels]` each.
+    pub fn parameters(&self) -> [&Tensor; 4] {
+        [&self.weight, &self.bias, self.running_mean.as_tensor(), self.running_var.as_tensor()]
+    }
+
+    /// What is added to the variance.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+
     /// `relu?(norm(x) + residual?)`; all tensors `[n, c, h, w]`. With `train`, batch statistics normalise and the running
     /// ones move towards them by the momentum.
     ///

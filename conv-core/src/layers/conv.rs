@@ -37,6 +37,16 @@ impl Conv2d {
     pub fn spec(&self) -> &ConvSpec {
         &self.spec
     }
+
+    /// `[out_channels, in_channels / groups, kernel, kernel]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[out_channels]`, where there is one.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
 }
 
 impl Module for Conv2d {

@@ -32,6 +32,26 @@ impl GroupNorm {
     pub fn channels(&self) -> usize {
         self.weight.elem_count()
     }
+
+    /// Groups of channels.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// What is added to the variance.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+
+    /// Weight and bias as they were trained, `[channels]` each.
+    pub fn parameters(&self) -> [&Tensor; 2] {
+        [&self.weight, &self.bias]
+    }
+
+    /// Whether each channel is multiplied by its share of the weights.
+    pub fn has_shares(&self) -> bool {
+        self.shares
+    }
 }
 
 /// # Errors

@@ -32,6 +32,16 @@ impl Linear {
         (self.weight.elem_count() / self.bias.elem_count().max(1), self.bias.elem_count())
     }
 
+    /// `[outputs, inputs]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[outputs]`.
+    pub fn bias(&self) -> &Tensor {
+        &self.bias
+    }
+
     /// The price of such a layer for one image.
     pub fn cost(inputs: usize, outputs: usize) -> Cost {
         let (inputs, outputs) = (inputs as u64, outputs as u64);

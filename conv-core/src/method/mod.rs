@@ -101,6 +101,7 @@ impl Scope<'_> {
     ) -> Result<Value> {
         method.check()?;
         unit.conv.validate()?;
+        let start = self.built();
         let y = match method.declines(unit) {
             Some(_) => self.unit(name, unit, x, residual)?,
             None => self.within(name, |net| method.write(unit, net, x, residual))?,
@@ -116,6 +117,7 @@ impl Scope<'_> {
             }
             written.check_names().map_err(|error| Error::Msg(format!("{}: {error}", method.name())))?;
         }
+        self.end_unit(name, start);
         Ok(y)
     }
 }

@@ -49,6 +49,16 @@ impl Network {
         Ok(Self::new(graph, output))
     }
 
+    /// What it computes; its first operation gives the images.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What of the graph it returns.
+    pub fn output(&self) -> Value {
+        self.output
+    }
+
     /// The output as a candle tensor that carries gradients to the parameters and to `x`, for networks that are a layer of
     /// another. Where [`Backend::Engine`] would train on the engine this does, and candle's autograd sees a single operation;
     /// the engine's memory is kept for the next call.

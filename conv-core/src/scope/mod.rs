@@ -230,6 +230,22 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// Operations of the graph so far; 0 where nothing is built.
+    pub(crate) fn built(&self) -> usize {
+        match &self.sheet {
+            Sheet::Build { graph, .. } => graph.ops().len(),
+            Sheet::Count(_) => 0,
+        }
+    }
+
+    /// Says that what was built from operation `start` on is the unit `name`.
+    pub(crate) fn end_unit(&mut self, name: &str, start: usize) {
+        let path = self.path_of(name);
+        if let Sheet::Build { graph, .. } = &mut self.sheet {
+            graph.end_unit(path, start);
+        }
+    }
+
     /// What a reader of the report should know of this unit, in place of what is derived (costs above vanilla).
     pub fn remarks(&mut self, remarks: impl FnOnce() -> Vec<String>) {
         if let Sheet::Count(written) = &mut self.sheet {
