@@ -1,6 +1,7 @@
 //! `harness bench`: measured training and inference times beside vanilla's, from one run.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -8,7 +9,7 @@ use clap::Args;
 use conv_core::Cost;
 
 use super::table::{Cell, Format, Table};
-use super::{cost, layers};
+use super::{cost, deployed, layers};
 use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
 use crate::experiment::Experiment;
@@ -51,6 +52,13 @@ pub struct NetworkArgs {
     /// all threads together, how fast that is, and whether computing or memory bounds it.
     #[arg(long)]
     layers: bool,
+    /// Measures inference of a batch beside that of ONNX Runtime and OpenVINO on the exported network: the same threads and images, in
+    /// turns. Speed-ups are against vanilla in the same runtime.
+    #[arg(long, conflicts_with = "layers")]
+    deployed: bool,
+    /// The Python that has these runtimes [default: $HARNESS_PYTHON, or python3].
+    #[arg(long, requires = "deployed", value_name = "PROGRAM")]
+    python: Option<PathBuf>,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -80,6 +88,12 @@ fn measure(args: &NetworkArgs) -> Result<String> {
         specs.insert(0, methods::reference());
     }
     let configs = specs.iter().map(|spec| config(args, spec)).collect::<Result<Vec<_>>>()?;
+    let rounds = Rounds { measured: args.rounds, warm_up: 2 };
+    if args.deployed {
+        let (threads, python) = (rayon::current_num_threads(), args.python.as_deref());
+        let settings = deployed::Settings { batch: args.batch, threads, rounds, python };
+        return Ok(deployed::table(&configs, &settings)?.render(args.format));
+    }
     let entrant = |config: &TrialConfig| Entrant::new(config, &data::geometry(&config.dataset)?);
     let entrants = configs.iter().map(entrant).collect::<Result<Vec<_>>>()?;
     if args.memory {
@@ -94,7 +108,6 @@ fn measure(args: &NetworkArgs) -> Result<String> {
         let (there, priced) = (entrant.params(), price.total.params);
         ensure!(there == priced, "{spec}: {there} parameters where its price says {priced}: a defect");
     }
-    let rounds = Rounds { measured: args.rounds, warm_up: 2 };
     if args.layers {
         let labels: Vec<String> = configs.iter().map(|config| methods::label(&config.method)).collect();
         return layers::table(&entrants, &labels, args.batch, rounds, args.format);

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod bench;
+mod choice;
 mod compare;
 mod cost;
+mod deployed;
 mod diff;
+mod evaluate;
+mod export;
 mod gate;
 mod init;
 mod kernels;
@@ -22,6 +26,7 @@ mod list;
 mod measure;
 mod peak;
 mod plan;
+mod predict;
 mod reproduce;
 mod results;
 mod run;
@@ -80,6 +85,9 @@ enum Command {
     Reproduce(reproduce::ReproduceArgs),
     Compare(compare::CompareArgs),
     Diff(diff::DiffArgs),
+    Export(export::ExportArgs),
+    Evaluate(evaluate::EvaluateArgs),
+    Predict(predict::PredictArgs),
     Measure(measure::MeasureArgs),
     /// Look after the files of a run
     #[command(subcommand)]
@@ -170,6 +178,14 @@ enum ResultsCommand {
         /// A run folder, e.g. reports/cifar.
         folder: PathBuf,
     },
+    /// Write learning curves for TensorBoard, of finished trials and of those under way; again to bring them up to date
+    Tensorboard {
+        /// A run folder, e.g. reports/cifar.
+        folder: PathBuf,
+        /// Where to; what `tensorboard --logdir` is given [default: FOLDER/tensorboard].
+        #[arg(long, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -256,10 +272,16 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
         Command::Reproduce(args) => reproduce::reproduce(&args),
         Command::Compare(args) => compare::compare_methods(&args),
         Command::Diff(args) => diff::show(&args),
+        Command::Evaluate(args) => evaluate::evaluate(&args).map(Reply::from),
+        Command::Predict(args) => predict::predict(&args).map(Reply::from),
+        Command::Export(args) => export::export(&args).map(Reply::from),
         Command::Measure(args) => measure::measure(&args),
         Command::Probe(args) => measure::probe(args),
         Command::Results(ResultsCommand::Columns(args)) => Ok(results::columns(args.format).into()),
         Command::Results(ResultsCommand::Verify { folder }) => results::check(&folder),
+        Command::Results(ResultsCommand::Tensorboard { folder, output }) => {
+            results::tensorboard(&folder, output).map(Reply::from)
+        }
         Command::Submit(args) => slurm::submit(&args),
         Command::Status { folder, format } => slurm::status(&folder, format),
         Command::Cancel(args) => slurm::cancel(&args),

@@ -1,12 +1,13 @@
 //! `harness results`: whether a run folder is as it was written, and what its columns mean.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Reply;
 use super::table::{Cell, Format, Table};
-use crate::results::RunFolder;
+use crate::files::shell_word;
 use crate::results::dictionary;
 use crate::results::verify::{Findings, verify};
+use crate::results::{RunFolder, write_events};
 
 /// Runs the command. Damage is no error of the command, but its exit code is 1.
 pub fn check(folder: &Path) -> anyhow::Result<Reply> {
@@ -23,6 +24,14 @@ pub fn check(folder: &Path) -> anyhow::Result<Reply> {
                  weights alone are made anew once their trial's folder is removed; `harness report` writes the report anew\n";
     }
     Ok(Reply { text, code: u8::from(!damaged.is_empty()) })
+}
+
+/// Writes events for TensorBoard; the folder that it is to be given.
+pub fn tensorboard(folder: &Path, output: Option<PathBuf>) -> anyhow::Result<String> {
+    let to = output.unwrap_or_else(|| folder.join("tensorboard"));
+    let trials = write_events(&RunFolder::open(folder)?, &to)?;
+    say!("{trials} trials; show them with: tensorboard --logdir {}", shell_word(&to));
+    Ok(format!("{}\n", to.display()))
 }
 
 /// Every column of every file, with its meaning.

@@ -12,6 +12,7 @@ mod measured_columns;
 mod predictions;
 mod record;
 mod reuse;
+mod tensorboard;
 mod trials;
 pub mod verify;
 
@@ -22,4 +23,5 @@ pub use frame::{collect, frame, write_frames};
 pub use frozen::FrozenTrial;
 pub use measured::{Measured, MeasuredNetwork, MeasuredTraining, MeasuredUse, MeasuringClaim};
 pub use record::{Measures, NetworkSummary, Outcome, Reporting, TrialRecord};
-pub use trials::{Claim, Collected, TrialState};
+pub use tensorboard::write_events;
+pub use trials::{Claim, Collected, TrialState, WEIGHTS};

@@ -14,13 +14,15 @@ use super::{FailureKind, FrozenTrial, RunFolder, TrialRecord};
 use crate::config::TrialConfig;
 use crate::files::{json, read, read_text, remove, remove_temporary, write_atomic};
 use crate::train::EpochLog;
+use crate::weights::WeightsFile;
 
 const FROZEN: &str = "trial.json";
 const CONFIG: &str = "config.toml";
 const LOCK: &str = "lock";
 const LOG: &str = "log.txt";
 const COSTS: &str = "costs.csv";
-const WEIGHTS: &str = "weights.safetensors";
+/// The finished network, unless it is not kept.
+pub const WEIGHTS: &str = "weights.safetensors";
 const RESULT: &str = "result.json";
 const FAILED: &str = "failed.json";
 
@@ -228,6 +230,27 @@ impl RunFolder {
         let Some(to) = free.into_iter().find(|path| !path.exists()) else { bail!("no free name for {key}") };
         fs::rename(self.trial_dir(key), &to).with_context(|| format!("{}: cannot be moved", to.display()))?;
         Ok(to)
+    }
+
+    /// The finished network's weights, checked against their checksum.
+    ///
+    /// # Errors
+    /// Weights that were not kept, or are no longer what was written; names the file.
+    pub fn weights(&self, key: &str) -> Result<WeightsFile> {
+        let dir = self.trial_dir(key);
+        let path = dir.join(WEIGHTS);
+        let Some(bytes) = read(&path)? else {
+            bail!(
+                "{}: not there; a trial keeps its weights unless run.keep_weights = false: run it again without, after its folder \
+                 is removed",
+                path.display()
+            )
+        };
+        let sums = Checksums::read(&dir)?.with_context(|| format!("{}: the checksums are missing", dir.display()))?;
+        if let Some(what) = sums.damage(WEIGHTS, &bytes) {
+            bail!("{}", Damage { path, what });
+        }
+        WeightsFile::read(&bytes).with_context(|| format!("{}: cannot be read", path.display()))
     }
 
     /// Writes a trial's cost by layer, as `harness cost --format csv` prints it.

@@ -5,6 +5,7 @@
 
 mod base;
 mod child;
+mod finished;
 pub mod gate;
 mod interrupt;
 mod limits;
@@ -27,6 +28,7 @@ use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use child::{ChildOptions, run_child};
+pub use finished::FinishedNetwork;
 pub use priced::PricedTrial;
 pub use probe::{ProbeOptions, run_probe};
 pub use trial::{TrialOptions, run_trial};

@@ -1,12 +1,9 @@
 //! One trial, from its configuration to its record.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use baselines::pruning::Importance;
-use conv_core::ParamStore;
 
 use super::PricedTrial;
 use super::base::{self, Base};
@@ -21,12 +18,13 @@ use crate::experiment::nonzero::{Nonzero, ranked};
 use crate::experiment::phases::Phases;
 use crate::experiment::price::{self, Price};
 use crate::methods::{Compression, Methods};
-use crate::results::{FrozenTrial, Measures, NetworkSummary, Outcome, Reporting, RunFolder, TrialRecord};
+use crate::results::{FrozenTrial, Measures, NetworkSummary, Outcome, Reporting, RunFolder, TrialRecord, WEIGHTS};
 use crate::stamp::Environment;
 use crate::train::{
     Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Prediction, SharedData, TrainingPhase, evaluate, fit,
     predict, workers,
 };
+use crate::weights::WeightsFile;
 use crate::weights::start::Start;
 
 const TRAIN: &str = "train";
@@ -107,7 +105,10 @@ pub fn run_trial(
         folder.save_predictions(key, &predictions)?;
     }
     if !options.drop_weights {
-        save_weights(&training.model.store, &dir.join("weights.safetensors"))?;
+        // On the disk before the record says that the trial is done.
+        let file =
+            WeightsFile { tensors: training.model.store.snapshot()?, metadata: training.feed.input().metadata() };
+        file.write(&dir.join(WEIGHTS))?;
     }
     let record = training.record(trial, &price, data, measures);
     folder.save(&record)?;
@@ -385,15 +386,6 @@ impl<'t> Training<'t> {
             outcome: Outcome::Trained(measures),
         }
     }
-}
-
-/// Writes the weights, and has them on the disk: after this the record may say that the trial is done.
-fn save_weights(store: &ParamStore, path: &Path) -> Result<()> {
-    let save = || -> Result<()> {
-        store.save(path)?;
-        Ok(File::open(path)?.sync_all()?)
-    };
-    save().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 fn images_per_second(epochs: &[EpochLog]) -> f64 {

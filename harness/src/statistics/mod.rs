@@ -13,6 +13,7 @@
 //! | and without a normal distribution? | [`bootstrap`] | a description: with few seeds it covers far less than 95 % |
 //! | which methods are worth their cost? | [`standings`] | at most 5 % of tables with a point wrongly beaten |
 //! | what can so many seeds see? | [`power`], [`detectable`], [`seeds_needed`] | the power of [`compare`]'s verdict |
+//! | how sure is one network's accuracy on these images? | [`proportion`]: Wilson's interval | about 95 %, of images, never of trainings |
 //! | over several data sets and networks? | [`interquartile_mean`], [`performance_profile`] | |
 //! | are these two networks different on these images? | [`images`]: McNemar's exact test | at most 5 % false verdicts |
 //!
@@ -38,6 +39,7 @@ pub mod images;
 mod pairs;
 mod pareto;
 mod power;
+mod proportion;
 mod spread;
 mod summary;
 
@@ -50,6 +52,7 @@ pub use comparison::{Comparison, Doubt, SeedValue, Verdict, compare, differences
 pub use pairs::{Pair, Tested, compare_all, holm, pair_of, test_together};
 pub use pareto::{Standing, standings};
 pub use power::{POWER, detectable, detectable_together, power, seeds_needed};
+pub use proportion::proportion;
 pub use summary::{Interval, Summary, pooled_deviation};
 
 /// Share of false verdicts that is put up with, where there is no difference: two-sided.

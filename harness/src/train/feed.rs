@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 
 use crate::config::TrialConfig;
-use crate::data::{self, Dataset, Images, Loader, Normalization, Partition, Provenance};
+use crate::data::{self, Dataset, Geometry, Images, Loader, Normalization, Partition, Provenance};
+use crate::weights::InputSpec;
 
 /// A loaded data set that trials share.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ impl From<Dataset> for SharedData {
 /// A data set as one trial uses it: split, normalised and batched as its configuration says.
 pub struct Feed {
     images: Arc<Images>,
+    classes: usize,
     /// Until they are read.
     test: Option<Arc<Images>>,
     split: Partition,
@@ -64,6 +66,7 @@ impl Feed {
         Ok(Self {
             normalization: Normalization::of(&data.train, &split.train),
             images: Arc::clone(&data.train),
+            classes: data.classes,
             test: Some(Arc::clone(&data.test)),
             split,
             batch,
@@ -71,6 +74,12 @@ impl Feed {
             seed: config.seed,
             workers,
         })
+    }
+
+    /// What a network that is trained on it is given.
+    pub fn input(&self) -> InputSpec {
+        let geometry = Geometry { shape: self.shape(), classes: self.classes };
+        InputSpec { geometry, normalization: self.normalization.clone() }
     }
 
     /// Number of images trained on.

@@ -1,8 +1,11 @@
-//! A network's weights as files, and the names that tensors have in them.
+//! A network's weights as files ([`WeightsFile`]), and the names that tensors have in them ([`names`]).
 
+mod file;
 pub mod given;
 pub mod names;
 pub mod start;
 #[cfg(test)]
 mod tests;
 mod torch;
+
+pub use file::{InputSpec, WeightsFile, values};

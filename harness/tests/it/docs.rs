@@ -14,6 +14,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/pruning.md",
     "docs/performance.md",
     "docs/results.md",
+    "docs/export.md",
     "docs/findings.md",
     "docs/weights.md",
 ];

@@ -19,6 +19,7 @@ mod data_formats;
 mod data_sources;
 mod diff;
 mod docs;
+mod export;
 mod findings;
 mod given_weights;
 mod isolation;
