@@ -10,7 +10,11 @@ import json
 import sys
 import time
 
-import numpy
+try:
+    import numpy
+except ImportError:
+    print("{}", flush=True)
+    sys.exit()
 
 batch, threads, channels, height, width = map(int, sys.argv[1:6])
 models = sys.argv[6:]
@@ -37,7 +41,7 @@ def with_openvino():
         model = core.read_model(model)
         model.reshape({"images": list(images.shape)})
         requests.append(core.compile_model(model, "CPU", settings).create_infer_request())
-    return openvino.__version__, [lambda request=request: request.infer({"images": images}) for request in requests]
+    return openvino.__version__.split("-")[0], [lambda request=request: request.infer({"images": images}) for request in requests]
 
 
 runtimes, versions = {}, {}

@@ -20,6 +20,8 @@ pub(super) struct Body<'b> {
     /// What the names of its parameters begin with.
     prefix: String,
     places: Range<usize>,
+    /// For each value the last of these operations that reads it; never, for what is made here and read later.
+    last_read: Vec<usize>,
     /// Values that are made elsewhere, and what `forward` calls them.
     inputs: Vec<(usize, String)>,
     /// Values that are still read, and the variables that hold them.
@@ -70,8 +72,24 @@ impl<'b> Body<'b> {
     }
 
     fn new(exported: &'b Exported<'b>, prefix: &str, places: Range<usize>) -> Self {
-        let (inputs, held, modules, lines) = (vec![], vec![], Modules::default(), vec![]);
-        Self { exported, prefix: prefix.to_owned(), places, inputs, held, base: None, modules, lines }
+        let (here, after) = exported.network.graph().ops().split_at(places.end);
+        let mut last_read: Vec<usize> = (0..here.len()).collect();
+        for (index, op) in here.iter().enumerate() {
+            op.reads().iter().for_each(|read| last_read[read.index()] = index);
+        }
+        let read_after = after.iter().flat_map(Op::reads).chain([exported.network.output()]).map(Value::index);
+        read_after.filter(|read| places.contains(read)).for_each(|read| last_read[read] = usize::MAX);
+        Self {
+            exported,
+            prefix: prefix.to_owned(),
+            places,
+            last_read,
+            inputs: vec![],
+            held: vec![],
+            base: None,
+            modules: Modules::default(),
+            lines: vec![],
+        }
     }
 
     /// Values that are read and made elsewhere.
@@ -81,37 +99,16 @@ impl<'b> Body<'b> {
 
     /// Values that are made here and read elsewhere.
     pub(super) fn outputs(&self) -> Vec<usize> {
-        let outside = |index: &usize| self.last_read(*index) >= self.places.end;
-        self.places.clone().filter(outside).collect()
-    }
-
-    /// The last operation that reads a value.
-    fn last_read(&self, value: usize) -> usize {
-        if self.exported.network.output().index() == value {
-            return usize::MAX;
-        }
-        let ops = self.exported.network.graph().ops();
-        let last = ops.iter().rposition(|op| op.reads().iter().any(|read| read.index() == value));
-        last.unwrap_or(value)
+        self.places.clone().filter(|&index| self.last_read[index] == usize::MAX).collect()
     }
 
     /// A variable for a value that is made by what ends before `end`.
     fn hold(&mut self, value: usize, end: usize) -> String {
-        let (held, place) = (std::mem::take(&mut self.held), self.places.end);
-        self.held = held.into_iter().filter(|(held, _)| self.last_read_here(*held, place) >= end).collect();
+        self.held.retain(|(held, _)| self.last_read[*held] >= end);
         let free = (1..).map(|number| if number == 1 { "x".to_owned() } else { format!("x{number}") });
         let name = free.into_iter().find(|name| !self.held.iter().any(|(_, held)| held == name)).unwrap_or_default();
         self.held.push((value, name.clone()));
         name
-    }
-
-    /// The last operation before `end` that reads a value; never, if it is read later and made here.
-    fn last_read_here(&self, value: usize, end: usize) -> usize {
-        if self.places.contains(&value) {
-            return self.last_read(value);
-        }
-        let ops = &self.exported.network.graph().ops()[..end];
-        ops.iter().rposition(|op| op.reads().iter().any(|read| read.index() == value)).unwrap_or(value)
     }
 
     fn variable(&self, value: usize) -> Result<&str> {
