@@ -80,7 +80,8 @@ impl Setting {
         let epochs = self.network.phases(&self.recipe).whole;
         let Some(compression) = self.network.compression.as_ref().filter(|_| epochs > 0) else { return Ok(None) };
         let recipe = Recipe { epochs, ..self.recipe.clone() };
-        let identity = Identity::new(&self.network.head, &recipe, None, self.validation, false)?.of_seed(seed);
+        let identity =
+            Identity::new(&self.network.head, (&self.init, &recipe), None, self.validation, false)?.of_seed(seed);
         Ok(Some((blake3::hash(format!("{identity}{}", compression.penalty()).as_bytes()), epochs)))
     }
 

@@ -16,8 +16,11 @@ use crate::train::EpochLog;
 /// TensorBoard takes a file for one of events by a part of its name.
 const EVENTS: &str = "events.out.tfevents.harness";
 
+/// A scalar's name, and where it is in an epoch's log.
+type Scalar = (&'static str, fn(&EpochLog) -> f64);
+
 /// The scalars of an epoch; what stands before the slash is their group.
-const SCALARS: [(&str, fn(&EpochLog) -> f64); 6] = [
+const SCALARS: [Scalar; 6] = [
     ("loss/train", |epoch| epoch.train_loss),
     ("loss/validation", |epoch| epoch.validation_loss),
     ("accuracy/train", |epoch| epoch.train_accuracy),

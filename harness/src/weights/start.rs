@@ -100,7 +100,8 @@ impl Start {
             list(&wanted.iter().map(|(ours, _)| format!("`{}`", names.get(ours).unwrap_or(ours))).collect::<Vec<_>>())
         );
         let left = |all: &[String]| list(&all.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>());
-        if !init.partial && !(missing.is_empty() && misshapen.is_empty() && start.unused.is_empty()) {
+        let whole = missing.is_empty() && misshapen.is_empty() && start.unused.is_empty();
+        if !(init.partial || whole) {
             let lines = [
                 ("missing", list(&missing)),
                 ("of another shape", list(&misshapen)),
