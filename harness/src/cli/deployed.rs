@@ -186,7 +186,7 @@ impl Runtimes {
 
     fn answer(&mut self) -> Result<String> {
         let mut line = String::new();
-        ensure!(self.answers.read_line(&mut line)? > 0, "ended without a word; what it said before stands above");
+        ensure!(self.answers.read_line(&mut line)? > 0, "has ended; why, it may have said above");
         Ok(line)
     }
 }

@@ -205,7 +205,7 @@ const EXPERIMENT: &str = "name = 'small'\n[dataset]\nname = 'synthetic'\nsources
     width = 0.25\n[recipe]\nepochs = 2\nbatch = 8\n[protocol]\nvalidation = 12\nseeds = [0]\ncontrols = []\n[run]\nmeasure = false\n\
     [[grid]]\nmethod.name = ['vanilla', 'ghost']\n";
 
-/// The one trial's folder that a filter picks, as `export` tells it.
+/// A folder where the experiment was run.
 fn trained_folder() -> tempfile::TempDir {
     let folder = support::folder(EXPERIMENT);
     let run = support::harness(folder.path(), &["x.toml", "--progress", "plain"]);
@@ -288,8 +288,11 @@ fn a_trained_network_leaves_the_harness() {
     let damaged = run(&["evaluate", path]);
     assert!(damaged.code == 2 && damaged.err.contains("its checksum differs"), "{}", damaged.err);
     fs::remove_file(&weights).unwrap();
-    let dropped = run(&["export", path, "--format", "onnx"]);
-    assert!(dropped.code == 2 && dropped.err.contains("run.keep_weights = false"), "{}", dropped.err);
+    let gone = run(&["export", path, "--format", "onnx"]);
+    assert!(gone.code == 2 && gone.err.contains("weights.safetensors: is missing"), "{}", gone.err);
+    done(&["x.toml", "--set", "run.keep_weights=false", "--output", "reports/none", "--progress", "plain"]);
+    let dropped = run(&["export", "reports/none", "--only", "ghost", "--format", "onnx"]);
+    assert!(dropped.code == 2 && dropped.err.contains("unless run.keep_weights = false"), "{}", dropped.err);
 
     let to = done(&["results", "tensorboard", "reports/small"]);
     let runs: Vec<_> = fs::read_dir(folder.path().join(to.trim_end())).unwrap().collect();
