@@ -82,7 +82,7 @@ pub(super) fn lines(group: &Group<'_>) -> Vec<String> {
     }
     for (init, rows) in by(group, |row| row.first().trial.config.init.clone()) {
         if !init.is_fresh() {
-            let rows = names(group, &rows).join(", ");
+            let rows = escaped(&names(group, &rows).join(", "));
             say(format!("**Given weights**: {rows} start from {}.", escaped(&init.name())));
         }
     }

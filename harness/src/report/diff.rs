@@ -229,7 +229,7 @@ fn section(pair: &Pair<'_>, number: usize, sides: [&Side; 2]) -> Section {
     table.column("same bits", ["same_trials", "common_trials"], cells(&same));
     times(&mut table, pair);
     notes(&mut table, pair, sides);
-    Section::of_report(pair.new.title(), vec![Part::Table(table)])
+    Section::of_report(escaped(&pair.new.title()), vec![Part::Table(table)])
 }
 
 fn compared(row: &Both<'_>) -> Cell {
