@@ -9,6 +9,6 @@ pub mod schema;
 pub use error::{Complaint, ExperimentError};
 pub use field::{Field, Kind};
 pub use schema::{
-    BackboneConfig, BudgetConfig, Control, DatasetConfig, Fit, GivenHead, Head, InitConfig, Kernels, LayerOverride,
-    MethodConfig, Protocol, Recipe, Replace, Schedule, TrialConfig, UpdateRule,
+    BackboneConfig, BudgetConfig, Control, DatasetConfig, Fit, GivenClassifier, Head, InitConfig, Kernels,
+    LayerOverride, MethodConfig, Protocol, Recipe, Replace, Schedule, TrialConfig, UpdateRule,
 };

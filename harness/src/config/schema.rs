@@ -236,7 +236,7 @@ options! {
         /// The BLAKE3 of its content, 64 hexadecimal digits, which is part of a trial's key; when absent: what the file has.
         digest: Option<String> = None, Kind::Text, column = Some("init_digest");
         /// The classifier: the file's, or a new one, for other classes than it was trained for.
-        head: GivenHead = GivenHead::Given, Kind::Choice(GivenHead::names), column = None;
+        classifier: GivenClassifier = GivenClassifier::Given, Kind::Choice(GivenClassifier::names), column = None;
         /// Whether tensors that are missing, left over or of another shape are passed over, and what has none stays fresh.
         partial: bool = false, Kind::Flag, column = None;
     }
@@ -244,7 +244,7 @@ options! {
 
 choice! {
     /// Where a classifier's weights come from, where others are given.
-    GivenHead {
+    GivenClassifier {
         /// The same file.
         Given = "given",
         /// Fresh ones, whatever the file has.

@@ -49,7 +49,7 @@ impl Identity {
         }
         let compression = compression.map(|options| Versioned::new(options, options.version()));
         let rest = match &init.digest {
-            Some(digest) => serde_json::to_string(&(recipe, compression, (digest, init.head, init.partial)))?,
+            Some(digest) => serde_json::to_string(&(recipe, compression, (digest, init.classifier, init.partial)))?,
             // Not written where it is not set: trials from fresh weights came before there were others.
             None => serde_json::to_string(&(recipe, compression))?,
         };

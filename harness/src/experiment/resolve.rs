@@ -162,7 +162,8 @@ pub(super) fn check_recipe(
     }
     let Some(compression) = compression.filter(|_| recipe.epochs > 0) else { return Ok(()) };
     // Given weights need no training before they are compressed.
-    if recipe.finetune_epochs >= recipe.epochs + usize::from(!init.is_fresh()) {
+    let given = !init.is_fresh() || find(entries, "init.file").is_some();
+    if recipe.finetune_epochs >= recipe.epochs + usize::from(given) {
         let what = "`recipe.finetune_epochs` leaves no epoch before the cut";
         let accepted = format!("less than recipe.epochs = {}, of which they are the last", recipe.epochs);
         let complaint = Complaint::new(what, recipe.finetune_epochs.to_string(), accepted);

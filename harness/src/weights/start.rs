@@ -10,7 +10,7 @@ use conv_core::ParamStore;
 use super::given::GivenWeights;
 use super::names::TorchNames;
 use crate::backbones::{Backbone, LayerKind};
-use crate::config::{GivenHead, InitConfig};
+use crate::config::{GivenClassifier, InitConfig};
 
 /// Of lists of names so many are shown.
 const SHOWN: usize = 6;
@@ -59,7 +59,8 @@ impl Start {
             store.named().into_iter().map(|(name, var)| (name, var.dims().to_vec())).collect();
         let names = naming(&shapes, &wanted, backbone);
         let heads = heads(backbone);
-        let is_head = |ours: &str| init.head == GivenHead::New && heads.iter().any(|head| under(ours, head));
+        let is_head =
+            |ours: &str| init.classifier == GivenClassifier::New && heads.iter().any(|head| under(ours, head));
         let mut start = Self { tensors: BTreeMap::new(), fresh: vec![], unused: vec![], converted: file.converted() };
         let (mut used, mut missing, mut misshapen) = (BTreeSet::new(), vec![], vec![]);
         let mut of_head = vec![];
@@ -90,7 +91,8 @@ impl Start {
         let others = shapes.keys().filter(|theirs| !used.contains(*theirs));
         // Another classifier's layers need not have this one's names.
         let replaced = |theirs: &str| {
-            init.head == GivenHead::New && ["fc.", "linear.", "classifier."].iter().any(|head| theirs.starts_with(head))
+            init.classifier == GivenClassifier::New
+                && ["fc.", "linear.", "classifier."].iter().any(|head| theirs.starts_with(head))
         };
         start.unused = others.filter(|theirs| !replaced(theirs)).map(|theirs| (*theirs).to_owned()).collect();
         ensure!(
@@ -111,7 +113,7 @@ impl Start {
             let lines: String = lines.map(|(what, names)| format!("\n  {what}: {names}")).collect();
             let only_head = missing.is_empty() && start.unused.is_empty() && of_head.len() == misshapen.len();
             let help = if only_head {
-                "init.head = \"new\" makes the classifier anew"
+                "init.classifier = \"new\" makes the classifier anew"
             } else {
                 "init.partial = true loads what fits and leaves the rest fresh"
             };

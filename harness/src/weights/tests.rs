@@ -9,7 +9,7 @@ use super::given::GivenWeights;
 use super::names::TorchNames;
 use super::start::Start;
 use crate::backbones::{self, Backbone};
-use crate::config::{BackboneConfig, GivenHead, InitConfig};
+use crate::config::{BackboneConfig, GivenClassifier, InitConfig};
 use crate::data::Geometry;
 
 const GOOD: [&str; 6] =
@@ -144,8 +144,8 @@ fn all_that_does_not_fit_is_listed_and_passed_over_only_when_asked() {
     let whole = file(&from, |ours| torch.theirs(ours));
     let text = format!("{:#}", Start::of(&whole, &InitConfig::default(), &*other, &to).unwrap_err());
     assert!(text.contains("`fc.weight` is [10, 16], expected [7, 16]"), "{text}");
-    assert!(text.contains("init.head = \"new\""), "{text}");
-    let new = InitConfig { head: GivenHead::New, ..InitConfig::default() };
+    assert!(text.contains("init.classifier = \"new\""), "{text}");
+    let new = InitConfig { classifier: GivenClassifier::New, ..InitConfig::default() };
     let start = Start::of(&whole, &new, &*other, &to).unwrap();
     assert_eq!(start.fresh, ["fc.bias", "fc.weight"]);
     assert!(start.remark(&new).contains("2 tensors of"), "{}", start.remark(&new));
