@@ -1,9 +1,10 @@
-//! Data files of every format: any bytes are images or an error that names the file.
+//! Data files of every format, and files of weights: any bytes are images, tensors, or an error.
 #![no_main]
 
 use std::fs;
 
 use harness::data::{Geometry, cifar, hush_caught_panics, idx, image_folder, parquet};
+use harness::weights::given::GivenWeights;
 use libfuzzer_sys::fuzz_target;
 
 const GREY: Geometry = Geometry { shape: (1, 28, 28), classes: 10 };
@@ -19,10 +20,18 @@ fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
             fs::write(path, bytes).expect("a file");
         }
     };
-    match which % 6 {
+    match which % 7 {
         0 => {
             write(&["cifar-10-binary.tar.gz"]);
             let _ = cifar::CIFAR10.read(&dir.path().join("cifar-10-binary.tar.gz"));
+        }
+        6 => {
+            if let Ok(file) = GivenWeights::parse(bytes.to_vec()) {
+                // A network asks only for shapes of its own.
+                let small = |shape: &[usize]| shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side));
+                let names = file.shapes().filter(|(_, shape)| small(shape).is_some_and(|count| count < 10_000));
+                names.for_each(|(name, _)| drop(file.tensor(name)));
+            }
         }
         5 => {
             write(&["train", "test"]);
