@@ -47,15 +47,13 @@ pub fn number(text: &str) -> Option<String> {
     Some(format!("write {}, with a point", shortest(number, &point)))
 }
 
-/// The number with digits on both sides of its point, in the form that it was written in.
+/// The number as TOML has it, with digits on both sides of its point; with an exponent or a point where it was written so.
 fn shortest(number: f64, text: &str) -> String {
-    if text.contains(['.', 'e', 'E']) && !text.contains(['e', 'E']) {
-        let text = number.to_string();
-        if text.contains('.') { text } else { format!("{text}.0") }
-    } else if text.contains(['e', 'E']) {
-        format!("{number:e}")
-    } else {
-        text.trim_start_matches('+').to_owned()
+    let plain = number.to_string();
+    match text {
+        _ if text.contains(['e', 'E']) => format!("{number:e}"),
+        _ if text.contains('.') && !plain.contains('.') => plain + ".0",
+        _ => plain,
     }
 }
 
@@ -81,6 +79,7 @@ mod tests {
             (".1e-3", Some("write 1e-4")),
             ("0.1", Some("write 0.1")),
             ("+3", Some("write 3")),
+            ("010", Some("write 10")),
             ("ten", None),
             ("inf", None),
             ("nan", None),
