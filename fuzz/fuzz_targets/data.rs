@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use harness::data::{Geometry, cifar, hush_caught_panics, idx, image_folder, parquet};
+use harness::config::DatasetConfig;
+use harness::data::{Geometry, cifar, folder, hush_caught_panics, idx, parquet};
 use harness::weights::given::GivenWeights;
 use libfuzzer_sys::fuzz_target;
 
@@ -56,8 +57,8 @@ fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
         }
         _ => {
             write(&["train/a/1.png", "train/b/1.jpg", "test/a/1.png", "test/b/1.jpg"]);
-            let _ = image_folder::geometry(dir.path());
-            let _ = image_folder::read(dir.path(), (3, 8, 8));
+            let _ = folder::geometry(dir.path(), &DatasetConfig::default());
+            let _ = folder::read_exactly(dir.path(), (3, 8, 8), None);
         }
     }
 });

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use conv_core::ParamStore;
 use harness::backbones;
-use harness::data::{self, Geometry};
+use harness::data;
 use harness::experiment::{Experiment, Trial};
 use harness::methods::Methods;
 use harness::run::compute_threads;
@@ -170,7 +170,7 @@ fn bare(file: &Path) -> Result<()> {
 fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
     let (config, recipe) = (&trial.config, &trial.config.recipe);
     let methods = Methods::new(config)?;
-    let geometry = Geometry { shape: data.train.shape, classes: data.classes };
+    let geometry = data.geometry;
     let store = ParamStore::new(config.seed, &Device::Cpu);
     let backbone = backbones::by_name(&config.backbone, &geometry, methods.width())?;
     let network = backbone.build(&methods, store.builder())?;

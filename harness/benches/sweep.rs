@@ -45,6 +45,7 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
         source: "data/cifar10".into(),
         synthetic: false,
         fingerprint: "5eed".into(),
+        remarks: vec![],
     };
     TrialRecord {
         network: NetworkSummary {
@@ -67,6 +68,7 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
             images_per_second: 1000.0,
             base: None,
             test_images: None,
+            normalization: None,
             reporting: Reporting::LastEpoch,
         }),
         trial: FrozenTrial::new(&trial, data),

@@ -113,7 +113,7 @@ impl<'c> Deployed<'c> {
         let store = ParamStore::new(config.seed, &Device::Cpu);
         let network = backbone.build(&methods, store.builder())?;
         let channels = geometry.shape.0;
-        let normalization = Normalization { mean: vec![0.5; channels], std: vec![0.25; channels] };
+        let normalization = Normalization { mean: vec![0.5; channels], std: vec![0.25; channels], of: String::new() };
         let input = InputSpec { geometry, normalization };
         let tensors = store.named().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect();
         let written =

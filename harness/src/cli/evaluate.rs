@@ -1,14 +1,14 @@
 //! `harness evaluate`: a trained network on images of a data set, class by class.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use super::choice::TrialChoice;
 use super::table::{Cell, Format, Table};
-use crate::data::{self, Dataset, Images, Loader};
+use crate::config::DatasetConfig;
+use crate::data::{self, Dataset, Loader, Transform};
 use crate::experiment::keys::MOST_THREADS;
 use crate::export::class_names;
 use crate::run::{FinishedNetwork, compute_threads};
@@ -68,9 +68,10 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<String> {
         config.sources = vec![source.clone()];
     }
     let dataset = data::load(&config)?;
-    let classes = dataset.classes;
+    let classes = dataset.geometry.classes;
     let pool = compute_threads(usize::from(args.threads.unwrap_or(0)))?;
-    let predictions = pool.install(|| predictions(&finished, dataset, args.split, pool.current_num_threads()))?;
+    let predictions =
+        pool.install(|| predictions(&finished, (dataset, &config), args.split, pool.current_num_threads()))?;
     ensure!(!predictions.is_empty(), "there are no {} images", args.split.name());
     let names = class_names(&config, classes).unwrap_or_default();
     let confusions = confusions(&predictions);
@@ -100,9 +101,14 @@ impl Split {
     }
 }
 
-fn predictions(finished: &FinishedNetwork, dataset: Dataset, split: Split, threads: usize) -> Result<Vec<Prediction>> {
+fn predictions(
+    finished: &FinishedNetwork,
+    (dataset, stored): (Dataset, &DatasetConfig),
+    split: Split,
+    threads: usize,
+) -> Result<Vec<Prediction>> {
     let (input, config) = (&finished.input, &finished.record.trial.config);
-    let (shape, classes) = (dataset.train.shape, dataset.classes);
+    let data::Geometry { shape, classes } = dataset.geometry;
     ensure!(
         (shape, classes) == (input.geometry.shape, input.geometry.classes),
         "the network takes images of {:?} in {} classes, and these are of {shape:?} in {classes}\n  accepted: a data set of the same \
@@ -114,7 +120,7 @@ fn predictions(finished: &FinishedNetwork, dataset: Dataset, split: Split, threa
     if !own {
         say!("note: these are not the images of its trial ({})", finished.record.trial.data.label);
     }
-    let (images, indices): (Images, Vec<usize>) = match split {
+    let (images, indices): (_, Vec<usize>) = match split {
         Split::Test => {
             let all = (0..dataset.test.len()).collect();
             (dataset.test, all)
@@ -124,11 +130,12 @@ fn predictions(finished: &FinishedNetwork, dataset: Dataset, split: Split, threa
                 own,
                 "the validation images are those that its trial held back, and this is other data\n  accepted: --split test"
             );
-            let split = data::split(&dataset.train, classes, config.validation, config.recipe.subset)?;
+            let split = data::split(dataset.train.labels(), classes, config.validation, config.recipe.subset)?;
             (dataset.train, split.validation)
         }
     };
-    let batches = Loader::eval(Arc::new(images), indices, input.normalization.clone(), BATCH, workers(threads));
+    let looks = (Transform::of(stored, shape), &input.normalization);
+    let batches = Loader::eval(images, indices, looks, BATCH, workers(threads));
     predict(finished.network(), finished.backend(), batches)
 }
 

@@ -5,23 +5,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::Args;
-use image::ImageReader;
-use image::imageops::FilterType;
 
 use super::choice::TrialChoice;
 use super::table::{Cell, Format, Table};
+use crate::data::{StoredImage, Transform};
 use crate::export::class_names;
 use crate::run::compute_threads;
 use crate::weights::InputSpec;
 
 /// What a trained network takes image files for, with probabilities
 ///
-/// An image of another size is scaled until it covers the network's, and its middle is taken; that is said.
+/// Images are brought to the network's size as its trial's evaluation brought its own; that is said.
 #[derive(Args, Debug)]
 pub struct PredictArgs {
     #[command(flatten)]
     trial: TrialChoice,
-    /// Image files (PNG, JPEG).
+    /// Image files (PNG, JPEG, WebP, BMP, TIFF, GIF).
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Classes shown for each image.
@@ -37,11 +36,13 @@ pub fn predict(args: &PredictArgs) -> Result<String> {
     let finished = args.trial.open()?;
     let input = &finished.input;
     let names = class_names(&finished.record.trial.config.dataset, input.geometry.classes).unwrap_or_default();
+    let transform = Transform::of(&finished.record.trial.config.dataset, input.geometry.shape);
     let mut table = Table::new(&["image", "rank", "class", "name", "probability"]);
     let pool = compute_threads(0)?;
     // One at a time: any number of files, in the memory of one.
     for path in &args.images {
-        let image = read(path, input).with_context(|| format!("{}: cannot be used as an image", path.display()))?;
+        let image =
+            read(path, input, &transform).with_context(|| format!("{}: cannot be used as an image", path.display()))?;
         let logits = pool.install(|| finished.network().inference(finished.backend()).forward(&image))?;
         let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
         ensure!(logits.iter().all(|logit| !logit.is_nan()), "{}: the logits are not numbers", path.display());
@@ -62,25 +63,19 @@ pub fn predict(args: &PredictArgs) -> Result<String> {
 }
 
 /// `[1, c, h, w]`, standardised.
-fn read(path: &Path, input: &InputSpec) -> Result<Tensor> {
+fn read(path: &Path, input: &InputSpec, transform: &Transform) -> Result<Tensor> {
     let (c, h, w) = input.geometry.shape;
     ensure!([1, 3].contains(&c), "the network takes {c} channels; accepted: grey or RGB");
-    let mut image = ImageReader::open(path)?.with_guessed_format()?.decode()?;
-    let found = (image.height() as usize, image.width() as usize);
-    if found != (h, w) {
-        say!("note: {}: {} x {} pixels, scaled to cover {h} x {w}, the middle taken", path.display(), found.0, found.1);
-        image = image.resize_to_fill(u32::try_from(w)?, u32::try_from(h)?, FilterType::Triangle);
+    let image = StoredImage::read(path)?;
+    let (channels, height, width) = image.shape();
+    if (height, width) != (h, w) {
+        say!("note: {}: {height} x {width} pixels, scaled to cover {h} x {w}, the middle taken", path.display());
     }
-    if c == 1 && image.color().has_color() {
+    if c < channels {
         say!("note: {}: in colour, made grey for a network of grey images", path.display());
     }
-    let bytes = if c == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
-    let table = input.normalization.table();
-    let pixels = (0..c).flat_map(|channel| {
-        let (bytes, table) = (&bytes, &table[channel]);
-        (0..h * w).map(move |pixel| table[usize::from(bytes[pixel * c + channel])])
-    });
-    Ok(Tensor::from_vec(pixels.collect::<Vec<f32>>(), (1, c, h, w), &Device::Cpu)?)
+    let pixels = image.as_evaluated(transform, &input.normalization)?;
+    Ok(Tensor::from_vec(pixels, (1, c, h, w), &Device::Cpu)?)
 }
 
 fn softmax(logits: &[f32]) -> Vec<f64> {

@@ -174,6 +174,10 @@ impl Totals {
                 Ok(line) => format!("data: {line}\n"),
                 Err(error) => format!("data: {}\n", explain(&error).lines().next().unwrap_or_default()),
             };
+            match data::examine(config) {
+                Ok(lines) => lines.iter().for_each(|line| text += &format!("data: {line}\n")),
+                Err(error) => text += &format!("data: {}\n", explain(&error)),
+            }
         }
         if plan.trains && self.seeds.len() > 1 {
             text += "a run trains seed by seed: every setting on the first seed before any on the next\n";

@@ -10,6 +10,8 @@ use conv_core::options::{Bounds, FACTOR, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, S
 use conv_core::{Backend, OffEngine, choice, options};
 use serde::{Deserialize, Serialize};
 
+use super::DatasetConfig;
+
 const SEED: Kind = at_least(0);
 const CONTROL: Kind = Kind::Choice(Control::names);
 
@@ -18,18 +20,6 @@ pub const WIDEST: f64 = 4.0;
 const WIDTHS: Kind = Kind::Number(Bounds { low: 0.0, low_included: false, high: WIDEST, high_included: true });
 /// What channel counts may be multiples of. Larger ones would be most of a layer.
 const DIVISORS: Kind = Kind::Integer(1, 256);
-
-options! {
-    /// `[dataset]`.
-    DatasetConfig = "dataset", "the images" {
-        /// The data.
-        name: String = String::new(), Kind::Text, column = Some("dataset");
-        /// Where it may come from, tried in order: folders or files, download, synthetic; []: data/NAME, then these two.
-        sources: Vec<String> = vec![], Kind::List(&Kind::Text), column = None;
-        /// Random crops (4 pixels of padding) and horizontal flips while training.
-        augment: bool = true, Kind::Flag;
-    }
-}
 
 options! {
     /// `[backbone]`.

@@ -1,41 +1,74 @@
-//! A loaded data set as a file: what one process has read and decoded, others need not decode again.
+//! A loaded data set as a file: what one process has read and decoded, others need not read and decode again.
 //!
-//! One line of JSON (classes; number and shape of the images of each split), then labels and pixels of each split. Its
-//! fingerprint is its checksum: a file that does not have the one that was asked for is no file.
+//! One line of JSON (classes; of each split the number of its images, and their shape or the folder of their files), then labels
+//! and pixels of each split; of files that stay encoded instead of pixels their hashes and names. The fingerprint is its checksum:
+//! a file that does not have the one that was asked for is no file.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Images, Provenance, fingerprint};
+use super::photographs::{ContentHash, DecodedSize};
+use super::{
+    Dataset, FileList, Geometry, ImageSet, Images, Photographs, Provenance, fingerprint, folder, registry, seen,
+    transform,
+};
+use crate::config::DatasetConfig;
 use crate::files::write_atomic;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
     classes: usize,
-    /// Images and shape, of training and test.
-    splits: [(usize, (usize, usize, usize)); 2],
+    /// Training and test.
+    splits: [Split; 2],
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Split {
+    /// Images and shape.
+    Resident(usize, (usize, usize, usize)),
+    /// Images; where their files are, bytes of all names, what the images come to decoded.
+    Encoded(usize, PathBuf, usize, DecodedSize),
 }
 
 /// Writes the data set to a file.
 ///
 /// # Errors
-/// A file that cannot be written; names it.
-pub fn write(path: &Path, classes: usize, splits: [&Images; 2]) -> Result<()> {
-    let head = Head { classes, splits: splits.map(|images| (images.len(), images.shape)) };
-    let mut bytes = serde_json::to_vec(&head)?;
+/// A file that cannot be written, or a folder whose path is no text; names it.
+pub fn write(path: &Path, dataset: &Dataset) -> Result<()> {
+    let Dataset { geometry: Geometry { classes, .. }, train, test, .. } = dataset;
+    let names = |files: &FileList| (0..files.len()).map(|index| format!("{}\n", files.name(index))).collect::<String>();
+    let split = |images: &ImageSet| match images {
+        ImageSet::Resident(images) => Split::Resident(images.len(), images.shape),
+        ImageSet::Encoded(photographs) => {
+            let files = photographs.files();
+            // Trials run where the experiment was begun; a path from elsewhere would lead nowhere.
+            let root = files.root().canonicalize().unwrap_or_else(|_| files.root().to_owned());
+            Split::Encoded(files.len(), root, names(files).len(), photographs.size())
+        }
+    };
+    let mut bytes = serde_json::to_vec(&Head { classes: *classes, splits: [split(train), split(test)] })
+        .with_context(|| path.display().to_string())?;
     bytes.push(b'\n');
-    for images in splits {
-        bytes.extend(images.labels.iter().flat_map(|label| label.to_le_bytes()));
-        bytes.extend_from_slice(&images.pixels);
+    for images in [train, test] {
+        bytes.extend(images.labels().iter().flat_map(|label| label.to_le_bytes()));
+        match images {
+            ImageSet::Resident(images) => bytes.extend_from_slice(&images.pixels),
+            ImageSet::Encoded(photographs) => {
+                bytes.extend_from_slice(photographs.hashes().as_flattened());
+                bytes.extend_from_slice(names(photographs.files()).as_bytes());
+            }
+        }
     }
     write_atomic(path, &bytes)
 }
 
-/// Reads the data set of this provenance; none if the file is not there, or is not it.
-pub fn read(path: &Path, provenance: &Provenance) -> Option<Dataset> {
+/// Reads the data set of this provenance, as `config` asks for it; none if the file is not there, or is not it.
+pub fn read(path: &Path, provenance: &Provenance, config: &DatasetConfig) -> Option<Dataset> {
     let bytes = fs::read(path).ok()?;
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let Head { classes, splits } = serde_json::from_slice(&bytes[..end]).ok()?;
@@ -45,17 +78,44 @@ pub fn read(path: &Path, provenance: &Provenance) -> Option<Dataset> {
         rest = left;
         Some(taken)
     };
-    let mut images = Vec::new();
-    for (count, shape) in splits {
-        let (c, h, w) = shape;
+    let info = registry::find(&config.name)?;
+    let (mut sets, mut encoded, mut stored) = (Vec::new(), Vec::new(), info.geometry.map(|geometry| geometry.shape));
+    for split in splits {
+        let (Split::Resident(count, ..) | Split::Encoded(count, ..)) = split;
         let labels = take(count.checked_mul(2)?)?.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
         let labels: Vec<u16> = labels.collect();
-        let pixels = take([c, h, w].iter().try_fold(count, |size, &side| size.checked_mul(side))?)?.to_vec();
-        images.push(Images { pixels, labels, shape });
+        sets.push(match split {
+            Split::Resident(_, own) => {
+                let (c, h, w) = own;
+                let pixels = take([c, h, w].iter().try_fold(count, |size, &side| size.checked_mul(side))?)?.to_vec();
+                stored.get_or_insert(own);
+                ImageSet::Resident(Arc::new(Images { pixels, labels, shape: own }))
+            }
+            Split::Encoded(_, root, names, size) => {
+                let hashes = take(count.checked_mul(16)?)?.chunks_exact(16);
+                let hashes: Vec<ContentHash> = hashes.map(ContentHash::try_from).collect::<Result<_, _>>().ok()?;
+                let mut files = FileList::new(&root);
+                std::str::from_utf8(take(names)?).ok()?.lines().for_each(|name| files.push(name));
+                if files.len() != count {
+                    return None;
+                }
+                encoded.push(Photographs::new(files, labels, hashes, size));
+                continue;
+            }
+        });
     }
-    let (test, train) = (images.pop()?, images.pop()?);
+    if let Ok(mut splits) = <[Photographs; 2]>::try_from(encoded) {
+        let colour = splits.iter().any(|split| split.size().coloured);
+        if let (None, Some((h, w))) = (stored, transform::sides(config).ok()?) {
+            stored = Some((if colour { 3 } else { 1 }, h, w));
+        }
+        Photographs::keep_within(&mut splits, folder::memory(config));
+        sets.extend(splits.map(ImageSet::from));
+    }
+    let (test, train) = (sets.pop()?, sets.pop()?);
+    let geometry = seen(config, Geometry { shape: stored?, classes }).ok()?;
     let same = rest.is_empty() && fingerprint(&[&train, &test]) == provenance.fingerprint;
-    same.then(|| Dataset { provenance: provenance.clone(), classes, train, test })
+    same.then(|| Dataset { provenance: provenance.clone(), geometry, train, test })
 }
 
 #[cfg(test)]
@@ -69,30 +129,52 @@ mod tests {
             labels: (0..n).map(|i| i as u16 * 300).collect(),
             shape: (3, 2, 2),
         };
-        let (train, test) = (images(5), images(2));
-        let provenance = Provenance {
-            label: "x".into(),
-            source: "y".into(),
-            synthetic: false,
-            fingerprint: fingerprint(&[&train, &test]),
+        let coloured = DecodedSize { bytes: 60, coloured: true };
+        let photographs = |n: usize| {
+            let mut files = FileList::new(Path::new("somewhere"));
+            (0..n).for_each(|image| files.push(&format!("train/a b/{image}.jpg")));
+            Photographs::new(files, vec![1; n], (0..n).map(|image| [image as u8; 16]).collect(), coloured)
         };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("images");
-        assert!(read(&path, &provenance).is_none(), "not there");
-        write(&path, 7, [&train, &test]).unwrap();
-        let back = read(&path, &provenance).unwrap();
-        assert_eq!((back.classes, &back.train, &back.test), (7, &train, &test));
+        let config: DatasetConfig = toml::from_str("name = 'images'\nsize = 2").unwrap();
+        for (train, test) in [(images(5).into(), images(2).into()), (photographs(5).into(), photographs(0).into())] {
+            let provenance = Provenance {
+                label: "x".into(),
+                source: "y".into(),
+                synthetic: false,
+                fingerprint: fingerprint(&[&train, &test]),
+                remarks: vec![],
+            };
+            let geometry = Geometry { shape: (3, 2, 2), classes: 7 };
+            let dataset = Dataset { provenance: provenance.clone(), geometry, train, test };
+            let read = || read(&path, &provenance, &config);
+            let _ = fs::remove_file(&path);
+            assert!(read().is_none(), "not there");
+            write(&path, &dataset).unwrap();
+            let back = read().unwrap();
+            assert_eq!(back.geometry, geometry);
+            for (one, other) in [(&back.train, &dataset.train), (&back.test, &dataset.test)] {
+                assert_eq!((one.labels(), one.resident()), (other.labels(), other.resident()));
+                if let (ImageSet::Encoded(one), ImageSet::Encoded(other)) = (one, other) {
+                    assert_eq!((one.files(), one.hashes()), (other.files(), other.hashes()));
+                }
+            }
 
-        let whole = fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            assert!(read(&path, &provenance).is_none(), "cut to {length}");
-        }
-        for at in (0..whole.len()).filter(|&at| at > 11) {
-            let mut flipped = whole.clone();
-            flipped[at] ^= 1;
-            fs::write(&path, &flipped).unwrap();
-            assert!(read(&path, &provenance).is_none(), "flipped at {at}");
+            let whole = fs::read(&path).unwrap();
+            let length_of_names = if dataset.train.resident().is_some() { 0 } else { 5 * 16 };
+            for length in 0..whole.len() {
+                fs::write(&path, &whole[..length]).unwrap();
+                assert!(read().is_none(), "cut to {length}");
+            }
+            // Names are no part of the contents: a wrong one is found when the file is read.
+            for at in 12..whole.len() - length_of_names {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 1;
+                fs::write(&path, &flipped).unwrap();
+                let same_images = read().is_some_and(|back| back.train.resident().is_some());
+                assert!(!same_images, "flipped at {at}");
+            }
         }
     }
 }

@@ -37,7 +37,9 @@ pub(super) enum Source {
 /// The sources in the order they are tried, each with its name.
 pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Vec<(String, Source)>> {
     let default = [format!("data/{}", info.name), "download".into(), "synthetic".into()];
-    let entries = if config.sources.is_empty() { &default[..] } else { &config.sources };
+    // Nobody takes procedural images for photographs, and they would fill the memory.
+    let default = if info.published.is_some() { &default[..1] } else { &default[..] };
+    let entries = if config.sources.is_empty() { default } else { &config.sources };
     let mut sources = entries.iter().map(|entry| Ok((entry.clone(), parse(entry)?))).collect::<Result<Vec<_>>>()?;
     if info.reader()?.procedural {
         // No file holds it; an entry may still set its size.

@@ -1,4 +1,4 @@
-//! IDX files, plain or gzipped, as MNIST and Fashion-MNIST have them.
+//! IDX files, plain or gzipped whatever their names say, as MNIST and Fashion-MNIST have them.
 //! Format: big-endian magic `00 00 08 rank`, one u32 a dimension, bytes. <https://yann.lecun.com/exdb/mnist/>
 
 use std::fs;
@@ -13,10 +13,15 @@ use super::{Geometry, Images, Splits};
 /// The prefixes of the two splits.
 const SPLITS: [&str; 2] = ["train", "t10k"];
 
-/// Whether a folder holds any of the four files.
+/// Where torchvision puts them.
+const FOLDERS: [&str; 4] = ["", "raw", "FashionMNIST/raw", "MNIST/raw"];
+
+/// The folder, at or in `folder`, that holds any of the four files.
 pub(super) fn find(folder: &Path) -> Option<PathBuf> {
-    let any = SPLITS.iter().any(|split| ["images", "labels"].iter().any(|part| file(folder, split, part).is_some()));
-    any.then(|| folder.to_path_buf())
+    let holds = |folder: &PathBuf| {
+        SPLITS.iter().any(|split| ["images", "labels"].iter().any(|part| file(folder, split, part).is_some()))
+    };
+    FOLDERS.iter().map(|inner| folder.join(inner)).find(holds)
 }
 
 /// Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of `t10k`, each with or without `.gz`.
@@ -28,11 +33,13 @@ pub fn read(folder: &Path, geometry: &Geometry) -> Result<Splits> {
     Ok(Splits { train: train?, test: test?, remark: None })
 }
 
-/// `train-images-idx3-ubyte` as a path, under whichever spelling is there.
+/// `train-images-idx3-ubyte` as a path, under whichever spelling is there; some programs unpack it into a folder of its own name.
 fn file(folder: &Path, split: &str, part: &str) -> Option<PathBuf> {
     let rank = if part == "images" { 3 } else { 1 };
     let names = ["-", "."].map(|dot| format!("{split}-{part}{dot}idx{rank}-ubyte"));
-    names.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]).map(|n| folder.join(n)).find(|p| p.is_file())
+    let spelled = || names.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]);
+    let inner = spelled().flat_map(|outer| names.iter().map(move |name| folder.join(&outer).join(name)));
+    spelled().map(|name| folder.join(name)).chain(inner).find(|path| path.is_file())
 }
 
 fn read_split(folder: &Path, split: &str, geometry: &Geometry) -> Result<Images> {
@@ -73,7 +80,8 @@ fn read_split(folder: &Path, split: &str, geometry: &Geometry) -> Result<Images>
 /// Dimensions and data of one file.
 fn read_file(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut bytes = fs::read(path).context("cannot be read")?;
-    if path.extension().is_some_and(|extension| extension == "gz") {
+    let named_gz = path.extension().is_some_and(|extension| extension == "gz");
+    if bytes.starts_with(&[0x1f, 0x8b]) || named_gz && !bytes.starts_with(&[0, 0]) {
         let mut plain = Vec::new();
         GzDecoder::new(&bytes[..]).read_to_end(&mut plain).context("a truncated or damaged .gz file")?;
         bytes = plain;

@@ -4,13 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::augment::Augmentation;
 use super::random::{Purpose, shuffle, stream};
-use super::{Images, Normalization};
+use super::{Draw, ImageSet, Normalization, Transform};
 
 /// Batches a worker may be ahead of the consumer.
 const AHEAD: usize = 2;
@@ -27,54 +29,59 @@ pub struct Batch {
 /// One pass over a set of images, as batches in a fixed order.
 ///
 /// Worker i of n makes the batches whose number leaves i when divided by n, and has a queue of its own; reading the queues
-/// in turn gives the batches in order without any reordering. Dropping a loader early stops its workers.
+/// in turn gives the batches in order without any reordering. Where images have to be decoded or resized, one worker makes all
+/// batches, each on all threads: so that few batches are in memory, however many threads there are. Dropping a loader early stops
+/// its workers.
 pub struct Loader {
     queues: Vec<Receiver<Result<Batch>>>,
     workers: Vec<JoinHandle<()>>,
     next: usize,
     batches: usize,
+    waited: Duration,
 }
 
 /// What the workers share.
 struct Job {
-    images: Arc<Images>,
+    images: ImageSet,
     order: Vec<usize>,
+    transform: Transform,
     table: Vec<[f32; 256]>,
     batch: usize,
-    /// `(seed, epoch)` of the crops and flips.
-    augment: Option<(u64, usize)>,
+    /// For training.
+    draw: Option<Draw>,
+    /// What decodes.
+    threads: Option<ThreadPool>,
 }
 
 impl Loader {
-    /// One training epoch: the images at `indices` in an order of (`seed`, `epoch`), cropped and flipped by
-    /// (`seed`, `epoch`, image) if `augment`. The last, partial batch is left out, and so are the `first` ones: what follows
-    /// is what would follow them.
+    /// One training epoch: the images at `indices` in an order of the `draw`, transformed by that and the image. The last, partial
+    /// batch is left out, and so are the `first` ones: what follows is what would follow them.
     ///
     /// The batches are the same for any number of `workers`.
-    #[expect(clippy::too_many_arguments, reason = "what decides a batch, each said by the caller")]
     pub fn train(
-        images: Arc<Images>,
+        images: ImageSet,
         mut indices: Vec<usize>,
-        norm: Normalization,
+        looks: (Transform, &Normalization),
         batch: usize,
-        augment: bool,
-        seed: u64,
-        epoch: usize,
+        draw: Draw,
         first: usize,
         workers: usize,
     ) -> Self {
-        shuffle(&mut indices, &mut stream(Purpose::Order, seed, epoch as u64, 0));
+        shuffle(&mut indices, &mut stream(Purpose::Order, draw.seed, draw.epoch as u64, 0));
         let batches = indices.len() / batch.max(1);
-        let augment = augment.then_some((seed, epoch));
-        let job = Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment };
-        Self::start(job, first.min(batches)..batches, workers)
+        Self::start(Job::new(images, indices, looks, batch, Some(draw)), first.min(batches)..batches, workers)
     }
 
-    /// The images at `indices`, in that order, as they are; the last batch may be smaller.
-    pub fn eval(images: Arc<Images>, indices: Vec<usize>, norm: Normalization, batch: usize, workers: usize) -> Self {
+    /// The images at `indices`, in that order, as evaluations see them; the last batch may be smaller.
+    pub fn eval(
+        images: ImageSet,
+        indices: Vec<usize>,
+        looks: (Transform, &Normalization),
+        batch: usize,
+        workers: usize,
+    ) -> Self {
         let batches = indices.len().div_ceil(batch.max(1));
-        let job = Job { images, order: indices, table: norm.table(), batch: batch.max(1), augment: None };
-        Self::start(job, 0..batches, workers)
+        Self::start(Job::new(images, indices, looks, batch, None), 0..batches, workers)
     }
 
     /// Number of batches in the pass, those included that were left out at its start.
@@ -82,7 +89,18 @@ impl Loader {
         self.batches
     }
 
-    fn start(job: Job, numbers: Range<usize>, workers: usize) -> Self {
+    /// Time for which whoever takes the batches has waited for them.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn start(mut job: Job, numbers: Range<usize>, mut workers: usize) -> Self {
+        if job.images.is_work(&job.transform) && !numbers.is_empty() {
+            let pool =
+                ThreadPoolBuilder::new().num_threads(workers.max(1)).thread_name(|index| format!("decode-{index}"));
+            // Without threads of its own the worker decodes by itself.
+            (job.threads, workers) = (pool.build().ok(), 1);
+        }
         let job = Arc::new(job);
         let stride = workers.clamp(1, numbers.len().max(1));
         let (mut queues, mut handles) = (Vec::new(), Vec::new());
@@ -99,22 +117,38 @@ impl Loader {
                 }
             }));
         }
-        Self { queues, workers: handles, next: numbers.start, batches: numbers.end }
+        Self { queues, workers: handles, next: numbers.start, batches: numbers.end, waited: Duration::ZERO }
     }
 }
 
 impl Job {
+    fn new(
+        images: ImageSet,
+        order: Vec<usize>,
+        (transform, norm): (Transform, &Normalization),
+        batch: usize,
+        draw: Option<Draw>,
+    ) -> Self {
+        Self { images, order, transform, table: norm.table(), batch: batch.max(1), draw, threads: None }
+    }
+
     fn batch(&self, number: usize) -> Result<Batch> {
-        let (c, h, w) = self.images.shape;
+        let (c, h, w) = self.transform.shape();
         let start = number * self.batch;
         let members = &self.order[start..(start + self.batch).min(self.order.len())];
         let mut pixels = vec![0.0; members.len() * c * h * w];
-        for (&index, out) in members.iter().zip(pixels.chunks_exact_mut(c * h * w)) {
-            let augmentation = self.augment.map(|(seed, epoch)| Augmentation::draw(seed, epoch, index));
-            let image = self.images.image(index);
-            augmentation.unwrap_or(Augmentation::NONE).apply(image, (h, w), &self.table, out);
+        let write = |(&index, out): (&usize, &mut [f32])| {
+            self.images.write(&self.transform, self.draw, index, &self.table, out)
+        };
+        match &self.threads {
+            None => members.iter().zip(pixels.chunks_exact_mut(c * h * w)).try_for_each(write)?,
+            Some(threads) => threads.install(|| -> Result<()> {
+                let images = members.par_iter().zip(pixels.par_chunks_exact_mut(c * h * w)).map(write);
+                images.find_first(Result::is_err).unwrap_or(Ok(()))
+            })?,
         }
-        let labels = members.iter().map(|&index| u32::from(self.images.labels[index])).collect::<Vec<_>>();
+        let label = |&index: &usize| self.images.labels().get(index).map(|&label| u32::from(label));
+        let labels = members.iter().map(label).collect::<Option<Vec<_>>>().context("an image without a label")?;
         Ok(Batch {
             images: Tensor::from_vec(pixels, (members.len(), c, h, w), &Device::Cpu)?,
             labels: Tensor::from_vec(labels, members.len(), &Device::Cpu)?,
@@ -131,7 +165,9 @@ impl Iterator for Loader {
         }
         let queue = &self.queues[self.next % self.queues.len()];
         let lost = || anyhow!("a data worker died while preparing batch {} of {}", self.next + 1, self.batches);
+        let asked = Instant::now();
         let batch = queue.recv().unwrap_or_else(|_| Err(lost()));
+        self.waited += asked.elapsed();
         // After an error there is nothing more to come.
         self.next = if batch.is_ok() { self.next + 1 } else { self.batches };
         Some(batch)
@@ -155,6 +191,8 @@ impl Drop for Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DatasetConfig;
+    use crate::data::Images;
 
     fn images(n: usize) -> (Arc<Images>, Normalization) {
         let shape = (3, 8, 8);
@@ -162,6 +200,10 @@ mod tests {
         let images = Images { pixels, labels: (0..n).map(|i| i as u16).collect(), shape };
         let norm = Normalization::of(&images, &(0..n).collect::<Vec<_>>());
         (Arc::new(images), norm)
+    }
+
+    fn transform(augment: bool) -> Transform {
+        Transform::of(&DatasetConfig { augment, ..DatasetConfig::default() }, (3, 8, 8))
     }
 
     type Contents = Vec<(Vec<f32>, Vec<u32>)>;
@@ -173,7 +215,8 @@ mod tests {
 
     fn train(augment: bool, seed: u64, epoch: usize, workers: usize) -> Result<Contents> {
         let (images, norm) = images(53);
-        contents(Loader::train(images, (0..53).collect(), norm, 8, augment, seed, epoch, 0, workers))
+        let (images, draw) = (ImageSet::Resident(images), Draw { seed, epoch });
+        contents(Loader::train(images, (0..53).collect(), (transform(augment), &norm), 8, draw, 0, workers))
     }
 
     #[test]
@@ -195,7 +238,8 @@ mod tests {
         for first in 0..=whole.len() + 1 {
             for workers in [1, 2, 3, 5] {
                 let indices = (0..53).collect();
-                let rest = Loader::train(Arc::clone(&images), indices, norm.clone(), 8, true, 7, 2, first, workers);
+                let (images, draw) = (ImageSet::Resident(Arc::clone(&images)), Draw { seed: 7, epoch: 2 });
+                let rest = Loader::train(images, indices, (transform(true), &norm), 8, draw, first, workers);
                 let expected = &whole[first.min(whole.len())..];
                 assert_eq!(contents(rest)?, expected, "from batch {first} with {workers} workers");
             }
@@ -233,7 +277,8 @@ mod tests {
     fn eval_keeps_the_order_and_the_partial_batch() -> Result<()> {
         let (images, norm) = images(20);
         let indices = vec![3, 1, 4, 15, 9, 2, 6];
-        let batches = contents(Loader::eval(Arc::clone(&images), indices, norm.clone(), 3, 2))?;
+        let batches =
+            contents(Loader::eval(ImageSet::Resident(Arc::clone(&images)), indices, (transform(true), &norm), 3, 2))?;
         let labels: Vec<Vec<u32>> = batches.iter().map(|b| b.1.clone()).collect();
         assert_eq!(labels, [vec![3, 1, 4], vec![15, 9, 2], vec![6]]);
         let expected = (f32::from(images.image(6)[70]) / 255.0 - norm.mean[1]) / norm.std[1];
@@ -245,7 +290,8 @@ mod tests {
     fn an_early_drop_ends_the_workers() -> Result<()> {
         let (images, norm) = images(53);
         let weak = Arc::downgrade(&images);
-        let mut loader = Loader::train(images, (0..53).collect(), norm, 2, true, 0, 0, 0, 3);
+        let (images, draw) = (ImageSet::Resident(images), Draw { seed: 0, epoch: 0 });
+        let mut loader = Loader::train(images, (0..53).collect(), (transform(true), &norm), 2, draw, 0, 3);
         assert_eq!(loader.batches(), 26);
         loader.next().transpose()?;
         drop(loader);
@@ -256,8 +302,10 @@ mod tests {
     #[test]
     fn no_images_are_no_batches() -> Result<()> {
         let (images, norm) = images(5);
-        assert!(contents(Loader::eval(Arc::clone(&images), vec![], norm.clone(), 4, 2))?.is_empty());
-        assert!(contents(Loader::train(images, vec![1, 2], norm, 4, true, 0, 0, 0, 2))?.is_empty());
+        let images = ImageSet::Resident(images);
+        assert!(contents(Loader::eval(images.clone(), vec![], (transform(true), &norm), 4, 2))?.is_empty());
+        let draw = Draw { seed: 0, epoch: 0 };
+        assert!(contents(Loader::train(images, vec![1, 2], (transform(true), &norm), 4, draw, 0, 2))?.is_empty());
         Ok(())
     }
 }

@@ -1,17 +1,68 @@
 //! Per-channel standardisation.
 
-use super::Images;
+use anyhow::Result;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::random::{Purpose, shuffle, stream};
+use super::{ImageSet, Images, Transform, registry};
+
+/// Images that are measured of a set that is not kept as the network sees it.
+const SAMPLE: usize = 2000;
 
 /// Mean and standard deviation per channel, of pixels scaled to [0, 1].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Normalization {
     /// One per channel.
     pub mean: Vec<f32>,
     /// One per channel; 1 where a channel is constant.
     pub std: Vec<f32>,
+    /// What they are of, in words.
+    pub of: String,
 }
 
 impl Normalization {
+    /// What the images of data set `name` at `indices` are normalised by. Its published constants, where the field uses such; else
+    /// those of the images themselves where they lie in memory as the network sees them, or of 2,000 of them, drawn by a fixed
+    /// seed, as an evaluation sees them. Pass those trained on, so that nothing of validation or test leaks in.
+    ///
+    /// # Errors
+    /// An image that cannot be read; names it.
+    pub fn for_training(name: &str, images: &ImageSet, indices: &[usize], transform: &Transform) -> Result<Self> {
+        let channels = transform.shape().0;
+        if let Some(info) = registry::find(name)
+            && let (Some((mean, std)), 3) = (info.published, channels)
+        {
+            let of = format!("those published for {}", info.title);
+            return Ok(Self { mean: mean.to_vec(), std: std.to_vec(), of });
+        }
+        if let Some(resident) = images.resident().filter(|images| transform.keeps(images.shape)) {
+            return Ok(Self::of(resident, indices));
+        }
+        let mut drawn = indices.to_vec();
+        shuffle(&mut drawn, &mut stream(Purpose::Sample, 0, 0, 0));
+        drawn.truncate(SAMPLE);
+        let count = |index: &usize| -> Result<Vec<[u64; 256]>> {
+            let pixels = images.evaluated(transform, *index)?;
+            let plane = pixels.len() / channels.max(1);
+            Ok(pixels.chunks_exact(plane.max(1)).map(counted).collect())
+        };
+        let sum = |mut sum: Vec<[u64; 256]>, other: Vec<[u64; 256]>| {
+            for (sum, other) in sum.iter_mut().zip(other) {
+                sum.iter_mut().zip(other).for_each(|(sum, count)| *sum += count);
+            }
+            Ok(sum)
+        };
+        let none = || vec![[0; 256]; channels];
+        let counts = drawn.par_iter().map(count).try_reduce(none, sum)?;
+        let of = if drawn.len() < indices.len() {
+            format!("those of {} of the images trained on, drawn by a fixed seed", drawn.len())
+        } else {
+            TRAINED_ON.to_owned()
+        };
+        Ok(Self { of, ..Self::of_counts(&counts) })
+    }
+
     /// That of the images at `indices`: pass those trained on, so that nothing of validation or test leaks in.
     ///
     /// Counts values in integers and divides once: exact, and the same in any order.
@@ -23,18 +74,23 @@ impl Normalization {
                 plane.iter().for_each(|&v| counts[usize::from(v)] += 1);
             }
         }
-        let total = (indices.len() * h * w).max(1) as f64;
+        Self::of_counts(&counts)
+    }
+
+    /// That of so many pixels of each value in each channel.
+    fn of_counts(counts: &[[u64; 256]]) -> Self {
+        let total = counts.first().map_or(0, |counts| counts.iter().sum::<u64>()).max(1) as f64;
         let moment = |counts: &[u64; 256], power| {
             counts.iter().enumerate().map(|(v, &n)| n as f64 * (v as f64 / 255.0).powi(power)).sum::<f64>() / total
         };
         let (mut mean, mut std) = (Vec::new(), Vec::new());
-        for counts in &counts {
+        for counts in counts {
             let m = moment(counts, 1);
             let variance = moment(counts, 2) - m * m;
             mean.push(m as f32);
             std.push(if variance > 1e-12 { variance.sqrt() as f32 } else { 1.0 });
         }
-        Self { mean, std }
+        Self { mean, std, of: TRAINED_ON.to_owned() }
     }
 
     /// The normalised value of every pixel value, per channel: conversion and normalisation in one look-up.
@@ -42,6 +98,14 @@ impl Normalization {
         let row = |(&mean, &std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
         self.mean.iter().zip(&self.std).map(row).collect()
     }
+}
+
+const TRAINED_ON: &str = "those of the images trained on";
+
+fn counted(plane: &[u8]) -> [u64; 256] {
+    let mut counts = [0; 256];
+    plane.iter().for_each(|&value| counts[usize::from(value)] += 1);
+    counts
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ fn append(path: &Path, labels: &[&str], geometry: &Geometry, images: &mut Images
     let outs = images.pixels[start..].par_chunks_exact_mut(c * h * w);
     let decoded = outs.zip(&encoded).enumerate().map(|(row, (out, bytes))| {
         let bytes = bytes.ok_or_else(|| anyhow!("row {row} has no image"))?;
-        decode::decode(bytes, geometry.shape, out).with_context(|| format!("row {row}"))
+        decode::decode_exactly(bytes, geometry.shape, out).with_context(|| format!("row {row}"))
     });
     let formats: Vec<Result<ImageFormat>> = decoded.collect();
     formats.into_iter().try_fold(false, |jpeg, format| Ok(jpeg | (format? == ImageFormat::Jpeg)))

@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     Augment = 2,
     Split = 3,
     Synthetic = 4,
+    Sample = 5,
 }
 
 /// The stream of (`purpose`, `seed`, `epoch`, `index`).

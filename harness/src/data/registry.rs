@@ -15,6 +15,8 @@ pub struct DatasetInfo {
     pub geometry: Option<Geometry>,
     /// How it is read; none for a data set whose size alone is known, which is enough for costs.
     pub reader: Option<Reader>,
+    /// Mean and standard deviation of its channels, where the field uses published ones; such images are photographs of any size.
+    pub published: Option<([f32; 3], [f32; 3])>,
 }
 
 /// How a data set is read.
@@ -60,6 +62,7 @@ pub static DATASETS: &[DatasetInfo] = &[
             label_columns: &["label"],
             ..CIFAR
         }),
+        published: None,
     },
     DatasetInfo {
         name: "cifar100",
@@ -71,6 +74,7 @@ pub static DATASETS: &[DatasetInfo] = &[
             label_columns: &["fine_label", "label"],
             ..CIFAR
         }),
+        published: None,
     },
     DatasetInfo {
         name: "fashion-mnist",
@@ -80,20 +84,46 @@ pub static DATASETS: &[DatasetInfo] = &[
             label_columns: &["label"],
             ..Reader::new("IDX (plain or .gz), Parquet, image folder", Some((60_000, 10_000)))
         }),
+        published: None,
+    },
+    DatasetInfo {
+        name: "mnist",
+        title: "MNIST",
+        geometry: geometry_of((1, 28, 28), 10),
+        reader: Some(Reader {
+            label_columns: &["label"],
+            ..Reader::new("IDX (plain or .gz), Parquet, image folder", Some((60_000, 10_000)))
+        }),
+        published: None,
     },
     DatasetInfo {
         name: "images",
         title: "Images",
         geometry: None,
-        reader: Some(Reader::new("image folder: train/CLASS/*.png|jpg and test/CLASS or val/CLASS", None)),
+        reader: Some(Reader::new(
+            "image folder: train/CLASS/* with test/CLASS or val/CLASS, or CLASS/* with dataset.test_share",
+            None,
+        )),
+        published: None,
     },
     DatasetInfo {
         name: "synthetic",
         title: "SYNTHETIC",
         geometry: geometry_of(CIFAR_SHAPE, 10),
         reader: Some(Reader { procedural: true, ..Reader::new("procedural, no files", Some((10_000, 2_000))) }),
+        published: None,
     },
-    DatasetInfo { name: "imagenet", title: "ImageNet", geometry: geometry_of((3, 224, 224), 1000), reader: None },
+    DatasetInfo {
+        name: "imagenet",
+        title: "ImageNet",
+        geometry: geometry_of((3, 224, 224), 1000),
+        reader: Some(Reader::new(
+            "image folder: train/CLASS/* and val/CLASS/*, or ILSVRC's flat val with a file of labels",
+            Some((1_281_167, 50_000)),
+        )),
+        // As torchvision's and timm's models are trained.
+        published: Some(([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])),
+    },
 ];
 
 impl DatasetInfo {

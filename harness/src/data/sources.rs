@@ -8,12 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use super::download::{self, Fetched};
 use super::entries::{DataRoots, Source, nothing_at, resolve};
 use super::synthetic::Synthetic;
-use super::{DatasetInfo, Geometry, Reader, Splits, idx, image_folder, parquet};
-use crate::config::DatasetConfig;
+use super::{Contents, DatasetInfo, Geometry, Reader, Splits, folder, idx, parquet, seen};
+use crate::config::{DatasetConfig, ImageSize};
 
 /// A source that was there.
 pub(super) struct Found {
-    pub splits: Splits,
+    pub contents: Contents,
+    /// Of what a network sees.
     pub geometry: Geometry,
     pub label: String,
     pub source: String,
@@ -89,7 +90,7 @@ pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots
     let Located { entry, location, passed } = locate(config, info, roots, fetch)?;
     // What was asked for first is not what is used: nobody should have to find that out from results.
     passed.iter().for_each(|why| say!("data: passed over: {why}"));
-    read(entry, &location, info)
+    read(entry, &location, config, info)
 }
 
 /// Where the first source that is there lies, found without reading or downloading anything; an error where only a download
@@ -147,16 +148,19 @@ pub(super) fn outlook(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRo
 }
 
 /// Reads what lies at `location`, which the entry `source` of `dataset.sources` stands for.
-pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> Result<Found> {
+pub(super) fn read(source: String, location: &Location, config: &DatasetConfig, info: &DatasetInfo) -> Result<Found> {
     match (location, info.geometry) {
         (Location::Files(path), _) => {
-            let (splits, geometry) = read_files(path, info)?;
-            let label = label(info, path, &splits, geometry)?;
-            Ok(Found { splits, geometry, label, source, synthetic: false })
+            let (contents, remark, geometry) = read_files(path, config, info)?;
+            let label = label(info, path, &contents, remark, geometry)?;
+            Ok(Found { contents, geometry, label, source, synthetic: false })
         }
         (Location::Synthetic { train, test }, Some(geometry)) => {
             let (train, test) = (*train, *test);
-            Ok(synthetic(source, Synthetic { train, test, ..Synthetic::new(geometry) }))
+            let synthetic = Synthetic { train, test, ..Synthetic::new(geometry) };
+            let label = format!("SYNTHETIC (procedural, {} classes)", geometry.classes);
+            let geometry = seen(config, geometry)?;
+            Ok(Found { contents: synthetic.generate().into(), geometry, label, source, synthetic: true })
         }
         (Location::Synthetic { .. }, None) => {
             bail!("{source}: the size of `{}` is only known from its files", info.name)
@@ -167,7 +171,7 @@ pub(super) fn read(source: String, location: &Location, info: &DatasetInfo) -> R
 /// Geometry of the first image folder that is there.
 pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Geometry> {
     match locate_offline(config, info, roots)? {
-        Location::Files(path) => image_folder::geometry(&path),
+        Location::Files(path) => folder::geometry(&path, config),
         Location::Synthetic { .. } => bail!("the size of `{}` is only known from its files", info.name),
     }
 }
@@ -195,11 +199,6 @@ fn fetch(info: &DatasetInfo, roots: &DataRoots) -> Result<Fetched> {
     }
 }
 
-fn synthetic(source: String, synthetic: Synthetic) -> Found {
-    let label = format!("SYNTHETIC (procedural, {} classes)", synthetic.geometry.classes);
-    Found { splits: synthetic.generate(), geometry: synthetic.geometry, label, source, synthetic: true }
-}
-
 /// Whether nothing is there: no such path, or a folder with nothing in it but what a broken download left.
 fn vacant(path: &Path) -> Result<bool> {
     if !path.try_exists().with_context(|| format!("{}: cannot be looked at", path.display()))? {
@@ -217,34 +216,50 @@ fn contents(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads what is at `path`, in whichever format it is.
-fn read_files(path: &Path, info: &DatasetInfo) -> Result<(Splits, Geometry)> {
+/// Reads what is at `path`, in whichever format it is: images, what captions have to say of that format, what a network sees.
+fn read_files(
+    path: &Path,
+    config: &DatasetConfig,
+    info: &DatasetInfo,
+) -> Result<(Contents, Option<&'static str>, Geometry)> {
     let reader = info.reader()?;
+    let fixed = |splits: Splits, geometry: Geometry| {
+        let remark = splits.remark;
+        Ok((splits.into(), remark, seen(config, geometry)?))
+    };
     if let Some(geometry) = info.geometry {
         let columns = reader.label_columns;
         if let Some(folder) = parquet::find(path).filter(|_| !columns.is_empty()) {
-            return Ok((parquet::read(&folder, columns, &geometry)?, geometry));
+            return fixed(parquet::read(&folder, columns, &geometry)?, geometry);
         }
         if let Some((release, at)) = reader.release.and_then(|release| Some((release, release.find(path)?))) {
-            return Ok((release.read(&at)?, geometry));
+            return fixed(release.read(&at)?, geometry);
         }
         if let Some(folder) = idx::find(path).filter(|_| geometry.shape.0 == 1) {
-            return Ok((idx::read(&folder, &geometry)?, geometry));
+            return fixed(idx::read(&folder, &geometry)?, geometry);
         }
     }
-    if let Some(folder) = image_folder::find(path) {
-        let found = image_folder::geometry(&folder)?;
-        let geometry = info.geometry.unwrap_or(found);
-        let classes = (geometry.classes, found.classes);
+    if let Some(path) = folder::find(path) {
+        let Some(geometry) = info.geometry else {
+            return Ok((folder::read(&path, config)?, None, folder::geometry(&path, config)?));
+        };
+        let classes = folder::layout::classes(&path)?.len();
         ensure!(
-            classes.0 == classes.1,
-            "{}: {} class folders, where {} has {}",
-            folder.join("train").display(),
-            classes.1,
+            classes == geometry.classes,
+            "{}: {classes} class folders, where {} has {}; other data is read as dataset.name = \"images\"",
+            path.join("train").display(),
             info.title,
-            classes.0
+            geometry.classes
         );
-        return Ok((image_folder::read(&folder, geometry.shape)?, geometry));
+        let seen = seen(config, geometry)?;
+        let contents = if info.published.is_some() {
+            let (_, h, w) = seen.shape;
+            let sized = DatasetConfig { size: Some(ImageSize::Sides(vec![h, w])), ..config.clone() };
+            folder::read(&path, &DatasetConfig { channels: Some(seen.shape.0), ..sized })?
+        } else {
+            folder::read_exactly(&path, geometry.shape, config.test_share)?
+        };
+        return Ok((contents, None, seen));
     }
     let holds = if path.is_dir() {
         contents(path)?.into_iter().take(5).collect::<Vec<_>>().join(", ")
@@ -255,15 +270,24 @@ fn read_files(path: &Path, info: &DatasetInfo) -> Result<(Splits, Geometry)> {
 }
 
 /// How captions name the data: with what is special about this copy, and its size where it is not the published one.
-fn label(info: &DatasetInfo, path: &Path, splits: &Splits, geometry: Geometry) -> Result<String> {
+fn label(
+    info: &DatasetInfo,
+    path: &Path,
+    contents: &Contents,
+    remark: Option<&'static str>,
+    geometry: Geometry,
+) -> Result<String> {
     if info.geometry.is_none() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // `.` has no name of its own.
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let named = if path.file_name().is_some() { path } else { &whole };
+        let name = named.file_name().unwrap_or_default().to_string_lossy();
         return Ok(format!("{name} ({} classes)", geometry.classes));
     }
     let published = info.reader()?.images;
-    let sizes = (splits.train.len(), splits.test.len());
+    let sizes = (contents.train.len(), contents.test.len());
     let odd_size = Some(format!("{} + {} images", sizes.0, sizes.1)).filter(|_| published != Some(sizes));
-    let remarks: Vec<String> = splits.remark.map(String::from).into_iter().chain(odd_size).collect();
+    let remarks: Vec<String> = remark.map(String::from).into_iter().chain(odd_size).collect();
     Ok(if remarks.is_empty() { info.title.into() } else { format!("{} ({})", info.title, remarks.join(", ")) })
 }
 

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, ensure};
 
-use super::Images;
 use super::random::{Purpose, shuffle, stream};
 
 /// Indices into the training images; both ascending, without overlap.
@@ -14,15 +13,15 @@ pub struct Partition {
     pub validation: Vec<usize>,
 }
 
-/// Carves `validation` images off `images`, and keeps `subset` of the rest (0: all) for training.
+/// Carves `validation` images off those that have `labels`, and keeps `subset` of the rest (0: all) for training.
 ///
 /// Each class gives its share of both, so a balanced data set stays balanced. The choice depends on the labels alone,
 /// never on a trial's seed, and validation does not depend on `subset`: every trial is judged on the same images.
 ///
 /// # Errors
 /// More images asked for than there are.
-pub fn split(images: &Images, classes: usize, validation: usize, subset: usize) -> Result<Partition> {
-    let n = images.labels.len();
+pub fn split(labels: &[u16], classes: usize, validation: usize, subset: usize) -> Result<Partition> {
+    let n = labels.len();
     ensure!(
         validation < n,
         "protocol.validation = {validation}, but there are {n} training images: at most {} can validate",
@@ -34,7 +33,7 @@ pub fn split(images: &Images, classes: usize, validation: usize, subset: usize) 
         "recipe.subset = {subset}, but validation ({validation} of {n} images) leaves {rest} to train on"
     );
     let mut by_class = vec![Vec::new(); classes];
-    for (index, &label) in images.labels.iter().enumerate() {
+    for (index, &label) in labels.iter().enumerate() {
         ensure!(usize::from(label) < classes, "image {index} has label {label}, and there are {classes} classes");
         by_class[usize::from(label)].push(index);
     }
@@ -68,17 +67,13 @@ fn take(by_class: &mut [Vec<usize>], count: usize) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn images(labels: Vec<u16>) -> Images {
-        Images { pixels: vec![0; labels.len()], labels, shape: (1, 1, 1) }
-    }
-
-    fn counts(images: &Images, indices: &[usize], classes: usize) -> Vec<usize> {
-        (0..classes).map(|c| indices.iter().filter(|&&i| usize::from(images.labels[i]) == c).count()).collect()
+    fn counts(labels: &[u16], indices: &[usize], classes: usize) -> Vec<usize> {
+        (0..classes).map(|c| indices.iter().filter(|&&i| usize::from(labels[i]) == c).count()).collect()
     }
 
     #[test]
     fn a_balanced_set_stays_balanced() -> Result<()> {
-        let set = images((0..600).map(|i| (i % 10) as u16).collect());
+        let set = Vec::from_iter((0..600).map(|i| (i % 10) as u16));
         let a = split(&set, 10, 100, 200)?;
         assert_eq!(counts(&set, &a.validation, 10), [10; 10]);
         assert_eq!(counts(&set, &a.train, 10), [20; 10]);
@@ -94,7 +89,7 @@ mod tests {
 
     #[test]
     fn an_odd_count_is_off_by_one_at_most() -> Result<()> {
-        let set = images((0..600).map(|i| (i % 10) as u16).collect());
+        let set = Vec::from_iter((0..600).map(|i| (i % 10) as u16));
         let split = split(&set, 10, 37, 123)?;
         assert_eq!((split.validation.len(), split.train.len()), (37, 123));
         assert!(counts(&set, &split.validation, 10).iter().all(|n| [3, 4].contains(n)));
@@ -104,7 +99,7 @@ mod tests {
 
     #[test]
     fn unequal_classes_give_by_their_size() -> Result<()> {
-        let set = images((0..100).map(|i| u16::from(i >= 90)).collect());
+        let set = Vec::from_iter((0..100).map(|i| u16::from(i >= 90)));
         let split = split(&set, 2, 20, 40)?;
         assert_eq!(counts(&set, &split.validation, 2), [18, 2]);
         assert_eq!(counts(&set, &split.train, 2), [36, 4]);
@@ -113,12 +108,12 @@ mod tests {
 
     #[test]
     fn too_many_is_an_error_that_says_how_many_there_are() {
-        let set = images(vec![0; 50]);
+        let set = vec![0; 50];
         let text = split(&set, 1, 50, 0).unwrap_err().to_string();
         assert!(text.contains("validation = 50") && text.contains("at most 49"), "{text}");
         let text = split(&set, 1, 10, 41).unwrap_err().to_string();
         assert!(text.contains("subset = 41") && text.contains("leaves 40"), "{text}");
-        let text = split(&images(vec![0, 7]), 5, 1, 0).unwrap_err().to_string();
+        let text = split(&[0, 7], 5, 1, 0).unwrap_err().to_string();
         assert!(text.contains("label 7") && text.contains("5 classes"), "{text}");
     }
 }

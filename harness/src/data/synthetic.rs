@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn the_images_are_the_same_on_every_machine() {
         let Splits { train, test, .. } = small(CIFAR, 0);
-        assert_eq!(super::super::fingerprint(&[&train, &test])[..16], *"fc29902904497a5e");
+        assert_eq!(super::super::fingerprint(&[&train.into(), &test.into()])[..16], *"fc29902904497a5e");
     }
 
     #[test]

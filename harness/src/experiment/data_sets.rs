@@ -84,8 +84,8 @@ impl DataSets {
         let both_are_files = matches!((&a, &b), (Location::Files(_), Location::Files(_)));
         a == b
             || both_are_files && {
-                let name = &self.known[one as usize].config.name.clone();
-                let (a, b) = (self.fingerprint(name, a), self.fingerprint(name, b));
+                let config = self.known[one as usize].config.clone();
+                let (a, b) = (self.fingerprint(&config, a), self.fingerprint(&config, b));
                 a.is_some() && a == b
             }
     }
@@ -101,12 +101,10 @@ impl DataSets {
         found.as_ref().ok().cloned()
     }
 
-    fn fingerprint(&mut self, name: &str, location: Location) -> Option<String> {
-        let read = |(name, location): &(String, Location)| {
-            data::fingerprint_at(name, location).map_err(|error| explain(&error))
-        };
-        let key = (name.to_owned(), location);
-        let fingerprint = self.fingerprints.entry(key.clone()).or_insert_with(|| read(&key));
+    fn fingerprint(&mut self, config: &DatasetConfig, location: Location) -> Option<String> {
+        let read = |location: &Location| data::fingerprint_at(config, location).map_err(|error| explain(&error));
+        let key = (config.name.clone(), location.clone());
+        let fingerprint = self.fingerprints.entry(key).or_insert_with(|| read(&location));
         fingerprint.as_ref().ok().cloned()
     }
 }

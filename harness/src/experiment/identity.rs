@@ -1,6 +1,6 @@
 //! What makes two trials the same trial.
 //!
-//! Counted: every layer's layout with its method's version, backbone, data set (name, augmentation and content), recipe,
+//! Counted: every layer's layout with its method's version, backbone, data set (name, what is done to its images, and content), recipe,
 //! content of the weights that are given, validation, whether test is read, options and version of what compresses the network, seed. Not counted: names, titles,
 //! descriptions, paths, how a sweep is written and run (`run.*`), and parts of a recipe that it does not use (milestones without the
 //! step schedule, fine-tuning where nothing is compressed, momentum where Adam makes the steps).
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::config::{BackboneConfig, DatasetConfig};
 use crate::config::{InitConfig, Recipe, TrialConfig};
+use crate::data::transform::Deviations;
 use crate::methods::{Compression, Methods};
 
 /// What counts of a network and its data, as text: the beginning of a trial's identity.
@@ -18,7 +19,11 @@ use crate::methods::{Compression, Methods};
 /// Numbers that JSON cannot hold; a file cannot hold them either.
 pub fn head(backbone: &BackboneConfig, architecture: &str, dataset: &DatasetConfig) -> serde_json::Result<String> {
     let (network, data) = ((&backbone.name, architecture), (&dataset.name, dataset.augment));
-    Ok(format!("[{},{},", serde_json::to_string(&network)?, serde_json::to_string(&data)?))
+    let data = match Deviations::of(dataset) {
+        None => serde_json::to_string(&data)?,
+        Some(deviations) => serde_json::to_string(&(data.0, data.1, deviations))?,
+    };
+    Ok(format!("[{},{data},", serde_json::to_string(&network)?))
 }
 
 /// The identity of a setting, all but its seed.
@@ -157,6 +162,10 @@ mod tests {
             "run.on_failure=stop",
             "exclude=lr > 1",
             "dataset.sources=['elsewhere']",
+            "dataset.memory=1GiB",
+            "dataset.on_bad_image=skip",
+            "dataset.crop=pad",
+            "dataset.flip=true",
             "recipe.gamma=0.5",
             "recipe.milestones=[0.1]",
             "recipe.optimizer=sgd",
@@ -179,6 +188,10 @@ mod tests {
             "recipe.kernels=candle",
             "recipe.kernels=direct",
             "dataset.augment=false",
+            "dataset.size=64",
+            "dataset.crop=none",
+            "dataset.flip=false",
+            "dataset.channels=1",
             "dataset.name=cifar100",
             "dataset.name=synthetic",
             "backbone.name=resnet32",

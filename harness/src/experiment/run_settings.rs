@@ -4,10 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use conv_core::options;
-use conv_core::options::{Kind, Literal, OptionType, at_least};
+use conv_core::options::{Kind, at_least};
 
 use super::resolve::section;
 use super::sweep::Document;
+use crate::config::quantity::{SIZE, text_form};
+pub use crate::config::quantity::{Size, bytes};
 
 /// More threads to compute on are a slip.
 pub const MOST_THREADS: i64 = 1024;
@@ -15,7 +17,6 @@ pub const MOST_THREADS: i64 = 1024;
 const COUNT: Kind = Kind::Integer(1, MOST_THREADS);
 const ROUNDS: Kind = Kind::Integer(1, 1000);
 const TIME: Kind = Kind::Form(|text| duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
-const SIZE: Kind = Kind::Form(|text| bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
 const POLICY: Kind =
     Kind::Form(|text| on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
 
@@ -71,10 +72,6 @@ pub enum OnFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub Duration);
 
-/// A number of bytes, as files write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
 impl fmt::Display for OnFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,42 +88,9 @@ impl fmt::Display for Time {
     }
 }
 
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}B", self.0)
-    }
-}
-
-/// A type whose values stand in files as texts, read by a function and written as they are displayed.
-macro_rules! text_form {
-    ($($type:ty, $read:expr;)*) => {
-        $(
-            impl serde::Serialize for $type {
-                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                    serializer.collect_str(self)
-                }
-            }
-
-            impl<'de> serde::Deserialize<'de> for $type {
-                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                    let text = String::deserialize(deserializer)?;
-                    $read(&text).ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" cannot be read")))
-                }
-            }
-
-            impl OptionType for $type {
-                fn literal(&self) -> Literal<'_> {
-                    Literal::Text(self.to_string().into())
-                }
-            }
-        )*
-    };
-}
-
 text_form! {
     OnFailure, on_failure;
     Time, |text| duration(text).map(Time);
-    Size, |text| bytes(text).map(Size);
 }
 
 /// `90s`, `30min`, `6h`, `2d`, sums such as `1h30min`, and `02:00:00` or `1-12:00:00` as Slurm has them; more than nothing.
@@ -170,26 +134,6 @@ fn clock(text: &str) -> Option<Duration> {
     fits.then(|| all.checked_add(minutes * 60 + seconds).map(Duration::from_secs)).flatten()
 }
 
-/// `500MiB`, `4GiB`, `2GB`, `1024B`, and `4G` or `500M` as Slurm has them, which are of 1024: bytes; more than nothing.
-pub fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim() {
-        "B" => 1.0,
-        "kB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "KiB" | "K" => 1024.0,
-        "MiB" | "M" => 1048576.0,
-        "GiB" | "G" => 1073741824.0,
-        "TiB" | "T" => 1099511627776.0,
-        _ => return None,
-    };
-    let value = number.parse::<f64>().ok()? * factor;
-    (1.0..1e18).contains(&value).then_some(value as u64)
-}
-
 /// `continue`, `stop`, `retry(n)` with n from 1 to 100.
 pub fn on_failure(text: &str) -> Option<OnFailure> {
     match text.trim() {
@@ -209,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_sizes_and_policies_as_people_write_them() {
+    fn times_and_policies_as_people_write_them() {
         let seconds = |text: &str| duration(text).map(|time| time.as_secs_f64());
         assert_eq!(seconds("6h"), Some(21600.0));
         assert_eq!(seconds("1h30min"), Some(5400.0));
@@ -226,12 +170,6 @@ mod tests {
             ["00:00", "1:2:3:4", "02:60:00", "02:00:61", "-1:00", "1-", ":", "a:00", "99999999999999999999:00:00"]
         {
             assert_eq!(duration(refused), None, "{refused}");
-        }
-        assert_eq!((bytes("4G"), bytes("500M"), bytes("1T")), (Some(4 << 30), Some(500 << 20), Some(1 << 40)));
-        assert_eq!(bytes("1.5GiB"), Some(3 << 29));
-        assert_eq!(bytes("500 MB"), Some(500_000_000));
-        for refused in ["", "4", "GiB", "0MB", "-4GiB", "4gib", "1e30GB"] {
-            assert_eq!(bytes(refused), None, "{refused}");
         }
         assert_eq!(on_failure("retry( 3 )"), Some(OnFailure::Retry(3)));
         assert_eq!(on_failure("retry(0)"), None);

@@ -1,8 +1,5 @@
 //! What the classes of data sets are called.
 
-use std::fs;
-use std::path::Path;
-
 use crate::config::DatasetConfig;
 use crate::data::{self, Location};
 
@@ -26,8 +23,8 @@ pub fn class_names(config: &DatasetConfig, classes: usize) -> Option<Vec<String>
         "cifar10" => words(CIFAR10),
         "cifar100" => words(CIFAR100),
         "fashion-mnist" => words(FASHION_MNIST),
-        "images" => match data::locate(config).ok()? {
-            Location::Files(path) => folders(&path.join("train"))?,
+        "images" | "imagenet" => match data::locate(config).ok()? {
+            Location::Files(path) => data::folder::layout::classes(&path).ok()?,
             Location::Synthetic { .. } => return None,
         },
         _ => return None,
@@ -35,17 +32,10 @@ pub fn class_names(config: &DatasetConfig, classes: usize) -> Option<Vec<String>
     (names.len() == classes).then_some(names)
 }
 
-/// Names of the folders in a folder, sorted, as their numbers are.
-fn folders(path: &Path) -> Option<Vec<String>> {
-    let entries = fs::read_dir(path).ok()?.flatten().filter(|entry| entry.path().is_dir());
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| !name.starts_with('.'));
-    names.sort();
-    Some(names)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -65,7 +55,7 @@ mod tests {
         for class in ["b", "a", ".hidden"] {
             fs::create_dir_all(dir.path().join("train").join(class)).unwrap();
         }
-        assert_eq!(folders(&dir.path().join("train")), Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(folders(&dir.path().join("no")), None);
+        assert_eq!(data::folder::layout::classes(dir.path()).unwrap(), ["a", "b"]);
+        assert!(data::folder::layout::classes(&dir.path().join("no")).is_err());
     }
 }

@@ -28,7 +28,8 @@ impl Written {
         let images = graph.input(SHAPE.0);
         let output = write(&mut Scope::build(&mut graph, vb), images).unwrap();
         let geometry = Geometry { shape: SHAPE, classes: 4 };
-        let normalization = Normalization { mean: vec![0.5, 0.25, 0.125], std: vec![0.25, 0.5, 1.0] };
+        let normalization =
+            Normalization { mean: vec![0.5, 0.25, 0.125], std: vec![0.25, 0.5, 1.0], of: String::new() };
         let config = BackboneConfig { name: "resnet20".into(), ..BackboneConfig::default() };
         let backbone = backbones::by_name(&config, &geometry, 1.0).unwrap();
         Self { network: Network::new(graph, output), store, backbone, input: InputSpec { geometry, normalization } }

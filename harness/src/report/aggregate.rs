@@ -7,6 +7,7 @@ use conv_core::options::Described;
 
 use crate::backbones;
 use crate::config::{Recipe, TrialConfig};
+use crate::data::transform::Deviations;
 use crate::experiment::budget::Budgets;
 use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
@@ -363,6 +364,10 @@ fn shared(record: &TrialRecord) -> Vec<(&'static str, String)> {
     shared.extend([
         ("data fingerprint", record.trial.data.fingerprint.clone()),
         ("dataset.augment", config.dataset.augment.to_string()),
+        (
+            "[dataset]",
+            Deviations::of(&config.dataset).map_or_else(|| "at its defaults".to_owned(), |own| format!("{own:?}")),
+        ),
         ("protocol.validation", config.validation.to_string()),
         ("training images", measures.train_images.to_string()),
         (RECIPE, format!("{:?}", recipe(record))),

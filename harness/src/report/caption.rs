@@ -12,6 +12,7 @@ use super::markup::escaped;
 use super::section::Part;
 use super::{conventions, measured, tuning};
 use crate::config::{Kernels, Recipe, Schedule, UpdateRule};
+use crate::data::transform::Deviations;
 use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
 use crate::methods::Compression;
@@ -33,7 +34,15 @@ pub(super) fn lines(group: &Group<'_>) -> Vec<String> {
             record.trial.data.source,
             conventions::splits(record)
         ));
-        say(format!("**Recipe**: {}", recipe(&record.trial.config.recipe, tuned, record.trial.config.dataset.augment)));
+        let dataset = &record.trial.config.dataset;
+        let augmentation = match Deviations::of(dataset) {
+            // Told by itself, below.
+            Some(_) => ".",
+            None if dataset.augment => ", crops and flips.",
+            None => ", no augmentation.",
+        };
+        say(format!("**Recipe**: {}", recipe(&record.trial.config.recipe, tuned, augmentation)));
+        conventions::images(record).into_iter().for_each(&mut say);
         tuning::captions(group).into_iter().for_each(&mut say);
         say(conventions::reported(group));
         say(seeds(group));
@@ -147,7 +156,7 @@ pub fn replaced_layers(group: &Group<'_>, shown: impl Fn(&SettingRow<'_>) -> boo
 }
 
 /// A recipe in one sentence. Values that were chosen for each row by itself are said to be.
-fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augment: bool) -> String {
+fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augmentation: &str) -> String {
     let keys = || tuned.iter().flat_map(|choice| choice.terms.space.keys());
     let value = |key: &str, value: String| if keys().any(|tuned| tuned == key) { "tuned".to_owned() } else { value };
     // Of others than these four nothing is said but that they were tuned.
@@ -204,7 +213,7 @@ fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augment: bool) -> String {
     for key in keys().filter(|key| !TUNED_IN_PLACE.contains(&key.as_str())) {
         let _ = write!(text, ", `{key}` tuned");
     }
-    text + if augment { ", crops and flips." } else { ", no augmentation." }
+    text + augmentation
 }
 
 /// Keys whose place in a caption says that they were tuned, where they were.
@@ -320,7 +329,7 @@ mod tests {
     fn every_key_of_a_recipe_is_told() {
         let base = Table::try_from(Recipe { schedule: Schedule::Step, ..Recipe::default() }).unwrap();
         let adam = Table::try_from(Recipe { optimizer: Some(UpdateRule::Adam), ..Recipe::default() }).unwrap();
-        let text = |table: &Table| recipe(&table.clone().try_into().unwrap(), None, true);
+        let text = |table: &Table| recipe(&table.clone().try_into().unwrap(), None, ".");
         for field in Recipe::OPTIONS {
             let base = if ["optimizer", "beta1", "beta2", "eps"].contains(&field.key) { &adam } else { &base };
             let mut changed = base.clone();

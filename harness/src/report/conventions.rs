@@ -6,7 +6,7 @@ use super::aggregate::{Group, SettingRow};
 use super::comparison::{by, names};
 use super::markup::escaped;
 use super::numbers::thousands;
-use crate::data;
+use crate::data::{self, Normalization, Transform};
 use crate::experiment::price;
 use crate::methods::Methods;
 use crate::results::TrialRecord;
@@ -66,6 +66,29 @@ pub fn splits(record: &TrialRecord) -> String {
         images => format!("{} validation images carved from the training set", thousands(images as u64)),
     };
     format!("{}, {validation}, {test}.", training_images(record))
+}
+
+/// What was done to images, and what there is to know of this copy of them. Results that were made before this was written down
+/// say nothing of it.
+pub fn images(record: &TrialRecord) -> Vec<String> {
+    let config = &record.trial.config.dataset;
+    let mut lines = Vec::new();
+    let normalization = record.measures().and_then(|measures| measures.normalization.as_ref());
+    if let Some(Normalization { mean, std, of }) = normalization {
+        let numbers = |values: &[f32]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(", ");
+        // A folder that is no longer there does not tell its images' size.
+        let transform = data::geometry(config).map(|geometry| Transform::of(config, geometry.shape).told() + "; ");
+        lines.push(format!(
+            "**Images**: {}normalised by mean {} and standard deviation {} ({of}). Training leaves out an epoch's last, smaller batch.",
+            transform.unwrap_or_default(),
+            numbers(mean),
+            numbers(std),
+        ));
+    }
+    lines.extend(
+        record.trial.data.remarks.iter().map(|remark| format!("**This copy of the data**: {}.", escaped(remark))),
+    );
+    lines
 }
 
 /// Which epoch the accuracies are of.

@@ -196,6 +196,10 @@ fn key<'a>(title: &str, kind: &Kind, values: impl Iterator<Item = &'a Literal<'a
     }
     let cell = |value: &Literal<'_>| match value {
         Literal::Absent => AnyValue::Null,
+        // One value where there may be several.
+        Literal::Integer(_) | Literal::Number(_) if matches!(kind, Kind::OneOrList(_)) => {
+            AnyValue::StringOwned(text(value).into())
+        }
         Literal::Flag(value) => AnyValue::Boolean(*value),
         Literal::Integer(value) => AnyValue::Int128(*value),
         Literal::Number(value) => AnyValue::Float64(*value),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, FrozenTrial};
 use crate::config::TrialConfig;
-use crate::data::Provenance;
+use crate::data::{Normalization, Provenance};
 use crate::experiment::budget::Budgets;
 use crate::stamp::Environment;
 use crate::train::Evaluation;
@@ -87,6 +87,9 @@ pub struct Measures {
     /// Images of the test split; none where it was not read, and in results that were made before this was written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_images: Option<usize>,
+    /// What its images were normalised by; none in results that were made before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Normalization>,
     /// Which epoch the accuracies are of. Results that do not say were made by the same rule.
     #[serde(default)]
     pub reporting: Reporting,

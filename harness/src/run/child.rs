@@ -142,7 +142,7 @@ fn work(root: &Path, key: &str, options: &ChildOptions) -> Result<TrialEnd> {
 
 /// The images the trial was planned with: as they were left decoded, or from their source.
 fn images_of(folder: &RunFolder, frozen: &FrozenTrial) -> Result<SharedData> {
-    let dataset = match decoded::read(&images(folder, &frozen.data), &frozen.data) {
+    let dataset = match decoded::read(&images(folder, &frozen.data), &frozen.data, &frozen.config.dataset) {
         Some(dataset) => dataset,
         None => data::load(&frozen.config.dataset)?,
     };

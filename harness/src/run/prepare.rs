@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::priced::{no_data, save_price};
 use super::screen::TrialEntry;
@@ -51,6 +51,12 @@ pub(super) fn prepare(experiment: &Experiment, options: &RunOptions) -> Result<P
             _ => {
                 let dataset = load(&mut loaded, &trial.config.dataset)?;
                 experiment.check_images(trial, dataset.train.len())?;
+                ensure!(
+                    !(trial.config.test && dataset.test.is_empty()),
+                    "dataset.sources: {}: has no test split\n  accepted: protocol.test = false; or dataset.test_share = 0.2, say, which \
+                     makes one of a part of each class",
+                    dataset.provenance.source
+                );
                 dataset.provenance.clone()
             }
         };
@@ -184,7 +190,7 @@ impl PreparedSweep {
             let path = images(&self.folder, &data.provenance);
             let there = path.parent().is_some_and(|dir| fs::create_dir_all(dir).is_ok());
             if there && !path.exists() {
-                let _ = decoded::write(&path, data.classes, [&data.train, &data.test]);
+                let _ = decoded::write(&path, data);
             }
         }
     }
@@ -213,9 +219,10 @@ fn entry(trial: &Trial, frozen: &FrozenTrial, folder: &RunFolder) -> TrialEntry 
     }
 }
 
-/// Loads a data set at its first use. Trials that differ in augmentation alone share the images.
+/// Loads a data set at its first use. Trials that differ in what is done to training images alone share them.
 fn load<'a>(loaded: &'a mut Vec<(DatasetConfig, Dataset)>, config: &DatasetConfig) -> Result<&'a Dataset> {
-    let same = |other: &DatasetConfig| other.name == config.name && other.sources == config.sources;
+    let stored = |config: &DatasetConfig| DatasetConfig { augment: true, crop: None, flip: None, ..config.clone() };
+    let same = |other: &DatasetConfig| stored(other) == stored(config);
     let index = match loaded.iter().position(|(other, _)| same(other)) {
         Some(index) => index,
         None => {

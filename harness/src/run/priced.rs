@@ -98,5 +98,6 @@ pub(super) fn no_data(name: &str) -> Provenance {
         source: "none".into(),
         synthetic: false,
         fingerprint: "none".into(),
+        remarks: vec![],
     }
 }

@@ -13,7 +13,6 @@ use super::priced::summary;
 use crate::backbones::{self, Backbone, filters, network_cost};
 use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
-use crate::data::Geometry;
 use crate::experiment::nonzero::{Nonzero, ranked};
 use crate::experiment::phases::Phases;
 use crate::experiment::price::{self, Price};
@@ -147,7 +146,7 @@ impl<'t> Training<'t> {
         let (recipe, phases) = (&config.recipe, trial.phases()?);
         let feed = Feed::new(data, config, workers(environment.threads))?;
         let methods = Methods::new(config)?;
-        let geometry = Geometry { shape: data.train.shape, classes: data.classes };
+        let geometry = data.geometry;
         let whole = || backbones::by_name(&config.backbone, &geometry, methods.width());
         ensure!(
             phases.whole + phases.fresh > 0 || !config.init.is_fresh(),
@@ -353,6 +352,7 @@ impl<'t> Training<'t> {
             images_per_second: images_per_second(history),
             base: self.base.as_ref().map(|base| base.key.clone()),
             test_images: predictions.as_ref().map(Vec::len),
+            normalization: Some(self.feed.normalization().clone()),
             reporting: Reporting::LastEpoch,
         };
         Ok((measures, predictions))

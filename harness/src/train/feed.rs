@@ -1,11 +1,11 @@
 //! The images one trial trains, validates and is tested on.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
 use crate::config::TrialConfig;
-use crate::data::{self, Dataset, Geometry, Images, Loader, Normalization, Partition, Provenance};
+use crate::data::{self, Dataset, Draw, Geometry, ImageSet, Loader, Normalization, Partition, Provenance, Transform};
 use crate::weights::InputSpec;
 
 /// A loaded data set that trials share.
@@ -13,39 +13,44 @@ use crate::weights::InputSpec;
 pub struct SharedData {
     /// Its origin.
     pub provenance: Provenance,
-    /// Number of classes.
-    pub classes: usize,
+    /// What a network sees of it.
+    pub geometry: Geometry,
     /// Training images, validation not yet carved.
-    pub train: Arc<Images>,
+    pub train: ImageSet,
     /// Test images.
-    pub test: Arc<Images>,
+    pub test: ImageSet,
 }
 
 impl From<Dataset> for SharedData {
     fn from(dataset: Dataset) -> Self {
-        let Dataset { provenance, classes, train, test } = dataset;
-        Self { provenance, classes, train: Arc::new(train), test: Arc::new(test) }
+        let Dataset { provenance, geometry, train, test } = dataset;
+        Self { provenance, geometry, train, test }
     }
 }
 
 /// A data set as one trial uses it: split, normalised and batched as its configuration says.
 pub struct Feed {
-    images: Arc<Images>,
+    images: ImageSet,
     classes: usize,
     /// Until they are read.
-    test: Option<Arc<Images>>,
+    test: Option<ImageSet>,
     split: Partition,
+    transform: Transform,
     normalization: Normalization,
     batch: usize,
-    augment: bool,
     seed: u64,
     workers: usize,
 }
 
 impl Feed {
-    /// Channels, height and width of an image.
+    /// Channels, height and width of an image, as the network sees it.
     pub fn shape(&self) -> (usize, usize, usize) {
-        self.images.shape
+        self.transform.shape()
+    }
+
+    /// What its images are normalised by.
+    pub fn normalization(&self) -> &Normalization {
+        &self.normalization
     }
 
     /// Splits `data` for the trial; normalisation is that of the images trained on. `workers`: background threads,
@@ -55,7 +60,7 @@ impl Feed {
     /// What [`data::split`] refuses; no validation images; fewer training images than one batch.
     pub fn new(data: &SharedData, config: &TrialConfig, workers: usize) -> Result<Self> {
         let recipe = &config.recipe;
-        let split = data::split(&data.train, data.classes, config.validation, recipe.subset)?;
+        let split = data::split(data.train.labels(), data.geometry.classes, config.validation, recipe.subset)?;
         let (train, batch) = (split.train.len(), recipe.batch);
         ensure!(!split.validation.is_empty(), "protocol.validation = 0: a trial needs validation images, e.g. 5000");
         ensure!(batch >= 1, "recipe.batch = 0: a batch holds at least one image");
@@ -63,16 +68,22 @@ impl Feed {
             train >= batch,
             "recipe.batch = {batch} is more than the {train} training images; accepted: 1 to {train}"
         );
+        ensure!(
+            !(config.test && data.test.is_empty()),
+            "{}: has no test split; accepted: protocol.test = false, or dataset.test_share = 0.2, which makes one of a part of each class",
+            data.provenance.source
+        );
+        let transform = Transform::of(&config.dataset, data.geometry.shape);
         Ok(Self {
-            normalization: Normalization::of(&data.train, &split.train),
-            images: Arc::clone(&data.train),
-            classes: data.classes,
-            test: Some(Arc::clone(&data.test)),
+            normalization: Normalization::for_training(&config.dataset.name, &data.train, &split.train, &transform)?,
+            images: data.train.clone(),
+            test: Some(data.test.clone()),
+            classes: data.geometry.classes,
             split,
+            transform,
             batch,
-            augment: config.dataset.augment,
             seed: config.seed,
-            workers,
+            workers: if data.train.resident().is_none() { rayon::current_num_threads() } else { workers },
         })
     }
 
@@ -80,6 +91,14 @@ impl Feed {
     pub fn input(&self) -> InputSpec {
         let geometry = Geometry { shape: self.shape(), classes: self.classes };
         InputSpec { geometry, normalization: self.normalization.clone() }
+    }
+
+    /// Says for how much of an epoch's time training has waited for images that are decoded meanwhile.
+    pub fn tell_waiting(&self, epoch: usize, waited: Duration, of: Duration) {
+        if self.images.resident().is_none() {
+            let share = 100.0 * waited.as_secs_f64() / of.as_secs_f64().max(1e-9);
+            say!("epoch {epoch}: training waited for images for {share:.1} % of {:.0} s", of.as_secs_f64());
+        }
     }
 
     /// Number of images trained on.
@@ -94,9 +113,9 @@ impl Feed {
 
     /// The shuffled (and, if asked for, augmented) batches of an epoch, without the `first` ones.
     pub fn train(&self, epoch: usize, first: usize) -> Loader {
-        let (images, indices) = (Arc::clone(&self.images), self.split.train.clone());
-        let normalization = self.normalization.clone();
-        Loader::train(images, indices, normalization, self.batch, self.augment, self.seed, epoch, first, self.workers)
+        let (images, indices) = (self.images.clone(), self.split.train.clone());
+        let (looks, draw) = ((self.transform.clone(), &self.normalization), Draw { seed: self.seed, epoch });
+        Loader::train(images, indices, looks, self.batch, draw, first, self.workers)
     }
 
     /// The validation images in order.
@@ -112,11 +131,12 @@ impl Feed {
         let Some(test) = self.test.take() else {
             bail!("the test images were read before; a trial reads them once, after everything is decided")
         };
-        Ok(self.eval(&test, (0..test.labels.len()).collect()))
+        Ok(self.eval(&test, (0..test.len()).collect()))
     }
 
-    fn eval(&self, images: &Arc<Images>, indices: Vec<usize>) -> Loader {
-        Loader::eval(Arc::clone(images), indices, self.normalization.clone(), self.batch, self.workers)
+    fn eval(&self, images: &ImageSet, indices: Vec<usize>) -> Loader {
+        let looks = (self.transform.clone(), &self.normalization);
+        Loader::eval(images.clone(), indices, looks, self.batch, self.workers)
     }
 }
 
@@ -128,17 +148,20 @@ pub fn workers(threads: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Images;
     use crate::experiment::sweep::document::Document;
     use crate::experiment::{Experiment, keys};
 
     #[test]
     fn the_test_images_are_read_once() {
-        let images = |count: usize| {
+        let images = |count: usize| -> ImageSet {
             let labels = (0..count).map(|image| (image % 2) as u16).collect();
-            Arc::new(Images { shape: (1, 2, 2), pixels: (0..4 * count).map(|pixel| pixel as u8).collect(), labels })
+            Images { shape: (1, 2, 2), pixels: (0..4 * count).map(|pixel| pixel as u8).collect(), labels }.into()
         };
-        let provenance = Provenance { label: "x".into(), source: "x".into(), synthetic: true, fingerprint: "x".into() };
-        let data = SharedData { provenance, classes: 2, train: images(8), test: images(3) };
+        let [label, source, fingerprint] = ["x"; 3].map(String::from);
+        let provenance = Provenance { label, source, synthetic: true, fingerprint, remarks: vec![] };
+        let geometry = Geometry { shape: (1, 2, 2), classes: 2 };
+        let data = SharedData { provenance, geometry, train: images(8), test: images(3) };
         let file = "name = 'x'\n[dataset]\nname = 'synthetic'\n[backbone]\nname = 'resnet20'\n[recipe]\nbatch = 2\n\
              [protocol]\nvalidation = 2\n";
         let document = Document::parse(keys::keys(), "x.toml", file).unwrap();

@@ -47,7 +47,8 @@ pub fn fit(
     for done in course.progress.epoch.saturating_sub(phase.first_epoch)..phase.epochs {
         let epoch = phase.first_epoch + done;
         let (first, earlier, started) = (course.progress.tally.steps, course.progress.tally.seconds, Instant::now());
-        for (index, batch) in (first..).zip(feed.train(epoch, first)) {
+        let mut batches = feed.train(epoch, first);
+        for (index, batch) in (first..).zip(batches.by_ref()) {
             let rate = phase.rate.at(done * steps + index);
             let result = step(&mut training, &mut optimizer, &batch?, rate, recipe.label_smoothing)
                 .with_context(|| format!("epoch {epoch}, step {} of {steps}, learning rate {rate:.3e}", index + 1))?;
@@ -56,6 +57,7 @@ pub fn fit(
             let control = course.observer.step(&course.progress.tally.log(epoch));
             course.obey(control, store, &optimizer)?;
         }
+        feed.tell_waiting(epoch, batches.waited(), started.elapsed());
         let tally = course.progress.tally;
         if tally.steps != steps {
             bail!("epoch {epoch} had {} batches where {steps} were expected", tally.steps);

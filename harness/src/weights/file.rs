@@ -35,7 +35,7 @@ impl InputSpec {
     /// As metadata: `shape`, `classes`, `mean` and `std`, each as JSON.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let (c, h, w) = self.geometry.shape;
-        let Normalization { mean, std } = &self.normalization;
+        let Normalization { mean, std, .. } = &self.normalization;
         let texts = [
             ("shape", json!([c, h, w])),
             ("classes", json!(self.geometry.classes)),
@@ -51,7 +51,8 @@ impl InputSpec {
             serde_json::from_str(metadata.get(key)?).ok()
         }
         let geometry = Geometry { shape: read(metadata, "shape")?, classes: read(metadata, "classes")? };
-        let normalization = Normalization { mean: read(metadata, "mean")?, std: read(metadata, "std")? };
+        let (mean, std) = (read(metadata, "mean")?, read(metadata, "std")?);
+        let normalization = Normalization { mean, std, of: "those of the weights' file".to_owned() };
         let channels = geometry.shape.0;
         let fits = normalization.mean.len() == channels && normalization.std.len() == channels;
         fits.then_some(Self { geometry, normalization })
@@ -126,7 +127,7 @@ mod tests {
             Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
         };
         let tensors = [("b.weight", &[2, 3, 1, 1][..]), ("a", &[4]), ("c.scalar", &[])];
-        let normalization = Normalization { mean: vec![0.1, 0.2, 0.3], std: vec![1.0, 0.5, 0.25] };
+        let normalization = Normalization { mean: vec![0.1, 0.2, 0.3], std: vec![1.0, 0.5, 0.25], of: String::new() };
         let input = InputSpec { geometry: Geometry { shape: (3, 5, 7), classes: 4 }, normalization };
         WeightsFile {
             tensors: tensors.map(|(name, shape)| (name.to_owned(), tensor(shape))).into(),

@@ -28,7 +28,11 @@ pub fn images(n: usize, shape: (usize, usize, usize), classes: usize, salt: usiz
 pub const CIFAR: (usize, usize, usize) = (3, 32, 32);
 
 fn config(name: &str, source: &Path) -> DatasetConfig {
-    DatasetConfig { name: name.into(), sources: vec![source.display().to_string(), "synthetic".into()], augment: true }
+    DatasetConfig {
+        name: name.into(),
+        sources: vec![source.display().to_string(), "synthetic".into()],
+        ..DatasetConfig::default()
+    }
 }
 
 /// Nothing but what the test names: no folder of data sets, no server.
@@ -38,6 +42,12 @@ fn nowhere() -> DataRoots {
 
 fn load(name: &str, source: &Path) -> Result<Dataset> {
     load_from(&config(name, source), &nowhere())
+}
+
+/// Both splits as they lie in memory, and the number of classes.
+fn splits(data: &Dataset) -> (Images, Images, usize) {
+    let [train, test] = [&data.train, &data.test].map(|set| set.resident().expect("in memory").clone());
+    (train, test, data.geometry.classes)
 }
 
 /// The whole error, causes included; panics if there is none (`synthetic` must never stand in for a damaged file).
@@ -96,7 +106,7 @@ fn parquet_with_png_comes_back_exactly() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (train, test) = parquet_folder(dir.path(), ImageFormat::Png)?;
     let data = load("cifar10", dir.path())?;
-    assert_eq!((data.train, data.test, data.classes), (train, test, 10));
+    assert_eq!(splits(&data), (train, test, 10));
     assert_eq!(data.provenance.label, "CIFAR-10 (40 + 12 images)");
     assert_eq!(data.provenance.source, dir.path().display().to_string());
     assert!(!data.provenance.synthetic);
@@ -109,8 +119,9 @@ fn parquet_with_jpeg_is_close_and_says_so() -> Result<()> {
     let (train, _) = parquet_folder(dir.path(), ImageFormat::Jpeg)?;
     let data = load("cifar10", dir.path())?;
     assert_eq!(data.provenance.label, "CIFAR-10 (JPEG copy, 40 + 12 images)");
-    assert_eq!(data.train.labels, train.labels);
-    let error: u64 = data.train.pixels.iter().zip(&train.pixels).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    let (read, ..) = splits(&data);
+    assert_eq!(read.labels, train.labels);
+    let error: u64 = read.pixels.iter().zip(&train.pixels).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
     let mean = error as f64 / train.pixels.len() as f64;
     assert!(mean < 8.0 && mean > 0.0, "{mean}");
     Ok(())
@@ -132,7 +143,8 @@ fn parquet_in_several_shards_with_other_column_names() -> Result<()> {
     parquet_split(&folder, "train-00000-of-00002.parquet", &half(0..120), ImageFormat::Png, columns)?;
     parquet_split(&folder, "test.parquet", &half(0..7), ImageFormat::Png, columns)?;
     let data = load("cifar100", dir.path())?;
-    assert_eq!((data.train, data.test.len(), data.classes), (train, 7, 100));
+    let (read, test, classes) = splits(&data);
+    assert_eq!((read, test.len(), classes), (train, 7, 100));
 
     assert_says(
         &error("cifar10", &folder),
@@ -170,7 +182,7 @@ fn damaged_parquet_is_an_error_that_names_the_file() -> Result<()> {
     for at in (tail - footer..tail).step_by(5) {
         flip(at, (at % 8) as u8)?;
         match load("cifar10", dir.path()) {
-            Ok(data) => assert_eq!(data.train, train, "flipped byte {at}"),
+            Ok(data) => assert_eq!(splits(&data).0, train, "flipped byte {at}"),
             Err(error) => {
                 refused += 1;
                 assert_says(&format!("{error:#}"), &["train-00000-of-00001.parquet"]);
@@ -196,15 +208,16 @@ fn wrong_rows_in_parquet_are_named() -> Result<()> {
     let small = encode(&small.pixels, small.shape, ImageFormat::Png)?;
     let mut flipped = good.clone();
     flipped[good.len() - 20] ^= 0x10;
-    let cases: [(Vec<u8>, i64, &[&str]); 8] = [
+    let cases: [(Vec<u8>, i64, &[&str]); 9] = [
         (good.clone(), 10, &["row 2 has label 10", "0 to 9"]),
         (good.clone(), -1, &["row 2 has label -1"]),
         (small, 0, &["row 2", "28 x 32 pixels", "32 x 32 are expected"]),
         (good[..good.len() / 2].to_vec(), 0, &["row 2", "damaged"]),
         (flipped, 0, &["row 2", "damaged"]),
         (jpeg[..jpeg.len() - 40].to_vec(), 0, &["row 2", "truncated"]),
-        (b"GIF89a".to_vec(), 0, &["row 2", "neither PNG nor JPEG"]),
-        (vec![], 0, &["row 2", "neither PNG nor JPEG"]),
+        (b"GIF89a".to_vec(), 0, &["row 2", "damaged"]),
+        (b"no image".to_vec(), 0, &["row 2", "not PNG, JPEG"]),
+        (vec![], 0, &["row 2", "not PNG, JPEG"]),
     ];
     for (bytes, label, says) in cases {
         write_parquet(&path, &[good.clone(), good.clone(), bytes], &[0, 1, label], ("img", "label"))?;
@@ -253,7 +266,7 @@ fn idx_plain_and_gzipped_come_back_exactly() -> Result<()> {
     fs::write(dir.path().join("t10k-images.idx3-ubyte"), pixels)?;
     fs::write(dir.path().join("t10k-labels-idx1-ubyte.gz"), gz(&labels)?)?;
     let data = load("fashion-mnist", dir.path())?;
-    assert_eq!((data.train, data.test, data.classes), (train, test, 10));
+    assert_eq!(splits(&data), (train, test, 10));
     assert_eq!(data.provenance.label, "Fashion-MNIST (30 + 10 images)");
     Ok(())
 }
@@ -327,9 +340,15 @@ fn image_folders_come_back_in_the_order_of_their_names() -> Result<()> {
     fs::write(root.join("train/cat/notes.txt"), "no image")?;
     fs::write(root.join("train/.DS_Store"), "hidden")?;
     let data = load("images", &root)?;
-    assert_eq!(data.train.pixels, set.pixels[..3 * 420]);
-    assert_eq!((data.train.labels, data.test.labels), (vec![0, 0, 1], vec![1]));
-    assert_eq!((data.test.pixels, data.train.shape, data.classes), (set.image(3).to_vec(), shape, 2));
+    let (train, test, classes) = splits(&data);
+    assert_eq!(train.pixels, set.pixels[..3 * 420]);
+    assert_eq!((train.labels, test.labels), (vec![0, 0, 1], vec![1]));
+    assert_eq!((test.pixels, train.shape, classes), (set.image(3).to_vec(), shape, 2));
+    let remarks = data.provenance.remarks.join("\n");
+    assert_says(
+        &remarks,
+        &["the test split is `val`", "class `cat` has no test images", "1 files or folders", "train/cat/notes.txt"],
+    );
     assert_eq!(data.provenance.label, "pets (2 classes)");
     let geometry = harness::data::geometry(&config("images", &root))?;
     assert_eq!((geometry.shape, geometry.classes), (shape, 2));
@@ -343,7 +362,8 @@ fn wrong_image_folders_are_errors_that_name_the_file() -> Result<()> {
     let (set, big) = (images(6, shape, 2, 0), images(1, (3, 8, 9), 2, 0));
     let write = |file: &str, i| write_image(&dir.path().join(file), set.image(i), shape, ImageFormat::Png);
     write("train/a/0.png", 0)?;
-    assert_says(&error("images", dir.path()), &["neither `test` nor `val`"]);
+    let untested = load("images", dir.path())?;
+    assert!(untested.test.is_empty() && untested.train.len() == 1);
     write("test/a/0.png", 2)?;
     write("train/b/1.png", 1)?;
     load("images", dir.path())?;
@@ -351,7 +371,7 @@ fn wrong_image_folders_are_errors_that_name_the_file() -> Result<()> {
     for name in ["z", "m"] {
         write_image(&dir.path().join(format!("train/b/{name}.png")), &big.pixels, big.shape, ImageFormat::Png)?;
     }
-    assert_says(&error("images", dir.path()), &["b/m.png", "8 x 9", "8 x 8"]);
+    assert_says(&error("images", dir.path()), &["dataset.sources", "b/m.png", "8 x 9", "8 x 8", "dataset.size"]);
     let bytes = encode(set.image(0), shape, ImageFormat::Jpeg)?;
     fs::write(dir.path().join("train/b/b.jpg"), &bytes[..bytes.len() / 2])?;
     assert_says(&error("images", dir.path()), &["b/b.jpg", "truncated"]);
@@ -362,15 +382,16 @@ fn wrong_image_folders_are_errors_that_name_the_file() -> Result<()> {
     assert_says(&error("images", dir.path()), &["test/c", "`train` does not have", "a, b"]);
     fs::remove_dir_all(dir.path().join("test/c"))?;
     fs::create_dir(dir.path().join("train/d"))?;
-    assert_says(&error("images", dir.path()), &["train/d", "no .png"]);
+    assert_says(&error("images", dir.path()), &["train/d", "no image"]);
     fs::remove_dir(dir.path().join("train/d"))?;
 
     let gray = images(1, (1, 8, 8), 2, 0);
     write_image(&dir.path().join("train/b/gray.png"), &gray.pixels, gray.shape, ImageFormat::Png)?;
     let data = load("images", dir.path())?;
-    assert_eq!(data.train.image(2), [&gray.pixels[..]; 3].concat(), "grey fills all planes of an RGB set");
+    assert_eq!(splits(&data).0.image(2), [&gray.pixels[..]; 3].concat(), "grey fills all planes of an RGB set");
+    // Whichever comes first: one image in colour makes all of them coloured.
     write_image(&dir.path().join("train/a/0.png"), &gray.pixels, gray.shape, ImageFormat::Png)?;
-    assert_says(&error("images", dir.path()), &["b/1.png", "RGB", "greyscale"]);
+    assert_eq!(load("images", dir.path())?.geometry.shape, shape);
     assert_says(&error("cifar10", dir.path()), &["2 class folders", "CIFAR-10 has 10"]);
     Ok(())
 }

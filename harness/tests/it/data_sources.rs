@@ -9,7 +9,11 @@ use harness::data::{self, DataRoots, Dataset, load_from};
 use image::{ImageFormat, RgbImage};
 
 fn config(name: &str, sources: &[&str]) -> DatasetConfig {
-    DatasetConfig { name: name.into(), sources: sources.iter().map(|s| s.to_string()).collect(), augment: true }
+    DatasetConfig {
+        name: name.into(),
+        sources: sources.iter().map(|s| s.to_string()).collect(),
+        ..DatasetConfig::default()
+    }
 }
 
 fn roots(home: Option<&Path>, downloads: &Path) -> DataRoots {
@@ -32,7 +36,7 @@ fn write_folder(root: &Path, shade: u8) -> Result<()> {
 }
 
 fn used(data: &Dataset) -> (&str, u8) {
-    (&data.provenance.source, data.train.pixels[0])
+    (&data.provenance.source, data.train.resident().expect("in memory").pixels[0])
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn synthetic_data_has_the_geometry_of_the_set_it_stands_in_for() -> Result<()> {
     {
         let config = config(name, &["no/such/folder", "synthetic:200+100"]);
         let data = load_from(&config, &here)?;
-        assert_eq!((data.train.shape, data.test.len(), data.classes), (shape, 100, classes));
+        assert_eq!((data.geometry.shape, data.test.len(), data.geometry.classes), (shape, 100, classes));
         assert_eq!(data.provenance.label, format!("SYNTHETIC (procedural, {classes} classes)"));
         assert!(data.provenance.synthetic);
         let geometry = data::geometry(&config)?;
@@ -132,13 +136,13 @@ fn the_real_cifar10_is_whole_where_it_is_there() -> Result<()> {
     let data = data::load(&config("cifar10", &["download"]))?;
     assert!(data.provenance.label.starts_with("CIFAR-10") && !data.provenance.synthetic);
     for (images, per_class) in [(&data.train, 5000), (&data.test, 1000)] {
-        assert_eq!(images.pixels.len(), 10 * per_class * 3 * 32 * 32);
+        assert_eq!(images.resident().expect("in memory").pixels.len(), 10 * per_class * 3 * 32 * 32);
         let mut counts = [0; 10];
-        images.labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+        images.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
         assert_eq!(counts, [per_class; 10]);
     }
     // The published channel statistics, which planes in the wrong order would not have; a JPEG copy is a little off.
-    let norm = data::Normalization::of(&data.train, &(0..50_000).collect::<Vec<_>>());
+    let norm = data::Normalization::of(data.train.resident().expect("in memory"), &(0..50_000).collect::<Vec<_>>());
     for (found, published) in norm.mean.iter().zip([0.4914, 0.4822, 0.4465]) {
         assert!((found - published).abs() < 0.003, "{:?}", norm.mean);
     }

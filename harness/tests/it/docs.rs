@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The documents whose commands are run; the guide for a new rival is followed word for word elsewhere.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "reports/README.md",
     "docs/running.md",
+    "docs/data.md",
     "docs/sweeps.md",
     "docs/pruning.md",
     "docs/performance.md",

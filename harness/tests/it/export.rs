@@ -50,6 +50,7 @@ impl Case {
             normalization: Normalization {
                 mean: (0..channels).map(|c| 0.45 + 0.03 * c as f32).collect(),
                 std: (0..channels).map(|c| 0.2 + 0.05 * c as f32).collect(),
+                of: String::new(),
             },
         };
         let mut backbone = backbones::by_name(&config.backbone, &input.geometry, methods.width()).unwrap();
@@ -116,7 +117,7 @@ fn compute(network: &conv_core::Network, input: &InputSpec) -> (Tensor, Tensor) 
     let pixels = normal_stream(9, "images", IMAGES * c * h * w);
     let pixels = pixels.into_iter().map(|value| (0.5 + 0.25 * value).clamp(0.0, 1.0) as f32).collect();
     let images = Tensor::from_vec(pixels, (IMAGES, c, h, w), &Device::Cpu).unwrap();
-    let Normalization { mean, std } = &input.normalization;
+    let Normalization { mean, std, .. } = &input.normalization;
     let [mean, std] = [mean, std].map(|values| Tensor::new(values.clone(), &Device::Cpu).unwrap());
     let by_channel = |tensor: &Tensor| tensor.reshape((1, c, 1, 1)).unwrap();
     let standardised = images.broadcast_sub(&by_channel(&mean)).unwrap().broadcast_div(&by_channel(&std)).unwrap();

@@ -16,6 +16,7 @@ mod compressions;
 mod data_cifar;
 mod data_download;
 mod data_formats;
+mod data_photographs;
 mod data_sources;
 mod diff;
 mod docs;

@@ -49,7 +49,11 @@ pub fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> Trial
             control_of: Vec::new(),
             label: label.to_owned(),
             config: TrialConfig {
-                dataset: DatasetConfig { name: "cifar10".into(), sources: vec!["data/cifar10".into()], augment: true },
+                dataset: DatasetConfig {
+                    name: "cifar10".into(),
+                    sources: vec!["data/cifar10".into()],
+                    ..DatasetConfig::default()
+                },
                 backbone: BackboneConfig { name: "resnet20".into(), head: Head::Linear, ..Default::default() },
                 method: MethodConfig { name, options },
                 layers: Vec::new(),
@@ -64,6 +68,7 @@ pub fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> Trial
                 source: "data/cifar10".into(),
                 synthetic: false,
                 fingerprint: "5eed".into(),
+                remarks: vec![],
             },
             tuned: None,
         },
@@ -102,6 +107,7 @@ pub fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> Trial
             images_per_second: macs as f64 / 35_000.0,
             base: None,
             test_images: Some(10_000),
+            normalization: None,
             reporting: Reporting::LastEpoch,
         }),
     }
@@ -324,6 +330,7 @@ fn nothing_mixes_data_or_recipes() {
         source: "synthetic".into(),
         synthetic: true,
         fingerprint: "0".into(),
+        remarks: vec![],
     };
     let mut longer = trial("ghost ratio=2", 0, 21_200_896, 140_154, 0.90);
     longer.trial.config.recipe.epochs = 200;

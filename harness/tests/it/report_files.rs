@@ -82,6 +82,7 @@ fn synthetic_results_say_so_in_every_title() {
             source: "synthetic".into(),
             synthetic: true,
             fingerprint: "0".into(),
+            remarks: vec![],
         };
     }
     let folder = folder(&dir.path().join("study"), &records);

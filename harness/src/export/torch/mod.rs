@@ -104,7 +104,7 @@ fn classes(exported: &Exported<'_>) -> Result<(Vec<Class>, Class)> {
 /// What standardises the images, and calls everything in turn.
 fn network_class(exported: &Exported<'_>, body: Body<'_>) -> Class {
     let mut class = body.into_class("Network".to_owned());
-    let Normalization { mean, std } = &exported.input.normalization;
+    let Normalization { mean, std, .. } = &exported.input.normalization;
     let buffer = |name: &str, values: &[f32]| {
         format!("self.register_buffer(\"{name}\", torch.tensor({values:?}).view(-1, 1, 1), persistent=False)")
     };

@@ -47,9 +47,9 @@ impl Reproduction {
         self.paper.rows.iter().filter_map(of)
     }
 
-    /// Whether its rows can be trained, or only counted, for want of a loader.
+    /// Whether its rows are trained, or only counted: photographs are for longer than a reproduction may take.
     pub fn is_trained(&self) -> bool {
-        data::find(self.dataset).is_some_and(|info| info.reader.is_some())
+        data::find(self.dataset).is_some_and(|info| info.published.is_none())
     }
 
     /// The experiment, as a file.

@@ -1,7 +1,8 @@
-//! Random crops and flips, fused with the conversion to normalised floats.
+//! Random crops in a border and flips, fused with the conversion to normalised floats.
 
-use super::random::{Purpose, below, stream};
 use rand_chacha::rand_core::Rng;
+
+use crate::data::random::{Purpose, below, stream};
 
 /// Pixels of black border a crop may reach into, on each side.
 pub const PADDING: usize = 4;
@@ -29,7 +30,7 @@ impl Augmentation {
         Self { top, left, flip: rng.next_u32() & 1 == 1 }
     }
 
-    /// Writes the augmented, normalised `image` (`[c, h, w]`) to `out`; `table` is [`super::Normalization::table`].
+    /// Writes the augmented, normalised `image` (`[c, h, w]`) to `out`; `table` is [`crate::data::Normalization::table`].
     ///
     /// As torchvision's `RandomCrop` before `Normalize`: the border is black (pixel value 0), then normalised.
     pub fn apply(&self, image: &[u8], (h, w): (usize, usize), table: &[[f32; 256]], out: &mut [f32]) {
@@ -95,7 +96,7 @@ mod tests {
         // The third shape is narrower than the padding: some crops see nothing of it.
         for shape @ (c, h, w) in [(3, 6, 9), (1, 5, 5), (2, 3, 2)] {
             let image: Vec<u8> = (0..c * h * w).map(|i| (1 + i * 29 % 255) as u8).collect();
-            let norm = Normalization { mean: vec![0.4; c], std: vec![0.3; c] };
+            let norm = Normalization { mean: vec![0.4; c], std: vec![0.3; c], of: String::new() };
             let table = norm.table();
             for top in 0..=2 * PADDING {
                 for left in 0..=2 * PADDING {

@@ -1,0 +1,327 @@
+//! Which files of a folder are images of which class and split.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::labels;
+use crate::data::photographs::FileList;
+use crate::data::random::{Purpose, shuffle, stream};
+
+/// Endings of the files that are taken for images; what they hold decides what they are.
+const ENDINGS: [&str; 11] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "tif", "tiff", "gif"];
+/// Folders of test images, the preferred one first.
+const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
+
+/// What is read, for people.
+pub const ACCEPTED: &str = "train/CLASS/* (or train/CLASS/images/*) with test/CLASS/* (or val, valid, validation), a val folder \
+    with a file of labels beside its images, or CLASS/* with dataset.test_share";
+
+/// Files of one split.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Where they are.
+    pub list: FileList,
+    /// Class of each.
+    pub labels: Vec<u16>,
+}
+
+/// A folder's images.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Names of the classes, sorted; a label is a place among them.
+    pub classes: Vec<String>,
+    /// Files of the training split.
+    pub train: Files,
+    /// Empty where there is no test split.
+    pub test: Files,
+    /// What a reader has to know.
+    pub remarks: Vec<String>,
+}
+
+/// What is in a folder.
+#[derive(Default)]
+pub(super) struct Entries {
+    pub folders: Vec<String>,
+    pub files: Vec<String>,
+    pub hidden: usize,
+}
+
+/// What is no image, among images.
+#[derive(Default)]
+struct Passed {
+    count: usize,
+    first: Option<String>,
+}
+
+impl Passed {
+    fn add(&mut self, count: usize, example: impl FnOnce() -> String) {
+        if count > 0 {
+            self.count += count;
+            self.first.get_or_insert_with(example);
+        }
+    }
+}
+
+/// Whether a folder looks like one of images: it has a folder `train`, or one with an image in it.
+pub fn looks_like_images(folder: &Path) -> bool {
+    if folder.join("train").is_dir() {
+        return true;
+    }
+    let has_images = |class: &String| {
+        entries(&folder.join(class)).is_ok_and(|entries| entries.files.iter().any(|name| is_image(name)))
+    };
+    entries(folder).is_ok_and(|entries| entries.folders.iter().any(has_images))
+}
+
+/// Names of the classes, sorted.
+///
+/// # Errors
+/// A folder without any, or that cannot be listed.
+pub fn classes(folder: &Path) -> Result<Vec<String>> {
+    let train = folder.join("train");
+    if train.is_dir() {
+        let classes = entries(&train)?.folders;
+        ensure!(!classes.is_empty(), "{}: no folders, expected one a class", train.display());
+        return Ok(classes);
+    }
+    let mut classes = entries(folder)?.folders;
+    classes.retain(|class| {
+        entries(&folder.join(class)).is_ok_and(|entries| entries.files.iter().any(|name| is_image(name)))
+    });
+    ensure!(
+        !classes.is_empty(),
+        "{}: no folder `train` and no folders of images in it; expected: {ACCEPTED}",
+        folder.display()
+    );
+    Ok(classes)
+}
+
+/// The first image of the first class.
+///
+/// # Errors
+/// There is none.
+pub fn first_image(folder: &Path) -> Result<std::path::PathBuf> {
+    let classes = classes(folder)?;
+    let base = if folder.join("train").is_dir() { "train/" } else { "" };
+    let members = members(folder, &format!("{base}{}", classes[0]), &mut Passed::default())?;
+    Ok(folder.join(&members[0]))
+}
+
+/// The images of a folder; `share` of each class becomes test images where it is set.
+///
+/// # Errors
+/// A class without images, a test split whose labels cannot be told, a share where there is a test split; names the folder.
+pub fn list(folder: &Path, share: Option<f64>) -> Result<Listing> {
+    let classes = classes(folder)?;
+    ensure!(classes.len() <= 1 << 16, "{}: {} classes, at most 65,536 are accepted", folder.display(), classes.len());
+    let (mut passed, mut remarks) = (Passed::default(), Vec::new());
+    let has_train = folder.join("train").is_dir();
+    let mut by_class = Vec::new();
+    for class in &classes {
+        let base = if has_train { format!("train/{class}") } else { class.clone() };
+        by_class.push(members(folder, &base, &mut passed)?);
+    }
+    let tests = if has_train { test_folder(folder, &classes, &mut remarks)? } else { None };
+    let (train, test) = match (tests, share) {
+        (Some(test), None) => {
+            (files(folder, by_class), test_files(folder, &test, &classes, &mut passed, &mut remarks)?)
+        }
+        (Some(test), Some(_)) => bail!(
+            "{}: is the test split, and dataset.test_share is for folders without one\n  accepted: one of the two",
+            folder.join(test.folder).display()
+        ),
+        (None, Some(share)) => {
+            remarks.push(format!("the test split is {} % of each class, drawn by a fixed seed", 100.0 * share));
+            let mut drawn = Vec::new();
+            for (class, members) in by_class.iter_mut().enumerate() {
+                drawn.push(draw_out(members, share, class));
+            }
+            (files(folder, by_class), files(folder, drawn))
+        }
+        (None, None) => (files(folder, by_class), Files::default()),
+    };
+    if !test.labels.is_empty() {
+        let without: Vec<&String> = (0..classes.len())
+            .filter(|&class| !test.labels.iter().any(|&label| usize::from(label) == class))
+            .map(|class| &classes[class])
+            .collect();
+        if let [first, ..] = without[..] {
+            remarks.push(match without.len() {
+                1 => format!("class `{first}` has no test images"),
+                count => format!("{count} classes have no test images, `{first}` for one"),
+            });
+        }
+    }
+    if classes.len() == 1 {
+        remarks.push(format!("all images are of one class, `{}`: every network is right about them", classes[0]));
+    }
+    if let Some(first) = passed.first {
+        remarks.push(format!("{} files or folders among the images were passed over, `{first}` for one", passed.count));
+    }
+    Ok(Listing { classes, train, test, remarks })
+}
+
+/// Where test images are.
+struct TestFolder {
+    folder: &'static str,
+    /// File of their classes, where no folders tell them.
+    labels: Option<std::path::PathBuf>,
+}
+
+fn test_folder(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Result<Option<TestFolder>> {
+    let (mut usable, mut unlabelled) = (Vec::new(), Vec::new());
+    for folder in TESTS.into_iter().filter(|name| root.join(name).is_dir()) {
+        let there = entries(&root.join(folder))?.folders;
+        let labels = labels::find(root, folder);
+        if there.iter().any(|name| classes.contains(name))
+            || labels.is_none() && there.iter().any(|name| name != "images")
+        {
+            usable.push(TestFolder { folder, labels: None });
+        } else if labels.is_some() {
+            usable.push(TestFolder { folder, labels });
+        } else {
+            unlabelled.push(folder);
+        }
+    }
+    let mut usable = usable.into_iter();
+    let Some(test) = usable.next() else {
+        let Some(folder) = unlabelled.first() else { return Ok(None) };
+        bail!(
+            "{}: its images stand in no folders of their classes, and no file tells them\n  accepted: {folder}/CLASS/*; or a file of \
+             lines `NAME CLASS`, called {}, in {folder} or beside it (CLASS: a folder of train, or its number in their sorted \
+             order, from 0); ILSVRC2012_validation_ground_truth.txt alone is not enough, as its numbers follow another order",
+            root.join(folder).display(),
+            labels::NAMES.join(", ")
+        );
+    };
+    if let Some(folder) = unlabelled.first() {
+        remarks.push(format!(
+            "the images in `{folder}` have no labels and are not read; the test split is `{}`",
+            test.folder
+        ));
+    } else if let Some(other) = usable.next() {
+        remarks.push(format!(
+            "the test split is `{}`; `{}` is not read, as validation images are carved from `train`",
+            test.folder, other.folder
+        ));
+    } else if test.folder != "test" {
+        remarks.push(format!("the test split is `{}`; validation images are carved from `train`", test.folder));
+    }
+    Ok(Some(test))
+}
+
+fn test_files(
+    root: &Path,
+    test: &TestFolder,
+    classes: &[String],
+    passed: &mut Passed,
+    remarks: &mut Vec<String>,
+) -> Result<Files> {
+    let folder = test.folder;
+    if let Some(path) = &test.labels {
+        let inner =
+            if root.join(folder).join("images").is_dir() { format!("{folder}/images") } else { folder.to_owned() };
+        let names = members(root, &inner, passed)?;
+        remarks.push(format!(
+            "the classes of the images in `{inner}` are those of `{}`",
+            path.strip_prefix(root).unwrap_or(path).display()
+        ));
+        let labels = labels::read(path, &names, classes)?;
+        let mut list = FileList::new(root);
+        names.iter().for_each(|name| list.push(name));
+        return Ok(Files { list, labels });
+    }
+    let there = entries(&root.join(folder))?;
+    for class in &there.folders {
+        ensure!(
+            classes.contains(class),
+            "{}: a class that `train` does not have ({}{})",
+            root.join(folder).join(class).display(),
+            classes.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", "),
+            if classes.len() > 10 { ", ..." } else { "" }
+        );
+    }
+    let mut by_class = Vec::new();
+    for class in classes {
+        let base = format!("{folder}/{class}");
+        by_class.push(if there.folders.contains(class) { members(root, &base, passed)? } else { vec![] });
+    }
+    Ok(files(root, by_class))
+}
+
+/// Takes out `share` of the members, and leaves at least one; both stay sorted.
+fn draw_out(members: &mut Vec<String>, share: f64, class: usize) -> Vec<String> {
+    let count = (members.len() as f64 * share).round() as usize;
+    let count = count.max(1).min(members.len().saturating_sub(1));
+    let mut order: Vec<usize> = (0..members.len()).collect();
+    // Another stream than that of the validation images.
+    shuffle(&mut order, &mut stream(Purpose::Split, 1, 0, class as u64));
+    let drawn: std::collections::BTreeSet<usize> = order[..count].iter().copied().collect();
+    let (mut taken, mut left) = (Vec::new(), Vec::new());
+    for (index, name) in members.drain(..).enumerate() {
+        if drawn.contains(&index) { taken.push(name) } else { left.push(name) }
+    }
+    *members = left;
+    taken
+}
+
+fn files(root: &Path, by_class: Vec<Vec<String>>) -> Files {
+    let mut files = Files { list: FileList::new(root), labels: vec![] };
+    for (label, members) in by_class.iter().enumerate() {
+        files.labels.extend(std::iter::repeat_n(label as u16, members.len()));
+        members.iter().for_each(|name| files.list.push(name));
+    }
+    files
+}
+
+/// Paths, from `root`, of the images in its folder `base` or in `base/images`, sorted.
+fn members(root: &Path, base: &str, passed: &mut Passed) -> Result<Vec<String>> {
+    let mut base = base.to_owned();
+    let mut there = entries(&root.join(&base))?;
+    if !there.files.iter().any(|name| is_image(name)) && there.folders.iter().any(|name| name == "images") {
+        passed.add(there.files.len() + there.hidden, || {
+            format!("{base}/{}", there.files.first().map_or(".*", |name| name))
+        });
+        base += "/images";
+        there = entries(&root.join(&base))?;
+    }
+    let (images, others): (Vec<String>, Vec<String>) = there.files.into_iter().partition(|name| is_image(name));
+    let other = others.first().or(there.folders.first()).map_or("hidden files", |name| name);
+    passed.add(others.len() + there.folders.len() + there.hidden, || format!("{base}/{other}"));
+    ensure!(
+        !images.is_empty(),
+        "{}: no image in it (no file that ends in {})",
+        root.join(&base).display(),
+        ENDINGS.map(|ending| format!(".{ending}")).join(", ")
+    );
+    Ok(images.into_iter().map(|name| format!("{base}/{name}")).collect())
+}
+
+fn is_image(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))
+}
+
+/// What is in a folder, sorted; links are followed.
+pub(super) fn entries(folder: &Path) -> Result<Entries> {
+    let listed = || format!("{}: cannot be listed", folder.display());
+    let mut entries = Entries::default();
+    for entry in fs::read_dir(folder).with_context(listed)? {
+        let entry = entry.with_context(listed)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            bail!("{}: a name that is no UTF-8", entry.path().display())
+        };
+        let kind = entry.file_type().with_context(listed)?;
+        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+        match () {
+            () if name.starts_with('.') => entries.hidden += usize::from(!is_folder),
+            () if is_folder => entries.folders.push(name),
+            () => entries.files.push(name),
+        }
+    }
+    entries.folders.sort();
+    entries.files.sort();
+    Ok(entries)
+}

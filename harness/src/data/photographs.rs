@@ -1,0 +1,253 @@
+//! Images that stay encoded, in files of any size, and are decoded whenever they are needed.
+//!
+//! Before a training every file is read and decoded once: so a broken one is known before the first step and not in the 37th epoch,
+//! and the contents have a fingerprint. Whatever is read later is compared with what was read then.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::decode::{self, Picture, Unusual};
+use super::ledger::{Facts, Ledger};
+use super::{Normalization, Transform};
+
+/// Paths of files in one folder, in one text: a million of them take little more than their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileList {
+    root: PathBuf,
+    names: String,
+    ends: Vec<usize>,
+}
+
+impl FileList {
+    /// None yet, of the folder `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), ..Self::default() }
+    }
+
+    /// Adds a file by its path in the folder.
+    pub fn push(&mut self, name: &str) {
+        self.names.push_str(name);
+        self.ends.push(self.names.len());
+    }
+
+    /// Number of files.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Path of a file in the folder.
+    pub fn name(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.names[start..self.ends[index]]
+    }
+
+    /// Path of a file.
+    pub fn path(&self, index: usize) -> PathBuf {
+        self.root.join(self.name(index))
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What a file holds.
+    ///
+    /// # Errors
+    /// A file that cannot be read; names it.
+    pub fn read(&self, index: usize) -> Result<Vec<u8>> {
+        let path = self.path(index);
+        fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))
+    }
+}
+
+/// The first half of a file's blake3.
+pub(super) type ContentHash = [u8; 16];
+
+/// Files with their classes, all of which could be decoded.
+#[derive(Clone, Debug)]
+pub struct Photographs {
+    files: FileList,
+    labels: Vec<u16>,
+    hashes: Vec<ContentHash>,
+    size: DecodedSize,
+    /// Those that were decoded, where there is room for all.
+    kept: Option<Vec<OnceLock<Arc<Picture>>>>,
+}
+
+/// What images come to when they are decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DecodedSize {
+    /// Bytes of all.
+    pub bytes: u64,
+    /// Whether any is in colour.
+    pub coloured: bool,
+}
+
+/// What was found when files were decoded.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    /// Images that are grey, and those that are not.
+    pub grey: usize,
+    pub coloured: usize,
+    pub unusual: BTreeMap<Unusual, usize>,
+    /// What could not be decoded and was left out, each with why.
+    pub skipped: Vec<String>,
+}
+
+impl Photographs {
+    /// Those of which hashes are known.
+    pub(super) fn new(files: FileList, labels: Vec<u16>, hashes: Vec<ContentHash>, size: DecodedSize) -> Self {
+        Self { files, labels, hashes, size, kept: None }
+    }
+
+    /// Reads and decodes every file; those that cannot be decoded are left out if `skip`.
+    ///
+    /// # Errors
+    /// Unless `skip`, the first file that cannot be decoded.
+    pub(super) fn check(files: &FileList, labels: &[u16], skip: bool) -> Result<(Self, Findings)> {
+        let mut ledger = Ledger::of(&files.root, files.len());
+        let examine = |ledger: &Ledger, index: usize| -> Result<(Metadata, Facts)> {
+            let named = || files.path(index).display().to_string();
+            let metadata = fs::metadata(files.path(index)).with_context(named)?;
+            if let Some(facts) = ledger.get(files.name(index), &metadata) {
+                return Ok((metadata, facts));
+            }
+            let bytes = files.read(index)?;
+            let unusual = decode::inspect(&bytes).with_context(named)?.unusual;
+            let shape = decode::decode(&bytes).with_context(named)?.shape;
+            Ok((metadata, Facts { hash: content_hash(&bytes), shape, unusual }))
+        };
+        let (mut good, mut findings) =
+            (Self::new(FileList::new(&files.root), vec![], vec![], DecodedSize::default()), Findings::default());
+        // In pieces: an error ends it early, and is the first one in the order of the files.
+        let indices: Vec<usize> = (0..files.len()).collect();
+        for piece in indices.chunks(4096) {
+            let examined: Vec<Result<_>> = piece.par_iter().map(|&index| examine(&ledger, index)).collect();
+            for (&index, found) in piece.iter().zip(examined) {
+                match found {
+                    Ok((metadata, facts)) => {
+                        let Facts { hash, shape: (c, h, w), unusual } = facts;
+                        ledger.add(files.name(index), &metadata, facts);
+                        good.files.push(files.name(index));
+                        good.labels.push(labels[index]);
+                        good.hashes.push(hash);
+                        good.size.bytes += (c * h * w) as u64;
+                        good.size.coloured |= c == 3;
+                        *(if c == 1 { &mut findings.grey } else { &mut findings.coloured }) += 1;
+                        if let Some(unusual) = unusual {
+                            *findings.unusual.entry(unusual).or_default() += 1;
+                        }
+                    }
+                    Err(error) if skip => findings.skipped.push(format!("{error:#}")),
+                    Err(error) => {
+                        ledger.save();
+                        bail!(
+                            "{error:#}\n  accepted: files that can be decoded; or dataset.on_bad_image = \"skip\", which leaves such \
+                             images out and counts them"
+                        )
+                    }
+                }
+            }
+        }
+        ledger.save();
+        Ok((good, findings))
+    }
+
+    /// From now on each is decoded once, and kept, if all of both splits fit into `memory` bytes.
+    pub(super) fn keep_within(splits: &mut [Self; 2], memory: u64) {
+        if splits.iter().map(|split| split.size.bytes).sum::<u64>() <= memory {
+            splits
+                .iter_mut()
+                .for_each(|split| split.kept = Some(split.labels.iter().map(|_| OnceLock::new()).collect()));
+        }
+    }
+
+    pub(super) fn size(&self) -> DecodedSize {
+        self.size
+    }
+
+    /// Class of each.
+    pub fn labels(&self) -> &[u16] {
+        &self.labels
+    }
+
+    /// The files.
+    pub fn files(&self) -> &FileList {
+        &self.files
+    }
+
+    pub(super) fn hashes(&self) -> &[ContentHash] {
+        &self.hashes
+    }
+
+    /// Image `index`, decoded.
+    ///
+    /// # Errors
+    /// A file that cannot be read or decoded, or is another one than at first; names it.
+    pub(super) fn picture(&self, index: usize) -> Result<Arc<Picture>> {
+        let kept = self.kept.as_ref().map(|kept| &kept[index]);
+        if let Some(picture) = kept.and_then(OnceLock::get) {
+            return Ok(Arc::clone(picture));
+        }
+        let bytes = self.files.read(index)?;
+        let named = || self.files.path(index).display().to_string();
+        ensure!(
+            content_hash(&bytes) == self.hashes[index],
+            "{}: has changed since the data set was read; run the experiment again",
+            named()
+        );
+        let picture = Arc::new(decode::decode(&bytes).with_context(named)?);
+        Ok(match kept {
+            Some(kept) => Arc::clone(kept.get_or_init(|| picture)),
+            None => picture,
+        })
+    }
+}
+
+/// An image by itself, decoded.
+#[derive(Clone, Debug)]
+pub struct StoredImage(Picture);
+
+impl StoredImage {
+    /// The image of a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no image of a format that is read.
+    pub fn read(path: &Path) -> Result<Self> {
+        Ok(Self(decode::decode(&fs::read(path).context("cannot be read")?)?))
+    }
+
+    /// `(c, h, w)` as it is stored.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        self.0.shape
+    }
+
+    /// As an evaluation sees it, normalised: `[c, h, w]`.
+    ///
+    /// # Errors
+    /// None for images that were read.
+    pub fn as_evaluated(&self, transform: &Transform, normalization: &Normalization) -> Result<Vec<f32>> {
+        let (c, h, w) = transform.shape();
+        let mut out = vec![0.0; c * h * w];
+        transform.apply(&self.0, None, 0, &normalization.table(), &mut out)?;
+        Ok(out)
+    }
+}
+
+fn content_hash(bytes: &[u8]) -> ContentHash {
+    let mut half = [0; 16];
+    half.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    half
+}
