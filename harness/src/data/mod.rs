@@ -257,7 +257,11 @@ fn check(contents: &Contents, info: &DatasetInfo, geometry: &Geometry) -> Result
     let tested = !contents.test.is_empty() || info.geometry.is_none();
     ensure!(!contents.train.is_empty() && tested, "a split without images");
     let mut seen = vec![false; geometry.classes];
-    contents.train.labels().iter().for_each(|&label| seen[usize::from(label)] = true);
+    for &label in contents.train.labels() {
+        let class = seen.get_mut(usize::from(label));
+        *class.with_context(|| format!("class {label} of a training image, where there are {}", geometry.classes))? =
+            true;
+    }
     if let Some(missing) = seen.iter().position(|seen| !seen) {
         let count = seen.iter().filter(|seen| **seen).count();
         anyhow::bail!(

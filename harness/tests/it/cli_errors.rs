@@ -84,7 +84,7 @@ fn every_slip_in_a_file_is_found_where_it_is() {
         (10, "method.depth = []", &["the axis `method.depth` is empty"]),
         (10, "method.tail_kernel = 2", &["method.tail_kernel", "an odd integer"]),
         (10, "run.threads = [1, 2]", &["`run.threads` cannot vary"]),
-        (10, "dataset.name = ['cifar10', 'mnist']", &["mnist", "fashion-mnist"]),
+        (10, "dataset.name = ['cifar10', 'svhn']", &["svhn", "fashion-mnist"]),
     ] {
         let mut lines = LINES;
         lines[line - 1] = text;
@@ -183,7 +183,7 @@ fn the_command_line_is_checked_like_a_file() {
             &["eval", "x.toml"],
             &[
                 "`eval` is neither a file nor a command",
-                "run, plan, report, reproduce, compare, diff, measure, results, submit",
+                "run, plan, report, reproduce, compare, diff, export, evaluate, predict, measure, results, submit",
             ],
         ),
         (&["gauge", "--jobs", "2"], &["`gauge` is neither", "cost, keys, methods, datasets, backbones, init"]),

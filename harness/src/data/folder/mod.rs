@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
@@ -31,16 +32,19 @@ pub(super) fn find(folder: &Path) -> Option<PathBuf> {
     layout::looks_like_images(folder).then(|| folder.to_path_buf())
 }
 
-type Asked = (PathBuf, Option<(usize, usize)>, Option<usize>);
+/// A folder, when it and its classes last changed, the size and the channels that are asked for.
+type Asked = (PathBuf, [Option<SystemTime>; 2], Option<(usize, usize)>, Option<usize>);
 
 /// Number of classes, and the size of the images as a network sees them: that of `dataset.size`, or that which all have.
 ///
 /// # Errors
 /// No class, no image, one that cannot be read; several sizes where none is set.
 pub fn geometry(folder: &Path, config: &DatasetConfig) -> Result<Geometry> {
-    // Every network of a sweep asks, and nobody changes the files meanwhile.
+    // Every network of a sweep asks, and images are not changed meanwhile.
     static KNOWN: Mutex<Option<HashMap<Asked, Geometry>>> = Mutex::new(None);
-    let asked = (folder.to_path_buf(), sides(config)?, channels(config)?);
+    let changed = |path: PathBuf| fs::metadata(path).and_then(|found| found.modified()).ok();
+    let changed = [changed(folder.to_path_buf()), changed(folder.join("train"))];
+    let asked = (folder.to_path_buf(), changed, sides(config)?, channels(config)?);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(geometry) = known().as_ref().and_then(|known| known.get(&asked)) {
         return Ok(*geometry);

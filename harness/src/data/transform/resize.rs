@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use crate::data::decode::{decode, golden};
 
-    /// Pillow rounds between its two passes, which run in another order for some sizes: two of 255 steps at most.
+    /// Weights and what lies between the two passes are rounded otherwise: one of 255 steps at most, and that for one value in five.
     #[test]
     fn resizes_as_pillow_does() {
         let photo = decode(&golden("photo.png")).unwrap();
@@ -65,7 +65,7 @@ mod tests {
             let errors: Vec<u8> = ours.pixels.iter().zip(&theirs.pixels).map(|(a, b)| a.abs_diff(*b)).collect();
             let off = errors.iter().filter(|error| **error > 0).count() as f64 / errors.len() as f64;
             assert!(
-                errors.iter().all(|error| *error <= 2) && off < 0.05,
+                errors.iter().all(|error| *error <= 1) && off < 0.2,
                 "{height} x {width}: {:?}, {off}",
                 errors.iter().max()
             );
