@@ -12,7 +12,7 @@ use super::script::{Job, script};
 use super::{jobs, root};
 use crate::experiment::Experiment;
 use crate::files::write_atomic;
-use crate::results::RunFolder;
+use crate::results::{RunFolder, TrialState};
 use crate::run::RunOptions;
 use crate::run::tuned::prepare_next;
 
@@ -67,6 +67,9 @@ pub fn submit(
     for (frozen, _) in &sweep.missing {
         if live.contains(&frozen.key) {
             submission.queued += 1;
+        } else if matches!(folder.state(&frozen.key)?, TrialState::Done(_)) {
+            // It ended, and left the queue, after the results were looked at.
+            submission.done += 1;
         } else {
             folder.freeze(frozen)?;
             keys.push(frozen.key.as_str());
