@@ -53,12 +53,6 @@ pub struct Images {
     pub shape: (usize, usize, usize),
 }
 
-impl From<Splits> for Contents {
-    fn from(Splits { train, test, remark: _ }: Splits) -> Self {
-        Self { train: train.into(), test: test.into(), remarks: vec![] }
-    }
-}
-
 impl Images {
     /// Number of images.
     pub fn len(&self) -> usize {
@@ -135,6 +129,12 @@ pub struct Contents {
     pub test: ImageSet,
     /// What a reader has to know of them.
     pub remarks: Vec<String>,
+}
+
+impl From<Splits> for Contents {
+    fn from(Splits { train, test, remark: _ }: Splits) -> Self {
+        Self { train: train.into(), test: test.into(), remarks: vec![] }
+    }
 }
 
 /// The data set of `config`, from the first of its sources that is there; prints which one to stderr.

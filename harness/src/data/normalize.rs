@@ -42,10 +42,13 @@ impl Normalization {
         let mut drawn = indices.to_vec();
         shuffle(&mut drawn, &mut stream(Purpose::Sample, 0, 0, 0));
         drawn.truncate(SAMPLE);
+        let none = || vec![[0; 256]; channels];
         let count = |index: &usize| -> Result<Vec<[u64; 256]>> {
             let pixels = images.evaluated(transform, *index)?;
             let plane = pixels.len() / channels.max(1);
-            Ok(pixels.chunks_exact(plane.max(1)).map(counted).collect())
+            let mut counts = none();
+            pixels.chunks_exact(plane.max(1)).zip(&mut counts).for_each(|(plane, counts)| add_pixels(counts, plane));
+            Ok(counts)
         };
         let sum = |mut sum: Vec<[u64; 256]>, other: Vec<[u64; 256]>| {
             for (sum, other) in sum.iter_mut().zip(other) {
@@ -53,7 +56,6 @@ impl Normalization {
             }
             Ok(sum)
         };
-        let none = || vec![[0; 256]; channels];
         let counts = drawn.par_iter().map(count).try_reduce(none, sum)?;
         let of = if drawn.len() < indices.len() {
             format!("those of {} of the images trained on, drawn by a fixed seed", drawn.len())
@@ -70,9 +72,8 @@ impl Normalization {
         let (channels, h, w) = images.shape;
         let mut counts = vec![[0u64; 256]; channels];
         for &index in indices {
-            for (plane, counts) in images.image(index).chunks_exact(h * w).zip(&mut counts) {
-                plane.iter().for_each(|&v| counts[usize::from(v)] += 1);
-            }
+            let planes = images.image(index).chunks_exact(h * w);
+            planes.zip(&mut counts).for_each(|(plane, counts)| add_pixels(counts, plane));
         }
         Self::of_counts(&counts)
     }
@@ -102,10 +103,9 @@ impl Normalization {
 
 const TRAINED_ON: &str = "those of the images trained on";
 
-fn counted(plane: &[u8]) -> [u64; 256] {
-    let mut counts = [0; 256];
+/// Counts the values of a plane's pixels.
+fn add_pixels(counts: &mut [u64; 256], plane: &[u8]) {
     plane.iter().for_each(|&value| counts[usize::from(value)] += 1);
-    counts
 }
 
 #[cfg(test)]

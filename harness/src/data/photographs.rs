@@ -72,6 +72,9 @@ impl FileList {
     }
 }
 
+/// Files that are decoded before what was found is looked at.
+const PIECE: usize = 4096;
+
 /// The first half of a file's blake3.
 pub(super) type ContentHash = [u8; 16];
 
@@ -132,10 +135,10 @@ impl Photographs {
         let (mut good, mut findings) =
             (Self::new(FileList::new(&files.root), vec![], vec![], DecodedSize::default()), Findings::default());
         // In pieces: an error ends it early, and is the first one in the order of the files.
-        let indices: Vec<usize> = (0..files.len()).collect();
-        for piece in indices.chunks(4096) {
-            let examined: Vec<Result<_>> = piece.par_iter().map(|&index| examine(&ledger, index)).collect();
-            for (&index, found) in piece.iter().zip(examined) {
+        for first in (0..files.len()).step_by(PIECE) {
+            let piece = first..(first + PIECE).min(files.len());
+            let examined: Vec<Result<_>> = piece.clone().into_par_iter().map(|index| examine(&ledger, index)).collect();
+            for (index, found) in piece.zip(examined) {
                 match found {
                     Ok((metadata, facts)) => {
                         let Facts { hash, shape: (c, h, w), unusual } = facts;

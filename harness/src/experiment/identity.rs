@@ -63,6 +63,20 @@ impl Identity {
         Ok(Self(hasher))
     }
 
+    /// Of `epochs` of training the whole network, whatever compresses it then.
+    ///
+    /// # Errors
+    /// As of [`Identity::new`].
+    pub fn of_base(
+        head: &[u8],
+        (init, recipe): (&InitConfig, &Recipe),
+        epochs: usize,
+        validation: usize,
+    ) -> serde_json::Result<Self> {
+        // Whether the test split is read in the end is no part of it.
+        Self::new(head, (init, &Recipe { epochs, ..recipe.clone() }), None, validation, false)
+    }
+
     /// With its seed.
     pub fn of_seed(&self, seed: u64) -> Hash {
         self.0.clone().update(format!("{seed}]]").as_bytes()).finalize()
@@ -109,9 +123,7 @@ pub fn base(
     kernels: &str,
 ) -> serde_json::Result<String> {
     let head = head(&config.backbone, architecture, &config.dataset)?;
-    let recipe = Recipe { epochs, ..config.recipe.clone() };
-    // Whether the test split is read in the end is no part of it.
-    let identity = Identity::new(head.as_bytes(), (&config.init, &recipe), None, config.validation, false)?;
+    let identity = Identity::of_base(head.as_bytes(), (&config.init, &config.recipe), epochs, config.validation)?;
     let all = format!("{}\n{fingerprint}\n{penalty}\n{kernels}", identity.of_seed(config.seed).to_hex());
     Ok(blake3::hash(all.as_bytes()).to_hex().chars().take(16).collect())
 }

@@ -79,9 +79,8 @@ impl Setting {
     pub fn base(&self, seed: u64) -> serde_json::Result<Option<(Hash, usize)>> {
         let epochs = self.network.phases(&self.recipe).whole;
         let Some(compression) = self.network.compression.as_ref().filter(|_| epochs > 0) else { return Ok(None) };
-        let recipe = Recipe { epochs, ..self.recipe.clone() };
-        let identity =
-            Identity::new(&self.network.head, (&self.init, &recipe), None, self.validation, false)?.of_seed(seed);
+        let start = (&self.init, &self.recipe);
+        let identity = Identity::of_base(&self.network.head, start, epochs, self.validation)?.of_seed(seed);
         Ok(Some((blake3::hash(format!("{identity}{}", compression.penalty()).as_bytes()), epochs)))
     }
 

@@ -10,20 +10,7 @@ use harness::backbones::by_name;
 use harness::config::{BackboneConfig, Head};
 use harness::data::Geometry;
 
-/// Uniform in [-1, 1) by name and index alone, as the script's `values`.
-fn values(name: &str, count: usize) -> Vec<f64> {
-    let seed = name
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
-    (1..=count as u64)
-        .map(|index| {
-            let z = seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 23) - 1.0
-        })
-        .collect()
-}
+use super::support::uniform;
 
 /// The starting value of a parameter, as the script's `parameter`; norms have scales around `gain`.
 fn parameter(name: &str, shape: &[usize], gain: f64) -> Tensor {
@@ -34,7 +21,7 @@ fn parameter(name: &str, shape: &[usize], gain: f64) -> Tensor {
         (_, [o, _, k, l]) => (0.0, (6.0 / (o * k * l) as f64).sqrt()),
         (_, shape) => (0.0, (1.0 / shape[1] as f64).sqrt()),
     };
-    let values = values(name, shape.iter().product()).into_iter().map(|v| (offset + factor * v) as f32).collect();
+    let values = uniform(name, shape.iter().product()).into_iter().map(|v| (offset + factor * v) as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
@@ -54,7 +41,7 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
 fn two_numbers(name: &str, tensor: &Tensor, expected: &Tensor, slack: f64) -> f64 {
     let (tensor, expected) = (flat(tensor), flat(expected));
     let norm = tensor.iter().map(|v| v * v).sum::<f64>().sqrt();
-    let probe = values(&format!("{name}.probe"), tensor.len());
+    let probe = uniform(&format!("{name}.probe"), tensor.len());
     let product: f64 = tensor.iter().zip(probe).map(|(v, p)| v * p).sum();
     let error = (norm - expected[0]).abs().max((product - expected[1]).abs());
     (error - slack) / expected[0].max(f64::MIN_POSITIVE)
@@ -74,7 +61,7 @@ fn check(entry: &str, (backbone, head, width): (&str, Head, f64), [n, c, h, w]: 
         store.named().iter().map(|(name, var)| (name.clone(), parameter(name, var.dims(), gain))).collect();
     store.assign(&start).unwrap();
 
-    let pixels = values(&format!("images {seed}"), n * c * h * w).into_iter().map(|v| v as f32).collect();
+    let pixels = uniform(&format!("images {seed}"), n * c * h * w).into_iter().map(|v| v as f32).collect();
     let images = Tensor::from_vec(pixels, (n, c, h, w), &Device::Cpu).unwrap();
     let labels: Vec<u32> = (0..n).map(|i| (3 * i % classes) as u32).collect();
     let labels = Tensor::new(labels, &Device::Cpu).unwrap();

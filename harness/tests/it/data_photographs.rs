@@ -117,7 +117,7 @@ fn colour_modes_are_converted_and_counted() -> Result<()> {
     let data = load(root, "size = 8")?;
     assert_eq!(data.geometry.shape, (3, 8, 8));
     let told = data.provenance.remarks.join("\n");
-    assert_says(&told, &["of 6 images were converted: 1 grey ones to RGB", "1 with alpha", "1 of more than 8 bits"]);
+    assert_says(&told, &["converted of 6 images: 1 grey to RGB", "1 with alpha", "1 of more than 8 bits"]);
     let grey = load(root, "size = 8\nchannels = 1")?;
     assert_eq!(grey.geometry.shape, (1, 8, 8));
     assert_says(&grey.provenance.remarks.join("\n"), &["5 coloured ones to grey"]);

@@ -12,18 +12,7 @@ use harness::data::Geometry;
 use harness::weights::names::TorchNames;
 use harness::weights::start::Start;
 
-/// As `values` of `goldens/given.py`.
-fn values(name: &str, count: usize) -> Vec<f64> {
-    let fnv = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
-    let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325, fnv);
-    let value = |index: u64| {
-        let z = seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 23) - 1.0
-    };
-    (1..=count as u64).map(value).collect()
-}
+use super::support::uniform;
 
 /// As `parameter` of `goldens/given.py`.
 fn parameter(name: &str, shape: &[usize]) -> Tensor {
@@ -34,7 +23,7 @@ fn parameter(name: &str, shape: &[usize]) -> Tensor {
         _ if name.ends_with("weight") => 0.5 * (1.0 + 0.25 * v),
         _ => 0.1 * v,
     };
-    let all: Vec<f32> = values(name, shape.iter().product()).into_iter().map(|value| scaled(value) as f32).collect();
+    let all: Vec<f32> = uniform(name, shape.iter().product()).into_iter().map(|value| scaled(value) as f32).collect();
     Tensor::from_vec(all, shape, &Device::Cpu).unwrap()
 }
 
@@ -61,7 +50,7 @@ fn a_file_with_torchvisions_names_gives_torchvisions_logits() {
         candle_core::safetensors::save(&tensors, &path).unwrap();
         let init = InitConfig { file: Some(path.to_str().unwrap().to_owned()), ..InitConfig::default() };
         Start::read(&init, &*backbone, &store).unwrap().give(&store).unwrap();
-        let pixels: Vec<f32> = values("image", 3 * 64 * 64).into_iter().map(|value| value as f32).collect();
+        let pixels: Vec<f32> = uniform("image", 3 * 64 * 64).into_iter().map(|value| value as f32).collect();
         let image = Tensor::from_vec(pixels, (1, 3, 64, 64), &Device::Cpu).unwrap();
         let logits = network.inference(Backend::default()).forward(&image).unwrap().flatten_all().unwrap();
         let (found, expected) = (logits.to_vec1::<f32>().unwrap(), goldens[name].flatten_all().unwrap());

@@ -13,23 +13,12 @@ use harness::data::{Batch, Geometry};
 use harness::methods::Methods;
 use harness::train::{LearningRate, Optimizer, step};
 
+use super::support::uniform;
+
 const STEPS: usize = 20;
 const BATCH: usize = 8;
 const GEOMETRY: Geometry = Geometry { shape: (3, 8, 8), classes: 10 };
 const TOLERANCE: f64 = 1e-4;
-
-/// `count` values in [-1, 1): SplitMix64 seeded with FNV-1a of the name, the top 24 bits of each output.
-fn uniform(name: &str, count: usize) -> Vec<f64> {
-    let fnv = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
-    let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325, fnv);
-    let value = |index: u64| {
-        let z = seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 23) - 1.0
-    };
-    (1..=count as u64).map(value).collect()
-}
 
 fn fill(name: &str, shape: &[usize]) -> Result<Tensor> {
     let values = uniform(name, shape.iter().product()).into_iter().map(|value| match shape {

@@ -138,15 +138,15 @@ fn encoded(listing: Listing, config: &DatasetConfig) -> Result<Contents> {
     let grey = found.grey + found_test.grey;
     let coloured = found.coloured + found_test.coloured;
     let mut converted = match channels {
-        3 if grey > 0 => vec![format!("{grey} grey ones to RGB")],
-        1 if coloured > 0 => vec![format!("{coloured} coloured ones to grey")],
+        3 if grey > 0 => vec![format!("{grey} grey to RGB")],
+        1 if coloured > 0 => vec![format!("{coloured} in colour to grey")],
         _ => vec![],
     };
     let mut unusual = found.unusual;
     found_test.unusual.iter().for_each(|(&mode, count)| *unusual.entry(mode).or_default() += count);
     converted.extend(unusual.iter().map(|(mode, count)| format!("{count} {}", mode.name())));
     if !converted.is_empty() {
-        remarks.push(format!("of {images} images were converted: {}", converted.join(", ")));
+        remarks.push(format!("converted of {images} images: {}", converted.join(", ")));
     }
     let skipped = found.skipped.len() + found_test.skipped.len();
     if let Some(first) = found.skipped.iter().chain(&found_test.skipped).next() {

@@ -141,7 +141,9 @@ impl Search<'_> {
         let off = |share: f64| (share - budget.share) / budget.share;
         if let Some(width) = of_backbone(self.config, self.how.fit).filter(|_| off(share).abs() > NEAR) {
             let width = [width];
-            for base in [choice.clone()].into_iter().chain(self.others(budget, ladder)) {
+            let first = choice.clone();
+            let others = self.others(budget, ladder).into_iter().filter(|other| *other != first);
+            for base in std::iter::once(first.clone()).chain(others) {
                 let config = with(self.config, &base);
                 let ladder = self.ladder(&config, &width);
                 let (wider, nearer) = self.nearest(&config, budget, &width, &ladder)?;
