@@ -120,7 +120,7 @@ fn colour_modes_are_converted_and_counted() -> Result<()> {
     assert_says(&told, &["converted of 6 images: 1 grey to RGB", "1 with alpha", "1 of more than 8 bits"]);
     let grey = load(root, "size = 8\nchannels = 1")?;
     assert_eq!(grey.geometry.shape, (1, 8, 8));
-    assert_says(&grey.provenance.remarks.join("\n"), &["5 coloured ones to grey"]);
+    assert_says(&grey.provenance.remarks.join("\n"), &["5 in colour to grey"]);
     assert_says(&error(root, "size = 8\nchannels = 2"), &["dataset.channels = 2", "1 (grey) or 3"]);
     fs::remove_dir_all(root.join("train"))?;
     fs::remove_dir_all(root.join("test"))?;
