@@ -60,7 +60,7 @@ fn record(trial: Trial, environment: &Environment) -> TrialRecord {
         environment: environment.clone(),
         outcome: Outcome::Trained(Measures {
             train_images: 45_000,
-            validation: evaluation,
+            validation: Some(evaluation),
             test: Some(evaluation),
             train_loss: 0.8,
             epochs: trial.config.recipe.epochs,

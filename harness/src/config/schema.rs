@@ -261,8 +261,8 @@ options! {
     Protocol = "protocol", "what makes the comparison fair" {
         /// One training per seed.
         seeds: Vec<u64> = vec![0], Kind::NonEmptyList(&SEED), column = None;
-        /// Images carved from the training set, class-balanced, for every decision.
-        validation: usize = 5000, at_least(1), column = Some("validation_images");
+        /// Images carved from the training set, class-balanced, for every decision; 0: none, and nothing may be decided.
+        validation: usize = 5000, at_least(0), column = Some("validation_images");
         /// Whether the finished network is measured, once, on the test split.
         test: bool = true, Kind::Flag, column = Some("test_read");
         /// Controls that are trained beside each pruned network, unless they are there already; []: none.

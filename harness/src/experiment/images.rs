@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 
 use super::sweep::document::{Document, Entry, find};
 use crate::config::error::{At, Complaint, ExperimentError};
-use crate::config::{DatasetConfig, Recipe};
+use crate::config::{DatasetConfig, Protocol, Recipe};
 use crate::data;
 
 pub(super) const BATCH: &str = "recipe.batch";
@@ -48,6 +48,26 @@ pub struct ImageDemand<'a> {
     pub validation: usize,
 }
 
+/// Refuses to carve no images for validation where something is decided or judged by them: only a test split that the finished
+/// network reads once can take their place.
+///
+/// # Errors
+/// No images for validation where settings are tuned, or where the test split is not read.
+pub fn check_judged<'a>(
+    document: &Document,
+    place: impl Fn(&str) -> Option<&'a At>,
+    Protocol { validation, test, .. }: &Protocol,
+) -> Result<(), ExperimentError> {
+    let why = match (validation, document.search.is_empty(), test) {
+        (0, false, _) => "leaves nothing to choose by, and settings are tuned",
+        (0, true, false) => "leaves nothing to judge by, and protocol.test = false",
+        _ => return Ok(()),
+    };
+    let at = place(VALIDATION).unwrap_or(&At::File);
+    let accepted = "at least 1; 0 only where nothing is tuned and protocol.test = true".to_owned();
+    Err(document.error(at, Complaint::new(format!("`{VALIDATION}` {why}"), "0".to_owned(), accepted)))
+}
+
 /// The most training images that the data can have, where that is known before it is read.
 ///
 /// # Errors
@@ -77,7 +97,7 @@ pub fn check<'a>(
     };
     let there = format!("{dataset} has {images} training images");
     let Some(rest) = images.checked_sub(validation).filter(|rest| *rest > 0) else {
-        let accepted = format!("1 to {}: {there}", images.saturating_sub(1));
+        let accepted = format!("0 to {}: {there}", images.saturating_sub(1));
         return fail(&[VALIDATION, SOURCES, NAME], "leaves no image to train on", validation, accepted);
     };
     if recipe.subset > rest {
@@ -111,6 +131,24 @@ mod tests {
     }
 
     #[test]
+    fn no_validation_is_accepted_where_the_test_split_judges_alone() {
+        assert!(load("[recipe]\nbatch = 60\n[protocol]\nvalidation = 0").is_ok());
+        let error = |rest: &str| load(rest).unwrap_err().to_string();
+        insta::assert_snapshot!(error("[protocol]\nvalidation = 0\ntest = false"), @r"
+        x.toml:8: `protocol.validation` leaves nothing to judge by, and protocol.test = false
+             8 | validation = 0
+          found:    0
+          accepted: at least 1; 0 only where nothing is tuned and protocol.test = true
+        ");
+        insta::assert_snapshot!(error("[protocol]\nvalidation = 0\n[tune]\nrecipe.lr = [0.1, 0.2]"), @r"
+        x.toml:8: `protocol.validation` leaves nothing to choose by, and settings are tuned
+             8 | validation = 0
+          found:    0
+          accepted: at least 1; 0 only where nothing is tuned and protocol.test = true
+        ");
+    }
+
+    #[test]
     fn what_just_fits_is_accepted_and_one_more_is_not() {
         let asked = |validation, subset, batch| {
             load(&format!("[protocol]\nvalidation = {validation}\n[recipe]\nsubset = {subset}\nbatch = {batch}"))
@@ -124,7 +162,7 @@ mod tests {
         x.toml:8: `protocol.validation` leaves no image to train on
              8 | validation = 60
           found:    60
-          accepted: 1 to 59: synthetic has 60 training images
+          accepted: 0 to 59: synthetic has 60 training images
         ");
         insta::assert_snapshot!(asked(10, 51, 1).unwrap_err(), @r"
         x.toml:10: `recipe.subset` is more than the images there are

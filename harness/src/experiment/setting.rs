@@ -259,7 +259,9 @@ impl<'s> Settings<'s> {
             // What is given was trained before: all that follows is fine-tuning.
             recipe.finetune_epochs = recipe.epochs;
         }
-        let Protocol { validation, test, .. } = section(entries, "protocol.")?;
+        let protocol: Protocol = section(entries, "protocol.")?;
+        images::check_judged(document, |key| find(entries, key).map(|entry| &entry.at), &protocol)?;
+        let Protocol { validation, test, .. } = protocol;
         check_recipe(document, entries, (&init, &recipe), network.compression.as_ref())?;
         if let Some(images) = network.images {
             let demand = ImageDemand { dataset: &network.parts.dataset.name, recipe: &recipe, validation };

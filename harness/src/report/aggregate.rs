@@ -12,7 +12,7 @@ use crate::experiment::budget::Budgets;
 use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
 use crate::methods::{self, Compression, Methods, Rank};
-use crate::results::{Measured, MeasuredNetwork, TrialRecord};
+use crate::results::{FrozenTrial, Measured, MeasuredNetwork, TrialRecord};
 use crate::statistics::{Comparison, Pair, SeedValue, Summary, compare, compare_all, pair_of, pooled_deviation};
 
 /// Schedules below this many epochs are called short: those of the literature on compact convolutions run 160 to 400.
@@ -40,7 +40,7 @@ impl Split {
     fn top1(self, record: &TrialRecord) -> Option<f64> {
         let measures = record.measures()?;
         let evaluation = match self {
-            Self::Validation => Some(measures.validation),
+            Self::Validation => measures.validation,
             Self::Test => measures.test,
         };
         evaluation.map(|evaluation| 100.0 * evaluation.top1)
@@ -311,7 +311,7 @@ fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<SettingRow<'_>> {
         .into_values()
         .map(|mut trials| {
             trials.sort_by_key(|record| record.trial.config.seed);
-            SettingRow { label: trials[0].trial.label.clone(), trials }
+            SettingRow { label: label_within(trials[0]), trials }
         })
         .collect();
     let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
@@ -323,6 +323,14 @@ fn rows(settings: BTreeMap<String, Vec<&TrialRecord>>) -> Vec<SettingRow<'_>> {
     let mut placed: Vec<_> = rows.iter().map(|row| (place_under(row, &rows), row.clone())).collect();
     placed.sort_by(|(a, _), (b, _)| a.cmp(b));
     placed.into_iter().map(|(_, row)| row).collect()
+}
+
+/// A trial's label without what its group says already. So a method has one label in the groups of all data sets and backbones.
+fn label_within(record: &TrialRecord) -> String {
+    let FrozenTrial { label, config, .. } = &record.trial;
+    let said = [format!("backbone={}", config.backbone.name), format!("dataset={}", config.dataset.name)];
+    let words: Vec<&str> = label.split(' ').filter(|word| said.iter().all(|said| said != word)).collect();
+    words.join(" ")
 }
 
 /// What rows are sorted by.

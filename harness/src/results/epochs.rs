@@ -75,7 +75,7 @@ pub fn epoch_frame(folder: &RunFolder, records: &[TrialRecord]) -> Result<LazyFr
         records.par_iter().map(|record| folder.epochs(&record.trial.key)).collect::<Result<_>>()?;
     let rows =
         || records.iter().zip(&logs).flat_map(|(record, log)| log.iter().map(move |epoch| (&record.trial, epoch)));
-    let real = |name: &str, value: fn(&EpochLog) -> f64| {
+    let real = |name: &str, value: fn(&EpochLog) -> Option<f64>| {
         Column::new(name.into(), rows().map(|(_, epoch)| value(epoch)).collect::<Vec<_>>())
     };
     let columns = vec![
@@ -85,13 +85,13 @@ pub fn epoch_frame(folder: &RunFolder, records: &[TrialRecord]) -> Result<LazyFr
         Column::new("seed".into(), rows().map(|(trial, _)| trial.config.seed).collect::<Vec<_>>()),
         Column::new("epoch".into(), rows().map(|(_, epoch)| epoch.epoch as u64).collect::<Vec<_>>()),
         Column::new("phase".into(), rows().map(|(_, epoch)| epoch.phase.as_str()).collect::<Vec<_>>()),
-        real("lr", |epoch| epoch.lr),
-        real("train_loss", |epoch| epoch.train_loss),
-        real("train_accuracy", |epoch| epoch.train_accuracy),
+        real("lr", |epoch| Some(epoch.lr)),
+        real("train_loss", |epoch| Some(epoch.train_loss)),
+        real("train_accuracy", |epoch| Some(epoch.train_accuracy)),
         real("validation_loss", |epoch| epoch.validation_loss),
         real("validation_accuracy", |epoch| epoch.validation_accuracy),
-        real("seconds", |epoch| epoch.seconds),
-        real("images_per_second", |epoch| epoch.images_per_second),
+        real("seconds", |epoch| Some(epoch.seconds)),
+        real("images_per_second", |epoch| Some(epoch.images_per_second)),
     ];
     let height = logs.iter().map(Vec::len).sum();
     Ok(DataFrame::new(height, columns).context("epochs as a frame")?.lazy())

@@ -131,7 +131,7 @@ pub fn frame(records: &[TrialRecord]) -> Result<DataFrame> {
         rows.column("depth", |r| r.network.depth.map(|depth| depth as u64)),
     ]);
     type Read = fn(&Measures) -> Option<Evaluation>;
-    let splits: [(&str, Read); 2] = [("validation", |m| Some(m.validation)), ("test", |m| m.test)];
+    let splits: [(&str, Read); 2] = [("validation", |m| m.validation), ("test", |m| m.test)];
     for (split, evaluation) in splits {
         let trained = |r: &TrialRecord| r.measures().and_then(evaluation);
         columns.push(rows.column(&format!("{split}_top1"), |r| Some(trained(r)?.top1)));

@@ -67,8 +67,8 @@ pub struct Measures {
     /// Training images used (after validation was carved and the subset drawn).
     #[serde(skip)]
     pub train_images: usize,
-    /// Last epoch, validation images.
-    pub validation: Evaluation,
+    /// Last epoch, validation images; none where no images validate.
+    pub validation: Option<Evaluation>,
     /// The finished network on the test split, read once; none if the protocol left it closed.
     pub test: Option<Evaluation>,
     /// Training loss of the last epoch.

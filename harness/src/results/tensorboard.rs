@@ -17,16 +17,16 @@ use crate::train::EpochLog;
 const EVENTS: &str = "events.out.tfevents.harness";
 
 /// A scalar's name, and where it is in an epoch's log.
-type Scalar = (&'static str, fn(&EpochLog) -> f64);
+type Scalar = (&'static str, fn(&EpochLog) -> Option<f64>);
 
 /// The scalars of an epoch; what stands before the slash is their group.
 const SCALARS: [Scalar; 6] = [
-    ("loss/train", |epoch| epoch.train_loss),
+    ("loss/train", |epoch| Some(epoch.train_loss)),
     ("loss/validation", |epoch| epoch.validation_loss),
-    ("accuracy/train", |epoch| epoch.train_accuracy),
+    ("accuracy/train", |epoch| Some(epoch.train_accuracy)),
     ("accuracy/validation", |epoch| epoch.validation_accuracy),
-    ("recipe/lr", |epoch| epoch.lr),
-    ("speed/images_per_second", |epoch| epoch.images_per_second),
+    ("recipe/lr", |epoch| Some(epoch.lr)),
+    ("speed/images_per_second", |epoch| Some(epoch.images_per_second)),
 ];
 
 /// Writes the epochs of every trial that has some, finished or not, below `to`: a folder each, called by label, seed and the beginning of
@@ -67,7 +67,8 @@ fn events(epochs: &[EpochLog]) -> Vec<u8> {
     for epoch in epochs {
         seconds += epoch.seconds;
         for (tag, value) in SCALARS {
-            let scalar = Message::new().text(1, tag).float(2, value(epoch) as f32);
+            let Some(value) = value(epoch) else { continue };
+            let scalar = Message::new().text(1, tag).float(2, value as f32);
             let event = Message::new().double(1, seconds).int(2, epoch.epoch as i64);
             bytes.extend(record(event.message(5, &Message::new().message(1, &scalar))));
         }
@@ -106,7 +107,9 @@ mod tests {
 
     #[test]
     fn a_file_is_records_that_follow_each_other() {
-        let epochs = [1, 2].map(|epoch| EpochLog { epoch, seconds: 1.5, ..EpochLog::default() });
+        let validated = EpochLog { validation_loss: Some(0.5), validation_accuracy: Some(0.75), ..EpochLog::default() };
+        // What was not validated has no scalars of it.
+        let epochs = [EpochLog { epoch: 1, seconds: 1.5, ..validated }, EpochLog { epoch: 2, ..EpochLog::default() }];
         let bytes = events(&epochs);
         let (mut rest, mut records) = (&bytes[..], 0);
         while let Some((length, after)) = rest.split_first_chunk::<8>() {
@@ -117,7 +120,7 @@ mod tests {
             rest = &after[8 + count..];
             records += 1;
         }
-        assert_eq!((records, rest.len()), (1 + 2 * SCALARS.len(), 0));
+        assert_eq!((records, rest.len()), (1 + SCALARS.len() + 4, 0));
     }
 
     #[test]

@@ -256,12 +256,9 @@ impl Observer for Reporter<'_> {
 
     fn epoch(&mut self, log: &EpochLog) -> Result<Control> {
         if !self.options.attached {
-            println!(
-                "epoch {}, loss {:.4}, validation {:.2} %",
-                log.epoch,
-                log.train_loss,
-                100.0 * log.validation_accuracy
-            );
+            let validation = log.validation_accuracy;
+            let validation = validation.map_or(String::new(), |share| format!(", validation {:.2} %", 100.0 * share));
+            println!("epoch {}, loss {:.4}{validation}", log.epoch, log.train_loss);
         }
         self.tell(&Event::Epoch(log.clone()));
         self.folder.append_epoch(self.key, log).context("logging an epoch")?;

@@ -377,7 +377,7 @@ impl Runner<'_> {
 fn summary(record: &crate::results::TrialRecord) -> TrialSummary {
     let measures = record.measures();
     TrialSummary {
-        validation: measures.map(|measures| measures.validation.top1),
+        validation: measures.and_then(|measures| measures.validation).map(|validation| validation.top1),
         test: measures.and_then(|measures| measures.test).map(|test| test.top1),
         params: record.network.cost.params,
         macs: record.network.cost.macs,

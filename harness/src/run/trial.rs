@@ -243,8 +243,11 @@ impl<'t> Training<'t> {
             first_epoch += epochs;
         }
         if self.phases.finetune.iter().all(|&epochs| epochs == 0) {
-            let batches = self.course.evaluating(self.feed.validation());
-            let validation = evaluate(&self.model.network, recipe.kernels.backend(), batches);
+            let evaluate = |batches| {
+                let batches = self.course.evaluating(batches);
+                evaluate(&self.model.network, recipe.kernels.backend(), batches)
+            };
+            let validation = self.feed.validation().map(evaluate).transpose();
             self.course.progress.validation = validation.context("on the validation images")?;
         }
         Ok(())

@@ -138,7 +138,7 @@ fn outcome(
             let key = key(index)?;
             match folder.state(&key)? {
                 TrialState::Done(record) => {
-                    let top1 = record.measures().map(|measures| measures.validation.top1);
+                    let top1 = record.measures().and_then(|measures| Some(measures.validation?.top1));
                     sum = sum.zip(top1).map(|(sum, top1)| sum + top1);
                     data.get_or_insert(record.trial.data.clone());
                 }

@@ -92,8 +92,8 @@ impl Checkpoint {
         [loss, tally_seconds].into_iter().try_for_each(|&value| to.float(value))?;
         to.number(history.len())?;
         history.iter().try_for_each(|log| encode_epoch(to, log))?;
-        let Evaluation { top1, top5, loss } = validation;
-        [top1, top5, loss, seconds].into_iter().try_for_each(|&value| to.float(value))?;
+        let Evaluation { top1, top5, loss } = validation.unwrap_or(Evaluation { top1: NONE, top5: NONE, loss: NONE });
+        [top1, top5, loss, *seconds].into_iter().try_for_each(|value| to.float(value))?;
         to.tensors(weights)?;
         to.tensors(momentum)
     }
@@ -111,12 +111,20 @@ impl Checkpoint {
             seconds: from.float()?,
         };
         let history = from.list(decode_epoch)?;
-        let validation = Evaluation { top1: from.float()?, top5: from.float()?, loss: from.float()? };
+        let (top1, top5, loss) = (from.float()?, from.float()?, from.float()?);
+        let validation = share(top1).map(|top1| Evaluation { top1, top5, loss });
         let progress = Progress { phase, epoch, tally, history, validation, seconds: from.float()? };
         let checkpoint = Self { key, kernels, origins, progress, weights: from.tensors()?, momentum: from.tensors()? };
         from.end()?;
         Ok(checkpoint)
     }
+}
+
+/// What stands for the values of validation where no images validate: a share of images is always a number.
+const NONE: f64 = f64::NAN;
+
+fn share(value: f64) -> Option<f64> {
+    (!value.is_nan()).then_some(value)
 }
 
 fn encode_epoch(to: &mut Encoder<impl Write>, log: &EpochLog) -> Result<()> {
@@ -133,20 +141,24 @@ fn encode_epoch(to: &mut Encoder<impl Write>, log: &EpochLog) -> Result<()> {
     } = log;
     to.number(*epoch)?;
     to.text(phase)?;
-    [lr, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, images_per_second]
+    let [loss, accuracy] = [validation_loss, validation_accuracy].map(|value| value.unwrap_or(NONE));
+    [*lr, *train_loss, *train_accuracy, loss, accuracy, *seconds, *images_per_second]
         .into_iter()
-        .try_for_each(|&value| to.float(value))
+        .try_for_each(|value| to.float(value))
 }
 
 fn decode_epoch(from: &mut Decoder<'_>) -> Result<EpochLog> {
+    let (epoch, phase) = (from.number()?, from.text()?);
+    let (lr, train_loss, train_accuracy) = (from.float()?, from.float()?, from.float()?);
+    let (validation_loss, validation_accuracy) = (from.float()?, share(from.float()?));
     Ok(EpochLog {
-        epoch: from.number()?,
-        phase: from.text()?,
-        lr: from.float()?,
-        train_loss: from.float()?,
-        train_accuracy: from.float()?,
-        validation_loss: from.float()?,
-        validation_accuracy: from.float()?,
+        epoch,
+        phase,
+        lr,
+        train_loss,
+        train_accuracy,
+        validation_loss: validation_accuracy.and(Some(validation_loss)),
+        validation_accuracy,
         seconds: from.float()?,
         images_per_second: from.float()?,
     })

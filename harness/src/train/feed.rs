@@ -57,12 +57,11 @@ impl Feed {
     /// which change nothing but the time.
     ///
     /// # Errors
-    /// What [`data::split`] refuses; no validation images; fewer training images than one batch.
+    /// What [`data::split`] refuses; fewer training images than one batch.
     pub fn new(data: &SharedData, config: &TrialConfig, workers: usize) -> Result<Self> {
         let recipe = &config.recipe;
         let split = data::split(data.train.labels(), data.geometry.classes, config.validation, recipe.subset)?;
         let (train, batch) = (split.train.len(), recipe.batch);
-        ensure!(!split.validation.is_empty(), "protocol.validation = 0: a trial needs validation images, e.g. 5000");
         ensure!(batch >= 1, "recipe.batch = 0: a batch holds at least one image");
         ensure!(
             train >= batch,
@@ -118,9 +117,10 @@ impl Feed {
         Loader::train(images, indices, looks, self.batch, draw, first, self.workers)
     }
 
-    /// The validation images in order.
-    pub fn validation(&self) -> Loader {
-        self.eval(&self.images, self.split.validation.clone())
+    /// The validation images in order; none where no images validate.
+    pub fn validation(&self) -> Option<Loader> {
+        let images = &self.split.validation;
+        (!images.is_empty()).then(|| self.eval(&self.images, images.clone()))
     }
 
     /// The test images in order, once: what was decided after they were seen would be decided on them.

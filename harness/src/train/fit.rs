@@ -62,15 +62,21 @@ pub fn fit(
         if tally.steps != steps {
             bail!("epoch {epoch} had {} batches where {steps} were expected", tally.steps);
         }
-        let batches = feed.validation().map(|batch| {
-            let control = course.observer.evaluating();
-            course.obey(control, store, &optimizer)?;
-            batch
-        });
-        let validation = evaluate(network, recipe.kernels.backend(), batches).context("on the validation images")?;
-        let loss = validation.loss;
-        if !loss.is_finite() {
-            bail!(Diverged(format!("the validation loss is {loss} after epoch {epoch}; a lower recipe.lr may help")));
+        let mut validation = None;
+        if let Some(batches) = feed.validation() {
+            let batches = batches.map(|batch| {
+                let control = course.observer.evaluating();
+                course.obey(control, store, &optimizer)?;
+                batch
+            });
+            let found = evaluate(network, recipe.kernels.backend(), batches).context("on the validation images")?;
+            let loss = found.loss;
+            if !loss.is_finite() {
+                bail!(Diverged(format!(
+                    "the validation loss is {loss} after epoch {epoch}; a lower recipe.lr may help"
+                )));
+            }
+            validation = Some(found);
         }
         let train = tally.log(epoch);
         let log = EpochLog {
@@ -79,8 +85,8 @@ pub fn fit(
             lr: phase.rate.at((done + 1) * steps - 1),
             train_loss: train.loss,
             train_accuracy: train.accuracy,
-            validation_loss: loss,
-            validation_accuracy: validation.top1,
+            validation_loss: validation.map(|found| found.loss),
+            validation_accuracy: validation.map(|found| found.top1),
             seconds: tally.seconds,
             images_per_second: train.images_per_second,
         };

@@ -37,11 +37,10 @@ pub struct EpochLog {
     pub train_loss: f64,
     /// Top-1 on the augmented training batches while they were trained on, in [0, 1].
     pub train_accuracy: f64,
-    /// Mean cross-entropy on validation, without smoothing.
-    #[serde(deserialize_with = "crate::files::nan_if_null")]
-    pub validation_loss: f64,
-    /// Top-1 on validation, in [0, 1].
-    pub validation_accuracy: f64,
+    /// Mean cross-entropy on validation, without smoothing; none where no images validate.
+    pub validation_loss: Option<f64>,
+    /// Top-1 on validation, in [0, 1]; none where no images validate.
+    pub validation_accuracy: Option<f64>,
     /// Wall time of training in this epoch, seconds, validation not counted.
     pub seconds: f64,
     /// Training images per second.

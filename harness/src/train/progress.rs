@@ -15,8 +15,9 @@ pub struct Progress {
     pub tally: Tally,
     /// The epochs that are done.
     pub history: Vec<EpochLog>,
-    /// The network after the last of them, on validation. Validation decides nothing: no epoch is picked, none is left out.
-    pub validation: Evaluation,
+    /// The network after the last of them, on validation; none where no images validate. Validation decides nothing: no epoch is
+    /// picked, none is left out.
+    pub validation: Option<Evaluation>,
     /// Wall time of the trial so far, seconds, earlier attempts included up to their last checkpoints.
     pub seconds: f64,
 }
@@ -29,13 +30,13 @@ impl Progress {
             epoch: 1,
             tally: Tally::default(),
             history: Vec::new(),
-            validation: Evaluation::default(),
+            validation: None,
             seconds: 0.0,
         }
     }
 
     /// The epoch is over.
-    pub(super) fn finish_epoch(&mut self, log: EpochLog, validation: Evaluation) {
+    pub(super) fn finish_epoch(&mut self, log: EpochLog, validation: Option<Evaluation>) {
         self.epoch = log.epoch + 1;
         self.history.push(log);
         self.validation = validation;

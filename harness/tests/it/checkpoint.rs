@@ -34,7 +34,7 @@ fn checkpoint(step: usize, values: usize) -> Result<Checkpoint> {
         epoch: 2,
         tally: Tally { steps: step, images: 8 * step, correct: 5, loss: 0.1 + 0.2, seconds: 1.5 },
         history: vec![log; 2],
-        validation: Evaluation { top1: 0.5, top5: 0.9, loss: f64::NAN },
+        validation: Some(Evaluation { top1: 0.5, top5: 0.9, loss: f64::NAN }),
         seconds: 12.25,
     };
     let momentum = tensors(&["conv.weight"], values)?;

@@ -99,7 +99,7 @@ pub fn trial(label: &str, seed: u64, macs: u64, params: u64, top1: f64) -> Trial
         },
         outcome: Outcome::Trained(Measures {
             train_images: 10_000,
-            validation: accuracy(top1 + wobble + 0.012),
+            validation: Some(accuracy(top1 + wobble + 0.012)),
             test: Some(accuracy(top1 + wobble)),
             train_loss: 0.8,
             epochs: EPOCHS,
@@ -173,7 +173,8 @@ pub fn folder(root: &Path, records: &[TrialRecord]) -> RunFolder {
     let folder = RunFolder::create(root, "study", FROZEN).unwrap();
     for record in records {
         folder.start(&record.trial.key, &record.trial.config, &[]).unwrap();
-        let (epochs, top1) = record.measures().map_or((0, 0.0), |measures| (measures.epochs, measures.validation.top1));
+        let (epochs, top1) =
+            record.measures().map_or((0, 0.0), |measures| (measures.epochs, measures.validation.unwrap().top1));
         for epoch in 1..=epochs {
             let share = epoch as f64 / epochs as f64;
             let tuned = record.trial.config.recipe.finetune_epochs;
@@ -181,9 +182,9 @@ pub fn folder(root: &Path, records: &[TrialRecord]) -> RunFolder {
             let log = EpochLog {
                 epoch,
                 phase: if epoch > EPOCHS - tuned { "finetune" } else { "train" }.into(),
-                validation_accuracy: top1 * (1.0 - (-4.0 * share).exp())
-                    + 0.03 * (epoch as f64 * 1.7).sin() * (1.0 - share)
-                    - cut,
+                validation_accuracy: Some(
+                    top1 * (1.0 - (-4.0 * share).exp()) + 0.03 * (epoch as f64 * 1.7).sin() * (1.0 - share) - cut,
+                ),
                 ..EpochLog::default()
             };
             folder.append_epoch(&record.trial.key, &log).unwrap();

@@ -75,7 +75,7 @@ fn points(records: &[TrialRecord]) -> BTreeMap<String, BTreeSet<String>> {
 fn best(tries: &[TrialRecord]) -> BTreeMap<String, String> {
     let mut best: BTreeMap<String, (f64, f64)> = BTreeMap::new();
     for record in tries {
-        let found = (record.measures().unwrap().validation.top1, record.trial.config.recipe.lr);
+        let found = (record.measures().unwrap().validation.unwrap().top1, record.trial.config.recipe.lr);
         let known = best.entry(record.trial.config.method.name.clone()).or_insert(found);
         if found.0 > known.0 {
             *known = found;
@@ -123,7 +123,7 @@ fn every_setting_is_tuned_alike_and_trained_with_what_was_best() {
         let best = &best(&tries)[&method];
         // Equal ones are settled by the order of the draws, which the folder does not know.
         let ties = tries.iter().filter(|try_| try_.trial.config.method.name == method);
-        let mut top: Vec<f64> = ties.map(|try_| try_.measures().unwrap().validation.top1).collect();
+        let mut top: Vec<f64> = ties.map(|try_| try_.measures().unwrap().validation.unwrap().top1).collect();
         top.sort_by(f64::total_cmp);
         if top[1] < top[2] {
             assert!(chosen.first().unwrap().starts_with(&format!("{best} ")), "{method}: {chosen:?}, not {best}");

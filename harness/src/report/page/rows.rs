@@ -201,7 +201,7 @@ fn trial(record: &TrialRecord, path: String) -> TrialData<'_> {
     TrialData {
         key: &record.trial.key,
         seed: record.trial.config.seed,
-        validation: measures.map(|measures| rounded(100.0 * measures.validation.top1, 3)),
+        validation: measures.and_then(|measures| Some(rounded(100.0 * measures.validation?.top1, 3))),
         test: measures.and_then(|measures| Some(rounded(100.0 * measures.test?.top1, 3))),
         seconds: measures.map(|measures| rounded(measures.seconds, 1)),
         commit: commit.get(..12).unwrap_or(commit),
@@ -220,7 +220,7 @@ fn curve(sources: &Sources<'_>, row: &SettingRow<'_>) -> Result<Option<Curve>> {
         let first = own.first().map_or(1, |log| log.epoch);
         for (at, log) in own.iter().enumerate() {
             let epoch = log.epoch - first + 1;
-            by_epoch.entry(epoch).or_default().push(100.0 * log.validation_accuracy);
+            by_epoch.entry(epoch).or_default().extend(log.validation_accuracy.map(|share| 100.0 * share));
             if nth == 0 && at > 0 && own[at - 1].phase != log.phase {
                 phase.push((epoch, log.phase.clone()));
             }

@@ -33,7 +33,8 @@ impl<'g> LearningCurves<'g> {
                 let own = of_final_network(&logs);
                 let thrown = logs.len() - own.len();
                 for log in own {
-                    by_epoch.entry(log.epoch - thrown).or_default().push(100.0 * log.validation_accuracy);
+                    let values = by_epoch.entry(log.epoch - thrown).or_default();
+                    values.extend(log.validation_accuracy.map(|share| 100.0 * share));
                     finetuned |= log.phase == "finetune";
                 }
             }

@@ -224,10 +224,11 @@ impl Board {
         let mut best: BTreeMap<&str, (f64, usize)> = self.best.iter().map(|(key, &value)| (&**key, value)).collect();
         for &trial in &self.running {
             let Card { entry, live, .. } = &self.trials[trial];
-            let Some(log) = live.as_ref().and_then(|live| live.validation.as_ref()) else { continue };
-            let place = best.entry(&entry.method).or_insert((log.validation_accuracy, trial));
-            if log.validation_accuracy > place.0 {
-                *place = (log.validation_accuracy, trial);
+            let log = live.as_ref().and_then(|live| live.validation.as_ref());
+            let Some(reached) = log.and_then(|log| log.validation_accuracy) else { continue };
+            let place = best.entry(&entry.method).or_insert((reached, trial));
+            if reached > place.0 {
+                *place = (reached, trial);
             }
         }
         let mut best: Vec<_> =

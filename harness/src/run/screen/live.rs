@@ -73,8 +73,16 @@ impl Live {
         let x = log.epoch as f64;
         self.curves.loss.push(x, log.train_loss);
         self.curves.accuracy.push(x, log.train_accuracy);
-        self.curves.validation_loss.push(x, log.validation_loss);
-        self.curves.validation_accuracy.push(x, log.validation_accuracy);
+        let curves = &mut self.curves;
+        let validation = [
+            (&mut curves.validation_loss, log.validation_loss),
+            (&mut curves.validation_accuracy, log.validation_accuracy),
+        ];
+        for (series, value) in validation {
+            if let Some(value) = value {
+                series.push(x, value);
+            }
+        }
         self.validation = Some(log.clone());
     }
 
@@ -103,13 +111,13 @@ impl Live {
     /// An epoch as a line of text.
     pub fn sentence(&self, log: &EpochLog, now: Instant) -> String {
         format!(
-            "epoch {}/{}{}, loss {:.3}, acc {}, val {}, {:.0}{} img/s{}",
+            "epoch {}/{}{}, loss {:.3}, acc {}{}, {:.0}{} img/s{}",
             log.epoch,
             self.epochs,
             if log.phase == "train" { String::new() } else { format!(" ({})", one_line(&log.phase)) },
             log.train_loss,
             percent(log.train_accuracy),
-            percent(log.validation_accuracy),
+            log.validation_accuracy.map_or(String::new(), |share| format!(", val {}", percent(share))),
             log.images_per_second,
             self.speed_mark(),
             // Nothing is left after the last epoch.

@@ -61,8 +61,8 @@ fn epoch(index: usize, epoch: usize, best: f64) -> Update {
         lr: 0.1,
         train_loss: 2.4 - 2.1 * accuracy,
         train_accuracy: accuracy,
-        validation_loss: 2.45 - 2.1 * validation,
-        validation_accuracy: validation,
+        validation_loss: Some(2.45 - 2.1 * validation),
+        validation_accuracy: Some(validation),
         seconds: 70.0,
         images_per_second: 640.0,
     };
@@ -168,7 +168,8 @@ fn a_trial_knows_how_far_it_is() {
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut board = Board::new(&entries(), start);
     board.update(&Update::Launched(0, 1), start);
-    let resumed = vec![EpochLog { epoch: 4, phase: "train".into(), validation_accuracy: 0.4, ..EpochLog::default() }];
+    let resumed =
+        vec![EpochLog { epoch: 4, phase: "train".into(), validation_accuracy: Some(0.4), ..EpochLog::default() }];
     let event = Event::Started { epochs: EPOCHS, steps_per_epoch: STEPS, resumed };
     let note = board.update(&Update::Event(0, event), at(10)).unwrap();
     assert_eq!((note.tone, &*note.text), (Tone::News, "goes on after epoch 4/10"));
@@ -251,7 +252,7 @@ fn printed(quiet: bool) -> String {
         phase: "finetune".into(),
         train_loss: 1.2344,
         train_accuracy: 0.5,
-        validation_accuracy: 0.456,
+        validation_accuracy: Some(0.456),
         images_per_second: 1234.4,
         ..EpochLog::default()
     };

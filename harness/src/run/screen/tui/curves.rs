@@ -35,14 +35,14 @@ pub fn draw(view: &View, frame: &mut Frame<'_>, area: Rect) {
         name: "loss",
         training: curves.loss.points().to_vec(),
         validation: curves.validation_loss.points().to_vec(),
-        values: [number(live.loss, 3), number(validation.map(|log| log.validation_loss), 3)],
+        values: [number(live.loss, 3), number(validation.and_then(|log| log.validation_loss), 3)],
     };
     let percents = |points: &[(f64, f64)]| points.iter().map(|&(x, y)| (x, 100.0 * y)).collect();
     let accuracy = Plot {
         name: "accuracy %",
         training: percents(curves.accuracy.points()),
         validation: percents(curves.validation_accuracy.points()),
-        values: [percent(live.accuracy), percent(validation.map(|log| log.validation_accuracy))],
+        values: [percent(live.accuracy), percent(validation.and_then(|log| log.validation_accuracy))],
     };
     if area.height >= 20 {
         let [above, below] = Layout::vertical([Constraint::Fill(1); 2]).spacing(1).areas(area);

@@ -252,8 +252,8 @@ impl Chance {
             phase: self.text(),
             train_loss: self.number(),
             train_accuracy: self.number(),
-            validation_loss: self.number(),
-            validation_accuracy: self.number(),
+            validation_loss: Some(self.number()),
+            validation_accuracy: Some(self.number()),
             images_per_second: self.number(),
             ..EpochLog::default()
         }

@@ -30,7 +30,7 @@ const COLUMNS: [Column; 7] = [
         title: "val %",
         width: 5,
         needed: 34,
-        text: |_, live, _| percent(live.validation.as_ref().map(|log| log.validation_accuracy)),
+        text: |_, live, _| percent(live.validation.as_ref().and_then(|log| log.validation_accuracy)),
     },
     Column {
         title: "img/s",
