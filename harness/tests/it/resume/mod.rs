@@ -69,7 +69,9 @@ fn from_given_weights_stopped_anywhere() -> Result<()> {
     let bench = first.bench("vanilla", "given")?;
     bench.finished(2)?;
     let given = bench.file("weights.safetensors");
-    let workshop = Workshop::with(&[format!("init.file={}", given.display()), "recipe.optimizer=adamw".to_owned()])?;
+    let rates = ["recipe.optimizer=adamw", "recipe.lr=0.001", "recipe.finetune_lr=0.001"];
+    let file = format!("init.file={}", given.display());
+    let workshop = Workshop::with(&[&[file], &rates.map(str::to_owned)[..]].concat())?;
     let (begun, _) = workshop.bench("vanilla", "first")?.finished(2)?;
     let (afresh, _) = first.bench("vanilla", "afresh")?.finished(2)?;
     assert_ne!(begun.epochs[0].train_loss, afresh.epochs[0].train_loss);
