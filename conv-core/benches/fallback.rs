@@ -1,6 +1,6 @@
 //! What runs off the engine beside what could replace it: `cargo bench --profile dev -p conv-core --bench fallback`. `flat` is
 //! `ops::conv2d` by the kernels of flat planes, `engine` a network of this one convolution, `candle` candle's own operations.
-//! It prints the table of docs/performance.md: times of the others over those of `flat`.
+//! It prints the table of docs/performance/README.md: times of the others over those of `flat`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -41,7 +41,7 @@ use crate::kernels::shape::ConvShape;
 use crate::kernels::taps::Axis;
 
 /// Images from which a batch fills the engine's vectors of 16 well enough: fewer are inferred one after the other, and trained
-/// operation by operation. Single layers of 4 to 7 images can be faster on the engine all the same (docs/performance.md, off the
+/// operation by operation. Single layers of 4 to 7 images can be faster on the engine all the same (docs/performance/README.md, off the
 /// engine), others are slower there; as what such batches trained before would change in its last bits, the limit stays.
 pub const SMALLEST_BATCH: usize = 8;
 

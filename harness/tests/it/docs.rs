@@ -13,7 +13,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/data.md",
     "docs/sweeps.md",
     "docs/pruning.md",
-    "docs/performance.md",
+    "docs/performance/README.md",
     "docs/results.md",
     "docs/export.md",
     "docs/findings.md",

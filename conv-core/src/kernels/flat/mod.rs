@@ -5,7 +5,7 @@
 //! block out as flat planes (see `lower.rs`), so that vector lanes run over positions, whatever the number of images.
 //!
 //! It stays because what could replace it measures worse (`cargo bench --profile dev -p conv-core --bench
-//! fallback`, table in docs/performance.md): one or two images leave most of the engine's vectors empty and take 1.7 to 16 times
+//! fallback`, table in docs/performance/README.md): one or two images leave most of the engine's vectors empty and take 1.7 to 16 times
 //! as long; single convolutions by candle's own operations take 1.7 to 22 times as long at any batch, depthwise ones up to 200
 //! times, and a network with a custom operation 8 to 31 times.
 

@@ -1,0 +1,163 @@
+"""The race itself: every side in a process of its own, in turns, and what each took."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sides import BATCH, BOUNDS, ONE, TRAIN
+
+HERE = Path(__file__).resolve().parent
+# A median of one side's rounds in one pass, in milliseconds.
+Time = namedtuple("Time", "turn side backbone method phase ms")
+
+
+class Failed(Exception):
+    """A side that ended, said an error, or is not what it has to be."""
+
+
+class Python:
+    """A side in a Python process of its own."""
+
+    def __init__(self, side, settings):
+        self.side, self.settings = side, settings
+        filled = {} if side is None else {k: v.format(threads=settings.threads) for k, v in side.environment.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "worker.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **filled},
+        )  # fmt: skip
+
+    def ask(self, do, **request):
+        print(json.dumps({"do": do, **request}), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed(f"its process ended at `{do}`")
+        answer = json.loads(line)
+        if "failed" in answer:
+            raise Failed(answer["failed"])
+        return answer
+
+    def open(self, job, flags):
+        answer = self.ask("open", side=self.side.name, job=job, flags=flags)
+        if "absent" in answer:
+            raise Failed(answer["absent"])
+        return answer["version"]
+
+    def check(self, counted):
+        answer = self.ask("check")
+        for method, counts in answer["counts"].items():
+            same(self.side.name, method, counts, counted[method])
+        return max((apart, f"{method}, {phase}") for method, phase, apart in answer["apart"])
+
+    def time(self):
+        return self.ask("time", rounds=self.settings.rounds, warm_up=self.settings.warm_up)["times"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+class Harness:
+    """The harness's own side: `harness bench`, a process a pass."""
+
+    def __init__(self, side, settings):
+        self.side, self.settings = side, settings
+
+    def open(self, job, flags):
+        self.job = job
+        run = subprocess.run([self.settings.harness, "--version"], check=True, stdout=subprocess.PIPE, text=True)
+        return run.stdout.strip().split(" ", 1)[-1]
+
+    def rows(self, rounds):
+        job = self.job
+        command = [self.settings.harness, "bench", "--backbone", job["backbone"], "--batch", str(job["batch"])]
+        command += ["--threads", str(job["threads"]), "--rounds", str(rounds), "--format", "csv", "--no-memory"]
+        command += self.side.options.get("arguments", [])
+        for method in job["methods"]:
+            command += ["--method", method]
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if run.returncode:
+            raise Failed(f"`{' '.join(command)}` ended with code {run.returncode}")
+        rows = {row["method"].replace(" ", ","): row for row in csv.DictReader(io.StringIO(run.stdout))}
+        missing = [method for method in job["methods"] if method not in rows]
+        if missing:
+            raise Failed(f"asked for {', '.join(missing)}, it answered for {', '.join(rows)}")
+        # Vanilla runs along, whether it was asked for or not.
+        return {method: rows[method] for method in job["methods"]}
+
+    def check(self, counted):
+        for method, row in self.rows(1).items():
+            same(self.side.name, method, {what: int(row[what]) for what in ("macs", "params")}, counted[method])
+        return None
+
+    def time(self):
+        columns = {TRAIN: "train_step_ms", ONE: "infer_b1_ms", BATCH: f"infer_b{self.job['batch']}_ms"}
+        rows = self.rows(self.settings.rounds).items()
+        return [[method, phase, float(row[columns[phase]])] for method, row in rows for phase in self.side.phases]
+
+    def close(self):
+        pass
+
+
+def same(side, method, found, counted):
+    """Networks of equal name are equal, as far as counting tells; anything else ends the race."""
+    for what, here in found.items():
+        if here != counted[what]:
+            sys.exit(f"{side}, {method}: {what} are {here}, and {counted[what]} in the reference")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def export(folder, backbone, settings):
+    """The job of a backbone: its files, and what they come to."""
+    job = {"folder": folder, "backbone": backbone, "methods": settings.methods, "batch": settings.batch}
+    job |= {"threads": settings.threads, "peers": str(settings.peers)}
+    worker = Python(None, settings)
+    try:
+        answer = worker.ask("export", job=job)
+    except Failed as why:
+        sys.exit(f"{backbone} cannot be exported: {why}")
+    worker.close()
+    for method, counts in answer["counted"].items():
+        same("exported file", method, {"macs": counts[f"onnx_macs_{settings.batch}"]}, counts)
+    return {**job, "steps": answer["steps"]}, answer["counted"]
+
+
+def race(backbone, sides, settings, flags):
+    """Times of all passes, versions by side, how far each was from the reference, and why the others have no times."""
+    times, versions, apart, absent, running = [], {}, {}, {}, []
+    with TemporaryDirectory() as folder:
+        job, counted = export(folder, backbone, settings)
+        for side in sides:
+            racer = (Harness if side.own else Python)(side, settings)
+            try:
+                versions[side.name] = racer.open(job, flags)
+                say(f"{backbone}: {side.name} {versions[side.name]} prepares")
+                apart[side.name] = racer.check(counted)
+                if apart[side.name] and not apart[side.name][0] <= BOUNDS[side.precision]:
+                    far, where = apart[side.name]
+                    raise Failed(f"wrong: {far:.1e} from the reference ({where}), allowed {BOUNDS[side.precision]:.0e}")
+            except Failed as why:
+                if side.own:
+                    sys.exit(f"{side.name}: {why}")
+                say(f"{backbone}: {side.name} is left out: {why}")
+                absent[side.name] = str(why)
+                racer.close()
+                continue
+            running.append(racer)
+        for turn in range(settings.passes):
+            say(f"{backbone}: pass {turn + 1} of {settings.passes}")
+            # There and back again, so that nobody always runs after the same one.
+            for racer in running if turn % 2 == 0 else running[::-1]:
+                times += [Time(turn, racer.side.name, backbone, *row) for row in racer.time()]
+        for racer in running:
+            racer.close()
+    return times, versions, apart, absent
