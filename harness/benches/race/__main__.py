@@ -49,12 +49,14 @@ def arguments():
     parser.add_argument("--peers", type=Path, default=peers / "release/race-peers", help="the binary [default: %(default)s]")
     parser.add_argument("--page", type=Path, help="where the page goes [default: docs/performance/PROCESSOR.md, and README.md]")
     parser.add_argument("--csv", type=Path, help="a file for each pass's medians")
+    parser.add_argument("--no-memory", action="store_true", help="leaves out the peak memory in training, a process a network and side")
     parser.add_argument("--quick", action="store_true", help="ResNet-20 with two methods, two passes, nothing that compiles for long")
     args = parser.parse_args()
     quick = args.quick
     args.backbone = args.backbone or (["resnet20"] if quick else BACKBONES)
     args.methods = args.method or (["vanilla", "compconv,depth=2"] if quick else METHODS)
     args.passes, args.rounds = args.passes or (2 if quick else 9), args.rounds or (1 if quick else 3)
+    args.no_memory = args.no_memory or quick
     # As `harness bench` has it: rounds of a turn before those that count.
     args.warm_up = 2
     if args.batch == 1:
@@ -78,23 +80,22 @@ def peaks(args):
 
 
 def furthest(found):
-    """Of a side's deviations, one a backbone, the largest; the harness's networks are only counted here."""
-    found = [one for one in found if one]
-    return "counted; held against PyTorch by its tests" if not found else "{:.0e} ({})".format(*max(found))
+    """Of a side's deviations, one a backbone, the largest, and where."""
+    return "{:.0e} ({})".format(*max(found))
 
 
 def main():
     args = arguments()
     model, flags = machine.read()
-    times, versions, apart, absent = [], {}, {}, dict(args.absent)
+    times, memory, versions, apart, absent = [], [], {}, {}, dict(args.absent)
     for backbone in args.backbone:
-        found, of, far, missing = passes.race(backbone, args.run, args, flags)
-        times += found
-        versions |= of
-        for name, one in far.items():
-            apart.setdefault(name, []).append(one)
+        one = passes.race(backbone, args.run, args, flags)
+        times, memory = times + one.times, memory + one.memory
+        versions |= one.versions
+        for name, far in one.apart.items():
+            apart.setdefault(name, []).append(far)
         # What is missing for one network only is named with it.
-        absent |= {name if len(args.backbone) == 1 or name not in versions else f"{name} ({backbone})": why for name, why in missing.items()}
+        absent |= {name if len(args.backbone) == 1 or name not in versions else f"{name} ({backbone})": why for name, why in one.absent.items()}
     if args.csv:
         with open(args.csv, "w", newline="") as file:
             csv.writer(file).writerows([passes.Time._fields, *times])
@@ -112,6 +113,7 @@ def main():
         "precisions": {side.name: side.precision for side in SIDES},
         "sides": [(s.name, versions[s.name], furthest(apart[s.name])) for s in SIDES if s.name in raced],
         "absent": list(absent.items()),
+        "memory": memory,
     }
     text = page.page(facts, means(found), found, args.batch)
     name = machine.slug(model, flags)

@@ -78,8 +78,17 @@ def summary(means, cells, batch):
     return f"{table(head, rows)}\n\n{lost(cells, batch)}"
 
 
+def peaks(memory):
+    """MiB by network and side."""
+    names = list(dict.fromkeys(one.side for one in memory))
+    by_place = {(one.backbone, one.method, one.side): one.mib for one in memory}
+    rows = [[*network, *(digits(by_place.get((*network, name))) for name in names)] for network in networks(memory)]
+    return table(["network", "method", *names], rows) if memory else "Not measured."
+
+
 def page(facts, means, cells, batch):
-    """`facts`: title, command, machine (lines), sides (name, version, furthest from the reference), absent (name, why)."""
+    """`facts`: title, command, machine (lines), sides (name, version, furthest from the reference), absent (name, why),
+    memory."""
     sides = [[name, facts["precisions"][name], version, apart] for name, version, apart in facts["sides"]]
     absent = "\n".join(f"- {name}: {why}" for name, why in facts["absent"]) or "None."
     return f"""# The race on {facts['title']}
@@ -115,6 +124,13 @@ Absent:
 Medians over the passes.
 
 {milliseconds(cells, batch)}
+
+## Peak memory in training
+
+MiB of a process that takes two training steps of {batch} images: the whole of the harness, and of PyTorch (NCHW) what comes on top of an idle
+process that has loaded it.
+
+{peaks(facts['memory'])}
 """
 
 

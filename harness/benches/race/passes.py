@@ -15,6 +15,10 @@ from sides import BATCH, BOUNDS, ONE, TRAIN
 HERE = Path(__file__).resolve().parent
 # A median of one side's rounds in one pass, in milliseconds.
 Time = namedtuple("Time", "turn side backbone method phase ms")
+# Of a process that takes two training steps: the harness's whole, of others what comes on top of the idle process.
+Memory = namedtuple("Memory", "side backbone method mib")
+# What a race found: times of all passes, memory, and by side its version, how far it was from the reference, or why it has no times.
+Found = namedtuple("Found", "times memory versions apart absent")
 
 
 class Failed(Exception):
@@ -54,6 +58,14 @@ class Python:
             same(self.side.name, method, counts, counted[method])
         return max((apart, f"{method}, {phase}") for method, phase, apart in answer["apart"])
 
+    def memory(self, job, flags):
+        """(method, MiB), each in a process of its own."""
+        for method in job["methods"]:
+            fresh = Python(self.side, self.settings)
+            fresh.open(job, flags)
+            yield method, fresh.ask("memory", method=method)["mib"]
+            fresh.close()
+
     def time(self):
         return self.ask("time", rounds=self.settings.rounds, warm_up=self.settings.warm_up)["times"]
 
@@ -74,10 +86,11 @@ class Harness:
         run = subprocess.run([self.settings.harness, "--version"], check=True, stdout=subprocess.PIPE, text=True)
         return run.stdout.strip().split(" ", 1)[-1]
 
-    def rows(self, rounds):
+    def rows(self, rounds, memory=False):
         job = self.job
         command = [self.settings.harness, "bench", "--backbone", job["backbone"], "--batch", str(job["batch"])]
-        command += ["--threads", str(job["threads"]), "--rounds", str(rounds), "--format", "csv", "--no-memory"]
+        command += ["--threads", str(job["threads"]), "--rounds", str(rounds), "--format", "csv"]
+        command += [] if memory else ["--no-memory"]
         command += self.side.options.get("arguments", [])
         for method in job["methods"]:
             command += ["--method", method]
@@ -94,7 +107,14 @@ class Harness:
     def check(self, counted):
         for method, row in self.rows(1).items():
             same(self.side.name, method, {what: int(row[what]) for what in ("macs", "params")}, counted[method])
-        return None
+        worker = Python(None, self.settings)
+        found = worker.ask("own", harness=str(self.settings.harness), job=self.job)["apart"]
+        worker.close()
+        return max((apart, method) for method, apart in found)
+
+    def memory(self, job, flags):
+        for method, row in self.rows(1, memory=True).items():
+            yield method, float(row["peak_mib"])
 
     def time(self):
         columns = {TRAIN: "train_step_ms", ONE: "infer_b1_ms", BATCH: f"infer_b{self.job['batch']}_ms"}
@@ -132,8 +152,8 @@ def export(folder, backbone, settings):
 
 
 def race(backbone, sides, settings, flags):
-    """Times of all passes, versions by side, how far each was from the reference, and why the others have no times."""
-    times, versions, apart, absent, running = [], {}, {}, {}, []
+    """What a backbone came to."""
+    times, memory, versions, apart, absent, running = [], [], {}, {}, {}, []
     with TemporaryDirectory() as folder:
         job, counted = export(folder, backbone, settings)
         for side in sides:
@@ -142,8 +162,9 @@ def race(backbone, sides, settings, flags):
                 versions[side.name] = racer.open(job, flags)
                 say(f"{backbone}: {side.name} {versions[side.name]} prepares")
                 apart[side.name] = racer.check(counted)
-                if apart[side.name] and not apart[side.name][0] <= BOUNDS[side.precision]:
-                    far, where = apart[side.name]
+                far, where = apart[side.name]
+                # NaN is too far, too.
+                if not far <= BOUNDS[side.precision]:
                     raise Failed(f"wrong: {far:.1e} from the reference ({where}), allowed {BOUNDS[side.precision]:.0e}")
             except Failed as why:
                 if side.own:
@@ -153,6 +174,8 @@ def race(backbone, sides, settings, flags):
                 racer.close()
                 continue
             running.append(racer)
+        for racer in [] if settings.no_memory else [racer for racer in running if racer.side.memory]:
+            memory += [Memory(racer.side.name, backbone, *row) for row in racer.memory(job, flags)]
         for turn in range(settings.passes):
             say(f"{backbone}: pass {turn + 1} of {settings.passes}")
             # There and back again, so that nobody always runs after the same one.
@@ -160,4 +183,4 @@ def race(backbone, sides, settings, flags):
                 times += [Time(turn, racer.side.name, backbone, *row) for row in racer.time()]
         for racer in running:
             racer.close()
-    return times, versions, apart, absent
+    return Found(times, memory, versions, apart, absent)

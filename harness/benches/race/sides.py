@@ -21,6 +21,8 @@ class Side:
     own: bool = False
     # Left out by --quick, unless --sides names it: it prepares for minutes.
     slow: bool = False
+    # Its peak memory in training is measured, too; a process that compiles holds the compiler as well.
+    memory: bool = False
     # What the runtime's class is told.
     options: dict = field(default_factory=dict)
     # Environment variables, in which {threads} is filled in.
@@ -38,13 +40,13 @@ TORCH = {
 BOTH = ("contiguous", "channels_last")
 
 SIDES = (
-    Side("harness", "harness", F32, ALL, own=True),
-    Side("torch", "torch", F32, ALL, options={"layouts": BOTH}, environment=TORCH),
+    Side("harness", "harness", F32, ALL, own=True, memory=True),
+    Side("torch", "torch", F32, ALL, memory=True, options={"layouts": BOTH}, environment=TORCH),
     Side("torch-compile", "torch", F32, ALL, slow=True, options={"layouts": BOTH, "compile": True}, environment=TORCH),
     Side("onnxruntime", "onnxruntime", F32, INFERENCE),
     Side("openvino", "openvino", F32, INFERENCE),
     Side("tract", "tract", F32, INFERENCE),
-    Side("torch-bf16", "torch", BF16, ALL, options={"layouts": BOTH}, environment=TORCH),
+    Side("torch-bf16", "torch", BF16, ALL, memory=True, options={"layouts": BOTH}, environment=TORCH),
     Side("torch-compile-bf16", "torch", BF16, ALL, slow=True, options={"layouts": BOTH, "compile": True}, environment=TORCH),
     Side("openvino-bf16", "openvino", BF16, INFERENCE),
 )

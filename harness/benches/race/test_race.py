@@ -8,7 +8,7 @@ import machine
 import page
 import sides
 import table
-from passes import Time
+from passes import Memory, Time
 
 RACED = [side for side in sides.SIDES if side.name in ("harness", "torch", "onnxruntime", "torch-bf16")]
 
@@ -78,11 +78,13 @@ class Page(unittest.TestCase):
         facts = {
             "title": "Some Processor (avx2)", "command": "race", "machine": ["two threads"], "precisions": {"torch": "f32"},
             "sides": [("torch", "2.0", "1e-06 (ghost)")], "absent": [("tract", "not built")],
+            "memory": [Memory("harness", "resnet20", "ghost", 321.4)],
         }  # fmt: skip
         text = page.page(facts, self.means, self.cells, 128)
         self.assertIn("**2.00 [2.00, 2.00] lost** torch", text)
         self.assertIn("Lost, 1 of 2 cells: resnet20 ghost, inference, 1 image (f32: 2.00, torch).", text)
         self.assertIn("- tract: not built", text)
+        self.assertIn("| resnet20 | ghost | 321 |", text)
         self.assertIn("0.50 [0.50, 0.50] torch-bf16", text)
 
     def test_the_readme_has_one_paragraph_for_each_machine(self):

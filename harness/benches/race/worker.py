@@ -88,6 +88,13 @@ class Worker:
         return [[*key, min(map(statistics.median, by.values()))] for key, by in taken.items()]
 
 
+def most_memory():
+    """The most MiB that this process has held so far."""
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
 class Job(SimpleNamespace):
     """What is raced: folder, backbone, methods, batch, threads, steps (by method, what a first training step comes to)."""
 
@@ -108,12 +115,20 @@ def needs_bf16(side, flags):
 def answer(request, state):
     kind = request.pop("do")
     if kind == "export":
+        import warnings
+
         import networks
         from runtimes.torch import reference_steps
 
         job = Job(**request["job"])
+        # The exporter speaks of itself, at length.
+        warnings.simplefilter("ignore")
         counted = networks.export(job.folder, job.backbone, job.methods, job.batch)
         return {"counted": counted, "steps": reference_steps(job)}
+    if kind == "own":
+        import own
+
+        return {"apart": own.check(request["harness"], Job(**request["job"]))}
     if kind == "open":
         side = next(side for side in SIDES if side.name == request["side"])
         try:
@@ -124,6 +139,10 @@ def answer(request, state):
         return {"version": state["worker"].runtime.version}
     if kind == "check":
         return state["worker"].check()
+    if kind == "memory":
+        idle = most_memory()
+        state["worker"].runtime.train(request["method"])
+        return {"mib": most_memory() - idle}
     return {"times": state["worker"].time(**request)}
 
 

@@ -73,6 +73,12 @@ class Runtime:
         model = networks.prepared(self.job.backbone, method)
         return {"macs": networks.macs(model), "params": networks.parameters(model)}
 
+    def train(self, method):
+        """Two training steps and nothing else, for their memory."""
+        step = Step(networks.prepared(self.job.backbone, method), self.job.batch, torch.contiguous_format, self.side.precision)
+        step.step()
+        step.step()
+
     def runners(self, method, phase):
         return [self.runner(method, phase, LAYOUTS[layout]) for layout in self.side.options["layouts"]]
 
