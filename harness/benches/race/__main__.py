@@ -61,6 +61,7 @@ def arguments():
     args.warm_up = 2
     if args.batch == 1:
         parser.error("--batch: found 1, accepted: an integer of at least 2, as single images are raced anyway")
+    args.harness, args.peers = args.harness.resolve(), args.peers.resolve()
     if not args.harness.exists():
         parser.error(f"{args.harness} is not there: cargo build -p harness, or --harness PATH")
     try:
@@ -77,6 +78,13 @@ def output(*command):
 def peaks(args):
     rows = csv.DictReader(output(args.harness, "bench", "peak", "--threads", str(args.threads), "--format", "csv").splitlines())
     return "; ".join(f"{row['name']} {float(row['value']):.0f} {row['unit']}" for row in rows)
+
+
+def command(words):
+    """The command line, without the paths of this machine."""
+    paths = [at for at, word in enumerate(words) if word in ("--harness", "--peers", "--csv", "--page")]
+    kept = [word for at, word in enumerate(words) if at not in paths and at - 1 not in paths]
+    return " ".join(["python harness/benches/race", *kept])
 
 
 def furthest(found):
@@ -104,7 +112,7 @@ def main():
     commit = output("git", "describe", "--always", "--dirty", "--abbrev=7")
     facts = {
         "title": f"{model} ({machine.widest(flags)})",
-        "command": "python harness/benches/race" + "".join(f" {word}" for word in sys.argv[1:] if not word.startswith("/")),
+        "command": command(sys.argv[1:]),
         "machine": [
             f"{args.threads} threads of {os.cpu_count()} processors; {peaks(args)}",
             f"{args.passes} passes of {args.rounds} rounds; the sides take turns, each in a process of its own",

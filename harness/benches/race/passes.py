@@ -151,6 +151,16 @@ def export(folder, backbone, settings):
     return {**job, "steps": answer["steps"]}, answer["counted"]
 
 
+def drop(racer, why, backbone, absent):
+    """Goes on without a side; not without the harness's own, about which the race is."""
+    name = racer.side.name
+    if racer.side.own:
+        sys.exit(f"{name}: {why}")
+    say(f"{backbone}: {name} is left out: {why}")
+    absent[name] = why
+    racer.close()
+
+
 def race(backbone, sides, settings, flags):
     """What a backbone came to."""
     times, memory, versions, apart, absent, running = [], [], {}, {}, {}, []
@@ -167,11 +177,7 @@ def race(backbone, sides, settings, flags):
                 if not far <= BOUNDS[side.precision]:
                     raise Failed(f"wrong: {far:.1e} from the reference ({where}), allowed {BOUNDS[side.precision]:.0e}")
             except Failed as why:
-                if side.own:
-                    sys.exit(f"{side.name}: {why}")
-                say(f"{backbone}: {side.name} is left out: {why}")
-                absent[side.name] = str(why)
-                racer.close()
+                drop(racer, str(why), backbone, absent)
                 continue
             running.append(racer)
         for racer in [] if settings.no_memory else [racer for racer in running if racer.side.memory]:
@@ -179,8 +185,14 @@ def race(backbone, sides, settings, flags):
         for turn in range(settings.passes):
             say(f"{backbone}: pass {turn + 1} of {settings.passes}")
             # There and back again, so that nobody always runs after the same one.
-            for racer in running if turn % 2 == 0 else running[::-1]:
-                times += [Time(turn, racer.side.name, backbone, *row) for row in racer.time()]
+            for racer in list(running if turn % 2 == 0 else running[::-1]):
+                try:
+                    times += [Time(turn, racer.side.name, backbone, *row) for row in racer.time()]
+                except Failed as why:
+                    # Whoever does not last has no times at all: ratios are of passes that both sides ran.
+                    drop(racer, str(why), backbone, absent)
+                    running.remove(racer)
+                    times = [time for time in times if time.side != racer.side.name]
         for racer in running:
             racer.close()
     return Found(times, memory, versions, apart, absent)

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::multithread::{Executor, set_default_executor};
+use tract_onnx::prelude::multithread::{Executor, set_default_executor};
 
 /// Of the crate, as Cargo.lock has it.
 const LOCK: &str = include_str!("../Cargo.lock");
