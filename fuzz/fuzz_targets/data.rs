@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use harness::config::DatasetConfig;
-use harness::data::{Geometry, cifar, folder, hush_caught_panics, idx, parquet};
+use harness::config::{DatasetConfig, ImageSize};
+use harness::data::{DataRoots, Geometry, cifar, folder, hush_caught_panics, idx, load_from, parquet, stl10};
 use harness::weights::given::GivenWeights;
 use libfuzzer_sys::fuzz_target;
 
@@ -21,7 +21,29 @@ fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
             fs::write(path, bytes).expect("a file");
         }
     };
-    match which % 7 {
+    let any = |name: &str, file: &str| {
+        write(&[file]);
+        let config = DatasetConfig {
+            name: name.into(),
+            sources: vec![dir.path().display().to_string()],
+            size: Some(ImageSize::Square(8)),
+            ..DatasetConfig::default()
+        };
+        let cache = dir.path().join("cache");
+        let roots = DataRoots { home: None, base_url: String::new(), downloads: cache.clone(), cache };
+        let _ = load_from(&config, &roots);
+    };
+    match which % 11 {
+        7 => any("images", "x.npz"),
+        8 => any("images", "train.parquet"),
+        9 => {
+            write(&["train_32x32.mat"]);
+            any("svhn", "test_32x32.mat");
+        }
+        10 => {
+            write(&["stl10_binary.tar.gz"]);
+            let _ = stl10::read(&dir.path().join("stl10_binary.tar.gz"));
+        }
         0 => {
             write(&["cifar-10-binary.tar.gz"]);
             let _ = cifar::CIFAR10.read(&dir.path().join("cifar-10-binary.tar.gz"));
@@ -44,7 +66,9 @@ fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
         }
         2 => {
             write(&["train.parquet", "test.parquet"]);
-            let _ = parquet::read(dir.path(), &["label"], &COLOUR);
+            if let Ok(Some(shards)) = parquet::layout::find(dir.path(), "cifar10") {
+                let _ = parquet::read(&shards, &["label"], &COLOUR);
+            }
         }
         3 => {
             write(&[
@@ -57,7 +81,7 @@ fuzz_target!(init: hush_caught_panics(), |input: (u8, &[u8])| {
         }
         _ => {
             write(&["train/a/1.png", "train/b/1.jpg", "test/a/1.png", "test/b/1.jpg"]);
-            let _ = folder::geometry(dir.path(), &DatasetConfig::default());
+            let _ = folder::geometry(dir.path(), &DatasetConfig::default(), dir.path());
             let _ = folder::read_exactly(dir.path(), (3, 8, 8), None);
         }
     }

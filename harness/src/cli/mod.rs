@@ -32,6 +32,7 @@ mod results;
 mod run;
 mod sight;
 mod slurm;
+mod split_sizes;
 mod table;
 mod totals;
 mod trial;

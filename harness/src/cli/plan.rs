@@ -4,6 +4,7 @@
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path as FilePath;
 
+use super::split_sizes::SplitSizes;
 use super::table::{Cell, Format, Layout};
 use super::totals::{Speed, Totals, training_macs};
 use super::tuning::TuningView;
@@ -31,6 +32,9 @@ const COLUMNS: &[&str] = &[
     "aliases",
     "remarks",
     "tuned",
+    "train_by_class",
+    "validation_by_class",
+    "test_by_class",
 ];
 
 /// Writes every trial of a file with its price to stdout.
@@ -63,10 +67,15 @@ fn print_rows(plan: &Plan<'_>, latencies: &Latencies, view: &View, out: &mut dyn
     let tuning = TuningView::of(plan.document(), view)?;
     let remarks_apart = format == Format::Table;
     let fits = |row: &Row<'_>| only.is_none_or(|filter| row.matches(filter));
-    let cells = |row: &Row<'_>| {
+    let mut splits = SplitSizes::default();
+    let mut cells = |row: &Row<'_>| {
         let mut cells = cells(row, speed.as_ref(), remarks_apart);
         let tuned = tuning.as_ref().map(|tuning| Cell::text(tuning.chosen(&row.setting.label)));
         cells.push(tuned.unwrap_or(Cell::Empty));
+        // People read the counts below the table.
+        let counts = if remarks_apart { None } else { splits.of(&row.setting) };
+        let by_class = counts.map(|counts| [counts.train, counts.validation, counts.test].map(Cell::Counts));
+        cells.extend(by_class.unwrap_or([Cell::Empty, Cell::Empty, Cell::Empty]));
         cells
     };
     let mut layout = Layout::new(COLUMNS, format);

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
+use crate::data::range;
 use crate::report::markup::escaped;
 use crate::report::numbers::thousands;
 
@@ -37,6 +38,8 @@ pub enum Cell {
     Difference(f64),
     /// A measured value; shown to four digits.
     Real(f64),
+    /// Counts, of each class for one; shown as the fewest and the most.
+    Counts(Vec<usize>),
 }
 
 impl Cell {
@@ -66,6 +69,7 @@ impl Cell {
             Self::Empty => String::new(),
             Self::Text(text) => text.clone(),
             Self::Count(count) => thousands(*count),
+            Self::Counts(counts) => range(counts),
             Self::Large(value) => format!("{value:.2e}"),
             Self::Share(share) => format!("{:.1} %", 100.0 * share),
             Self::Difference(more) => format!("{:+.1} %", 100.0 * more),
@@ -78,6 +82,7 @@ impl Cell {
         match self {
             Self::Empty => String::new(),
             Self::Count(count) => count.to_string(),
+            Self::Counts(counts) => range(counts),
             Self::Large(value) => format!("{value:e}"),
             Self::Share(value) | Self::Difference(value) => format!("{value:.6}"),
             Self::Real(value) => format!("{value:.4}"),
@@ -91,6 +96,7 @@ impl Cell {
             Self::Empty => Value::Null,
             Self::Text(text) => text.as_str().into(),
             Self::Count(count) => (*count).into(),
+            Self::Counts(counts) => counts.clone().into(),
             Self::Large(value) | Self::Share(value) | Self::Difference(value) | Self::Real(value) => (*value).into(),
         }
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use blake3::Hash;
 use conv_core::{Isa, peak_gflops};
 
-use super::sight;
 use super::view::View;
+use super::{sight, split_sizes};
 use crate::config::error::explain;
 use crate::config::{DatasetConfig, Recipe};
 use crate::data;
@@ -80,8 +80,8 @@ pub struct Totals {
     /// Seeds of the setting before it that has the fewest.
     fewest: Option<usize>,
     remarks: Remarks,
-    /// The data sets that something is trained on.
-    data: Vec<DatasetConfig>,
+    /// The data sets that something is trained on, with the validation images and the subset of the first setting.
+    data: Vec<(DatasetConfig, usize, usize)>,
     /// Trainings that several trials begin with.
     bases: HashSet<Hash>,
 }
@@ -127,8 +127,8 @@ impl Totals {
     fn add_data(&mut self, setting: &Setting) {
         let dataset = &setting.network.parts.dataset;
         let same = |known: &DatasetConfig| (&known.name, &known.sources) == (&dataset.name, &dataset.sources);
-        if setting.recipe.epochs > 0 && !self.data.iter().any(same) {
-            self.data.push(dataset.clone());
+        if setting.recipe.epochs > 0 && !self.data.iter().any(|(known, ..)| same(known)) {
+            self.data.push((dataset.clone(), setting.validation, setting.recipe.subset));
         }
     }
 
@@ -169,13 +169,16 @@ impl Totals {
             }
         }
         text += "\n";
-        for config in &self.data {
+        for (config, validation, subset) in &self.data {
             text += &match data::outlook(config) {
                 Ok(line) => format!("data: {line}\n"),
                 Err(error) => format!("data: {}\n", explain(&error).lines().next().unwrap_or_default()),
             };
             match data::examine(config) {
-                Ok(lines) => lines.iter().for_each(|line| text += &format!("data: {line}\n")),
+                Ok(lines) => {
+                    let told = split_sizes::told(config, *validation, *subset);
+                    lines.into_iter().chain(told).for_each(|line| text += &format!("data: {line}\n"));
+                }
                 Err(error) => text += &format!("data: {}\n", explain(&error)),
             }
         }

@@ -17,10 +17,10 @@ options! {
         augment: bool = true, Kind::Flag;
         /// Side of the images that the network sees, or [height, width]; when absent: that of the files, where all have one.
         size: Option<ImageSize> = None, Kind::OneOrList(&SIDE), column = Some("image_size");
-        /// How an image comes to its size; at random from 4 pixels of padding (pad) or from a part of it (random_resized) while
+        /// How an image comes to its size; at random from 4 pixels of padding, 12 for stl10 (pad) or from a part of it (random_resized) while
         /// training; when absent: pad, and random_resized for photographs.
         crop: Option<Crop> = None, Kind::Choice(Crop::names);
-        /// Whether training images are mirrored at random; true when absent.
+        /// Whether training images are mirrored at random; true when absent, but false for svhn.
         flip: Option<bool> = None, Kind::Flag;
         /// Channels: 1 (grey) or 3 (RGB); when absent: those of the files, 3 unless all are grey.
         channels: Option<usize> = None, Kind::Integer(1, 3);

@@ -2,14 +2,13 @@
 //! array of pixels and a list of labels, as torchvision leaves them. Format: <https://www.cs.toronto.edu/~kriz/cifar.html>
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use flate2::read::GzDecoder;
 
-use super::{Images, Splits};
+use super::{Images, Splits, archive};
 use crate::pickle::Pickle;
 
 const SHAPE: (usize, usize, usize) = (3, 32, 32);
@@ -71,9 +70,7 @@ impl Release {
     /// The release's folder or archive at `path`: `path` itself, or inside it. `None` if there is no trace of it.
     pub(super) fn find(&self, path: &Path) -> Option<PathBuf> {
         if path.is_file() {
-            let name = path.file_name()?.to_string_lossy().to_lowercase();
-            let named = [".tar.gz", ".tgz", ".tar"].iter().any(|ending| name.ends_with(ending));
-            return (named || is_archive(path)).then(|| path.to_path_buf());
+            return (archive::is_named_archive(path) || archive::is_archive(path)).then(|| path.to_path_buf());
         }
         let holds =
             |folder: &Path| self.files().any(|(name, _)| both(name).iter().any(|name| folder.join(name).is_file()));
@@ -88,7 +85,7 @@ impl Release {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             self.forms.iter().any(|(_, archive)| name.starts_with(archive)) && file.is_file()
         };
-        files.into_iter().find(|file| named(file) && is_archive(file))
+        files.into_iter().find(|file| named(file) && archive::is_archive(file))
     }
 
     /// Reads what `Release::find` found: a folder or an archive.
@@ -115,7 +112,7 @@ impl Release {
                 }
             }
         }
-        Ok(Splits { train, test, remark: None })
+        Ok(Splits { train, test, remark: None, remarks: vec![] })
     }
 
     fn files(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
@@ -150,30 +147,20 @@ impl Release {
     }
 
     fn read_archive(&self, path: &Path) -> Result<BTreeMap<&'static str, Content>> {
-        let damaged = || format!("{}: a truncated or damaged archive", path.display());
-        if let Some(what) = no_archive(path) {
-            bail!("{}: {what}, where an archive of the release is expected", path.display());
-        }
-        let file = File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
-        let file = BufReader::new(file);
-        let plain: Box<dyn Read> = if is_gzip(path) { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
-        let mut archive = tar::Archive::new(plain);
         let mut contents = BTreeMap::new();
-        for entry in archive.entries().with_context(damaged)? {
-            let mut entry = entry.with_context(damaged)?;
-            let entry_path = entry.path().with_context(damaged)?.into_owned();
-            let is = |name: &str| entry_path.file_name().is_some_and(|found| found == name);
-            let known = self.files().find(|(name, _)| both(name).iter().any(|name| is(name)));
-            let Some((name, records)) = known.filter(|_| entry.header().entry_type().is_file()) else { continue };
-            let binary = is(&both(name)[0]);
+        archive::each_file(path, |file, content| {
+            let Some((name, records)) = self.files().find(|(name, _)| both(name).iter().any(|name| name == file))
+            else {
+                return Ok(());
+            };
+            let binary = file == both(name)[0];
             // One byte more than expected is enough to notice that it is too long.
             let most = if binary { records * (self.label_bytes + PIXELS) + 1 } else { records * PIXELS + BESIDE };
             let mut bytes = Vec::new();
-            entry.by_ref().take(most as u64).read_to_end(&mut bytes).with_context(damaged)?;
+            content.take(most as u64).read_to_end(&mut bytes)?;
             contents.insert(name, if binary { Content::Binary(bytes) } else { Content::Python(bytes) });
-        }
-        // gzip's checksum comes last: it is only compared once everything was read.
-        io::copy(&mut archive.into_inner(), &mut io::sink()).with_context(damaged)?;
+            Ok(())
+        })?;
         Ok(contents)
     }
 
@@ -232,41 +219,4 @@ impl Release {
 /// A file's name in either form, the binary one first.
 fn both(name: &str) -> [String; 2] {
     [format!("{name}{BINARY}"), name.to_owned()]
-}
-
-fn begins(path: &Path) -> Option<[u8; 262]> {
-    let mut head = [0; 262];
-    let mut file = File::open(path).ok()?;
-    let mut filled = 0;
-    while filled < head.len() {
-        match file.read(&mut head[filled..]).ok()? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Some(head)
-}
-
-fn is_gzip(path: &Path) -> bool {
-    begins(path).is_some_and(|head| head.starts_with(&[0x1f, 0x8b]))
-}
-
-/// Whether a file is an archive by what it begins with: gzip, or a tar's own mark.
-fn is_archive(path: &Path) -> bool {
-    begins(path).is_some_and(|head| head.starts_with(&[0x1f, 0x8b]) || &head[257..] == b"ustar")
-}
-
-/// What a file is that is known not to be an archive; a damaged one may be anything.
-fn no_archive(path: &Path) -> Option<String> {
-    let head = begins(path)?;
-    let text = String::from_utf8_lossy(&head).trim_start().to_lowercase();
-    let page = ["<!doctype", "<html", "<?xml"].iter().any(|start| text.starts_with(start));
-    match fs::metadata(path).ok()?.len() {
-        0 => Some("an empty file".into()),
-        _ if page => Some("a web page, saved under this name".into()),
-        _ if head.starts_with(b"PK") => Some("a zip archive".into()),
-        // Shorter than any archive.
-        1..20 => Some("neither gzip nor tar".into()),
-        _ => None,
-    }
 }

@@ -1,7 +1,7 @@
 //! A loaded data set as a file: what one process has read and decoded, others need not read and decode again.
 //!
 //! One line of JSON (classes; of each split the number of its images, and their shape or the folder of their files), then labels
-//! and pixels of each split; of files that stay encoded instead of pixels their hashes and names. The fingerprint is its checksum:
+//! and pixels of each split; of files that stay encoded instead of pixels their hashes and names, and where they lie in one file. The fingerprint is its checksum:
 //! a file that does not have the one that was asked for is no file.
 
 use std::fs;
@@ -31,8 +31,8 @@ struct Head {
 enum Split {
     /// Images and shape.
     Resident(usize, (usize, usize, usize)),
-    /// Images; where their files are, bytes of all names, what the images come to decoded.
-    Encoded(usize, PathBuf, usize, DecodedSize),
+    /// Images; where their files are, bytes of all names, what the images come to decoded, whether they are stretches of one file.
+    Encoded(usize, PathBuf, usize, DecodedSize, bool),
 }
 
 /// Writes the data set to a file.
@@ -48,7 +48,7 @@ pub fn write(path: &Path, dataset: &Dataset) -> Result<()> {
             let files = photographs.files();
             // Trials run where the experiment was begun; a path from elsewhere would lead nowhere.
             let root = files.root().canonicalize().unwrap_or_else(|_| files.root().to_owned());
-            Split::Encoded(files.len(), root, names(files).len(), photographs.size())
+            Split::Encoded(files.len(), root, names(files).len(), photographs.size(), files.is_packed())
         }
     };
     let mut bytes = serde_json::to_vec(&Head { classes: *classes, splits: [split(train), split(test)] })
@@ -60,7 +60,13 @@ pub fn write(path: &Path, dataset: &Dataset) -> Result<()> {
             ImageSet::Resident(images) => bytes.extend_from_slice(&images.pixels),
             ImageSet::Encoded(photographs) => {
                 bytes.extend_from_slice(photographs.hashes().as_flattened());
-                bytes.extend_from_slice(names(photographs.files()).as_bytes());
+                let files = photographs.files();
+                bytes.extend_from_slice(names(files).as_bytes());
+                let stretches = (0..files.len()).filter_map(|index| files.stretch(index));
+                stretches.for_each(|(offset, length)| {
+                    bytes.extend(offset.to_le_bytes());
+                    bytes.extend(length.to_le_bytes());
+                });
             }
         }
     }
@@ -91,11 +97,19 @@ pub fn read(path: &Path, provenance: &Provenance, config: &DatasetConfig) -> Opt
                 stored.get_or_insert(own);
                 ImageSet::Resident(Arc::new(Images { pixels, labels, shape: own }))
             }
-            Split::Encoded(_, root, names, size) => {
+            Split::Encoded(_, root, names, size, packed) => {
                 let hashes = take(count.checked_mul(16)?)?.chunks_exact(16);
                 let hashes: Vec<ContentHash> = hashes.map(ContentHash::try_from).collect::<Result<_, _>>().ok()?;
-                let mut files = FileList::new(&root);
-                std::str::from_utf8(take(names)?).ok()?.lines().for_each(|name| files.push(name));
+                let mut files = if packed { FileList::packed(&root) } else { FileList::new(&root) };
+                let mut names = std::str::from_utf8(take(names)?).ok()?.lines();
+                if packed {
+                    for stretch in take(count.checked_mul(16)?)?.chunks_exact(16) {
+                        let (offset, length) = stretch.split_at(8);
+                        let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
+                        files.push_stretch(names.next()?, (number(offset)?, number(length)?));
+                    }
+                }
+                names.for_each(|name| files.push(name));
                 if files.len() != count {
                     return None;
                 }

@@ -17,14 +17,24 @@ pub struct DataRoots {
     pub base_url: String,
     /// Where they go: `NAME/` in this folder.
     pub downloads: PathBuf,
+    /// Where the images of Parquet files are unpacked to.
+    pub cache: PathBuf,
 }
 
 impl DataRoots {
-    /// `HARNESS_DATA`, the publisher's server, and `data/` in the working directory.
+    /// `HARNESS_DATA`, the publisher's server, `data/` in the working directory, and the user's cache.
     pub fn from_environment() -> Self {
         let home = std::env::var_os("HARNESS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
-        Self { home, base_url: download::BASE_URL.into(), downloads: "data".into() }
+        let cache = cache().unwrap_or_else(|| std::env::temp_dir().join("harness/images"));
+        Self { home, base_url: download::BASE_URL.into(), downloads: "data".into(), cache }
     }
+}
+
+/// Where the user's cache has what is kept of images.
+pub(super) fn cache() -> Option<PathBuf> {
+    let home = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|home| home.join(".cache")));
+    cache.map(|cache| cache.join("harness/images"))
 }
 
 /// An entry of `dataset.sources`, understood.

@@ -30,7 +30,7 @@ pub(super) fn find(folder: &Path) -> Option<PathBuf> {
 /// A missing, truncated or damaged file, another image size than `geometry`'s, a label out of range. Names the file.
 pub fn read(folder: &Path, geometry: &Geometry) -> Result<Splits> {
     let [train, test] = SPLITS.map(|split| read_split(folder, split, geometry));
-    Ok(Splits { train: train?, test: test?, remark: None })
+    Ok(Splits { train: train?, test: test?, remark: None, remarks: vec![] })
 }
 
 /// `train-images-idx3-ubyte` as a path, under whichever spelling is there; some programs unpack it into a folder of its own name.

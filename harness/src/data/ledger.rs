@@ -41,11 +41,9 @@ pub(super) struct Ledger {
 impl Ledger {
     /// That of a folder with so many files.
     pub fn of(root: &Path, files: usize) -> Self {
-        let home = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|home| home.join(".cache")));
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let name = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
-        let path = cache.filter(|_| files >= LEAST).map(|cache| cache.join("harness/images").join(&name[..16]));
+        let path = super::entries::cache().filter(|_| files >= LEAST).map(|cache| cache.join(&name[..16]));
         path.map_or_else(Self::default, Self::at)
     }
 

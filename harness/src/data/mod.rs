@@ -1,20 +1,27 @@
 //! Data sets: where they come from, and how they reach the training loop.
 //!
 //! [`load`] tries `dataset.sources` in order and reads the first that is there, whatever format it has: one file or folder a
-//! format ([`cifar`], [`parquet`], [`idx`], [`folder`], [`synthetic`]). What comes of it is an [`ImageSet`] for each split, in
-//! memory or as files. [`split`] carves validation off, [`Normalization`] is measured on the rest, a [`Transform`] brings images to
-//! the size that a network sees, and a [`Loader`] makes batches of them in the background.
+//! format ([`cifar`], [`svhn`], [`stl10`], [`parquet`], [`idx`], [`npz`], [`folder`], [`synthetic`]). What comes of it is an
+//! [`ImageSet`] for each split, in memory or as files. [`split`] carves validation off, [`Normalization`] is measured on the rest, a
+//! [`Transform`] brings images to the size that a network sees, and a [`Loader`] makes batches of them in the background.
 
+mod archive;
 pub mod cifar;
+mod contents;
+pub mod counts;
 mod decode;
 pub mod decoded;
 pub mod download;
 mod entries;
 pub mod folder;
+mod formats;
 pub mod idx;
 mod ledger;
+mod listing;
 mod loader;
+mod matlab;
 mod normalize;
+pub mod npz;
 pub mod parquet;
 mod photographs;
 mod random;
@@ -22,24 +29,29 @@ mod registry;
 mod set;
 mod sources;
 mod split;
+pub mod stl10;
+pub mod svhn;
 pub mod synthetic;
 pub mod transform;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::DatasetConfig;
 
+pub use contents::{Contents, Splits};
+use contents::{check, fingerprint};
 pub use entries::DataRoots;
+pub use listing::FileList;
 pub use loader::{Batch, Loader};
 pub use normalize::Normalization;
 pub use parquet::hush_caught_panics;
-pub use photographs::{FileList, Photographs, StoredImage};
+pub use photographs::{Photographs, StoredImage};
 use registry::by_name;
 pub use registry::{DATASETS, DatasetInfo, Reader, find};
 pub use set::ImageSet;
 pub use sources::Location;
-pub use split::{Partition, split};
+pub use split::{Partition, range, split};
 pub use transform::{Draw, Transform};
 
 /// Images of one split, as bytes.
@@ -68,6 +80,12 @@ impl Images {
     pub fn image(&self, index: usize) -> &[u8] {
         let size = self.shape.0 * self.shape.1 * self.shape.2;
         &self.pixels[index * size..][..size]
+    }
+
+    /// Those at `indices`.
+    fn subset(&self, indices: &[usize]) -> Self {
+        let pixels = indices.iter().flat_map(|&index| self.image(index)).copied().collect();
+        Self { pixels, labels: indices.iter().map(|&index| self.labels[index]).collect(), shape: self.shape }
     }
 }
 
@@ -107,34 +125,6 @@ pub struct Dataset {
     pub train: ImageSet,
     /// Test split; empty where there is none.
     pub test: ImageSet,
-}
-
-/// What a format's reader returns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Splits {
-    /// Training split.
-    pub train: Images,
-    /// Test split.
-    pub test: Images,
-    /// What captions have to say about this copy of the data.
-    pub remark: Option<&'static str>,
-}
-
-/// Both splits, wherever their images lie.
-#[derive(Clone, Debug)]
-pub struct Contents {
-    /// Training split.
-    pub train: ImageSet,
-    /// Test split; empty where there is none.
-    pub test: ImageSet,
-    /// What a reader has to know of them.
-    pub remarks: Vec<String>,
-}
-
-impl From<Splits> for Contents {
-    fn from(Splits { train, test, remark: _ }: Splits) -> Self {
-        Self { train: train.into(), test: test.into(), remarks: vec![] }
-    }
 }
 
 /// The data set of `config`, from the first of its sources that is there; prints which one to stderr.
@@ -208,8 +198,16 @@ pub fn outlook(config: &DatasetConfig) -> Result<String> {
     sources::outlook(config, by_name(&config.name)?, &DataRoots::from_environment())
 }
 
-/// What there is to know of a folder of images before it is read, a line each: images a class, what is passed over, whether a sample
-/// of them can be decoded. Nothing for data of other kinds, or that is not there.
+/// Names of the classes of images of any size, in the order of their numbers; none where they are not there, or have none.
+pub fn class_names(config: &DatasetConfig) -> Option<Vec<String>> {
+    match locate(config).ok()? {
+        Location::Files(path) => folder::classes(&path, config, &DataRoots::from_environment().cache).ok(),
+        Location::Synthetic { .. } => None,
+    }
+}
+
+/// What there is to know of images of any size before they are read for a training, a line each: images a class, what is passed over,
+/// whether a sample of them can be decoded. Nothing for data of other kinds, or that is not there.
 ///
 /// # Errors
 /// An unknown name; a folder that could not be read.
@@ -217,8 +215,8 @@ pub fn examine(config: &DatasetConfig) -> Result<Vec<String>> {
     let info = by_name(&config.name)?;
     let roots = DataRoots::from_environment();
     match sources::locate_offline(config, info, &roots) {
-        Ok(Location::Files(path)) if info.geometry.is_none() || info.published.is_some() => {
-            folder::examine(&path, config)
+        Ok(Location::Files(path)) if formats::is_encoded(&path, config, info)? => {
+            folder::examine(&path, config, &roots.cache)
         }
         _ => Ok(vec![]),
     }
@@ -230,7 +228,8 @@ pub fn examine(config: &DatasetConfig) -> Result<Vec<String>> {
 /// An unknown name; data that is damaged, incomplete or another data set.
 pub fn fingerprint_at(config: &DatasetConfig, location: &Location) -> Result<String> {
     let info = by_name(&config.name)?;
-    sources::read(String::new(), location, config, info)?.checked_fingerprint(info)
+    let roots = DataRoots::from_environment();
+    sources::read(String::new(), location, config, info, &roots)?.checked_fingerprint(info)
 }
 
 /// The most training images that the data set of `config` can have, where that is known before anything is read: the published
@@ -246,69 +245,7 @@ pub fn most_training_images(config: &DatasetConfig) -> Result<Option<usize>> {
 impl sources::Found {
     /// Content hash of both splits, once they are checked for what no reader checks.
     fn checked_fingerprint(&self, info: &DatasetInfo) -> Result<String> {
-        check(&self.contents, info, &self.geometry)
-            .with_context(|| format!("{}: {} expected", self.source, info.title))?;
+        check(&self.contents, &self.geometry).with_context(|| format!("{}: {} expected", self.source, info.title))?;
         Ok(fingerprint(&[&self.contents.train, &self.contents.test]))
-    }
-}
-
-/// What no reader checks: that both splits hold something, and training all classes. A folder may be without test images.
-fn check(contents: &Contents, info: &DatasetInfo, geometry: &Geometry) -> Result<()> {
-    let tested = !contents.test.is_empty() || info.geometry.is_none();
-    ensure!(!contents.train.is_empty() && tested, "a split without images");
-    let mut seen = vec![false; geometry.classes];
-    for &label in contents.train.labels() {
-        let class = seen.get_mut(usize::from(label));
-        *class.with_context(|| format!("class {label} of a training image, where there are {}", geometry.classes))? =
-            true;
-    }
-    if let Some(missing) = seen.iter().position(|seen| !seen) {
-        let count = seen.iter().filter(|seen| **seen).count();
-        anyhow::bail!(
-            "{count} of {} classes have training images, class {missing} for one has none: is it this data set?",
-            geometry.classes
-        );
-    }
-    Ok(())
-}
-
-/// blake3 over shape, labels and pixels of all splits; over labels and the contents of their files where they stay encoded.
-fn fingerprint(splits: &[&ImageSet]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for images in splits {
-        let (c, h, w) = images.resident().map_or((0, 0, 0), |images| images.shape);
-        for number in [images.len(), c, h, w] {
-            hasher.update(&(number as u64).to_le_bytes());
-        }
-        let labels: Vec<u8> = images.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
-        hasher.update(&labels);
-        match images {
-            ImageSet::Resident(images) => hasher.update(&images.pixels),
-            ImageSet::Encoded(photographs) => hasher.update(photographs.hashes().as_flattened()),
-        };
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fingerprint_sees_pixels_labels_shape_and_the_split() {
-        let images = |pixels: &[u8], labels: &[u16], shape| -> ImageSet {
-            Images { pixels: pixels.to_vec(), labels: labels.to_vec(), shape }.into()
-        };
-        let a = images(&[1, 2, 3, 4], &[0, 1], (1, 1, 2));
-        let variants = [
-            fingerprint(&[&a, &a]),
-            fingerprint(&[&images(&[1, 2, 3, 5], &[0, 1], (1, 1, 2)), &a]),
-            fingerprint(&[&images(&[1, 2, 3, 4], &[1, 0], (1, 1, 2)), &a]),
-            fingerprint(&[&images(&[1, 2, 3, 4], &[0, 1], (1, 2, 1)), &a]),
-            fingerprint(&[&a]),
-        ];
-        let distinct: std::collections::HashSet<_> = variants.iter().collect();
-        assert_eq!(distinct.len(), variants.len());
-        assert_eq!(fingerprint(&[&a, &a]), variants[0]);
     }
 }

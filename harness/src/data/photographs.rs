@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,63 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{self, Picture, Unusual};
 use super::ledger::{Facts, Ledger};
+use super::listing::FileList;
 use super::{Normalization, Transform};
-
-/// Paths of files in one folder, in one text: a million of them take little more than their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileList {
-    root: PathBuf,
-    names: String,
-    ends: Vec<usize>,
-}
-
-impl FileList {
-    /// None yet, of the folder `root`.
-    pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), ..Self::default() }
-    }
-
-    /// Adds a file by its path in the folder.
-    pub fn push(&mut self, name: &str) {
-        self.names.push_str(name);
-        self.ends.push(self.names.len());
-    }
-
-    /// Number of files.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Path of a file in the folder.
-    pub fn name(&self, index: usize) -> &str {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.names[start..self.ends[index]]
-    }
-
-    /// Path of a file.
-    pub fn path(&self, index: usize) -> PathBuf {
-        self.root.join(self.name(index))
-    }
-
-    /// The folder.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// What a file holds.
-    ///
-    /// # Errors
-    /// A file that cannot be read; names it.
-    pub fn read(&self, index: usize) -> Result<Vec<u8>> {
-        let path = self.path(index);
-        fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))
-    }
-}
 
 /// Files that are decoded before what was found is looked at.
 const PIECE: usize = 4096;
@@ -109,6 +54,35 @@ pub(super) struct Findings {
     pub skipped: Vec<String>,
 }
 
+impl Findings {
+    /// Adds an image of so many channels.
+    pub fn add(&mut self, channels: usize, unusual: Option<Unusual>) {
+        *(if channels == 1 { &mut self.grey } else { &mut self.coloured }) += 1;
+        if let Some(unusual) = unusual {
+            *self.unusual.entry(unusual).or_default() += 1;
+        }
+    }
+
+    /// Adds what was found of other images.
+    pub fn append(&mut self, other: Self) {
+        self.grey += other.grey;
+        self.coloured += other.coloured;
+        other.unusual.into_iter().for_each(|(mode, count)| *self.unusual.entry(mode).or_default() += count);
+        self.skipped.extend(other.skipped);
+    }
+
+    /// What was converted for a network that sees so many channels, of so many images, if anything was.
+    pub fn converted(&self, channels: usize, images: usize) -> Option<String> {
+        let mut converted = match channels {
+            3 if self.grey > 0 => vec![format!("{} grey to RGB", self.grey)],
+            1 if self.coloured > 0 => vec![format!("{} in colour to grey", self.coloured)],
+            _ => vec![],
+        };
+        converted.extend(self.unusual.iter().map(|(mode, count)| format!("{count} {}", mode.name())));
+        (!converted.is_empty()).then(|| format!("converted of {images} images: {}", converted.join(", ")))
+    }
+}
+
 impl Photographs {
     /// Those of which hashes are known.
     pub(super) fn new(files: FileList, labels: Vec<u16>, hashes: Vec<ContentHash>, size: DecodedSize) -> Self {
@@ -120,9 +94,9 @@ impl Photographs {
     /// # Errors
     /// Unless `skip`, the first file that cannot be decoded.
     pub(super) fn check(files: &FileList, labels: &[u16], skip: bool) -> Result<(Self, Findings)> {
-        let mut ledger = Ledger::of(&files.root, files.len());
+        let mut ledger = Ledger::of(files.root(), files.len());
         let examine = |ledger: &Ledger, index: usize| -> Result<(Metadata, Facts)> {
-            let named = || files.path(index).display().to_string();
+            let named = || files.shown(index);
             let metadata = fs::metadata(files.path(index)).with_context(named)?;
             if let Some(facts) = ledger.get(files.name(index), &metadata) {
                 return Ok((metadata, facts));
@@ -133,7 +107,7 @@ impl Photographs {
             Ok((metadata, Facts { hash: content_hash(&bytes), shape, unusual }))
         };
         let (mut good, mut findings) =
-            (Self::new(FileList::new(&files.root), vec![], vec![], DecodedSize::default()), Findings::default());
+            (Self::new(files.none(), vec![], vec![], DecodedSize::default()), Findings::default());
         // In pieces: an error ends it early, and is the first one in the order of the files.
         for first in (0..files.len()).step_by(PIECE) {
             let piece = first..(first + PIECE).min(files.len());
@@ -143,15 +117,12 @@ impl Photographs {
                     Ok((metadata, facts)) => {
                         let Facts { hash, shape: (c, h, w), unusual } = facts;
                         ledger.add(files.name(index), &metadata, facts);
-                        good.files.push(files.name(index));
+                        good.files.push_of(files, index);
                         good.labels.push(labels[index]);
                         good.hashes.push(hash);
                         good.size.bytes += (c * h * w) as u64;
                         good.size.coloured |= c == 3;
-                        *(if c == 1 { &mut findings.grey } else { &mut findings.coloured }) += 1;
-                        if let Some(unusual) = unusual {
-                            *findings.unusual.entry(unusual).or_default() += 1;
-                        }
+                        findings.add(c, unusual);
                     }
                     Err(error) if skip => findings.skipped.push(format!("{error:#}")),
                     Err(error) => {
@@ -205,7 +176,7 @@ impl Photographs {
             return Ok(Arc::clone(picture));
         }
         let bytes = self.files.read(index)?;
-        let named = || self.files.path(index).display().to_string();
+        let named = || self.files.shown(index);
         ensure!(
             content_hash(&bytes) == self.hashes[index],
             "{}: has changed since the data set was read; run the experiment again",

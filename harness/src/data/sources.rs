@@ -1,6 +1,5 @@
-//! `dataset.sources`: which of them is there, and what format it has.
+//! `dataset.sources`: which of them is there.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,8 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use super::download::{self, Fetched};
 use super::entries::{DataRoots, Source, nothing_at, resolve};
 use super::synthetic::Synthetic;
-use super::{Contents, DatasetInfo, Geometry, Reader, Splits, folder, idx, parquet, seen};
-use crate::config::{DatasetConfig, ImageSize};
+use super::{Contents, DatasetInfo, Geometry, Reader, formats, seen};
+use crate::config::DatasetConfig;
 
 /// A source that was there.
 pub(super) struct Found {
@@ -90,7 +89,7 @@ pub(super) fn find(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots
     let Located { entry, location, passed } = locate(config, info, roots, fetch)?;
     // What was asked for first is not what is used: nobody should have to find that out from results.
     passed.iter().for_each(|why| say!("data: passed over: {why}"));
-    read(entry, &location, config, info)
+    read(entry, &location, config, info, roots)
 }
 
 /// Where the first source that is there lies, found without reading or downloading anything; an error where only a download
@@ -148,10 +147,16 @@ pub(super) fn outlook(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRo
 }
 
 /// Reads what lies at `location`, which the entry `source` of `dataset.sources` stands for.
-pub(super) fn read(source: String, location: &Location, config: &DatasetConfig, info: &DatasetInfo) -> Result<Found> {
+pub(super) fn read(
+    source: String,
+    location: &Location,
+    config: &DatasetConfig,
+    info: &DatasetInfo,
+    roots: &DataRoots,
+) -> Result<Found> {
     match (location, info.geometry) {
         (Location::Files(path), _) => {
-            let (contents, remark, geometry) = read_files(path, config, info)?;
+            let (contents, remark, geometry) = formats::read(path, config, info, &roots.cache)?;
             let label = label(info, path, &contents, remark, geometry)?;
             Ok(Found { contents, geometry, label, source, synthetic: false })
         }
@@ -171,14 +176,14 @@ pub(super) fn read(source: String, location: &Location, config: &DatasetConfig, 
 /// Geometry of the first image folder that is there.
 pub(super) fn peek(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots) -> Result<Geometry> {
     match locate_offline(config, info, roots)? {
-        Location::Files(path) => folder::geometry(&path, config),
+        Location::Files(path) => formats::geometry(&path, config, info, &roots.cache),
         Location::Synthetic { .. } => bail!("the size of `{}` is only known from its files", info.name),
     }
 }
 
 /// The most training images that any source can give; none where only the files tell.
 pub(super) fn most(config: &DatasetConfig, info: &DatasetInfo, reader: &Reader) -> Result<Option<usize>> {
-    let roots = DataRoots { home: None, base_url: String::new(), downloads: PathBuf::new() };
+    let roots = DataRoots { home: None, base_url: String::new(), downloads: PathBuf::new(), cache: PathBuf::new() };
     let sources = resolve(config, info, &roots)?;
     let Some((published, _)) = reader.images else { return Ok(None) };
     let mut most = 0;
@@ -204,69 +209,7 @@ fn vacant(path: &Path) -> Result<bool> {
     if !path.try_exists().with_context(|| format!("{}: cannot be looked at", path.display()))? {
         return Ok(true);
     }
-    Ok(path.is_dir() && contents(path)?.is_empty())
-}
-
-fn contents(folder: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))?;
-    let name = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-    let mut names = entries.map(name).collect::<Result<Vec<_>>>()?;
-    names.retain(|name| !name.starts_with('.') && !name.ends_with(".part"));
-    names.sort();
-    Ok(names)
-}
-
-/// Reads what is at `path`, in whichever format it is: images, what captions have to say of that format, what a network sees.
-fn read_files(
-    path: &Path,
-    config: &DatasetConfig,
-    info: &DatasetInfo,
-) -> Result<(Contents, Option<&'static str>, Geometry)> {
-    let reader = info.reader()?;
-    let fixed = |splits: Splits, geometry: Geometry| {
-        let remark = splits.remark;
-        Ok((splits.into(), remark, seen(config, geometry)?))
-    };
-    if let Some(geometry) = info.geometry {
-        let columns = reader.label_columns;
-        if let Some(folder) = parquet::find(path).filter(|_| !columns.is_empty()) {
-            return fixed(parquet::read(&folder, columns, &geometry)?, geometry);
-        }
-        if let Some((release, at)) = reader.release.and_then(|release| Some((release, release.find(path)?))) {
-            return fixed(release.read(&at)?, geometry);
-        }
-        if let Some(folder) = idx::find(path).filter(|_| geometry.shape.0 == 1) {
-            return fixed(idx::read(&folder, &geometry)?, geometry);
-        }
-    }
-    if let Some(path) = folder::find(path) {
-        let Some(geometry) = info.geometry else {
-            return Ok((folder::read(&path, config)?, None, folder::geometry(&path, config)?));
-        };
-        let classes = folder::layout::classes(&path)?.len();
-        ensure!(
-            classes == geometry.classes,
-            "{}: {classes} class folders, where {} has {}; other data is read as dataset.name = \"images\"",
-            path.join("train").display(),
-            info.title,
-            geometry.classes
-        );
-        let seen = seen(config, geometry)?;
-        let contents = if info.published.is_some() {
-            let (_, h, w) = seen.shape;
-            let sized = DatasetConfig { size: Some(ImageSize::Sides(vec![h, w])), ..config.clone() };
-            folder::read(&path, &DatasetConfig { channels: Some(seen.shape.0), ..sized })?
-        } else {
-            folder::read_exactly(&path, geometry.shape, config.test_share)?
-        };
-        return Ok((contents, None, seen));
-    }
-    let holds = if path.is_dir() {
-        contents(path)?.into_iter().take(5).collect::<Vec<_>>().join(", ")
-    } else {
-        "a file".into()
-    };
-    bail!("{}: no {} found here ({holds}), expected {}", path.display(), info.title, reader.formats)
+    Ok(path.is_dir() && formats::contents(path)?.is_empty())
 }
 
 /// How captions name the data: with what is special about this copy, and its size where it is not the published one.

@@ -1,5 +1,7 @@
 //! Which training images are trained on, and which only validate.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 
 use super::random::{Purpose, shuffle, stream};
@@ -44,6 +46,36 @@ pub fn split(labels: &[u16], classes: usize, validation: usize, subset: usize) -
     let validation = take(&mut by_class, validation);
     let train = take(&mut by_class, if subset == 0 { rest } else { subset });
     Ok(Partition { train, validation })
+}
+
+/// The fewest and the most of some counts, in words: `500`, or `12 to 40`.
+pub fn range(counts: &[usize]) -> String {
+    match (counts.iter().min(), counts.iter().max()) {
+        (Some(least), Some(most)) if least < most => format!("{least} to {most}"),
+        (least, _) => least.copied().unwrap_or(0).to_string(),
+    }
+}
+
+/// Draws `share` of each class, by a fixed seed: indices of what is left and of what was drawn, both ascending. At least one of a class
+/// is drawn, and at least one is left.
+pub(super) fn draw_test(labels: &[u16], share: f64) -> (Vec<usize>, Vec<usize>) {
+    let mut by_class = BTreeMap::<u16, Vec<usize>>::new();
+    labels.iter().enumerate().for_each(|(index, &label)| by_class.entry(label).or_default().push(index));
+    let mut is_drawn = vec![false; labels.len()];
+    for (class, members) in by_class {
+        let count = (members.len() as f64 * share).round() as usize;
+        let count = count.max(1).min(members.len().saturating_sub(1));
+        let mut order: Vec<usize> = (0..members.len()).collect();
+        // Another stream than that of the validation images.
+        shuffle(&mut order, &mut stream(Purpose::Split, 1, 0, u64::from(class)));
+        order[..count].iter().for_each(|&place| is_drawn[members[place]] = true);
+    }
+    (0..labels.len()).partition(|&index| !is_drawn[index])
+}
+
+/// What is said of a test split that was drawn.
+pub(super) fn share_remark(share: f64) -> String {
+    format!("the test split is {} % of each class, drawn by a fixed seed", 100.0 * share)
 }
 
 /// Removes `count` of the members: from each class its share, rounded down, and one more where most was rounded off.

@@ -51,7 +51,7 @@ impl Synthetic {
 
     /// Both splits; classes are balanced. The same bits on every machine that has IEEE arithmetic.
     pub fn generate(&self) -> Splits {
-        Splits { train: self.split(0, self.train), test: self.split(1, self.test), remark: None }
+        Splits { train: self.split(0, self.train), test: self.split(1, self.test), remark: None, remarks: vec![] }
     }
 
     fn split(&self, split: u64, count: usize) -> Images {

@@ -1,7 +1,7 @@
 //! What the classes of data sets are called.
 
 use crate::config::DatasetConfig;
-use crate::data::{self, Location};
+use crate::data;
 
 const CIFAR10: &str = "airplane automobile bird cat deer dog frog horse ship truck";
 
@@ -15,18 +15,19 @@ const CIFAR100: &str = "apple aquarium_fish baby bear beaver bed bee beetle bicy
 
 const FASHION_MNIST: &str = "t-shirt/top trouser pullover dress coat sandal shirt sneaker bag ankle_boot";
 
+const STL10: &str = "airplane bird car cat deer dog horse monkey ship truck";
+
 /// The names of a data set's classes, in the order of their numbers; none where nobody knows so many. Those of an image folder are
-/// the names of its folders, if it is there.
+/// the names of its folders, if it is there, and those of Parquet files what their metadata calls them.
 pub fn class_names(config: &DatasetConfig, classes: usize) -> Option<Vec<String>> {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<String>>();
     let names = match config.name.as_str() {
         "cifar10" => words(CIFAR10),
         "cifar100" => words(CIFAR100),
         "fashion-mnist" => words(FASHION_MNIST),
-        "images" | "imagenet" => match data::locate(config).ok()? {
-            Location::Files(path) => data::folder::layout::classes(&path).ok()?,
-            Location::Synthetic { .. } => return None,
-        },
+        "stl10" => words(STL10),
+        "svhn" => (0..10).map(|digit| digit.to_string()).collect(),
+        "images" | "imagenet" => data::class_names(config)?,
         _ => return None,
     };
     (names.len() == classes).then_some(names)
@@ -40,7 +41,8 @@ mod tests {
 
     #[test]
     fn there_are_as_many_names_as_classes() {
-        for (name, classes) in [("cifar10", 10), ("cifar100", 100), ("fashion-mnist", 10)] {
+        for (name, classes) in [("cifar10", 10), ("cifar100", 100), ("fashion-mnist", 10), ("stl10", 10), ("svhn", 10)]
+        {
             let config = DatasetConfig { name: name.to_owned(), ..DatasetConfig::default() };
             let names = class_names(&config, classes).unwrap();
             let distinct: std::collections::BTreeSet<&String> = names.iter().collect();

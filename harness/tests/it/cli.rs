@@ -123,7 +123,7 @@ fn a_dry_run_is_a_plan_and_leaves_nothing_behind() {
         lines.next(),
         Some(
             "trial,seed,params,macs,params_nonzero,macs_nonzero,vanilla_share,depth,budget,budget_mismatch,control_of,training_macs,\
-             estimated_minutes,aliases,remarks,tuned"
+             estimated_minutes,aliases,remarks,tuned,train_by_class,validation_by_class,test_by_class"
         ),
         "{}",
         run.out

@@ -16,7 +16,12 @@ fn config(root: &Path, keys: &str) -> DatasetConfig {
 }
 
 fn load(root: &Path, keys: &str) -> Result<Dataset> {
-    let roots = DataRoots { home: None, base_url: "http://127.0.0.1:1".into(), downloads: "/nonexistent".into() };
+    let roots = DataRoots {
+        home: None,
+        base_url: "http://127.0.0.1:1".into(),
+        downloads: "/nonexistent".into(),
+        cache: "/nonexistent".into(),
+    };
     load_from(&config(root, keys), &roots)
 }
 
@@ -199,5 +204,50 @@ fn folders_as_people_lay_them_out() -> Result<()> {
     assert_says(&error(&split, "test_share = 0.3"), &["split/test", "dataset.test_share"]);
     let told = load(&split, "")?.provenance.remarks.join("\n");
     assert_says(&told, &["the test split is `test`; `valid` is not read", "all images are of one class, `x`"]);
+    Ok(())
+}
+
+#[test]
+fn a_plan_counts_the_images_of_each_class_in_each_split() -> Result<()> {
+    let folder = crate::support::folder(
+        "name = 'x'\n[dataset]\nname = 'images'\nsources = ['photos']\nsize = 16\n[backbone]\nname = 'resnet20'\n[recipe]\nepochs = 1\nbatch = \
+         4\n[protocol]\nvalidation = 3\n",
+    );
+    for (split, class, count) in [("train", "a", 9), ("train", "b", 6), ("test", "a", 2), ("test", "b", 1)] {
+        for index in 0..count {
+            let path = folder.path().join(format!("photos/{split}/{class}/{index}.png"));
+            save(&path, &photo(9 + index, 9, index), ImageFormat::Png)?;
+        }
+    }
+    let plan = |arguments: &[&str]| {
+        let run = crate::support::harness(folder.path(), &[&["plan", "x.toml"], arguments].concat());
+        assert_eq!(run.code, 0, "{}", run.err);
+        run.out
+    };
+    let rows: serde_json::Value = serde_json::from_str(&plan(&["--format", "json"]))?;
+    let row = &rows[0];
+    let counts = [&row["train_by_class"], &row["validation_by_class"], &row["test_by_class"]];
+    assert_eq!(counts, [&serde_json::json!([7, 5]), &serde_json::json!([2, 1]), &serde_json::json!([2, 1])]);
+    assert_says(&plan(&[]), &["images of a class: 5 to 7 to train on, 1 to 2 to validate, 1 to 2 to test (2 classes)"]);
+    assert_says(&plan(&["--format", "csv"]), &[",5 to 7,1 to 2,1 to 2"]);
+    Ok(())
+}
+
+#[test]
+fn images_that_lie_in_memory_are_counted_as_those_that_do_not() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let root = dir.path();
+    let clear: DynamicImage = RgbaImage::from_pixel(8, 8, image::Rgba([10, 20, 30, 0])).into();
+    save(&root.join("train/a/1.png"), &clear, ImageFormat::Png)?;
+    save(&root.join("train/a/2.png"), &photo(8, 8, 1).into_luma8().into(), ImageFormat::Png)?;
+    save(&root.join("test/a/1.png"), &DynamicImage::from(photo(8, 8, 1).into_rgb16()), ImageFormat::Png)?;
+    let resident = load(root, "")?;
+    assert!(resident.train.resident().is_some());
+    let told = resident.provenance.remarks.join("\n");
+    assert_says(
+        &told,
+        &["converted of 3 images: 1 grey to RGB, 1 with alpha, which is dropped, 1 of more than 8 bits"],
+    );
+    assert_eq!(load(root, "memory = '1B'")?.provenance.remarks.join("\n"), told);
     Ok(())
 }

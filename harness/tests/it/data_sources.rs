@@ -19,7 +19,7 @@ fn config(name: &str, sources: &[&str]) -> DatasetConfig {
 fn roots(home: Option<&Path>, downloads: &Path) -> DataRoots {
     // Port 1 of this machine: refused at once.
     let base_url = "http://127.0.0.1:1".into();
-    DataRoots { home: home.map(Into::into), base_url, downloads: downloads.into() }
+    DataRoots { home: home.map(Into::into), base_url, downloads: downloads.into(), cache: downloads.into() }
 }
 
 /// `train` and `test` with one image in each of ten classes.

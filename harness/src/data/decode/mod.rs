@@ -110,8 +110,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture> {
 ///
 /// # Errors
 /// What [`decode`] refuses; another size; colour where grey is expected.
-pub(super) fn decode_exactly(bytes: &[u8], shape: (usize, usize, usize), out: &mut [u8]) -> Result<ImageFormat> {
-    let Header { shape: found, format, .. } = inspect(bytes)?;
+pub(super) fn decode_exactly(bytes: &[u8], shape: (usize, usize, usize), out: &mut [u8]) -> Result<Header> {
+    let header = inspect(bytes)?;
+    let found = header.shape;
     ensure!(
         (found.1, found.2) == (shape.1, shape.2),
         "an image of {} x {} pixels, where {} x {} are expected",
@@ -124,7 +125,7 @@ pub(super) fn decode_exactly(bytes: &[u8], shape: (usize, usize, usize), out: &m
     let picture = decode(bytes)?;
     ensure!(picture.shape.1 == shape.1 && picture.shape.2 == shape.2, "a damaged image header");
     picture.with_channels(shape.0).planes(out);
-    Ok(format)
+    Ok(header)
 }
 
 impl Picture {
@@ -199,7 +200,7 @@ mod tests {
                 let more = [jpeg, trailer].concat();
                 assert!(jpeg::ends(&more), "{trailer:02x?}");
                 let mut out = vec![0; pixels.len()];
-                assert_eq!(decode_exactly(&more, (3, 32, 32), &mut out).unwrap(), ImageFormat::Jpeg);
+                assert_eq!(decode_exactly(&more, (3, 32, 32), &mut out).unwrap().format, ImageFormat::Jpeg);
             }
             for length in 2..jpeg.len() {
                 assert!(!jpeg::ends(&jpeg[..length]), "cut to {length} of {}", jpeg.len());

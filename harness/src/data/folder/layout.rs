@@ -6,8 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::labels;
-use crate::data::photographs::FileList;
-use crate::data::random::{Purpose, shuffle, stream};
+use crate::data::listing::{FileList, Files, Listing};
 
 /// Endings of the files that are taken for images; what they hold decides what they are.
 const ENDINGS: [&str; 11] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "tif", "tiff", "gif"];
@@ -17,28 +16,6 @@ const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
 /// What is read, for people.
 pub const ACCEPTED: &str = "train/CLASS/* (or train/CLASS/images/*) with test/CLASS/* (or val, valid, validation), a val folder \
     with a file of labels beside its images, or CLASS/* with dataset.test_share";
-
-/// Files of one split.
-#[derive(Clone, Debug, Default)]
-pub struct Files {
-    /// Where they are.
-    pub list: FileList,
-    /// Class of each.
-    pub labels: Vec<u16>,
-}
-
-/// A folder's images.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// Names of the classes, sorted; a label is a place among them.
-    pub classes: Vec<String>,
-    /// Files of the training split.
-    pub train: Files,
-    /// Empty where there is no test split.
-    pub test: Files,
-    /// What a reader has to know.
-    pub remarks: Vec<String>,
-}
 
 /// What is in a folder.
 #[derive(Default)]
@@ -102,11 +79,13 @@ pub fn classes(folder: &Path) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// There is none.
-pub fn first_image(folder: &Path) -> Result<std::path::PathBuf> {
+pub fn first_image(folder: &Path) -> Result<(FileList, usize)> {
     let classes = classes(folder)?;
     let base = if folder.join("train").is_dir() { "train/" } else { "" };
     let members = members(folder, &format!("{base}{}", classes[0]), &mut Passed::default())?;
-    Ok(folder.join(&members[0]))
+    let mut list = FileList::new(folder);
+    members.iter().for_each(|name| list.push(name));
+    Ok((list, 0))
 }
 
 /// The images of a folder; `share` of each class becomes test images where it is set.
@@ -124,43 +103,26 @@ pub fn list(folder: &Path, share: Option<f64>) -> Result<Listing> {
         by_class.push(members(folder, &base, &mut passed)?);
     }
     let tests = if has_train { test_folder(folder, &classes, &mut remarks)? } else { None };
-    let (train, test) = match (tests, share) {
+    let train = files(folder, by_class);
+    let mut listing = Listing { classes, train, test: Files::default(), remarks };
+    match (tests, share) {
         (Some(test), None) => {
-            (files(folder, by_class), test_files(folder, &test, &classes, &mut passed, &mut remarks)?)
+            let Listing { classes, remarks, .. } = &mut listing;
+            listing.test = test_files(folder, &test, classes, &mut passed, remarks)?;
         }
         (Some(test), Some(_)) => bail!(
             "{}: is the test split, and dataset.test_share is for folders without one\n  accepted: one of the two",
             folder.join(test.folder).display()
         ),
-        (None, Some(share)) => {
-            remarks.push(format!("the test split is {} % of each class, drawn by a fixed seed", 100.0 * share));
-            let mut drawn = Vec::new();
-            for (class, members) in by_class.iter_mut().enumerate() {
-                drawn.push(draw_out(members, share, class));
-            }
-            (files(folder, by_class), files(folder, drawn))
-        }
-        (None, None) => (files(folder, by_class), Files::default()),
-    };
-    if !test.labels.is_empty() {
-        let without: Vec<&String> = (0..classes.len())
-            .filter(|&class| !test.labels.iter().any(|&label| usize::from(label) == class))
-            .map(|class| &classes[class])
-            .collect();
-        if let [first, ..] = without[..] {
-            remarks.push(match without.len() {
-                1 => format!("class `{first}` has no test images"),
-                count => format!("{count} classes have no test images, `{first}` for one"),
-            });
-        }
+        (None, Some(share)) => listing.share(share),
+        (None, None) => {}
     }
-    if classes.len() == 1 {
-        remarks.push(format!("all images are of one class, `{}`: every network is right about them", classes[0]));
-    }
+    listing.remark_classes();
     if let Some(first) = passed.first {
-        remarks.push(format!("{} files or folders among the images were passed over, `{first}` for one", passed.count));
+        let remark = format!("{} files or folders among the images were passed over, `{first}` for one", passed.count);
+        listing.remarks.push(remark);
     }
-    Ok(Listing { classes, train, test, remarks })
+    Ok(listing)
 }
 
 /// Where test images are.
@@ -249,22 +211,6 @@ fn test_files(
         by_class.push(if there.folders.contains(class) { members(root, &base, passed)? } else { vec![] });
     }
     Ok(files(root, by_class))
-}
-
-/// Takes out `share` of the members, and leaves at least one; both stay sorted.
-fn draw_out(members: &mut Vec<String>, share: f64, class: usize) -> Vec<String> {
-    let count = (members.len() as f64 * share).round() as usize;
-    let count = count.max(1).min(members.len().saturating_sub(1));
-    let mut order: Vec<usize> = (0..members.len()).collect();
-    // Another stream than that of the validation images.
-    shuffle(&mut order, &mut stream(Purpose::Split, 1, 0, class as u64));
-    let drawn: std::collections::BTreeSet<usize> = order[..count].iter().copied().collect();
-    let (mut taken, mut left) = (Vec::new(), Vec::new());
-    for (index, name) in members.drain(..).enumerate() {
-        if drawn.contains(&index) { taken.push(name) } else { left.push(name) }
-    }
-    *members = left;
-    taken
 }
 
 fn files(root: &Path, by_class: Vec<Vec<String>>) -> Files {

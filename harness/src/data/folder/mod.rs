@@ -1,11 +1,11 @@
-//! A folder of images: which files ([`layout`]), of which size, and whether they are kept in memory or decoded as they are needed.
+//! Images of any size, in a folder ([`layout`]) or in Parquet files ([`parquet`]): of which size, and whether they are kept in memory
+//! or decoded as they are needed.
 
 mod labels;
 pub mod layout;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -14,11 +14,12 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 
 use super::decode::{self, Header};
-use super::photographs::{FileList, Photographs};
+use super::listing::{FileList, Files, Listing};
+use super::photographs::{Findings, Photographs};
+use super::split::range;
 use super::transform::{channels, sides};
-use super::{Contents, Geometry, Images};
+use super::{Contents, Geometry, Images, parquet};
 use crate::config::{DatasetConfig, OnBadImage};
-use layout::{Files, Listing};
 
 /// Bytes of decoded images that are kept where nothing is said of it.
 const MEMORY: u64 = 2 << 30;
@@ -27,9 +28,40 @@ const HEAD: u64 = 1 << 16;
 /// Images of a split that a plan decodes.
 const SAMPLE: usize = 64;
 
-/// Whether it is a folder of images.
-pub(super) fn find(folder: &Path) -> Option<PathBuf> {
-    layout::looks_like_images(folder).then(|| folder.to_path_buf())
+/// Whether images of any size are at `path`.
+///
+/// # Errors
+/// Parquet files of several data sets.
+pub(super) fn is_there(path: &Path, config: &DatasetConfig) -> Result<bool> {
+    Ok(parquet::layout::find(path, &config.name)?.is_some() || layout::looks_like_images(path))
+}
+
+/// The images at `path`; those of Parquet files are unpacked to the folder `cache`.
+fn list(path: &Path, config: &DatasetConfig, cache: &Path) -> Result<Listing> {
+    match parquet::layout::find(path, &config.name)? {
+        Some(shards) => parquet::listing(&shards, config.test_share, cache),
+        None => layout::list(path, config.test_share),
+    }
+}
+
+/// Names of the classes, in the order of their numbers.
+///
+/// # Errors
+/// A folder without any, or that cannot be read.
+pub(super) fn classes(path: &Path, config: &DatasetConfig, cache: &Path) -> Result<Vec<String>> {
+    match parquet::layout::find(path, &config.name)? {
+        Some(_) => Ok(list(path, config, cache)?.classes),
+        None => layout::classes(path),
+    }
+}
+
+/// Number of the classes, and labels of both splits.
+///
+/// # Errors
+/// What is not laid out as any that is read.
+pub(super) fn labels(path: &Path, config: &DatasetConfig, cache: &Path) -> Result<(usize, Vec<u16>, Vec<u16>)> {
+    let Listing { classes, train, test, .. } = list(path, config, cache).with_context(|| blamed(path))?;
+    Ok((classes.len(), train.labels, test.labels))
 }
 
 /// A folder, when it and its classes last changed, the size and the channels that are asked for.
@@ -39,7 +71,7 @@ type Asked = (PathBuf, [Option<SystemTime>; 2], Option<(usize, usize)>, Option<u
 ///
 /// # Errors
 /// No class, no image, one that cannot be read; several sizes where none is set.
-pub fn geometry(folder: &Path, config: &DatasetConfig) -> Result<Geometry> {
+pub fn geometry(folder: &Path, config: &DatasetConfig, cache: &Path) -> Result<Geometry> {
     // Every network of a sweep asks, and images are not changed meanwhile.
     static KNOWN: Mutex<Option<HashMap<Asked, Geometry>>> = Mutex::new(None);
     let changed = |path: PathBuf| fs::metadata(path).and_then(|found| found.modified()).ok();
@@ -49,24 +81,29 @@ pub fn geometry(folder: &Path, config: &DatasetConfig) -> Result<Geometry> {
     if let Some(geometry) = known().as_ref().and_then(|known| known.get(&asked)) {
         return Ok(*geometry);
     }
-    let geometry = find_geometry(folder, config).with_context(|| blamed(folder))?;
+    let geometry = find_geometry(folder, config, cache).with_context(|| blamed(folder))?;
     known().get_or_insert_default().insert(asked, geometry);
     Ok(geometry)
 }
 
-fn find_geometry(folder: &Path, config: &DatasetConfig) -> Result<Geometry> {
-    let classes = layout::classes(folder)?.len();
-    if let Some((h, w)) = sides(config)? {
-        let channels = match channels(config)? {
-            Some(channels) => channels,
-            // One coloured image is enough; most often it is the first.
-            None if header(&layout::first_image(folder)?).is_ok_and(|header| header.shape.0 == 3) => 3,
-            None => any_colour(&layout::list(folder, config.test_share)?),
-        };
-        return Ok(Geometry { shape: (channels, h, w), classes });
-    }
-    let listing = layout::list(folder, config.test_share)?;
-    Ok(Geometry { shape: common_shape(&listing, config)?, classes })
+fn find_geometry(path: &Path, config: &DatasetConfig, cache: &Path) -> Result<Geometry> {
+    let Some((h, w)) = sides(config)? else {
+        let listing = list(path, config, cache)?;
+        return Ok(Geometry { shape: common_shape(&listing, config)?, classes: listing.classes.len() });
+    };
+    let channels = match channels(config)? {
+        Some(channels) => channels,
+        // One coloured image is enough; most often it is the first. A folder of a million files need not be listed for that.
+        None if coloured_first(path) => 3,
+        None => any_colour(&list(path, config, cache)?),
+    };
+    Ok(Geometry { shape: (channels, h, w), classes: classes(path, config, cache)?.len() })
+}
+
+/// Whether the first image of a folder has colours.
+fn coloured_first(folder: &Path) -> bool {
+    let head = layout::first_image(folder).and_then(|(list, first)| header(&list, first));
+    head.is_ok_and(|header| header.shape.0 == 3)
 }
 
 /// Bytes of decoded images that are kept.
@@ -83,8 +120,8 @@ fn blamed(folder: &Path) -> String {
 /// # Errors
 /// A folder that is not laid out as any that is read; an image that cannot be decoded, unless they are skipped; several sizes where
 /// `dataset.size` does not say which is wanted.
-pub(super) fn read(folder: &Path, config: &DatasetConfig) -> Result<Contents> {
-    let listing = layout::list(folder, config.test_share).with_context(|| blamed(folder))?;
+pub(super) fn read(folder: &Path, config: &DatasetConfig, cache: &Path) -> Result<Contents> {
+    let listing = list(folder, config, cache).with_context(|| blamed(folder))?;
     if sides(config)?.is_none() && config.on_bad_image != Some(OnBadImage::Skip) {
         let shape = common_shape(&listing, config).with_context(|| blamed(folder))?;
         let images = (listing.train.list.len() + listing.test.list.len()) as u64;
@@ -104,22 +141,28 @@ pub fn read_exactly(folder: &Path, shape: (usize, usize, usize), test_share: Opt
 }
 
 fn resident(listing: Listing, shape: (usize, usize, usize)) -> Result<Contents> {
-    let Listing { train, test, remarks, .. } = listing;
-    Ok(Contents { train: in_memory(train, shape)?.into(), test: in_memory(test, shape)?.into(), remarks })
+    let Listing { train, test, mut remarks, .. } = listing;
+    let images = train.list.len() + test.list.len();
+    let mut found = Findings::default();
+    let [train, test] = [train, test].map(|files| in_memory(files, shape, &mut found));
+    let (train, test) = (train?.into(), test?.into());
+    remarks.extend(found.converted(shape.0, images));
+    Ok(Contents { train, test, remarks })
 }
 
-fn in_memory(files: Files, shape: (usize, usize, usize)) -> Result<Images> {
+fn in_memory(files: Files, shape: (usize, usize, usize), found: &mut Findings) -> Result<Images> {
     let Files { list, labels } = files;
     let size = shape.0 * shape.1 * shape.2;
     let mut pixels = vec![0; list.len() * size];
-    let read = |(index, out): (usize, &mut [u8])| -> Result<()> {
-        decode::decode_exactly(&list.read(index)?, shape, out)
-            .with_context(|| list.path(index).display().to_string())?;
-        Ok(())
+    let read = |(index, out): (usize, &mut [u8])| -> Result<Header> {
+        decode::decode_exactly(&list.read(index)?, shape, out).with_context(|| list.shown(index))
     };
-    // The first error in file order, not in time.
-    let failure = pixels.par_chunks_exact_mut(size).enumerate().map(read).find_first(Result::is_err);
-    failure.unwrap_or(Ok(()))?;
+    let headers: Vec<Result<Header>> = pixels.par_chunks_exact_mut(size).enumerate().map(read).collect();
+    // The first error in the order of the files, not in time.
+    for header in headers {
+        let Header { shape: (c, ..), unusual, .. } = header?;
+        found.add(c, unusual);
+    }
     Ok(Images { pixels, labels, shape })
 }
 
@@ -129,27 +172,16 @@ fn encoded(listing: Listing, config: &DatasetConfig) -> Result<Contents> {
     say!("data: {images} images are read and decoded once, so that none is found to be broken later");
     let skip = config.on_bad_image == Some(OnBadImage::Skip);
     let check = |files: &Files| Photographs::check(&files.list, &files.labels, skip);
-    let (train, found) = check(&train)?;
+    let (train, mut found) = check(&train)?;
     let (test, found_test) = check(&test)?;
+    found.append(found_test);
     let mut splits = [train, test];
     Photographs::keep_within(&mut splits, memory(config));
     let [train, test] = splits;
-    let channels = channels(config)?.unwrap_or(if found.coloured + found_test.coloured > 0 { 3 } else { 1 });
-    let grey = found.grey + found_test.grey;
-    let coloured = found.coloured + found_test.coloured;
-    let mut converted = match channels {
-        3 if grey > 0 => vec![format!("{grey} grey to RGB")],
-        1 if coloured > 0 => vec![format!("{coloured} in colour to grey")],
-        _ => vec![],
-    };
-    let mut unusual = found.unusual;
-    found_test.unusual.iter().for_each(|(&mode, count)| *unusual.entry(mode).or_default() += count);
-    converted.extend(unusual.iter().map(|(mode, count)| format!("{count} {}", mode.name())));
-    if !converted.is_empty() {
-        remarks.push(format!("converted of {images} images: {}", converted.join(", ")));
-    }
-    let skipped = found.skipped.len() + found_test.skipped.len();
-    if let Some(first) = found.skipped.iter().chain(&found_test.skipped).next() {
+    let channels = channels(config)?.unwrap_or(if found.coloured > 0 { 3 } else { 1 });
+    remarks.extend(found.converted(channels, images));
+    if let Some(first) = found.skipped.first() {
+        let skipped = found.skipped.len();
         remarks
             .push(format!("{skipped} of {images} images could not be decoded and were left out, the first: {first}"));
     }
@@ -160,14 +192,12 @@ fn encoded(listing: Listing, config: &DatasetConfig) -> Result<Contents> {
 ///
 /// # Errors
 /// A folder that is not laid out as any that is read.
-pub(super) fn examine(folder: &Path, config: &DatasetConfig) -> Result<Vec<String>> {
-    let Listing { classes, train, test, remarks } =
-        layout::list(folder, config.test_share).with_context(|| blamed(folder))?;
+pub(super) fn examine(folder: &Path, config: &DatasetConfig, cache: &Path) -> Result<Vec<String>> {
+    let Listing { classes, train, test, remarks } = list(folder, config, cache).with_context(|| blamed(folder))?;
     let counts = |files: &Files| {
         let mut counts = vec![0; classes.len()];
         files.labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
-        let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
-        if least == most { format!("{least} a class") } else { format!("{least} to {most} a class") }
+        format!("{} a class", range(&counts))
     };
     let mut lines = vec![format!(
         "{} classes, {} training images ({}), {} test images ({})",
@@ -178,14 +208,14 @@ pub(super) fn examine(folder: &Path, config: &DatasetConfig) -> Result<Vec<Strin
         counts(&test)
     )];
     lines.extend(remarks);
-    let spread = |list: &FileList| {
-        let step = list.len().div_ceil(SAMPLE).max(1);
-        (0..list.len()).step_by(step).map(|index| list.path(index)).collect::<Vec<_>>()
+    let spread = |list| {
+        let list: &FileList = list;
+        (0..list.len()).step_by(list.len().div_ceil(SAMPLE).max(1)).map(move |index| (list, index))
     };
-    let sample = [spread(&train.list), spread(&test.list)].concat();
-    let broken = |path: &PathBuf| -> Option<String> {
-        let decoded = fs::read(path).context("cannot be read").and_then(|bytes| decode::decode(&bytes));
-        decoded.err().map(|error| format!("{}: {error:#}", path.display()))
+    let sample: Vec<_> = spread(&train.list).chain(spread(&test.list)).collect();
+    let broken = |(list, index): &(&FileList, usize)| -> Option<String> {
+        let decoded = list.read(*index).and_then(|bytes| decode::decode(&bytes).with_context(|| list.shown(*index)));
+        decoded.err().map(|error| format!("{error:#}"))
     };
     let broken: Vec<String> = sample.par_iter().filter_map(broken).collect();
     lines.push(match &broken[..] {
@@ -200,7 +230,7 @@ pub(super) fn examine(folder: &Path, config: &DatasetConfig) -> Result<Vec<Strin
 /// 3 if any image has colours, else 1.
 fn any_colour(listing: &Listing) -> usize {
     let coloured = |list: &FileList| {
-        let one = |index| header(&list.path(index)).is_ok_and(|header| header.shape.0 == 3);
+        let one = |index| header(list, index).is_ok_and(|header| header.shape.0 == 3);
         (0..list.len()).into_par_iter().any(one)
     };
     if coloured(&listing.train.list) || coloured(&listing.test.list) { 3 } else { 1 }
@@ -211,8 +241,7 @@ fn common_shape(listing: &Listing, config: &DatasetConfig) -> Result<(usize, usi
     let skip = config.on_bad_image == Some(OnBadImage::Skip);
     let (mut sizes, mut coloured) = (BTreeMap::<(usize, usize), (usize, String)>::new(), false);
     for list in [&listing.train.list, &listing.test.list] {
-        let headers: Vec<Result<Header>> =
-            (0..list.len()).into_par_iter().map(|index| header(&list.path(index))).collect();
+        let headers: Vec<Result<Header>> = (0..list.len()).into_par_iter().map(|index| header(list, index)).collect();
         for (index, header) in headers.into_iter().enumerate() {
             match header {
                 Ok(Header { shape: (c, h, w), .. }) => {
@@ -248,17 +277,10 @@ fn common_shape(listing: &Listing, config: &DatasetConfig) -> Result<(usize, usi
     }
 }
 
-/// The header of a file; most often its first bytes tell.
-fn header(path: &Path) -> Result<Header> {
-    let read = || -> Result<Vec<u8>> {
-        let mut head = Vec::new();
-        File::open(path)?.take(HEAD).read_to_end(&mut head)?;
-        Ok(head)
-    };
-    let head = read().with_context(|| format!("{}: cannot be read", path.display()))?;
-    if let Ok(header) = decode::inspect(&head) {
+/// The header of an image; most often its first bytes tell.
+fn header(list: &FileList, index: usize) -> Result<Header> {
+    if let Ok(header) = decode::inspect(&list.beginning(index, HEAD)?) {
         return Ok(header);
     }
-    let whole = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    decode::inspect(&whole).with_context(|| path.display().to_string())
+    decode::inspect(&list.read(index)?).with_context(|| list.shown(index))
 }

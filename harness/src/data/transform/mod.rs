@@ -15,7 +15,7 @@ use super::decode::Picture;
 use super::random::{Purpose, stream};
 use super::registry;
 use crate::config::{Crop, DatasetConfig, ImageSize};
-use pad::Augmentation;
+use pad::{Augmentation, PADDING};
 use random_resized::draw;
 use resize::{centre, crop, resize};
 
@@ -31,6 +31,8 @@ pub struct Transform {
     /// Whether training images are cut at random.
     random: bool,
     flip: bool,
+    /// Of random crops.
+    padding: usize,
 }
 
 /// What decides the random part of a training image.
@@ -47,7 +49,8 @@ impl Transform {
     pub fn of(config: &DatasetConfig, shape: (usize, usize, usize)) -> Self {
         let crop = config.crop.unwrap_or_else(|| default_crop(config));
         let random = config.augment && matches!(crop, Crop::RandomResized | Crop::Pad);
-        Self { shape, crop, random, flip: config.augment && config.flip.unwrap_or(true) }
+        let padding = registry::find(&config.name).map_or(PADDING, |info| info.padding);
+        Self { shape, crop, random, flip: config.augment && config.flip.unwrap_or(default_flip(config)), padding }
     }
 
     /// `(c, h, w)` of what the network sees.
@@ -64,7 +67,7 @@ impl Transform {
     /// What is drawn for image `index` of stored images that are [kept](Self::keeps).
     pub(super) fn augmentation(&self, draw: Option<Draw>, index: usize) -> Augmentation {
         let Some(Draw { seed, epoch }) = draw else { return Augmentation::NONE };
-        let all = Augmentation::draw(seed, epoch, index);
+        let all = Augmentation::draw(self.padding, seed, epoch, index);
         let still = if self.random { all } else { Augmentation::NONE };
         Augmentation { flip: self.flip && all.flip, ..still }
     }
@@ -143,7 +146,7 @@ impl Transform {
                 ("random resized crops (8 to 100 % of the area, aspects 3:4 to 4:3)".to_owned(), centre)
             }
             Crop::RandomResized | Crop::ResizeAndCrop => (centre.clone(), centre),
-            Crop::Pad if self.random => ("random crops (4 pixels of padding)".to_owned(), self.covered()),
+            Crop::Pad if self.random => (format!("random crops ({} pixels of padding)", self.padding), self.covered()),
             Crop::Pad => (self.covered(), self.covered()),
             Crop::None => {
                 let whole = format!("whole images, squeezed to {h} x {w} where they are not");
@@ -167,6 +170,11 @@ fn default_crop(config: &DatasetConfig) -> Crop {
         info.published.is_some() || info.geometry.is_none() && config.size.is_some()
     });
     if photographs { Crop::RandomResized } else { Crop::Pad }
+}
+
+/// Whether training images are mirrored where nobody says it.
+fn default_flip(config: &DatasetConfig) -> bool {
+    registry::find(&config.name).is_none_or(|info| info.flip)
 }
 
 /// `(height, width)` of `dataset.size`.
@@ -212,7 +220,7 @@ impl Deviations {
         let deviations = Self {
             size: sides(config).ok().flatten(),
             crop: config.crop.filter(|crop| *crop != default_crop(config)),
-            flip: config.flip.filter(|flip| !flip),
+            flip: config.flip.filter(|flip| *flip != default_flip(config)),
             channels: config.channels,
             test_share: config.test_share,
         };

@@ -4,13 +4,15 @@ use rand_chacha::rand_core::Rng;
 
 use crate::data::random::{Purpose, below, stream};
 
-/// Pixels of black border a crop may reach into, on each side.
+/// Pixels of black border a crop may reach into, on each side, where a data set has no other custom.
 pub const PADDING: usize = 4;
 
 /// One image's crop and flip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Augmentation {
-    /// Row of the padded image where the crop begins, `0..=2 * PADDING`; `PADDING` leaves the image where it is.
+    /// Pixels of black border, on each side.
+    pub padding: usize,
+    /// Row of the padded image where the crop begins, `0..=2 * padding`; `padding` leaves the image where it is.
     pub top: usize,
     /// Likewise its column.
     pub left: usize,
@@ -20,33 +22,33 @@ pub struct Augmentation {
 
 impl Augmentation {
     /// The image as it is.
-    pub const NONE: Self = Self { top: PADDING, left: PADDING, flip: false };
+    pub const NONE: Self = Self { padding: 0, top: 0, left: 0, flip: false };
 
     /// That of image `index` in `epoch`, whichever worker asks.
-    pub fn draw(seed: u64, epoch: usize, index: usize) -> Self {
+    pub fn draw(padding: usize, seed: u64, epoch: usize, index: usize) -> Self {
         let mut rng = stream(Purpose::Augment, seed, epoch as u64, index as u64);
-        let top = below(&mut rng, 2 * PADDING + 1);
-        let left = below(&mut rng, 2 * PADDING + 1);
-        Self { top, left, flip: rng.next_u32() & 1 == 1 }
+        let top = below(&mut rng, 2 * padding + 1);
+        let left = below(&mut rng, 2 * padding + 1);
+        Self { padding, top, left, flip: rng.next_u32() & 1 == 1 }
     }
 
     /// Writes the augmented, normalised `image` (`[c, h, w]`) to `out`; `table` is [`crate::data::Normalization::table`].
     ///
     /// As torchvision's `RandomCrop` before `Normalize`: the border is black (pixel value 0), then normalised.
     pub fn apply(&self, image: &[u8], (h, w): (usize, usize), table: &[[f32; 256]], out: &mut [f32]) {
-        // Crop column j shows image column j + left - PADDING where that exists: columns from..to.
-        let from = PADDING.saturating_sub(self.left).min(w);
-        let to = (w + PADDING).saturating_sub(self.left).min(w).max(from);
+        // Crop column j shows image column j + left - padding where that exists: columns from..to.
+        let from = self.padding.saturating_sub(self.left).min(w);
+        let to = (w + self.padding).saturating_sub(self.left).min(w).max(from);
         let planes = image.chunks_exact(h * w).zip(out.chunks_exact_mut(h * w));
         for ((plane, out), table) in planes.zip(table) {
             let black = table[0];
             for (y, out) in out.chunks_exact_mut(w).enumerate() {
-                let row = (y + self.top).checked_sub(PADDING).filter(|&row| row < h && from < to);
+                let row = (y + self.top).checked_sub(self.padding).filter(|&row| row < h && from < to);
                 let Some(row) = row else {
                     out.fill(black);
                     continue;
                 };
-                let pixels = &plane[row * w + from + self.left - PADDING..][..to - from];
+                let pixels = &plane[row * w + from + self.left - self.padding..][..to - from];
                 if self.flip {
                     out[..w - to].fill(black);
                     out[w - from..].fill(black);
@@ -69,12 +71,12 @@ mod tests {
 
     /// Pads, cuts, mirrors and normalises in separate steps, pixel by pixel.
     fn naive(a: Augmentation, image: &[u8], (c, h, w): (usize, usize, usize), norm: &Normalization) -> Vec<f32> {
-        let (ph, pw) = (h + 2 * PADDING, w + 2 * PADDING);
+        let (ph, pw) = (h + 2 * a.padding, w + 2 * a.padding);
         let mut padded = vec![0u8; c * ph * pw];
         for ch in 0..c {
             for y in 0..h {
                 for x in 0..w {
-                    padded[(ch * ph + y + PADDING) * pw + x + PADDING] = image[(ch * h + y) * w + x];
+                    padded[(ch * ph + y + a.padding) * pw + x + a.padding] = image[(ch * h + y) * w + x];
                 }
             }
         }
@@ -91,6 +93,10 @@ mod tests {
         out
     }
 
+    fn places(padding: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..=2 * padding).flat_map(move |top| (0..=2 * padding).map(move |left| (padding, top, left)))
+    }
+
     #[test]
     fn every_crop_and_flip_equals_the_naive_one() {
         // The third shape is narrower than the padding: some crops see nothing of it.
@@ -98,14 +104,12 @@ mod tests {
             let image: Vec<u8> = (0..c * h * w).map(|i| (1 + i * 29 % 255) as u8).collect();
             let norm = Normalization { mean: vec![0.4; c], std: vec![0.3; c], of: String::new() };
             let table = norm.table();
-            for top in 0..=2 * PADDING {
-                for left in 0..=2 * PADDING {
-                    for flip in [false, true] {
-                        let a = Augmentation { top, left, flip };
-                        let mut out = vec![f32::NAN; image.len()];
-                        a.apply(&image, (h, w), &table, &mut out);
-                        assert_eq!(out, naive(a, &image, shape, &norm), "{a:?} {shape:?}");
-                    }
+            for (padding, top, left) in [0, PADDING, 7].into_iter().flat_map(places) {
+                for flip in [false, true] {
+                    let a = Augmentation { padding, top, left, flip };
+                    let mut out = vec![f32::NAN; image.len()];
+                    a.apply(&image, (h, w), &table, &mut out);
+                    assert_eq!(out, naive(a, &image, shape, &norm), "{a:?} {shape:?}");
                 }
             }
         }
@@ -113,10 +117,10 @@ mod tests {
 
     #[test]
     fn draws_reach_every_corner_and_depend_on_the_whole_key() {
-        let draws: Vec<_> = (0..5000).map(|i| Augmentation::draw(3, 1, i)).collect();
+        let draws: Vec<_> = (0..5000).map(|i| Augmentation::draw(PADDING, 3, 1, i)).collect();
         let distinct: std::collections::HashSet<_> = draws.iter().map(|a| (a.top, a.left, a.flip)).collect();
         assert_eq!(distinct.len(), 9 * 9 * 2);
-        assert_ne!(draws, (0..5000).map(|i| Augmentation::draw(3, 2, i)).collect::<Vec<_>>());
-        assert_ne!(draws, (0..5000).map(|i| Augmentation::draw(4, 1, i)).collect::<Vec<_>>());
+        assert_ne!(draws, (0..5000).map(|i| Augmentation::draw(PADDING, 3, 2, i)).collect::<Vec<_>>());
+        assert_ne!(draws, (0..5000).map(|i| Augmentation::draw(PADDING, 4, 1, i)).collect::<Vec<_>>());
     }
 }

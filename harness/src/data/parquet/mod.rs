@@ -1,0 +1,138 @@
+//! Images in Parquet files: encoded ones (PNG, JPEG, ...) in a column of bytes, or of `struct<bytes: binary, path: string>` as the
+//! Hugging Face hub has them, and an integer column with the class. Only these two columns are read.
+
+pub mod layout;
+mod table;
+mod unpack;
+
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, anyhow, bail};
+use image::ImageFormat;
+use polars::io::mmap::MmapBytesReader;
+use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use rayon::prelude::*;
+
+use super::{Geometry, Images, Splits, decode};
+use layout::Shards;
+use table::Table;
+pub(super) use unpack::listing;
+
+/// Readers at work whose panics become errors.
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on panics that a reader makes into errors are none to the hook that is set now, which prints them or ends the
+/// process.
+pub fn hush_caught_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if READERS.load(Ordering::SeqCst) == 0 {
+            usual(info);
+        }
+    }));
+}
+
+/// Runs what reads a Parquet file: its reader asserts in places where a damaged file can reach.
+fn without_panics<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    READERS.fetch_add(1, Ordering::SeqCst);
+    let read = catch_unwind(AssertUnwindSafe(read));
+    READERS.fetch_sub(1, Ordering::SeqCst);
+    read.map_err(|_| anyhow!("a damaged Parquet file: the reader could not make sense of it"))?
+        .context("a damaged Parquet file")
+}
+
+/// All of a Parquet file, whatever it holds.
+///
+/// # Errors
+/// What is no such file.
+pub fn read_frame<R: MmapBytesReader>(source: R) -> Result<DataFrame> {
+    without_panics(|| Ok(ParquetReader::new(source).finish()?))
+}
+
+/// Reads both splits of images that all have to be of one shape; `labels` are names of the label column that go before others.
+///
+/// # Errors
+/// A missing shard or column, a damaged file or image, another image size than `geometry`'s, a label out of range.
+/// Names the file, and the row where there is one.
+pub fn read(shards: &Shards, labels: &[&str], geometry: &Geometry) -> Result<Splits> {
+    let mut jpeg = false;
+    let mut split = |files: &[PathBuf]| -> Result<Images> {
+        let mut images = Images { pixels: vec![], labels: vec![], shape: geometry.shape };
+        for file in files {
+            jpeg |= append(file, labels, geometry, &mut images).with_context(|| file.display().to_string())?;
+        }
+        Ok(images)
+    };
+    let train = split(shards.training()?)?;
+    let mut remarks = Vec::new();
+    let tests = test_split(shards, labels, &mut remarks)?;
+    let test = split(&tests)?;
+    Ok(Splits { train, test, remark: jpeg.then_some("JPEG copy"), remarks })
+}
+
+/// The files of the test split: the first whose images have classes. Says what there is to know of that choice.
+fn test_split(shards: &Shards, labels: &[&str], remarks: &mut Vec<String>) -> Result<Vec<PathBuf>> {
+    let mut usable = Vec::new();
+    for (name, files) in &shards.tests {
+        if labelled(files, labels)? {
+            usable.push((*name, files));
+        } else {
+            remarks.push(format!("the images in `{name}` have no labels and are not read"));
+        }
+    }
+    let Some((name, files)) = usable.first() else { return Ok(vec![]) };
+    if let Some((other, _)) = usable.get(1) {
+        remarks.push(format!(
+            "the test split is `{name}`; `{other}` is not read, as validation images are carved from `train`"
+        ));
+    } else if *name != "test" {
+        remarks.push(format!("the test split is `{name}`; validation images are carved from `train`"));
+    }
+    Ok((*files).clone())
+}
+
+/// Whether a split has classes: competitions write -1 for all.
+fn labelled(files: &[PathBuf], labels: &[&str]) -> Result<bool> {
+    let Some(first) = files.first() else { return Ok(false) };
+    let named = || first.display().to_string();
+    let table = Table::open(first, labels).with_context(named)?;
+    let Some(rows) = table.rows().next().transpose().with_context(named)? else { return Ok(true) };
+    Ok(rows.labels.is_empty() || rows.labels.iter().any(|label| *label != Some(-1) && label.is_some()))
+}
+
+/// Appends one file's images; whether any of them is a JPEG.
+fn append(path: &Path, labels: &[&str], geometry: &Geometry, images: &mut Images) -> Result<bool> {
+    let (c, h, w) = geometry.shape;
+    let mut jpeg = false;
+    for rows in Table::open(path, labels)?.rows() {
+        let rows = rows?;
+        for (row, class) in rows.labels.iter().enumerate() {
+            let row = rows.first + row;
+            match *class {
+                Some(class) if (0..geometry.classes as i64).contains(&class) => images.labels.push(class as u16),
+                Some(class) => {
+                    bail!("row {row} has label {class}, where 0 to {} are possible", geometry.classes - 1)
+                }
+                None => bail!("row {row} has no label"),
+            }
+        }
+        let encoded = rows.images()?;
+        if let Some(row) = encoded.iter().position(Option::is_none) {
+            bail!("row {} has no image\n  accepted: images in the files themselves, not their paths", rows.first + row);
+        }
+        let start = images.pixels.len();
+        images.pixels.resize(start + encoded.len() * c * h * w, 0);
+        let outs = images.pixels[start..].par_chunks_exact_mut(c * h * w);
+        let decoded = outs.zip(&encoded).enumerate().map(|(row, (out, bytes))| {
+            decode::decode_exactly(bytes.unwrap_or_default(), geometry.shape, out)
+                .with_context(|| format!("row {}", rows.first + row))
+        });
+        let headers: Vec<Result<decode::Header>> = decoded.collect();
+        for header in headers {
+            jpeg |= header?.format == ImageFormat::Jpeg;
+        }
+    }
+    Ok(jpeg)
+}
