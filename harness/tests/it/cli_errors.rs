@@ -84,7 +84,7 @@ fn every_slip_in_a_file_is_found_where_it_is() {
         (10, "method.depth = []", &["the axis `method.depth` is empty"]),
         (10, "method.tail_kernel = 2", &["method.tail_kernel", "an odd integer"]),
         (10, "run.threads = [1, 2]", &["`run.threads` cannot vary"]),
-        (10, "dataset.name = ['cifar10', 'svhn']", &["svhn", "fashion-mnist"]),
+        (10, "dataset.name = ['cifar10', 'caltech']", &["caltech", "fashion-mnist"]),
     ] {
         let mut lines = LINES;
         lines[line - 1] = text;
