@@ -128,6 +128,19 @@ fn what_is_ambiguous_or_not_there_is_said() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_table_beside_folders_of_images_is_none_of_them() -> Result<()> {
+    let place = Place::new()?;
+    for class in ["a", "b"] {
+        fs::create_dir_all(place.path("photos").join(class))?;
+        image::RgbImage::new(8, 8).save(place.path("photos").join(class).join("1.png"))?;
+    }
+    place.split("photos/metadata.parquet", 10, 0)?;
+    let data = place.load("photos", "name = 'images'")?;
+    assert_eq!((data.geometry.shape, data.geometry.classes), ((3, 8, 8), 2));
+    Ok(())
+}
+
 /// Writes columns beside ten images of each class.
 fn table(path: &Path, image_names: &[&str], others: Vec<Series>) -> Result<()> {
     let set = images(20, CIFAR, 10, 0);

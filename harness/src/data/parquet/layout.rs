@@ -84,8 +84,9 @@ fn splits(folder: &Path) -> Option<Shards> {
     let mut train = of("train");
     let tests: Vec<_> =
         TESTS.map(|split| (split, of(split))).into_iter().filter(|(_, files)| !files.is_empty()).collect();
-    if train.is_empty() && tests.is_empty() {
-        // Files that name no split are training images, as on the hub.
+    let has_folders = || listed(folder).iter().any(|path| !file_name(path).starts_with('.') && path.is_dir());
+    if train.is_empty() && tests.is_empty() && !has_folders() {
+        // Files that name no split are training images, as on the hub; beside folders they may be a table of anything.
         train = direct;
     }
     let any = !train.is_empty() || !tests.is_empty();
