@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::split::{Partition, split};
-use super::{DataRoots, DatasetInfo, Location, by_name, folder, formats, sources};
+use super::{DataRoots, DatasetInfo, Location, by_name, folder, formats, parquet, sources};
 use crate::config::DatasetConfig;
 
 /// Classes of the images of both splits, before validation images are carved off.
@@ -27,7 +27,8 @@ pub struct ClassCounts {
     pub test: Vec<usize>,
 }
 
-/// The labels of the data set of `config`, if its files are there; nothing is downloaded, and images of any size are not decoded.
+/// The labels of the data set of `config`, if its files are there; nothing is downloaded, and images are only decoded
+/// where nothing else tells their classes.
 ///
 /// # Errors
 /// An unknown name; data that is damaged, incomplete or another data set.
@@ -46,6 +47,12 @@ fn at(path: &Path, config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots
     if formats::is_encoded(path, config, info)? {
         let (classes, train, test) = folder::labels(path, config, &roots.cache)?;
         return Ok(Labels { classes, train, test });
+    }
+    if let (Some(geometry), None, columns @ [_, ..]) = (info.geometry, config.test_share, info.reader()?.label_columns)
+        && let Some(shards) = parquet::layout::find(path, info.name)?
+    {
+        let [train, test] = parquet::classes(&shards, columns)?;
+        return Ok(Labels { classes: geometry.classes, train, test });
     }
     let found = sources::read(String::new(), &Location::Files(path.to_owned()), config, info, roots)?;
     let [train, test] = [&found.contents.train, &found.contents.test].map(|set| set.labels().to_vec());

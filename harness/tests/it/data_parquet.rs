@@ -77,6 +77,9 @@ fn the_hub_s_layouts_are_found_in_a_clone() -> Result<()> {
         let data = place.load("", CIFAR10)?;
         assert_eq!(data.train.resident(), Some(&images(40, CIFAR, 10, 0)), "{train}");
         assert_eq!(data.test.resident(), Some(&images(12, CIFAR, 10, 5)), "{test}");
+        let counts = data::counts::labels(&place.config("", CIFAR10))?.expect("it is there").counts(10, 0)?;
+        assert_eq!((counts.train, counts.validation), (vec![3; 10], vec![1; 10]), "{train}");
+        assert_eq!(counts.test.iter().sum::<usize>(), 12);
     }
     Ok(())
 }

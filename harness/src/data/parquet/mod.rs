@@ -97,9 +97,27 @@ fn test_split(shards: &Shards, labels: &[&str], remarks: &mut Vec<String>) -> Re
 fn labelled(files: &[PathBuf], labels: &[&str]) -> Result<bool> {
     let Some(first) = files.first() else { return Ok(false) };
     let named = || first.display().to_string();
-    let table = Table::open(first, labels).with_context(named)?;
-    let Some(rows) = table.rows().next().transpose().with_context(named)? else { return Ok(true) };
-    Ok(rows.labels.is_empty() || rows.labels.iter().any(|label| *label != Some(-1) && label.is_some()))
+    let found = Table::open(first, labels).and_then(|table| table.labels()).with_context(named)?;
+    Ok(found.is_empty() || found.iter().any(|label| *label != Some(-1) && label.is_some()))
+}
+
+/// Classes of the images of both splits, of which none is read.
+///
+/// # Errors
+/// A missing shard or column, a damaged file, a label that is none. Names the file.
+pub(super) fn classes(shards: &Shards, labels: &[&str]) -> Result<[Vec<u16>; 2]> {
+    let split = |files: &[PathBuf]| -> Result<Vec<u16>> {
+        let mut all = Vec::new();
+        for file in files {
+            let named = || file.display().to_string();
+            for label in Table::open(file, labels).and_then(|table| table.labels()).with_context(named)? {
+                let class = label.and_then(|label| u16::try_from(label).ok());
+                all.push(class.with_context(|| format!("{}: {label:?} as a label", named()))?);
+            }
+        }
+        Ok(all)
+    };
+    Ok([split(shards.training()?)?, split(&test_split(shards, labels, &mut vec![])?)?])
 }
 
 /// Appends one file's images; whether any of them is a JPEG.

@@ -71,6 +71,19 @@ impl Table {
         pieces.map(|(first, count)| self.read(first, count))
     }
 
+    /// The class of every row; images are not read.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn labels(&self) -> Result<Vec<Option<i64>>> {
+        let mut reader = ParquetReader::new(File::open(&self.path)?);
+        reader.set_metadata(self.metadata.clone());
+        let reader = reader.with_projection(Some(vec![self.label]));
+        let frame = without_panics(|| Ok(reader.finish()?))?;
+        let column = frame.select_at_idx(0).context("a damaged Parquet file: a column is missing")?;
+        Ok(column.as_materialized_series().cast(&DataType::Int64)?.i64()?.iter().collect())
+    }
+
     fn read(&self, first: usize, count: usize) -> Result<Rows> {
         let mut reader = ParquetReader::new(File::open(&self.path)?);
         reader.set_metadata(self.metadata.clone());
