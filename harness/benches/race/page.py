@@ -6,7 +6,7 @@ from sides import ALL, BATCH, BF16, F32, SIDES
 from table import LOST, OPEN, verdict
 
 MARKS = {LOST: "**{} lost**", OPEN: "{} ~"}
-TITLES = {F32: "f32 against f32", BF16: "own best precision against bf16"}
+TITLES = {F32: "f32 against f32", BF16: "own best against bf16"}
 
 
 def in_words(phase, batch):
@@ -27,7 +27,7 @@ def marked(cell):
 
 
 def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * 2 + ["---:"] * (len(head) - 2)) + " |"]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
@@ -44,7 +44,7 @@ def verdicts(cells, batch):
     for network in networks(cells):
         found = [by_place.get((*network, *column)) for column in columns]
         rows.append([*network, *(marked(cell) if cell else "" for cell in found)])
-    return table(["network", "method", *(f"{p}: {in_words(phase, batch)}" for p, phase in columns)], rows)
+    return table(["network", "method", *(f"{TITLES[p]}: {in_words(phase, batch)}" for p, phase in columns)], rows)
 
 
 def milliseconds(cells, batch):
@@ -58,7 +58,8 @@ def milliseconds(cells, batch):
             raced = {name for cell in here for name in cell.times}
             names = [side.name for side in SIDES if side.name in raced]
             rows = [[c.backbone, c.method, *(digits(c.times.get(name)) for name in names)] for c in here]
-            parts.append(f"### {TITLES[precision]}: {in_words(phase, batch)}\n\n{table(['network', 'method', *names], rows)}")
+            head = ["network", "method", *(f"{side.name} ({side.precision})" for side in SIDES if side.name in raced)]
+            parts.append(f"### {TITLES[precision]}: {in_words(phase, batch)}\n\n{table(head, rows)}")
     return "\n\n".join(parts)
 
 
@@ -67,8 +68,8 @@ def lost(cells, batch):
     found = [cell for cell in cells if verdict(cell) == LOST]
     if not found:
         return "No cell is lost."
-    names = [f"{c.backbone} {c.method}, {in_words(c.phase, batch)} ({c.precision}: {c.ratio[0]:.2f}, {c.peer})" for c in found]
-    return f"Lost, {len(found)} of {len(cells)} cells: " + "; ".join(names) + "."
+    names = [f"- {c.backbone} {c.method}, {in_words(c.phase, batch)}: {interval(c.ratio)} against {c.peer}" for c in found]
+    return f"Lost, {len(found)} of {len(cells)} cells:\n\n" + "\n".join(names)
 
 
 def summary(means, cells, batch):

@@ -82,7 +82,7 @@ class Page(unittest.TestCase):
         }  # fmt: skip
         text = page.page(facts, self.means, self.cells, 128)
         self.assertIn("**2.00 [2.00, 2.00] lost** torch", text)
-        self.assertIn("Lost, 1 of 2 cells: resnet20 ghost, inference, 1 image (f32: 2.00, torch).", text)
+        self.assertIn("Lost, 1 of 2 cells:\n\n- resnet20 ghost, inference, 1 image: 2.00 [2.00, 2.00] against torch\n", text)
         self.assertIn("- tract: not built", text)
         self.assertIn("| resnet20 | ghost | 321 |", text)
         self.assertIn("0.50 [0.50, 0.50] torch-bf16", text)

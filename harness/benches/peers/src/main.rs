@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use tract_onnx::prelude::*;
 use tract_onnx::prelude::multithread::{Executor, set_default_executor};
+use tract_onnx::prelude::*;
 
 /// Of the crate, as Cargo.lock has it.
 const LOCK: &str = include_str!("../Cargo.lock");
