@@ -218,7 +218,7 @@ fn a_refused_run_writes_nothing() {
         (
             "[recipe]",
             "[protocol]\nvalidation = 10_000\n[recipe]",
-            &["x.toml:7: `protocol.validation` leaves no", "10000", "1 to 9999"],
+            &["x.toml:7: `protocol.validation` leaves no", "10000", "0 to 9999"],
         ),
     ] {
         let folder = TempDir::new().unwrap();
@@ -242,7 +242,7 @@ fn an_image_folder_that_is_too_small_is_refused_before_anything_is_written() {
     for (rest, parts) in [
         ("", &["x.toml:4: `protocol.validation` leaves no", "5000 (the default)", "images has 4 training images"][..]),
         ("[protocol]\nvalidation = 1", &["x.toml:13: `recipe.batch`", "128 (the default)", "1 to 3: "]),
-        ("[protocol]\nvalidation = 4", &["x.toml:13: `protocol.validation` leaves no", "1 to 3: "]),
+        ("[protocol]\nvalidation = 4", &["x.toml:13: `protocol.validation` leaves no", "0 to 3: "]),
     ] {
         std::fs::write(folder.path().join("x.toml"), format!("{text}\n{rest}")).unwrap();
         assert!(harness(folder.path(), &["plan", "x.toml"]).status.success(), "not known yet");
