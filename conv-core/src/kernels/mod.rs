@@ -18,6 +18,7 @@
 //! of an infinity.
 
 pub(crate) mod batch16;
+pub(crate) mod bf16;
 mod epilogue;
 pub(crate) mod flat;
 pub(crate) mod image;
