@@ -36,7 +36,7 @@ pub use graph::{Graph, Value};
 pub use kernels::Isa;
 pub use measure::{copy_gbytes, peak_gflops};
 pub use method::{Approximates, Checked, Description, FuseFn, Fused, Layer, Method, cost, describe, forward_unit};
-pub use network::{Gradients, Inference, Network, Step, Training};
+pub use network::{Gradients, Inference, Network, Precision, Step, Training};
 pub use scope::{Custom, CustomFn, Scope};
 pub use spec::{Activation, ConvSpec, MOST_WEIGHTS, Role, UnitSpec};
 pub use store::{ParamStore, is_running_statistic, normal_stream};

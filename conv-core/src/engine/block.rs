@@ -15,18 +15,19 @@ pub(super) struct BlockLayout<'a> {
 }
 
 /// The memory of one block of images.
-pub(super) struct Slab {
+pub(super) struct Slab<L = Line> {
     /// By slot. While a step writes to a slot, the slot is taken out of here, so that everything else can be read.
-    slots: Vec<Vec<Line>>,
+    slots: Vec<Vec<L>>,
     /// As long as the longest plane.
-    zeros: Vec<Line>,
+    zeros: Vec<L>,
 }
 
-impl Slab {
-    fn new(layout: BlockLayout<'_>) -> Self {
+/// `L` is a line of 16 images, whose default are zeros.
+impl<L: Copy + Default> Slab<L> {
+    pub(super) fn new(layout: BlockLayout<'_>) -> Self {
         let longest = layout.buffers.iter().map(|buffer| buffer.pixels).max().unwrap_or(0);
-        let slots = layout.slots.lens.iter().map(|&len| vec![Line::ZERO; len]).collect();
-        Self { slots, zeros: vec![Line::ZERO; longest] }
+        let slots = layout.slots.lens.iter().map(|&len| vec![L::default(); len]).collect();
+        Self { slots, zeros: vec![L::default(); longest] }
     }
 
     /// What it holds.
@@ -41,7 +42,7 @@ impl Slab {
         layout: BlockLayout<'_>,
         channels: &[Channel],
         content: impl Fn(usize) -> Content,
-    ) -> Vec<&[Line]> {
+    ) -> Vec<&[L]> {
         let pixels = channels.iter().find_map(|channel| channel.buffer()).map(|buffer| layout.buffers[buffer].pixels);
         let pixels = pixels.unwrap_or(self.zeros.len());
         let plane = |channel: &Channel| match *channel {
@@ -60,10 +61,10 @@ impl Slab {
         layout: BlockLayout<'_>,
         channels: &[Channel],
         content: impl Fn(usize) -> Content,
-        work: impl FnOnce(&Self, Vec<Option<&mut [Line]>>) -> R,
+        work: impl FnOnce(&Self, Vec<Option<&mut [L]>>) -> R,
     ) -> R {
         // Each buffer's slot is taken out once; then planes are dealt out of it.
-        let mut taken: Vec<(usize, usize, Vec<Line>)> = Vec::new();
+        let mut taken: Vec<(usize, usize, Vec<L>)> = Vec::new();
         for buffer in channels.iter().filter_map(|channel| channel.buffer()) {
             if !taken.iter().any(|&(known, ..)| known == buffer) {
                 let slot = layout.slots.slot(content(buffer));
@@ -71,7 +72,7 @@ impl Slab {
             }
         }
         let result = {
-            let mut dealt: Vec<(usize, Vec<Option<&mut [Line]>>)> = (taken.iter_mut())
+            let mut dealt: Vec<(usize, Vec<Option<&mut [L]>>)> = (taken.iter_mut())
                 .map(|(buffer, _, lines)| {
                     let Buffer { pixels, stride, .. } = layout.buffers[*buffer];
                     (*buffer, lines.chunks_exact_mut(stride.max(1)).map(|plane| Some(&mut plane[..pixels])).collect())

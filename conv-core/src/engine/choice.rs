@@ -19,6 +19,8 @@
 //! | | weight gradient | [`WeightKernel::Depthwise`] | as many groups as inputs | one input channel meets few outputs |
 //! | | | [`WeightKernel::AllBlocks`] | one group, and more than [`ALL_BLOCKS_WEIGHTS`] weights or maps below [`ALL_BLOCKS_PIXELS`] pixels | channels as lanes: no sum over lanes for every weight |
 //! | | | [`WeightKernel::EachBlock`] | everything else | a block finds its planes in the cache |
+//! | batch, bf16 | forward | [`HalfKernel::Depthwise`] | as many groups as inputs | a pair of channels would be half zeros |
+//! | | | [`HalfKernel::Product`] | everything else | products of pairs |
 //! | image | forward | [`ImageKernel::Pixels`] | the size is kept, the padding is there, and it costs no more than channels | neighbouring pixels meet one weight |
 //! | | | [`ImageKernel::SpreadPixels`] | the size changes, the outputs' padding has room, and it costs no more, copying included | the phases of the stride are neighbours again |
 //! | | | [`ImageKernel::Channels`] | everything else | a pixel meets the weights of 16 outputs |
@@ -195,6 +197,21 @@ pub(crate) enum BatchKernel {
     Gathered,
     /// `kernels/batch16/conv.rs`
     Direct,
+}
+
+/// How blocks of 16 images are convolved in bfloat16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HalfKernel {
+    /// `kernels/bf16/depthwise.rs`
+    Depthwise,
+    /// `kernels/bf16/conv.rs`
+    Product,
+}
+
+/// The kernel of the forward pass over blocks of 16 images in bfloat16.
+pub(crate) fn half(s: &ConvShape) -> HalfKernel {
+    // With one channel a group half of every pair of products would be of zeros.
+    if s.groups == s.in_channels { HalfKernel::Depthwise } else { HalfKernel::Product }
 }
 
 /// The kernel of the forward pass over blocks of 16 images.

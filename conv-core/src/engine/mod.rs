@@ -3,13 +3,14 @@
 //! [`lowering`] turns a graph into [`layers`] and a [`program`]: steps over these layers, in phases that [`schedule`] makes. [`sums`]
 //! lets products be added on the way, and in inference [`fuse`] lets convolutions do what follows them. Which kernel a
 //! convolution gets, [`choice`] decides: its page is the table. [`memory`] says which buffers share a piece of memory. Then there
-//! are two engines:
+//! are three engines:
 //!
 //! - [`BatchEngine`] computes 16 images a vector. Every block of 16 has its own memory ([`block`]), so blocks are worked on
 //!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. [`batch`]
 //!   says what it holds: a layer as a [`packed::ConvLayer`], a [`norm::FinishLayer`] or a [`layers::Plain`]. [`passes`] goes
 //!   through the phases of a forward or backward pass, [`context`] knows the function of every step, and [`forward`],
 //!   [`backward`] and [`plain`] have them.
+//! - [`HalfEngine`] infers batches in bfloat16, by the layers and steps of the other one ([`half`]).
 //! - [`ImageEngine`] infers few images, for which vectors of 16 would be mostly empty, one after the other, each shared out
 //!   over a [`team`] of threads. [`arena`] lays its memory out.
 //!
@@ -26,6 +27,7 @@ mod footprint;
 mod forward;
 mod fuse;
 mod group_norm;
+mod half;
 mod image;
 mod layers;
 mod lowering;
@@ -51,6 +53,7 @@ use crate::ops::with_values;
 pub(crate) use batch::BatchEngine;
 pub use choice::{Backend, OffEngine, SMALLEST_BATCH};
 pub use footprint::Footprint;
+pub(crate) use half::HalfEngine;
 pub(crate) use image::ImageEngine;
 pub(crate) use lowering::{LoweringResult, or_off_engine};
 pub(crate) use program::Mode;

@@ -196,7 +196,7 @@ fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
     }
 }
 
-fn plain(plain: &Plain, program: &Program) -> EngineLayer {
+pub(super) fn plain(plain: &Plain, program: &Program) -> EngineLayer {
     let (from, outputs) = (plain.x.len(), program.buffers[plain.y].planes);
     let to = program.buffers[plain.y].size;
     let size = match &plain.op {

@@ -1,8 +1,9 @@
 //! CPU kernels: plain slices in, plain slices out, no tensors.
 //!
-//! Every kernel exists once, written over [`simd::Simd`], and is compiled for each [`Isa`]. There are three families:
+//! Every kernel exists once, written over [`simd::Simd`], and is compiled for each [`Isa`]. There are four families:
 //!
 //! - [`batch16`]: 16 images at a time, an image a lane. The engine trains and infers batches with it.
+//! - [`bf16`]: the same in bfloat16, on matrix and dot product instructions of their own. The engine infers with it.
 //! - [`image`]: one image, pixels or channels as lanes. The engine infers few images with it.
 //! - [`flat`]: the fallback, operation by operation on candle's tensors.
 //!

@@ -15,7 +15,7 @@ use crate::graph::{Graph, Value};
 
 use autograd::EnginePool;
 pub use gradients::Gradients;
-pub use session::{Inference, Step, Training};
+pub use session::{Inference, Precision, Step, Training};
 
 /// A network with parameters: `[n, c, h, w]` to `[n, classes]` logits, or to images.
 #[derive(Clone)]
@@ -80,6 +80,15 @@ impl Network {
     /// For inference with the parameters as they are now.
     pub fn inference(&self, backend: Backend) -> Inference<'_> {
         Inference::new(&self.graph, self.output, backend)
+    }
+
+    /// The same in this precision. In bf16 nothing is computed in f32 instead: what cannot run is refused. Layers are not timed
+    /// there.
+    ///
+    /// # Errors
+    /// bf16 by instructions that the environment variable `CONV_PATH` names and this processor does not have.
+    pub fn inference_in(&self, backend: Backend, precision: Precision) -> Result<Inference<'_>> {
+        self.inference(backend).with_precision(precision)
     }
 
     /// What each layer does where `backend` computes `images: [n, c, h, w]` of f32 on the CPU, which kernels do it, and how

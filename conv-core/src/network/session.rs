@@ -4,8 +4,11 @@ use candle_core::{DType, Result, Tensor, Var};
 
 use super::Gradients;
 use crate::engine::choice::{Regime, regime};
-use crate::engine::{Backend, BatchEngine, EngineLayer, ImageEngine, LoweringResult, Mode, OffEngine, or_off_engine};
+use crate::engine::{
+    Backend, BatchEngine, EngineLayer, HalfEngine, ImageEngine, LoweringResult, Mode, OffEngine, or_off_engine,
+};
 use crate::graph::{Graph, Value};
+use crate::kernels::bf16::HalfPath;
 use crate::ops;
 
 /// Channels, height and width of an image.
@@ -149,25 +152,67 @@ impl<'a> Training<'a> {
     }
 }
 
+/// What values and weights are while a network is computed. What comes in and goes out is of f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16, the upper half of an f32: values are stored and weights rounded so; sums, norms and what else is made on the way
+    /// are f32. All images are computed 16 a vector on the engine, however few they are.
+    Bf16,
+}
+
 /// A network that is only used; see [`Network::inference`](super::Network::inference).
 pub struct Inference<'a> {
     session: Session<'a>,
+    /// For bf16: the instructions, and the engine.
+    half: Option<(HalfPath, Kept<HalfEngine>)>,
     /// For batches that do not fill the other engine's vectors.
     image: Kept<ImageEngine>,
 }
 
 impl<'a> Inference<'a> {
     pub(super) fn new(graph: &'a Graph, output: Value, backend: Backend) -> Self {
-        Self { session: Session::new(graph, output, backend, Mode::Infer), image: Kept(None) }
+        Self { session: Session::new(graph, output, backend, Mode::Infer), half: None, image: Kept(None) }
+    }
+
+    /// In this precision from now on.
+    ///
+    /// # Errors
+    /// bf16 by instructions that `CONV_PATH` names and this processor does not have.
+    pub(super) fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        self.half = match precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some((HalfPath::best()?, Kept(None))),
+        };
+        Ok(self)
+    }
+
+    /// The kernel path, for stamps: equal bits are promised per path only.
+    pub fn kernel_path(&self) -> &'static str {
+        self.half.as_ref().map_or_else(crate::kernel_path, |(path, _)| path.name())
     }
 
     /// `[n, c, h, w]` to `[n, classes]`, normalised by the running statistics.
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Shapes that do not fit. In bf16, what does not run on the engine, and a layer without a kernel, by its name.
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
         let (_, c, h, w) = x.dims4()?;
         let size = (c, h, w);
+        if let Some((path, engine)) = &mut self.half {
+            let Session { graph, output, backend, .. } = self.session;
+            // What it cannot run is refused: operation by operation it would be f32.
+            let refuse = |why: OffEngine| Err(candle_core::Error::Msg(format!("bf16 inference: {why}")).bt());
+            if let Err(why) = regime(backend, x, false) {
+                return refuse(why);
+            }
+            return match engine.get(size, || HalfEngine::new(graph, output, size, *path))? {
+                Ok(engine) => engine.forward(x),
+                Err(why) => refuse(why),
+            };
+        }
         match regime(self.session.backend, x, false) {
             Ok(Regime::Batch { winograd }) => {
                 if let Ok(engine) = self.session.batch(size, winograd)? {

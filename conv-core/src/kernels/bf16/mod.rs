@@ -22,7 +22,6 @@
     unsafe_op_in_unsafe_fn,
     reason = "innermost loops are unsafe throughout: their `# Safety` says of what, and the safe code that calls them why it holds"
 )]
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not lower to these kernels yet"))]
 
 mod amx;
 mod avx512bf16;
@@ -76,8 +75,10 @@ pub(crate) fn widened(half: u16) -> f32 {
 pub(crate) fn rounded(value: f32) -> u16 {
     let bits = value.to_bits();
     // Half of the last place, less one where it is even. It carries into the exponent just where the value rounds up to it.
-    let nearest = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     // A NaN whose upper bits are all 0 would become an infinity; so the highest one is set.
-    let quiet = (bits >> 16) as u16 | 0x40;
-    if value.is_nan() { quiet } else { nearest }
+    let quiet = bits | 0x40_0000;
+    // Chosen while they are as wide as the value, so that a vector of them is narrowed once.
+    let chosen = if value.is_nan() { quiet } else { nearest };
+    (chosen >> 16) as u16
 }

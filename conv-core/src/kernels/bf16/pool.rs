@@ -27,3 +27,8 @@ pub(crate) fn average(w: &Windows, x: &[HalfLine], y: &mut [HalfLine]) {
         y[window] = HalfLine(sum.map(|sum| rounded(sum * scale)));
     });
 }
+
+/// Nearest upsampling: every pixel of its window of `y` is the pixel of `x`.
+pub(crate) fn repeat(w: &Windows, x: &[HalfLine], y: &mut [HalfLine]) {
+    w.each(|window, rows, columns| w.indices(rows, columns).for_each(|at| y[at] = x[window]));
+}

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::conv::{Output, Weights, convolve};
-use super::depthwise::Depthwise;
 use super::finish::Apply;
 use super::*;
 use crate::kernels::batch16::geometry::Geometry;
@@ -141,7 +140,7 @@ fn check(s: ConvShape) {
         let geometry = Geometry::forward(&s);
         for isa in Isa::available() {
             let got = case.run(&|from, to| {
-                isa.execute(Depthwise { geometry: &geometry, from, weights: &case.w, to });
+                depthwise::convolve(isa, &geometry, from, &case.w, to);
             });
             case.check(|| format!("depthwise {isa:?} {s:?}"), &got);
         }
@@ -375,10 +374,7 @@ fn times() {
                 works.push((path.name(), Box::new(move || halves(&|to| convolve(path, weights, from, to)))));
             }
         } else {
-            works.push((
-                "depthwise",
-                Box::new(|| halves(&|to| isa.execute(Depthwise { geometry: &geometry, from: &from, weights: &w, to }))),
-            ));
+            works.push(("depthwise", Box::new(|| halves(&|to| depthwise::convolve(isa, &geometry, &from, &w, to)))));
         }
         let times = medians(&mut works);
         let all: Vec<String> = (works.iter().zip(&times))

@@ -17,6 +17,9 @@ use portable::Portable;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Isa(Set);
 
+/// Values of `CONV_PATH` that name how bfloat16 is multiplied.
+const BF16_PATHS: [&str; 2] = ["amx", "avx512bf16"];
+
 /// The sets there are. Each holds the token that its instructions ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Set {
@@ -40,7 +43,8 @@ impl Isa {
         detected.into_iter().flatten().chain([Set::Portable(Portable)]).map(Isa)
     }
 
-    /// The fastest set of this processor, or the one that the environment variable `CONV_PATH` names.
+    /// The fastest set of this processor, or the one that the environment variable `CONV_PATH` names. `amx` and `avx512bf16`,
+    /// which only bfloat16 is multiplied with, go with `avx512`.
     ///
     /// # Panics
     /// If the variable names none that this processor has.
@@ -50,10 +54,12 @@ impl Isa {
             let mut available = Isa::available();
             match std::env::var("CONV_PATH") {
                 Err(_) => available.next().unwrap_or(Isa(Set::Portable(Portable))),
-                Ok(name) => available.clone().find(|isa| isa.name() == name).unwrap_or_else(|| {
-                    let names: Vec<&str> = available.map(Isa::name).collect();
-                    panic!("CONV_PATH={name}: accepted on this processor: {}", names.join(", "))
-                }),
+                Ok(name) => (available.clone())
+                    .find(|isa| isa.name() == if BF16_PATHS.contains(&&*name) { "avx512" } else { &name })
+                    .unwrap_or_else(|| {
+                        let names: Vec<&str> = available.map(Isa::name).collect();
+                        panic!("CONV_PATH={name}: accepted on this processor: {}", names.join(", "))
+                    }),
             }
         })
     }
