@@ -45,7 +45,11 @@ unsafe fn multiply(weights: *const u8, values: [*const u8; 4], chunks: &[usize],
                 for (output, sums) in all.iter_mut().enumerate() {
                     let weight = _mm512_set1_epi32(*weights.add(output * 16 + pair));
                     for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum = _mm512_dpbf16_ps(*sum, std::mem::transmute(weight), std::mem::transmute(value));
+                        *sum = _mm512_dpbf16_ps(
+                            *sum,
+                            std::mem::transmute::<__m512i, __m512bh>(weight),
+                            std::mem::transmute::<__m512i, __m512bh>(value),
+                        );
                     }
                 }
             }

@@ -9,6 +9,12 @@ use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::Isa;
 use crate::kernels::windows::Windows;
 
+/// A convolution of planes into outputs.
+type Convolve<'c> = dyn Fn(&[&[HalfLine]], &mut [Output<'_>]) + 'c;
+
+/// What is timed, by name.
+type Work<'w> = (&'static str, Box<dyn FnMut() + 'w>);
+
 #[test]
 fn every_bf16_is_itself_and_what_lies_between_goes_to_the_nearest() {
     for half in 0..=u16::MAX {
@@ -86,7 +92,7 @@ impl Case {
     }
 
     /// What `convolve` writes: the sums alone, then with all that follows.
-    fn run(&self, convolve: &dyn Fn(&[&[HalfLine]], &mut [Output<'_>])) -> [Vec<f32>; 2] {
+    fn run(&self, convolve: &Convolve<'_>) -> [Vec<f32>; 2] {
         let s = &self.s;
         let (x_pixels, y_pixels) = (s.input.0 * s.input.1, s.output.0 * s.output.1);
         let x = lines(&self.x, s.x_len() / s.batch);
@@ -284,7 +290,7 @@ fn times() {
     use crate::kernels::batch16::{conv as wide, norm, winograd};
     use std::time::Instant;
 
-    fn medians(works: &mut [(&'static str, Box<dyn FnMut() + '_>)]) -> Vec<f64> {
+    fn medians(works: &mut [Work<'_>]) -> Vec<f64> {
         let mut times = vec![Vec::new(); works.len()];
         for _ in 0..21 {
             for (times, (_, work)) in times.iter_mut().zip(works.iter_mut()) {
@@ -350,7 +356,7 @@ fn times() {
                     .collect::<Vec<_>>(),
             );
         };
-        let mut works: Vec<(&'static str, Box<dyn FnMut() + '_>)> = vec![(
+        let mut works: Vec<Work<'_>> = vec![(
             "f32",
             Box::new(|| {
                 wides(&|to| {
@@ -394,7 +400,7 @@ fn times() {
     let x = lines(&values(pixels * 16, 1), pixels);
     let x_wide: Vec<Line> = x.iter().map(|line| line.wide()).collect();
     let (mut y, mut y_wide, mut copy) = (x.clone(), x_wide.clone(), x.clone());
-    let mut works: Vec<(&'static str, Box<dyn FnMut() + '_>)> = vec![
+    let mut works: Vec<Work<'_>> = vec![
         (
             "f32",
             Box::new(|| {
