@@ -184,7 +184,7 @@ fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
             let lr = rate.at(epoch * steps + index);
             step(&mut training, &mut optimizer, &batch?, lr, recipe.label_smoothing)?;
         }
-        evaluate(&network, recipe.kernels.backend(), feed.validation())?;
+        evaluate(&network, recipe.kernels.backend(), feed.validation().context("no validation images")?)?;
     }
     if config.test {
         evaluate(&network, recipe.kernels.backend(), feed.test()?)?;
