@@ -45,6 +45,7 @@ def arguments():
     parser.add_argument("--batch", type=positive, default=128)
     parser.add_argument("--passes", type=positive, help="how often every side has its turn [default: 9]")
     parser.add_argument("--rounds", type=positive, help="measured rounds of a side's turn [default: 3]")
+    parser.add_argument("--patience", type=positive, default=1800, help="seconds that a side has for an answer [default: %(default)s]")
     parser.add_argument("--harness", type=Path, default=target / "debug/harness", help="the binary [default: %(default)s]")
     parser.add_argument("--peers", type=Path, default=peers / "release/race-peers", help="the binary [default: %(default)s]")
     parser.add_argument("--page", type=Path, help="where the page goes [default: docs/performance/PROCESSOR.md, and README.md]")

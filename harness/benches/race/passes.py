@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,9 +39,13 @@ class Python:
 
     def ask(self, do, **request):
         print(json.dumps({"do": do, **request}), file=self.process.stdin, flush=True)
+        # With its process ends the line that is waited for, so that one side that hangs does not hang the race.
+        patience = threading.Timer(self.settings.patience, self.process.kill)
+        patience.start()
         line = self.process.stdout.readline()
+        patience.cancel()
         if not line:
-            raise Failed(f"its process ended at `{do}`")
+            raise Failed(f"its process ended at `{do}`, or was ended after {self.settings.patience} s")
         answer = json.loads(line)
         if "failed" in answer:
             raise Failed(answer["failed"])

@@ -1,11 +1,15 @@
 """Tests of all that is pure here: python3 -m unittest discover -s harness/benches/race"""
 
 import doctest
+import subprocess
+import sys
 import unittest
+from types import SimpleNamespace
 
 import intervals
 import machine
 import page
+import passes
 import sides
 import table
 from passes import Memory, Time
@@ -96,6 +100,21 @@ class Page(unittest.TestCase):
         self.assertLess(again.index("race: one"), again.index("race: two"))
         self.assertTrue(again.endswith("tail\n"))
         self.assertEqual(page.put_in_readme("no marks", "one", "One", "first"), "no marks")
+
+
+class Hanging(unittest.TestCase):
+    def test_a_side_that_answers_nothing_is_ended(self):
+        side = passes.Python(None, SimpleNamespace(threads=1, patience=0.2))
+        side.process.kill()
+        side.process.wait()
+        side.process.stdin.close()
+        side.process.stdout.close()
+        # A process that reads and never answers.
+        command = [sys.executable, "-c", "import sys; [None for _ in sys.stdin]"]
+        side.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        with self.assertRaisesRegex(passes.Failed, "`check`, or was ended after 0.2 s"):
+            side.ask("check")
+        side.close()
 
 
 class Sides(unittest.TestCase):
