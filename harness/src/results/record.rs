@@ -95,6 +95,13 @@ pub struct Measures {
     pub reporting: Reporting,
 }
 
+impl Measures {
+    /// What is written of a trial without a trained network: zeros, as ever.
+    fn none() -> Self {
+        Self { validation: Some(Evaluation::default()), ..Self::default() }
+    }
+}
+
 /// Which of its epochs a training is judged by. There is one rule: to report the best epoch would be to choose by the images
 /// that judge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,8 +206,8 @@ impl From<TrialRecord> for FlatRecord {
         let FrozenTrial { key, label, aliases, budgets, control_of, config, data, tuned: _ } = trial;
         let (measures, failure) = match outcome {
             Outcome::Trained(measures) => (measures, None),
-            Outcome::Priced => (Measures::default(), None),
-            Outcome::Failed(failure) => (Measures::default(), Some(failure)),
+            Outcome::Priced => (Measures::none(), None),
+            Outcome::Failed(failure) => (Measures::none(), Some(failure)),
         };
         let train_images = measures.train_images;
         Self {
