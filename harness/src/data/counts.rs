@@ -27,18 +27,26 @@ pub struct ClassCounts {
     pub test: Vec<usize>,
 }
 
-/// The labels of the data set of `config`, if its files are there; nothing is downloaded, and images are only decoded
+/// [`labels_from`] where data lies on this machine.
+///
+/// # Errors
+/// As of [`labels_from`].
+pub fn labels(config: &DatasetConfig) -> Result<Option<Labels>> {
+    labels_from(config, &DataRoots::from_environment())
+}
+
+/// The labels of the data set of `config`, if its files are there, looked for where `roots` say; nothing is downloaded, and images are only decoded
 /// where nothing else tells their classes.
 ///
 /// # Errors
 /// An unknown name; data that is damaged, incomplete or another data set.
-pub fn labels(config: &DatasetConfig) -> Result<Option<Labels>> {
-    let (info, roots) = (by_name(&config.name)?, DataRoots::from_environment());
+pub fn labels_from(config: &DatasetConfig, roots: &DataRoots) -> Result<Option<Labels>> {
+    let info = by_name(&config.name)?;
     if info.reader.is_none() {
         return Ok(None);
     }
-    match sources::locate_offline(config, info, &roots) {
-        Ok(Location::Files(path)) => at(&path, config, info, &roots).map(Some),
+    match sources::locate_offline(config, info, roots) {
+        Ok(Location::Files(path)) => at(&path, config, info, roots).map(Some),
         _ => Ok(None),
     }
 }

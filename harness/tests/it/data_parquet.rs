@@ -38,14 +38,18 @@ impl Place {
         toml::from_str(&format!("sources = [{source:?}]\n{keys}")).expect("a configuration")
     }
 
-    fn load(&self, source: &str, keys: &str) -> Result<Dataset> {
-        let roots = DataRoots {
+    /// This place, and nowhere else.
+    fn roots(&self) -> DataRoots {
+        DataRoots {
             home: None,
             base_url: "http://127.0.0.1:1".into(),
             downloads: "/nonexistent".into(),
             cache: self.dir.path().join("cache"),
-        };
-        load_from(&self.config(source, keys), &roots)
+        }
+    }
+
+    fn load(&self, source: &str, keys: &str) -> Result<Dataset> {
+        load_from(&self.config(source, keys), &self.roots())
     }
 
     fn error(&self, source: &str, keys: &str) -> String {
@@ -77,7 +81,9 @@ fn the_hub_s_layouts_are_found_in_a_clone() -> Result<()> {
         let data = place.load("", CIFAR10)?;
         assert_eq!(data.train.resident(), Some(&images(40, CIFAR, 10, 0)), "{train}");
         assert_eq!(data.test.resident(), Some(&images(12, CIFAR, 10, 5)), "{test}");
-        let counts = data::counts::labels(&place.config("", CIFAR10))?.expect("it is there").counts(10, 0)?;
+        let counts = data::counts::labels_from(&place.config("", CIFAR10), &place.roots())?
+            .expect("it is there")
+            .counts(10, 0)?;
         assert_eq!((counts.train, counts.validation), (vec![3; 10], vec![1; 10]), "{train}");
         assert_eq!(counts.test.iter().sum::<usize>(), 12);
     }
