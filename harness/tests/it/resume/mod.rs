@@ -58,8 +58,9 @@ fn pruned_stopped_anywhere_before_and_after_the_cut() -> Result<()> {
 
 #[test]
 fn without_validation_stopped_anywhere() -> Result<()> {
-    stopped_anywhere("vanilla validation=0", 14)?;
-    stopped_anywhere("pruned validation=0", 14)
+    let workshop = Workshop::with(&["protocol.validation=0", "recipe.subset=30"].map(str::to_owned))?;
+    stopped_anywhere_in(&workshop, "vanilla", 14)?;
+    stopped_anywhere_in(&workshop, "pruned", 14)
 }
 
 /// With Adam, whose second moments and steps are part of where a training stands.
