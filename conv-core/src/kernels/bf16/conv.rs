@@ -203,7 +203,8 @@ fn pack(s: &ConvShape, pairs: usize, top: usize, from: &[&[HalfLine]], panel: &m
     let inside = s.padding.min(columns)..(s.padding + s.input.1).min(columns);
     for (row, panel) in panel.chunks_exact_mut(columns * pairs).enumerate() {
         let y = (top + row).checked_sub(s.padding).filter(|&y| y < s.input.0);
-        let Some(y) = y else {
+        // A row, or the columns of all rows, may be padding alone.
+        let Some(y) = y.filter(|_| !inside.is_empty()) else {
             panel.fill(Pairs::ZERO);
             continue;
         };

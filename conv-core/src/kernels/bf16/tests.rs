@@ -261,6 +261,14 @@ fn pools_are_those_of_f32_rounded() {
     }
 }
 
+/// Of every tap's columns, of every tap's rows, and of both.
+#[test]
+fn outputs_of_padding_alone() {
+    for (hw, kernel) in [((2, 1), 1), ((1, 2), 1), ((1, 1), 1), ((1, 3), 2)] {
+        check(shape([3, 3, 5], hw, kernel, 3, 3, 1));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
