@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::layers::{Buffer, Channel};
+use super::layers::{Buffer, Channel, Finish};
 use super::memory::{Content, Slots};
 use crate::kernels::batch16::Line;
 use crate::kernels::moments::Moments;
@@ -91,6 +91,29 @@ impl<L: Copy + Default> Slab<L> {
             self.slots[slot] = lines;
         }
         result
+    }
+
+    /// Calls `work` with the channel, `x`, the residual where there is one, and `y` of whatever no convolution finished on its way.
+    pub(super) fn finish(
+        &mut self,
+        layout: BlockLayout<'_>,
+        plan: &Finish,
+        mut work: impl FnMut(usize, &[L], Option<&[L]>, &mut [L]),
+    ) {
+        let of = |channels: &[Channel]| plan.left.iter().map(|&c| channels[c]).collect::<Vec<_>>();
+        let (x, residual) = (of(&plan.x), plan.residual.as_deref().map(of));
+        let to = plan.left.iter().map(|&plane| Channel::Plane { buffer: plan.y, plane }).collect::<Vec<_>>();
+        self.write(layout, &to, Content::Value, |slab, planes| {
+            let x = slab.planes(layout, &x, Content::Value);
+            let added = residual.as_deref().map(|channels| slab.planes(layout, channels, Content::Value));
+            for (at, (y, &c)) in planes.into_iter().flatten().zip(&plan.left).enumerate() {
+                let residual = match (&residual, &added) {
+                    (Some(channels), Some(planes)) if channels[at] != Channel::Zero => Some(planes[at]),
+                    _ => None,
+                };
+                work(c, x[at], residual, y);
+            }
+        });
     }
 }
 

@@ -205,21 +205,9 @@ impl HalfContext<'_> {
     }
 
     fn apply(&self, finish: &FinishLayer, slab: &mut Slab<HalfLine>) {
-        let plan = &finish.plan;
-        let of = |channels: &[Channel]| plan.left.iter().map(|&c| channels[c]).collect::<Vec<_>>();
-        let (x, residual) = (of(&plan.x), plan.residual.as_deref().map(of));
-        let to = plan.left.iter().map(|&plane| Channel::Plane { buffer: plan.y, plane }).collect::<Vec<_>>();
-        slab.write(self.layout, &to, Content::Value, |slab, planes| {
-            let x = self.values(slab, &x);
-            let added = residual.as_deref().map(|channels| self.values(slab, channels));
-            for (at, (y, &c)) in planes.into_iter().flatten().zip(&plan.left).enumerate() {
-                let residual = match (&residual, &added) {
-                    (Some(channels), Some(planes)) if channels[at] != Channel::Zero => Some(planes[at]),
-                    _ => None,
-                };
-                let (scale, shift, relu) = (finish.scale[c], finish.shift[c], plan.relu);
-                self.path.isa().execute(Apply { x: x[at], scale, shift, residual, relu, y });
-            }
+        slab.finish(self.layout, &finish.plan, |c, x, residual, y| {
+            let (scale, shift, relu) = (finish.scale[c], finish.shift[c], finish.plan.relu);
+            self.path.isa().execute(Apply { x, scale, shift, residual, relu, y });
         });
     }
 

@@ -33,9 +33,9 @@ pub fn each_file(path: &Path, mut take: impl FnMut(&str, &mut dyn Read) -> Resul
     Ok(())
 }
 
-/// Whether a file is an archive, by its name or by what it begins with: gzip, or a tar's own mark.
+/// Whether a file is an archive, by what it begins with: gzip, or a tar's own mark.
 pub fn is_archive(path: &Path) -> bool {
-    begins(path).is_some_and(|head| head.starts_with(&[0x1f, 0x8b]) || &head[257..] == b"ustar")
+    is_gzip(path) || begins(path).is_some_and(|head| &head[257..] == b"ustar")
 }
 
 /// Whether its name says that a file is an archive.

@@ -35,8 +35,8 @@ pub fn labels(config: &DatasetConfig) -> Result<Option<Labels>> {
     labels_from(config, &DataRoots::from_environment())
 }
 
-/// The labels of the data set of `config`, if its files are there, looked for where `roots` say; nothing is downloaded, and images are only decoded
-/// where nothing else tells their classes.
+/// The labels of the data set of `config`, if its files are there, looked for where `roots` say; nothing is downloaded, and images
+/// are only decoded where nothing else tells their classes.
 ///
 /// # Errors
 /// An unknown name; data that is damaged, incomplete or another data set.
