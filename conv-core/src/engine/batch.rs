@@ -7,18 +7,22 @@ use rayon::prelude::*;
 
 use super::block::{Block, BlockLayout, Chain};
 use super::choice::WeightKernel;
+use super::format::Format;
+use super::half::Half;
 use super::layers::{Conv, Layers};
 use super::lowering::{LoweringResult, lower};
 use super::memory::Slots;
 use super::norm::FinishLayer;
-use super::packed::{ConvLayer, Direction};
+use super::packed::Direction;
 use super::parameters;
 use super::program::{Mode, Program};
+use super::single::Single;
 use super::survey::{self, EngineLayer};
 use super::times::Times;
 use crate::graph::{Graph, Value};
 use crate::kernels::Isa;
 use crate::kernels::batch16::LANES;
+use crate::kernels::bf16::HalfPath;
 use crate::ops::with_values;
 
 /// Gradients that blocks are summed into: each chain of blocks has its own. A function of the shapes alone, so that bits do
@@ -32,19 +36,19 @@ const MOST_LARGE_CHAINS: usize = 4;
 const MANY_VALUES: usize = 4 << 20;
 
 /// A network for images of one size, with the memory to run it.
-pub(crate) struct BatchEngine {
-    pub(super) layers: Layers<ConvLayer, FinishLayer>,
+pub(crate) struct BatchEngine<F: Format = Single> {
+    pub(super) layers: Layers<F::Conv, FinishLayer>,
     pub(super) program: Program,
     pub(super) slots: Slots,
     /// Whether the output is `[n, channels]` and no image.
     pub(super) flat: bool,
-    pub(super) isa: Isa,
+    pub(super) format: F,
     pub(super) mode: Mode,
     /// What the weights are packed for; nothing where the parameters are newer.
     pub(super) packed: Option<Direction>,
     /// See [`parameters`].
     pub(super) parameters: Vec<Vec<f32>>,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block<F::Line>>,
     pub(super) chains: Vec<Chain>,
     /// By parameter, while the backward pass runs: gradients that are made of all blocks at once.
     pub(super) gradients: Vec<Vec<f32>>,
@@ -55,7 +59,7 @@ pub(crate) struct BatchEngine {
 }
 
 impl BatchEngine {
-    /// For images of `[channels, h, w]`, with Winograd's convolutions where they gain or without.
+    /// In f32, for images of `[channels, h, w]`, with Winograd's convolutions where they gain or without.
     ///
     /// # Errors
     /// A graph that only operations can run; shapes that do not fit.
@@ -66,12 +70,40 @@ impl BatchEngine {
         mode: Mode,
         winograd: bool,
     ) -> LoweringResult<Self> {
+        Self::in_format(Single(Isa::best()), graph, output, image, mode, winograd)
+    }
+}
+
+impl BatchEngine<Half> {
+    /// In bf16, for images of `[channels, h, w]`.
+    ///
+    /// # Errors
+    /// A graph that only operations can run; shapes that do not fit.
+    pub(crate) fn half(
+        path: HalfPath,
+        graph: &Graph,
+        output: Value,
+        image: (usize, usize, usize),
+        mode: Mode,
+    ) -> LoweringResult<Self> {
+        Self::in_format(Half(path), graph, output, image, mode, false)
+    }
+}
+
+impl<F: Format> BatchEngine<F> {
+    fn in_format(
+        format: F,
+        graph: &Graph,
+        output: Value,
+        image: (usize, usize, usize),
+        mode: Mode,
+        winograd: bool,
+    ) -> LoweringResult<Self> {
         let (layers, program) = lower(graph, output, image, mode, winograd)?;
         // Any buffers may share a slot.
         let slots = Slots::new(&layers, &program, |buffer| (program.buffers[buffer].lines(), ()));
-        let isa = Isa::best();
         let layers = Layers {
-            convs: layers.convs.into_iter().map(|plan| ConvLayer::new(isa, plan)).collect(),
+            convs: layers.convs.into_iter().map(|plan| format.conv(plan)).collect(),
             finishes: layers.finishes.into_iter().map(FinishLayer::new).collect(),
             plains: layers.plains,
         };
@@ -80,7 +112,7 @@ impl BatchEngine {
             program,
             slots,
             flat: graph.is_flat(output),
-            isa,
+            format,
             mode,
             packed: None,
             parameters: Vec::new(),
@@ -99,7 +131,7 @@ impl BatchEngine {
     /// # Errors
     /// Parameters that are not f32 on the CPU.
     pub(crate) fn load(&mut self) -> Result<()> {
-        self.parameters = parameters(&self.program.parameters, self.layers.convs.iter().map(|conv| &conv.plan))?;
+        self.parameters = parameters(&self.program.parameters, self.layers.convs.iter().map(AsRef::as_ref))?;
         self.layers.finishes.iter_mut().try_for_each(|finish| finish.load(&self.parameters, self.mode))?;
         self.packed = None;
         Ok(())
@@ -112,7 +144,7 @@ impl BatchEngine {
 
     /// What each layer does, with the times since [`BatchEngine::time_layers`].
     pub(crate) fn survey(&self) -> Vec<EngineLayer> {
-        let mut survey = survey::of_batch(&self.layers, &self.program);
+        let mut survey = survey::of_batch(&self.layers, &self.program, F::kernel);
         self.times.iter().for_each(|times| times.fill(&mut survey, &self.program.order));
         survey
     }
@@ -125,8 +157,8 @@ impl BatchEngine {
         let (parameters, tensors) = (&self.parameters, &self.program.parameters);
         let Layers { convs, finishes, .. } = &mut self.layers;
         convs.par_iter_mut().try_for_each(|conv| {
-            with_values(&tensors[conv.plan.weight], |weight| {
-                conv.pack(direction, weight, finishes, parameters);
+            with_values(&tensors[conv.as_ref().weight], |weight| {
+                F::pack(conv, direction, weight, finishes, parameters);
                 Ok(())
             })
         })?;
@@ -136,13 +168,13 @@ impl BatchEngine {
 
     /// The convolutions whose weights' gradient is made of all blocks at once.
     pub(super) fn convs_of_all_blocks(&self) -> impl Iterator<Item = &Conv> {
-        let plans = self.layers.convs.iter().map(|conv| &conv.plan);
-        plans.filter(|plan| plan.weight_gradient == WeightKernel::AllBlocks)
+        let plans = self.layers.convs.iter().map(AsRef::as_ref);
+        plans.filter(|plan: &&Conv| plan.weight_gradient == WeightKernel::AllBlocks)
     }
 
     /// Values of the gradients that every chain of blocks has of its own, by parameter.
     pub(super) fn chain_lens(&self) -> Vec<usize> {
-        chain_lens(&self.program, self.layers.convs.iter().map(|conv| &conv.plan))
+        chain_lens(&self.program, self.layers.convs.iter().map(AsRef::as_ref))
     }
 
     /// Memory for so many images.

@@ -118,8 +118,8 @@ impl<L: Copy + Default> Slab<L> {
 }
 
 /// The memory of 16 images, and what they contribute to norms.
-pub(super) struct Block {
-    pub(super) slab: Slab,
+pub(crate) struct Block<L = Line> {
+    pub(super) slab: Slab<L>,
     /// By finish.
     pub(super) norms: Vec<BlockNorm>,
     /// Images that are there; the other lanes hold zeros at first and are never counted.
@@ -134,7 +134,7 @@ pub(super) struct BlockNorm {
     pub(super) sums: Vec<(f64, f64)>,
 }
 
-impl Block {
+impl<L: Copy + Default> Block<L> {
     /// For a network of so many finishes.
     pub(super) fn new(layout: BlockLayout<'_>, finishes: usize) -> Self {
         Self { slab: Slab::new(layout), norms: (0..finishes).map(|_| BlockNorm::default()).collect(), images: 0 }

@@ -21,6 +21,9 @@
 //! | | | [`WeightKernel::EachBlock`] | everything else | a block finds its planes in the cache |
 //! | batch, bf16 | forward | [`HalfKernel::Depthwise`] | as many groups as inputs | a pair of channels would be half zeros |
 //! | | | [`HalfKernel::Product`] | everything else | products of pairs |
+//! | | input gradient | [`HalfKernel::Depthwise`] | as many groups as inputs and as outputs | as forward |
+//! | | | [`HalfKernel::Product`] | everything else | as forward |
+//! | | weight gradient | as that of f32 | as that of f32 | pairs are of images there |
 //! | image | forward | [`ImageKernel::Pixels`] | the size is kept, the padding is there, and it costs no more than channels | neighbouring pixels meet one weight |
 //! | | | [`ImageKernel::SpreadPixels`] | the size changes, the outputs' padding has room, and it costs no more, copying included | the phases of the stride are neighbours again |
 //! | | | [`ImageKernel::Channels`] | everything else | a pixel meets the weights of 16 outputs |
@@ -212,6 +215,12 @@ pub(crate) enum HalfKernel {
 pub(crate) fn half(s: &ConvShape) -> HalfKernel {
     // With one channel a group half of every pair of products would be of zeros.
     if s.groups == s.in_channels { HalfKernel::Depthwise } else { HalfKernel::Product }
+}
+
+/// The kernel of the inputs' gradient in bfloat16.
+pub(crate) fn half_input_gradient(s: &ConvShape) -> HalfKernel {
+    // Of several outputs a group the gradients are summed, which products do.
+    if s.groups == s.in_channels && s.groups == s.out_channels { HalfKernel::Depthwise } else { HalfKernel::Product }
 }
 
 /// The kernel of the forward pass over blocks of 16 images.

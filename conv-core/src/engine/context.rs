@@ -3,31 +3,29 @@
 use candle_core::Result;
 
 use super::block::{Block, BlockLayout, Chain, Slab};
+use super::format::Format;
 use super::layers::{Channel, Layers};
 use super::memory::Content;
 use super::norm::FinishLayer;
-use super::packed::ConvLayer;
 use super::program::{FinishStep, Pass, PlainStep, Program, Step};
-use crate::kernels::Isa;
-use crate::kernels::batch16::Line;
 
 /// What steps read and never change.
 #[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) layers: &'a Layers<ConvLayer, FinishLayer>,
+pub(super) struct Context<'a, F: Format> {
+    pub(super) layers: &'a Layers<F::Conv, FinishLayer>,
     pub(super) program: &'a Program,
     /// See [`super::parameters`].
     pub(super) parameters: &'a [Vec<f32>],
     pub(super) layout: BlockLayout<'a>,
-    pub(super) isa: Isa,
+    pub(super) format: F,
 }
 
-impl Context<'_> {
+impl<F: Format> Context<'_, F> {
     /// One step of one block; gradients of parameters are added to the chain's.
     ///
     /// # Errors
     /// A step that its layer does not have.
-    pub(super) fn execute(&self, step: Step, block: &mut Block, chain: &mut Chain) -> Result<()> {
+    pub(super) fn execute(&self, step: Step, block: &mut Block<F::Line>, chain: &mut Chain) -> Result<()> {
         match step {
             Step::Clear { buffer } => self.clear(buffer, block),
             Step::Conv(id, pass) => {
@@ -35,7 +33,7 @@ impl Context<'_> {
                 match pass {
                     Pass::Forward => self.convolve(conv, block),
                     Pass::InputGradient => return self.conv_input_gradient(conv, block),
-                    Pass::WeightGradient => return self.weight_gradient(&conv.plan, block, chain),
+                    Pass::WeightGradient => return self.weight_gradient(conv.as_ref(), block, chain),
                 }
             }
             Step::Finish(id, step) => {
@@ -59,12 +57,12 @@ impl Context<'_> {
     }
 
     /// The values of these channels.
-    pub(super) fn values<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
+    pub(super) fn values<'b>(&self, slab: &'b Slab<F::Line>, channels: &[Channel]) -> Vec<&'b [F::Line]> {
         slab.planes(self.layout, channels, Content::Value)
     }
 
     /// Their gradients.
-    pub(super) fn gradients<'b>(&self, slab: &'b Slab, channels: &[Channel]) -> Vec<&'b [Line]> {
+    pub(super) fn gradients<'b>(&self, slab: &'b Slab<F::Line>, channels: &[Channel]) -> Vec<&'b [F::Line]> {
         let lying: Vec<Channel> = channels.iter().map(|&channel| self.program.gradient(channel)).collect();
         slab.planes(self.layout, &lying, Content::Gradient)
     }

@@ -90,7 +90,7 @@ pub(super) enum LayerId {
 }
 
 /// A convolution or linear layer.
-pub(super) struct Conv {
+pub(crate) struct Conv {
     pub(super) shape: ConvShape,
     /// Indices of the parameters.
     pub(super) weight: usize,

@@ -3,14 +3,14 @@
 //! [`lowering`] turns a graph into [`layers`] and a [`program`]: steps over these layers, in phases that [`schedule`] makes. [`sums`]
 //! lets products be added on the way, and in inference [`fuse`] lets convolutions do what follows them. Which kernel a
 //! convolution gets, [`choice`] decides: its page is the table. [`memory`] says which buffers share a piece of memory. Then there
-//! are three engines:
+//! are two engines:
 //!
 //! - [`BatchEngine`] computes 16 images a vector. Every block of 16 has its own memory ([`block`]), so blocks are worked on
 //!   in parallel without any two sharing a byte; what has to be summed over blocks is summed in the order of blocks. [`batch`]
 //!   says what it holds: a layer as a [`packed::ConvLayer`], a [`norm::FinishLayer`] or a [`layers::Plain`]. [`passes`] goes
 //!   through the phases of a forward or backward pass, [`context`] knows the function of every step, and [`forward`],
 //!   [`backward`] and [`plain`] have them.
-//! - [`HalfEngine`] infers batches in bfloat16, by the layers and steps of the other one ([`half`]).
+//!   In which [`format`] values are stored, and what convolves them, is a type of its own: [`single`] or [`half`] precision.
 //! - [`ImageEngine`] infers few images, for which vectors of 16 would be mostly empty, one after the other, each shared out
 //!   over a [`team`] of threads. [`arena`] lays its memory out.
 //!
@@ -24,6 +24,7 @@ mod block;
 pub(crate) mod choice;
 mod context;
 mod footprint;
+mod format;
 mod forward;
 mod fuse;
 mod group_norm;
@@ -38,6 +39,7 @@ mod passes;
 mod plain;
 mod program;
 mod schedule;
+mod single;
 mod sums;
 mod survey;
 mod team;
@@ -53,7 +55,8 @@ use crate::ops::with_values;
 pub(crate) use batch::BatchEngine;
 pub use choice::{Backend, OffEngine, SMALLEST_BATCH};
 pub use footprint::Footprint;
-pub(crate) use half::HalfEngine;
+pub(crate) use format::Format;
+pub(crate) use half::Half;
 pub(crate) use image::ImageEngine;
 pub(crate) use lowering::{LoweringResult, or_off_engine};
 pub(crate) use program::Mode;
@@ -62,7 +65,9 @@ pub use survey::{EngineLayer, PassWork};
 
 use arena::ArenaLayout;
 use choice::Regime;
+
 use layers::Conv;
+use single::Single;
 
 /// What each layer of a network does in a regime, for images of `[channels, h, w]`, without making the engine.
 ///
@@ -78,7 +83,7 @@ pub(crate) fn survey(
     match regime {
         Regime::Batch { winograd } => {
             let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;
-            Ok(survey::of_batch(&layers, &program))
+            Ok(survey::of_batch(&layers, &program, <Single as Format>::kernel))
         }
         Regime::Image => {
             let (layers, program) = image::lower_flat(graph, output, image)?;

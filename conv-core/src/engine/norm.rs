@@ -9,7 +9,7 @@ use crate::kernels::moments::{Moments, inv_std, scale_and_shift};
 use crate::ops::with_values;
 
 /// A finish as an engine holds it: the plan, then numbers for each channel.
-pub(super) struct FinishLayer {
+pub(crate) struct FinishLayer {
     pub(super) plan: Finish,
     /// `y = relu?(scale x + shift + residual?)`
     pub(super) scale: Vec<f32>,
@@ -71,10 +71,10 @@ impl FinishLayer {
     ///
     /// # Errors
     /// A finish without a norm; running statistics that cannot be set.
-    pub(super) fn reduce_moments(
+    pub(super) fn reduce_moments<L>(
         &mut self,
         id: FinishId,
-        blocks: &[Block],
+        blocks: &[Block<L>],
         parameters: &[Vec<f32>],
         follow: bool,
     ) -> Result<()> {
@@ -103,7 +103,7 @@ impl FinishLayer {
     ///
     /// # Errors
     /// A finish without a norm.
-    pub(super) fn reduce_sums(&mut self, id: FinishId, blocks: &[Block]) -> Result<()> {
+    pub(super) fn reduce_sums<L>(&mut self, id: FinishId, blocks: &[Block<L>]) -> Result<()> {
         if self.plan.norm.is_none() {
             return without_norm();
         }
@@ -127,7 +127,7 @@ impl FinishLayer {
 }
 
 /// What the blocks contribute to a norm, in their order.
-fn all_blocks(id: FinishId, blocks: &[Block]) -> impl Iterator<Item = &BlockNorm> {
+fn all_blocks<L>(id: FinishId, blocks: &[Block<L>]) -> impl Iterator<Item = &BlockNorm> {
     blocks.iter().map(move |block| &block.norms[id.0])
 }
 

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::batch::BatchEngine;
 use super::block::BlockLayout;
 use super::context::Context;
+use super::format::Format;
 use super::layers::{Channel, Conv};
 use super::memory::Content;
 use super::packed::Direction;
@@ -16,7 +17,7 @@ use crate::kernels::batch16::{LANES, to_lines, to_rows};
 use crate::meter;
 use crate::ops::with_values;
 
-impl BatchEngine {
+impl<F: Format> BatchEngine<F> {
     /// `[n, c, h, w]` to `[n, classes]`, or to `[n, channels, h', w']` where the output is an image. In training, norms'
     /// running statistics move if they are to `follow`.
     ///
@@ -71,7 +72,10 @@ impl BatchEngine {
             blocks.par_iter_mut().zip(all.par_chunks((LANES * values).max(1))).for_each(|(block, rows)| {
                 block.slab.write(layout, channels, content, |_, planes| {
                     for (channel, plane) in planes.into_iter().enumerate() {
-                        plane.into_iter().for_each(|lines| to_lines(&rows[channel * pixels..], values, lines));
+                        let rows = &rows[channel * pixels..];
+                        F::writing(vec![plane], |planes| {
+                            planes.into_iter().flatten().for_each(|lines| to_lines(rows, values, lines));
+                        });
                     }
                 });
             });
@@ -85,8 +89,12 @@ impl BatchEngine {
         let mut all = vec![0f32; self.images * values];
         let layout = BlockLayout { buffers: &self.program.buffers, slots: &self.slots };
         self.blocks.par_iter().zip(all.par_chunks_mut((LANES * values).max(1))).for_each(|(block, rows)| {
-            for (channel, lines) in block.slab.planes(layout, channels, content).into_iter().enumerate() {
-                to_rows(lines, values, &mut rows[channel * pixels..]);
+            let mut memory = Vec::new();
+            for (channel, plane) in block.slab.planes(layout, channels, content).into_iter().enumerate() {
+                // A channel of zeros may be longer.
+                for lines in F::widened(vec![&plane[..pixels]], &mut memory) {
+                    to_rows(lines, values, &mut rows[channel * pixels..]);
+                }
             }
         });
         all
@@ -153,14 +161,14 @@ impl BatchEngine {
 
     /// One phase: every block for itself, then what is made of all blocks.
     fn phase(&mut self, phase: usize, direction: Direction, follow: bool) -> Result<()> {
-        let Self { layers, program, slots, isa, parameters, blocks, chains, gradients, times, .. } = self;
+        let Self { layers, program, slots, format, parameters, blocks, chains, gradients, times, .. } = self;
         let phases = match direction {
             Direction::Forward => &program.forward,
             Direction::Backward => &program.backward.phases,
         };
         let Phase { steps, reduction } = &phases[phase];
         let layout = BlockLayout { buffers: &program.buffers, slots };
-        let context = Context { layers, program, parameters, layout, isa: *isa };
+        let context = Context { layers, program, parameters, layout, format: *format };
         let (length, timed) = (blocks.len().div_ceil(chains.len().max(1)), times.is_some());
         blocks.par_chunks_mut(length).zip(chains.par_iter_mut()).try_for_each(|(blocks, chain)| {
             chain.times.clear();
@@ -181,7 +189,7 @@ impl BatchEngine {
             Reduction::Moments(id) => layers[id].reduce_moments(id, blocks, parameters, follow)?,
             Reduction::Sums(id) => layers[id].reduce_sums(id, blocks)?,
             Reduction::Weights(id) => {
-                let conv = &layers[id].plan;
+                let conv = layers[id].as_ref();
                 let bias = conv.bias.map(|bias| chains[0].gradients[bias].as_mut_slice());
                 context.weight_gradient_of_all(conv, blocks, &mut gradients[conv.weight], bias);
             }

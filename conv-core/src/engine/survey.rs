@@ -6,7 +6,7 @@ use std::time::Duration;
 use candle_core::Tensor;
 
 use super::arena::ArenaLayout;
-use super::choice::{BatchKernel, ImageKernel, WeightKernel};
+use super::choice::ImageKernel;
 use super::layers::{Conv, ConvId, Finish, LayerId, Layers, Plain, PlainOp};
 use super::program::{Pass, Program};
 use crate::ConvSpec;
@@ -53,28 +53,15 @@ pub struct PassWork {
 }
 
 /// The kernel whose own multiplications are fewer than the direct sum's.
-const WINOGRAD: &str = "winograd";
+pub(super) const WINOGRAD: &str = "winograd";
 
-/// The layers of a batch engine, or of the plan of one.
-pub(super) fn of_batch<C: AsRef<Conv>, F: AsRef<Finish>>(layers: &Layers<C, F>, program: &Program) -> Vec<EngineLayer> {
-    let kernel = |id: ConvId, pass| {
-        let conv: &Conv = layers[id].as_ref();
-        let of_batch = |kernel: BatchKernel| match kernel {
-            BatchKernel::Winograd => WINOGRAD,
-            BatchKernel::Gathered => "gathered",
-            BatchKernel::Direct => "direct",
-        };
-        match pass {
-            Pass::Forward => of_batch(conv.forward),
-            Pass::InputGradient => conv.input_gradient.as_ref().map_or("none", |gradient| of_batch(gradient.kernel)),
-            Pass::WeightGradient => match conv.weight_gradient {
-                WeightKernel::Depthwise => "depthwise",
-                WeightKernel::EachBlock => "each block",
-                WeightKernel::AllBlocks => "all blocks",
-            },
-        }
-    };
-    survey(layers, program, kernel)
+/// The layers of a batch engine, or of the plan of one, whose format names the kernels.
+pub(super) fn of_batch<C: AsRef<Conv>, F: AsRef<Finish>>(
+    layers: &Layers<C, F>,
+    program: &Program,
+    kernel: fn(&Conv, Pass) -> &'static str,
+) -> Vec<EngineLayer> {
+    survey(layers, program, |id: ConvId, pass| kernel(layers[id].as_ref(), pass))
 }
 
 /// The layers of an engine of single images.
@@ -196,7 +183,7 @@ fn finish(finish: &Finish, program: &Program, trains: bool) -> EngineLayer {
     }
 }
 
-pub(super) fn plain(plain: &Plain, program: &Program) -> EngineLayer {
+fn plain(plain: &Plain, program: &Program) -> EngineLayer {
     let (from, outputs) = (plain.x.len(), program.buffers[plain.y].planes);
     let to = program.buffers[plain.y].size;
     let size = match &plain.op {

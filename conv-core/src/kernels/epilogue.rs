@@ -55,7 +55,7 @@ impl<S: Simd> Arithmetic for Whole<S> {
 
     #[inline(always)]
     fn relu(self, value: S::W) -> S::W {
-        self.0.line(|at| self.0.relu(value[at]))
+        self.0.line_relu(value)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Every kernel exists once, written over [`simd::Simd`], and is compiled for each [`Isa`]. There are four families:
 //!
 //! - [`batch16`]: 16 images at a time, an image a lane. The engine trains and infers batches with it.
-//! - [`bf16`]: the same in bfloat16, on matrix and dot product instructions of their own. The engine infers with it.
+//! - [`bf16`]: the same in bfloat16, on matrix and dot product instructions of their own; norms, masks and poolings are those of
+//!   [`batch16`], over lines as they are [`stored`].
 //! - [`image`]: one image, pixels or channels as lanes. The engine infers few images with it.
 //! - [`flat`]: the fallback, operation by operation on candle's tensors.
 //!
@@ -30,6 +31,7 @@ pub(crate) mod reference;
 mod scratch;
 pub(crate) mod shape;
 pub(crate) mod simd;
+pub(crate) mod stored;
 pub(crate) mod taps;
 pub(crate) mod tiles;
 pub(crate) mod windows;

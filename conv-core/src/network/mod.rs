@@ -77,16 +77,25 @@ impl Network {
         Training::new(&self.graph, self.output, backend)
     }
 
+    /// The same in this precision: in bf16 each step rounds the parameters, which stay f32. Nothing is computed in f32 instead:
+    /// what cannot run is refused.
+    ///
+    /// # Errors
+    /// bf16 of what only candle's operations can compute; bf16 by instructions that the environment variable `CONV_PATH` names
+    /// and this processor does not have.
+    pub fn training_in(&self, backend: Backend, precision: Precision) -> Result<Training<'_>> {
+        self.training(backend).with_precision(precision)
+    }
+
     /// For inference with the parameters as they are now.
     pub fn inference(&self, backend: Backend) -> Inference<'_> {
         Inference::new(&self.graph, self.output, backend)
     }
 
-    /// The same in this precision. In bf16 nothing is computed in f32 instead: what cannot run is refused. Layers are not timed
-    /// there.
+    /// The same in this precision. In bf16 nothing is computed in f32 instead: what cannot run is refused.
     ///
     /// # Errors
-    /// bf16 by instructions that the environment variable `CONV_PATH` names and this processor does not have.
+    /// bf16 of what only candle's operations can compute; bf16 by instructions that the environment variable `CONV_PATH` names and this processor does not have.
     pub fn inference_in(&self, backend: Backend, precision: Precision) -> Result<Inference<'_>> {
         self.inference(backend).with_precision(precision)
     }

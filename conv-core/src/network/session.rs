@@ -5,9 +5,9 @@ use candle_core::{DType, Result, Tensor, Var};
 use super::Gradients;
 use crate::engine::choice::{Regime, regime};
 use crate::engine::{
-    Backend, BatchEngine, EngineLayer, HalfEngine, ImageEngine, LoweringResult, Mode, OffEngine, or_off_engine,
+    Backend, BatchEngine, EngineLayer, Format, Half, ImageEngine, LoweringResult, Mode, OffEngine, or_off_engine,
 };
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Op, Value};
 use crate::kernels::bf16::HalfPath;
 use crate::ops;
 
@@ -53,13 +53,63 @@ struct Session<'a> {
     backend: Backend,
     mode: Mode,
     batch: Kept<BatchEngine>,
+    /// For bf16: the instructions, and the engine.
+    half: Option<(HalfPath, Kept<BatchEngine<Half>>)>,
     /// Whether layers are timed.
     timed: bool,
 }
 
 impl<'a> Session<'a> {
     fn new(graph: &'a Graph, output: Value, backend: Backend, mode: Mode) -> Self {
-        Self { graph, output, backend, mode, batch: Kept(None), timed: false }
+        Self { graph, output, backend, mode, batch: Kept(None), half: None, timed: false }
+    }
+
+    /// In this precision from now on.
+    ///
+    /// # Errors
+    /// In bf16 nothing is computed in f32 instead, so what would not run on the engine is refused by name.
+    fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        self.half = match precision {
+            Precision::F32 => None,
+            Precision::Bf16 => {
+                let custom = self.graph.ops().iter().any(|op| matches!(op, Op::Custom { .. }));
+                match self.backend {
+                    Backend::Candle => return Err(refused(OffEngine::CandleAsked)),
+                    Backend::Engine { .. } if custom => return Err(refused(OffEngine::Custom)),
+                    Backend::Engine { .. } => Some((HalfPath::best()?, Kept(None))),
+                }
+            }
+        };
+        Ok(())
+    }
+
+    fn kernel_path(&self) -> &'static str {
+        self.half.as_ref().map_or_else(crate::kernel_path, |(path, _)| path.name())
+    }
+
+    /// The engine of bf16 for these images; none in f32.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; what the engine cannot run.
+    fn half(&mut self, x: &Tensor) -> Result<Option<&mut BatchEngine<Half>>> {
+        let Self { graph, output, backend, mode, half, timed, .. } = self;
+        let Some((path, engine)) = half else { return Ok(None) };
+        // However few images: operation by operation they would be of f32.
+        regime(*backend, x, false).map_err(refused)?;
+        let (_, c, h, w) = x.dims4()?;
+        let engine = engine.get((c, h, w), || {
+            let mut engine = BatchEngine::half(*path, graph, *output, (c, h, w), *mode)?;
+            engine.time_layers(*timed);
+            Ok(engine)
+        })?;
+        engine.map(Some).map_err(refused)
+    }
+
+    fn layers(&self) -> Option<Vec<EngineLayer>> {
+        match &self.half {
+            Some((_, engine)) => engine.engine().map(BatchEngine::survey),
+            None => self.batch.engine().map(BatchEngine::survey),
+        }
     }
 
     /// The engine of batches for images of this size, if one can run the graph.
@@ -75,6 +125,8 @@ impl<'a> Session<'a> {
     fn time_layers(&mut self) {
         self.timed = true;
         self.batch.engine_mut().into_iter().for_each(|engine| engine.time_layers(true));
+        let half = self.half.as_mut().and_then(|(_, engine)| engine.engine_mut());
+        half.into_iter().for_each(|engine| engine.time_layers(true));
     }
 
     /// The output as a candle tensor, operation by operation.
@@ -85,6 +137,11 @@ impl<'a> Session<'a> {
             Backend::Candle => ops::composed(forward),
         }
     }
+}
+
+/// Why bf16 is not computed: operation by operation it would be f32.
+fn refused(why: OffEngine) -> candle_core::Error {
+    candle_core::Error::Msg(format!("bf16: {why}; accepted: what the engine computes")).bt()
 }
 
 /// A network that is being trained; see [`Network::training`](super::Network::training).
@@ -107,12 +164,29 @@ impl<'a> Training<'a> {
         Self { session: Session::new(graph, output, backend, Mode::Train { images: false }) }
     }
 
+    /// In this precision from now on.
+    ///
+    /// # Errors
+    /// What bf16 cannot compute, and instructions that `CONV_PATH` names and this processor does not have.
+    pub(super) fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        self.session.set_precision(precision)?;
+        Ok(self)
+    }
+
+    /// The kernel path, for stamps: equal bits are promised per path only.
+    pub fn kernel_path(&self) -> &'static str {
+        self.session.kernel_path()
+    }
+
     /// Forward in training mode and backward: `images: [n, c, h, w]`, `labels: [n]` of u32.
     ///
     /// # Errors
-    /// Shapes that do not fit, labels that are no class.
+    /// Shapes that do not fit, labels that are no class; in bf16, what does not run on the engine.
     pub fn step(&mut self, images: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Step> {
         let (_, c, h, w) = images.dims4()?;
+        if let Some(engine) = self.session.half(images)? {
+            return Self::step_on(engine, images, labels, smoothing);
+        }
         if let Ok(Regime::Batch { winograd }) = regime(self.session.backend, images, true)
             && let Ok(engine) = self.session.batch((c, h, w), winograd)?
         {
@@ -127,7 +201,12 @@ impl<'a> Training<'a> {
         Ok(Step { loss: value, logits: logits.detach(), gradients })
     }
 
-    fn step_on(engine: &mut BatchEngine, images: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Step> {
+    fn step_on<F: Format>(
+        engine: &mut BatchEngine<F>,
+        images: &Tensor,
+        labels: &Tensor,
+        smoothing: f64,
+    ) -> Result<Step> {
         engine.load()?;
         let logits = Var::from_tensor(&engine.forward(images, true)?)?;
         let loss = ops::cross_entropy(logits.as_tensor(), labels, smoothing)?;
@@ -148,7 +227,7 @@ impl<'a> Training<'a> {
     /// What each layer does in a step on images of the last step's size, with the time of all steps since they are timed;
     /// none where no step ran on the engine.
     pub fn layers(&self) -> Option<Vec<EngineLayer>> {
-        self.session.batch.engine().map(BatchEngine::survey)
+        self.session.layers()
     }
 }
 
@@ -158,60 +237,48 @@ pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// bfloat16, the upper half of an f32: values are stored and weights rounded so; sums, norms and what else is made on the way
-    /// are f32. All images are computed 16 a vector on the engine, however few they are.
+    /// bfloat16, the upper half of an f32: values and their gradients are stored and weights rounded so; sums, norms with their
+    /// statistics and what else is made on the way are f32. Parameters stay f32 where they are kept, and so are their gradients,
+    /// the logits' softmax and the loss. A gradient that several layers add to is rounded after each of them. All images are
+    /// computed 16 a vector on the engine, however few they are.
     Bf16,
 }
 
 /// A network that is only used; see [`Network::inference`](super::Network::inference).
 pub struct Inference<'a> {
     session: Session<'a>,
-    /// For bf16: the instructions, and the engine.
-    half: Option<(HalfPath, Kept<HalfEngine>)>,
     /// For batches that do not fill the other engine's vectors.
     image: Kept<ImageEngine>,
 }
 
 impl<'a> Inference<'a> {
     pub(super) fn new(graph: &'a Graph, output: Value, backend: Backend) -> Self {
-        Self { session: Session::new(graph, output, backend, Mode::Infer), half: None, image: Kept(None) }
+        Self { session: Session::new(graph, output, backend, Mode::Infer), image: Kept(None) }
     }
 
     /// In this precision from now on.
     ///
     /// # Errors
-    /// bf16 by instructions that `CONV_PATH` names and this processor does not have.
+    /// What bf16 cannot compute, and instructions that `CONV_PATH` names and this processor does not have.
     pub(super) fn with_precision(mut self, precision: Precision) -> Result<Self> {
-        self.half = match precision {
-            Precision::F32 => None,
-            Precision::Bf16 => Some((HalfPath::best()?, Kept(None))),
-        };
+        self.session.set_precision(precision)?;
         Ok(self)
     }
 
     /// The kernel path, for stamps: equal bits are promised per path only.
     pub fn kernel_path(&self) -> &'static str {
-        self.half.as_ref().map_or_else(crate::kernel_path, |(path, _)| path.name())
+        self.session.kernel_path()
     }
 
     /// `[n, c, h, w]` to `[n, classes]`, normalised by the running statistics.
     ///
     /// # Errors
-    /// Shapes that do not fit. In bf16, what does not run on the engine, and a layer without a kernel, by its name.
+    /// Shapes that do not fit. In bf16, what does not run on the engine.
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
         let (_, c, h, w) = x.dims4()?;
         let size = (c, h, w);
-        if let Some((path, engine)) = &mut self.half {
-            let Session { graph, output, backend, .. } = self.session;
-            // What it cannot run is refused: operation by operation it would be f32.
-            let refuse = |why: OffEngine| Err(candle_core::Error::Msg(format!("bf16 inference: {why}")).bt());
-            if let Err(why) = regime(backend, x, false) {
-                return refuse(why);
-            }
-            return match engine.get(size, || HalfEngine::new(graph, output, size, *path))? {
-                Ok(engine) => engine.forward(x),
-                Err(why) => refuse(why),
-            };
+        if let Some(engine) = self.session.half(x)? {
+            return engine.forward(x, false);
         }
         match regime(self.session.backend, x, false) {
             Ok(Regime::Batch { winograd }) => {
@@ -244,7 +311,7 @@ impl<'a> Inference<'a> {
     /// What each layer does in a batch, with the time of all batches since they are timed; none where no batch ran on the
     /// engine.
     pub fn layers(&self) -> Option<Vec<EngineLayer>> {
-        self.session.batch.engine().map(BatchEngine::survey)
+        self.session.layers()
     }
 
     /// The same for images that came a few at a time.

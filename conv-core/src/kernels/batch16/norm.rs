@@ -1,37 +1,37 @@
-//! Batch normalisation, residual addition and ReLU of a block, a channel at a time.
+//! Batch normalisation, residual addition and ReLU of a block, a channel at a time, over lines as they are stored.
 
 use super::{LANES, Line};
-use crate::kernels::epilogue;
 use crate::kernels::moments::Moments;
 use crate::kernels::simd::{Simd, Task};
+use crate::kernels::stored::Stored;
 
 /// Moments of a plane's first `images` lanes.
-pub(crate) struct Measure<'a> {
-    pub(crate) plane: &'a [Line],
+pub(crate) struct Measure<'a, L = Line> {
+    pub(crate) plane: &'a [L],
     pub(crate) images: usize,
 }
 
-impl Task for Measure<'_> {
+impl<L: Stored> Task for Measure<'_, L> {
     type Output = Moments;
 
     #[inline(always)]
     fn execute<S: Simd>(self, simd: S) -> Moments {
         let Some(first) = self.plane.first() else { return Moments::default() };
         // Distances from a value of the channel: squares of large means would swallow the variance.
-        let origin = first.0[0];
+        let origin = first.wide().0[0];
         // SAFETY: lines are 16 readable values; inside `Task::execute`.
         unsafe {
             let shift = simd.line_splat(origin);
             let (mut sums, mut squares) = ([simd.line_splat(0.0); 4], [simd.line_splat(0.0); 4]);
             let chunks = self.plane.chunks_exact(4);
             for (i, line) in chunks.remainder().iter().enumerate() {
-                let value = simd.line_sub(simd.line_load(line.0.as_ptr()), shift);
+                let value = simd.line_sub(L::load(simd, line), shift);
                 sums[i] = simd.line_add(sums[i], value);
                 squares[i] = simd.line_mul_add(value, value, squares[i]);
             }
             for lines in chunks {
                 for i in 0..4 {
-                    let value = simd.line_sub(simd.line_load(lines[i].0.as_ptr()), shift);
+                    let value = simd.line_sub(L::load(simd, &lines[i]), shift);
                     sums[i] = simd.line_add(sums[i], value);
                     squares[i] = simd.line_mul_add(value, value, squares[i]);
                 }
@@ -52,32 +52,32 @@ impl Task for Measure<'_> {
     }
 }
 
-/// `y = relu?(scale x + shift + residual?)` of one channel.
-pub(crate) struct Apply<'a> {
-    pub(crate) x: &'a [Line],
+/// `y = relu?(scale x + shift + residual?)` of one channel, in f32 and rounded once.
+pub(crate) struct Apply<'a, L = Line> {
+    pub(crate) x: &'a [L],
     pub(crate) scale: f32,
     pub(crate) shift: f32,
-    pub(crate) residual: Option<&'a [Line]>,
+    pub(crate) residual: Option<&'a [L]>,
     pub(crate) relu: bool,
-    pub(crate) y: &'a mut [Line],
+    pub(crate) y: &'a mut [L],
 }
 
-impl Task for Apply<'_> {
+impl<L: Stored> Task for Apply<'_, L> {
     type Output = ();
 
     #[inline(always)]
     fn execute<S: Simd>(self, simd: S) {
         let Self { x, scale, shift, residual, relu, y } = self;
         assert!(x.len() == y.len() && residual.is_none_or(|residual| residual.len() == y.len()), "norm: planes");
-        let (scale, shift) = (simd.splat(scale), simd.splat(shift));
+        let (scale, shift) = (simd.line_splat(scale), simd.line_splat(shift));
         for (at, (y, x)) in y.iter_mut().zip(x).enumerate() {
-            for lane in (0..LANES).step_by(S::LANES) {
-                // SAFETY: a line holds whole vectors.
-                unsafe {
-                    let value = simd.mul_add(simd.load(x.0.as_ptr().add(lane)), scale, shift);
-                    let residual = residual.map(|residual| residual[at].0.as_ptr().add(lane));
-                    simd.store(y.0.as_mut_ptr().add(lane), epilogue::apply(simd, value, None, residual, relu));
+            // SAFETY: these are lines; inside `Task::execute`.
+            unsafe {
+                let mut value = simd.line_mul_add(L::load(simd, x), scale, shift);
+                if let Some(residual) = residual {
+                    value = simd.line_add(value, L::load(simd, &residual[at]));
                 }
+                L::store(simd, y, if relu { simd.line_relu(value) } else { value });
             }
         }
     }
@@ -85,16 +85,16 @@ impl Task for Apply<'_> {
 
 /// How the gradient behind a ReLU is found again.
 #[derive(Clone, Copy)]
-pub(crate) enum Mask<'a> {
+pub(crate) enum Mask<'a, L = Line> {
     /// There is no ReLU.
     Open,
     /// Where the output is positive.
-    Output(&'a [Line]),
+    Output(&'a [L]),
     /// Where `scale x + shift` is.
-    Affine { x: &'a [Line], scale: f32, shift: f32 },
+    Affine { x: &'a [L], scale: f32, shift: f32 },
 }
 
-impl Mask<'_> {
+impl<L: Stored> Mask<'_, L> {
     /// The gradient `dy` of pixel `at` before the ReLU.
     ///
     /// # Safety
@@ -103,9 +103,9 @@ impl Mask<'_> {
     unsafe fn apply<S: Simd>(&self, simd: S, at: usize, dy: S::W) -> S::W {
         match *self {
             Mask::Open => dy,
-            Mask::Output(y) => simd.line_mask(simd.line_load(y.as_ptr().add(at).cast()), dy),
+            Mask::Output(y) => simd.line_mask(L::load(simd, y.as_ptr().add(at)), dy),
             Mask::Affine { x, scale, shift } => {
-                let x = simd.line_load(x.as_ptr().add(at).cast());
+                let x = L::load(simd, x.as_ptr().add(at));
                 simd.line_mask(simd.line_mul_add(x, simd.line_splat(scale), simd.line_splat(shift)), dy)
             }
         }
@@ -119,17 +119,18 @@ impl Mask<'_> {
     }
 }
 
-/// Sums of a channel's masked gradient `g`, and of `g (x - mean)`; `g` itself goes to the residual.
-pub(crate) struct GradientSums<'a> {
-    pub(crate) dy: &'a [Line],
-    pub(crate) mask: Mask<'a>,
+/// Sums of a channel's masked gradient `g`, and of `g (x - mean)`; `g` itself goes to the residual. Where it is added to what is
+/// there, the sum is rounded as it is stored.
+pub(crate) struct GradientSums<'a, L = Line> {
+    pub(crate) dy: &'a [L],
+    pub(crate) mask: Mask<'a, L>,
     /// With its mean; without a norm only the sum of `g` is wanted.
-    pub(crate) x: Option<(&'a [Line], f32)>,
+    pub(crate) x: Option<(&'a [L], f32)>,
     /// The residual's gradient, and whether it is added to what is there.
-    pub(crate) residual: Option<(&'a mut [Line], bool)>,
+    pub(crate) residual: Option<(&'a mut [L], bool)>,
 }
 
-impl Task for GradientSums<'_> {
+impl<L: Stored> Task for GradientSums<'_, L> {
     type Output = (f64, f64);
 
     #[inline(always)]
@@ -143,15 +144,15 @@ impl Task for GradientSums<'_> {
             let (mut sums, mut products) = ([simd.line_splat(0.0); 2], [simd.line_splat(0.0); 2]);
             let mean = simd.line_splat(x.map_or(0.0, |(_, mean)| mean));
             for at in 0..len {
-                let g = mask.apply::<S>(simd, at, simd.line_load(dy.as_ptr().add(at).cast()));
+                let g = mask.apply::<S>(simd, at, L::load(simd, dy.as_ptr().add(at)));
                 sums[at % 2] = simd.line_add(sums[at % 2], g);
                 if let Some((x, _)) = x {
-                    let distance = simd.line_sub(simd.line_load(x.as_ptr().add(at).cast()), mean);
+                    let distance = simd.line_sub(L::load(simd, x.as_ptr().add(at)), mean);
                     products[at % 2] = simd.line_mul_add(g, distance, products[at % 2]);
                 }
                 if let Some((residual, add)) = &mut residual {
-                    let place = residual.as_mut_ptr().add(at).cast::<f32>();
-                    simd.line_store(place, if *add { simd.line_add(g, simd.line_load(place)) } else { g });
+                    let place = residual.as_mut_ptr().add(at);
+                    L::store(simd, place, if *add { simd.line_add(g, L::load(simd, place)) } else { g });
                 }
             }
             let total = |parts: [S::W; 2]| {
@@ -165,20 +166,20 @@ impl Task for GradientSums<'_> {
 }
 
 /// `dx (+)= scale g + slope (x - mean) + shift` of one channel, on the first `images` lanes; 0 on the others.
-pub(crate) struct InputGradient<'a> {
-    pub(crate) dy: &'a [Line],
-    pub(crate) mask: Mask<'a>,
-    pub(crate) x: &'a [Line],
+pub(crate) struct InputGradient<'a, L = Line> {
+    pub(crate) dy: &'a [L],
+    pub(crate) mask: Mask<'a, L>,
+    pub(crate) x: &'a [L],
     pub(crate) mean: f32,
     pub(crate) scale: f32,
     pub(crate) slope: f32,
     pub(crate) shift: f32,
     pub(crate) images: usize,
-    pub(crate) dx: &'a mut [Line],
+    pub(crate) dx: &'a mut [L],
     pub(crate) add: bool,
 }
 
-impl Task for InputGradient<'_> {
+impl<L: Stored> Task for InputGradient<'_, L> {
     type Output = ();
 
     #[inline(always)]
@@ -193,12 +194,12 @@ impl Task for InputGradient<'_> {
             let (there, mean) = (simd.line_load(there.0.as_ptr()), simd.line_splat(mean));
             let (scale, slope, shift) = (simd.line_splat(scale), simd.line_splat(slope), simd.line_splat(shift));
             for at in 0..len {
-                let g = mask.apply::<S>(simd, at, simd.line_load(dy.as_ptr().add(at).cast()));
-                let x = simd.line_sub(simd.line_load(x.as_ptr().add(at).cast()), mean);
+                let g = mask.apply::<S>(simd, at, L::load(simd, dy.as_ptr().add(at)));
+                let x = simd.line_sub(L::load(simd, x.as_ptr().add(at)), mean);
                 let value = simd.line_mul_add(g, scale, simd.line_mul_add(x, slope, shift));
-                let place = dx.as_mut_ptr().add(at).cast::<f32>();
-                let before = if add { simd.line_load(place) } else { simd.line_splat(0.0) };
-                simd.line_store(place, simd.line_add(before, simd.line_mask(there, value)));
+                let place = dx.as_mut_ptr().add(at);
+                let before = if add { L::load(simd, place) } else { simd.line_splat(0.0) };
+                L::store(simd, place, simd.line_add(before, simd.line_mask(there, value)));
             }
         }
     }

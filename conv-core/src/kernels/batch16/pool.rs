@@ -1,18 +1,20 @@
-//! Pooling of a block's planes, and upsampling.
+//! Pooling of a block's planes, and upsampling. Forward over lines as they are stored: a maximum is one of its values, a mean is
+//! made in f32 and rounded once. Gradients are sums of several windows and are made in f32.
 
 use super::{LANES, Line};
+use crate::kernels::stored::Stored;
 use crate::kernels::windows::Windows;
 
-pub(crate) fn max(w: &Windows, x: &[Line], y: &mut [Line]) {
+pub(crate) fn max<L: Stored>(w: &Windows, x: &[L], y: &mut [L]) {
     w.each(|window, rows, columns| {
         let mut best = [f32::NEG_INFINITY; LANES];
         for at in w.indices(rows, columns) {
-            for (best, &value) in best.iter_mut().zip(&x[at].0) {
+            for (best, value) in best.iter_mut().zip(x[at].wide().0) {
                 // As PyTorch: what is not a number wins.
                 *best = if value > *best || value.is_nan() { value } else { *best };
             }
         }
-        y[window] = Line(best);
+        y[window] = L::of(Line(best));
     });
 }
 
@@ -32,14 +34,14 @@ pub(crate) fn max_backward(w: &Windows, x: &[Line], y: &[Line], dy: &[Line], dx:
     });
 }
 
-pub(crate) fn average(w: &Windows, x: &[Line], y: &mut [Line]) {
+pub(crate) fn average<L: Stored>(w: &Windows, x: &[L], y: &mut [L]) {
     w.each(|window, rows, columns| {
         let scale = 1.0 / (rows.len() * columns.len()) as f32;
         let mut sum = [0f32; LANES];
         for at in w.indices(rows, columns) {
-            sum.iter_mut().zip(&x[at].0).for_each(|(sum, value)| *sum += value);
+            sum.iter_mut().zip(x[at].wide().0).for_each(|(sum, value)| *sum += value);
         }
-        y[window] = Line(sum.map(|sum| sum * scale));
+        y[window] = L::of(Line(sum.map(|sum| sum * scale)));
     });
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn average_backward(w: &Windows, dy: &[Line], dx: &mut [Line]) {
 }
 
 /// Nearest upsampling, the way back of a pooling: every pixel of its window of `y` is the pixel of `x`.
-pub(crate) fn repeat(w: &Windows, x: &[Line], y: &mut [Line]) {
+pub(crate) fn repeat<L: Stored>(w: &Windows, x: &[L], y: &mut [L]) {
     w.each(|window, rows, columns| w.indices(rows, columns).for_each(|at| y[at] = x[window]));
 }
 

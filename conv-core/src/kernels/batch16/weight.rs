@@ -15,9 +15,9 @@ pub(crate) struct WeightGradient<'a> {
 }
 
 /// Planes of a block: all groups' channels in order.
-pub(crate) struct Planes<'a> {
-    pub(crate) x: Vec<&'a [Line]>,
-    pub(crate) dy: Vec<&'a [Line]>,
+pub(crate) struct Planes<'a, L = Line> {
+    pub(crate) x: Vec<&'a [L]>,
+    pub(crate) dy: Vec<&'a [L]>,
 }
 
 /// Pixels of a plane that are worked on at a time, in whole rows: so a tile's planes stay in the first-level cache until all

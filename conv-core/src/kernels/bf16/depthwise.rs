@@ -1,16 +1,40 @@
-//! Convolution where every group reads one channel, in bf16: each output is a sum over taps alone.
+//! Convolution where every group reads one channel, in bf16: each output is a sum over taps alone. Its gradients.
 
-use super::conv::{Output, finished};
+use super::conv::Output;
 use super::{HalfLine, Line, rounded, widened};
 use crate::kernels::Isa;
+use crate::kernels::batch16::depthwise::DepthwiseGradient;
 use crate::kernels::batch16::geometry::{Class, Geometry};
+use crate::kernels::batch16::weight::Planes;
 use crate::kernels::scratch;
 use crate::kernels::simd::{Simd, Task};
+use crate::kernels::stored::Stored;
 
 /// `to[o] = sum over taps of w[o][tap] from[o / multiplier]`, of a plane a group. Weights (by output and tap) are rounded to
 /// bf16, products are exact and sums f32, tap after tap.
 pub(crate) fn convolve(isa: Isa, geometry: &Geometry, from: &[&[HalfLine]], weights: &[f32], to: &mut [Output<'_>]) {
     scratch::with_lines(geometry.from, 0, |wide, _| isa.execute(Depthwise { geometry, from, weights, to, wide }));
+}
+
+/// `dw[o][tap] += sum over images and pixels of dy[o] x[o / multiplier]`: products are exact, sums f32 in the order of `isa`'s own
+/// kernel. `geometry` is that of the forward pass.
+pub(crate) fn weight_gradient(isa: Isa, geometry: &Geometry, planes: &Planes<'_, HalfLine>, dw: &mut [f32]) {
+    let Planes { x, dy } = planes;
+    assert!(!x.is_empty() && dy.len().is_multiple_of(x.len()), "bf16 depthwise: channels");
+    let multiplier = dy.len() / x.len();
+    let widen = |wide: &mut [Line], plane: &[HalfLine]| {
+        wide.iter_mut().zip(plane).for_each(|(wide, half)| *wide = half.wide());
+    };
+    scratch::with_lines(geometry.from, geometry.to, |x_wide, dy_wide| {
+        let outputs = dy.chunks_exact(multiplier).zip(dw.chunks_exact_mut(multiplier * geometry.taps));
+        for (x, (dy, dw)) in x.iter().zip(outputs) {
+            widen(x_wide, x);
+            for (dy, dw) in dy.iter().zip(dw.chunks_exact_mut(geometry.taps)) {
+                widen(dy_wide, dy);
+                isa.execute(DepthwiseGradient { geometry, x: &[&*x_wide], dy: &[&*dy_wide], dw });
+            }
+        }
+    });
 }
 
 struct Depthwise<'a, 'b> {
@@ -34,11 +58,7 @@ impl Task for Depthwise<'_, '_> {
         assert!(!from.is_empty() && to.len().is_multiple_of(from.len()), "bf16 depthwise: channels");
         assert!(from.iter().all(|plane| plane.len() == geometry.from), "bf16 depthwise: source planes");
         assert_eq!(wide.len(), geometry.from, "bf16 depthwise: scratch");
-        assert!(
-            to.iter()
-                .all(|to| to.plane.len() == geometry.to && to.residual.is_none_or(|added| added.len() == geometry.to)),
-            "bf16 depthwise: destination planes"
-        );
+        assert!(to.iter().all(|to| to.fits(geometry.to)), "bf16 depthwise: destination planes");
         assert_eq!(weights.len(), to.len() * geometry.taps, "bf16 depthwise: weights");
         let multiplier = to.len() / from.len();
         let mut taps = Vec::new();
@@ -81,9 +101,7 @@ unsafe fn outputs_of<S: Simd>(simd: S, class: &Class, taps: &[(isize, S::W)], fr
             }
         }
         for (&(_, destination), sum) in pixels.iter().zip(sums) {
-            let destination = destination as usize;
-            let residual = to.residual.map(|residual| residual[destination]);
-            to.plane[destination] = finished(simd, simd.line_mul_add(sum, scale, bias), residual, to.relu);
+            to.finish(simd, destination as usize, simd.line_mul_add(sum, scale, bias));
         }
     }
 }

@@ -26,16 +26,23 @@
 mod amx;
 mod avx512bf16;
 pub(crate) mod conv;
+mod conv_weights;
 pub(crate) mod depthwise;
-pub(crate) mod finish;
 mod path;
-pub(crate) mod pool;
+mod phases;
+mod product;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod times;
+mod turn;
+pub(crate) mod weight;
 
 pub(crate) use path::HalfPath;
 
 use super::batch16::{LANES, Line};
+use super::simd::Simd;
+use super::stored::Stored;
 
 /// The values of one pixel of one channel in the images of a block, each the upper half of an f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,9 +51,11 @@ pub(crate) struct HalfLine(pub(crate) [u16; LANES]);
 
 impl HalfLine {
     pub(crate) const ZERO: HalfLine = HalfLine([0; LANES]);
+}
 
+impl Stored for HalfLine {
     #[inline(always)]
-    pub(crate) fn wide(self) -> Line {
+    fn wide(self) -> Line {
         let mut line = Line::ZERO;
         for lane in 0..LANES {
             line.0[lane] = widened(self.0[lane]);
@@ -55,12 +64,24 @@ impl HalfLine {
     }
 
     #[inline(always)]
-    pub(crate) fn of(line: Line) -> Self {
+    fn of(line: Line) -> Self {
         let mut half = Self::ZERO;
         for lane in 0..LANES {
             half.0[lane] = rounded(line.0[lane]);
         }
         half
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::W {
+        simd.line_load((*from).wide().0.as_ptr())
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, to: *mut Self, value: S::W) {
+        let mut line = Line::ZERO;
+        simd.line_store(line.0.as_mut_ptr(), value);
+        *to = Self::of(line);
     }
 }
 

@@ -1,9 +1,11 @@
 use proptest::prelude::*;
 
 use super::conv::{Output, Weights, convolve};
-use super::finish::Apply;
 use super::*;
 use crate::kernels::batch16::geometry::Geometry;
+use crate::kernels::batch16::norm::Apply;
+use crate::kernels::batch16::pool;
+use crate::kernels::batch16::weight::Planes;
 use crate::kernels::reference::{self, NOT_FINITE};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::Isa;
@@ -11,9 +13,6 @@ use crate::kernels::windows::Windows;
 
 /// A convolution of planes into outputs.
 type Convolve<'c> = dyn Fn(&[&[HalfLine]], &mut [Output<'_>]) + 'c;
-
-/// What is timed, by name.
-type Work<'w> = (&'static str, Box<dyn FnMut() + 'w>);
 
 #[test]
 fn every_bf16_is_itself_and_what_lies_between_goes_to_the_nearest() {
@@ -38,17 +37,17 @@ fn every_bf16_is_itself_and_what_lies_between_goes_to_the_nearest() {
     assert!(widened(rounded(f32::from_bits(0x7f80_0001))).is_nan());
 }
 
-fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> ConvShape {
+pub(super) fn shape([n, c, o]: [usize; 3], hw: (usize, usize), k: usize, s: usize, p: usize, g: usize) -> ConvShape {
     ConvShape::new(&[n, c, hw.0, hw.1], &[o, c / g, k, k], s, p, g).unwrap()
 }
 
 /// Noise that is bf16.
-fn values(len: usize, seed: u64) -> Vec<f32> {
+pub(super) fn values(len: usize, seed: u64) -> Vec<f32> {
     crate::normal_stream(seed, "bf16", len).into_iter().map(|value| widened(rounded(value as f32))).collect()
 }
 
 /// `[n, values]` of one block as lines.
-fn lines(rows: &[f32], values: usize) -> Vec<HalfLine> {
+pub(super) fn lines(rows: &[f32], values: usize) -> Vec<HalfLine> {
     let mut lines = vec![HalfLine::ZERO; values];
     for (image, row) in rows.chunks_exact(values).enumerate() {
         lines.iter_mut().zip(row).for_each(|(line, &value)| line.0[image] = rounded(value));
@@ -102,8 +101,14 @@ impl Case {
             let mut y = vec![HalfLine([rounded(f32::NAN); LANES]); s.out_channels * y_pixels];
             let planes = y.chunks_exact_mut(y_pixels).zip(residual.chunks_exact(y_pixels));
             let output = |(plane, residual)| match all {
-                false => Output { plane, scale: 1.0, bias: 0.0, residual: None, relu: false },
-                true => Output { plane, scale: SCALE, bias: BIAS, residual: Some(residual), relu: true },
+                false => Output::plain(plane, false),
+                true => Output {
+                    scale: SCALE,
+                    bias: BIAS,
+                    residual: Some(residual),
+                    relu: true,
+                    ..Output::plain(plane, false)
+                },
             };
             convolve(&from, &mut planes.map(output).collect::<Vec<_>>());
             rows(&y, s.batch)
@@ -129,12 +134,17 @@ impl Case {
     }
 }
 
+fn packed(mut weights: Weights, w: &[f32]) -> Weights {
+    weights.pack(w);
+    weights
+}
+
 /// Every path against the twin, and those of one order bit for bit against each other.
 fn check(s: ConvShape) {
     let case = Case::new(s);
     let mut same: Option<Vec<f32>> = None;
     for path in HalfPath::available() {
-        let weights = Weights::new(s, &case.w);
+        let weights = packed(Weights::forward(s), &case.w);
         let got = case.run(&|from, to| convolve(path, &weights, from, to));
         case.check(|| format!("{} {s:?}", path.name()), &got);
         if !matches!(path, HalfPath::Avx512Bf16(_)) {
@@ -142,6 +152,7 @@ fn check(s: ConvShape) {
             assert_eq!(*same.get_or_insert_with(|| sums.clone()), sums, "{} {s:?}: bits", path.name());
         }
     }
+    check_gradients(s);
     if s.groups == s.in_channels {
         let geometry = Geometry::forward(&s);
         for isa in Isa::available() {
@@ -149,6 +160,78 @@ fn check(s: ConvShape) {
                 depthwise::convolve(isa, &geometry, from, &case.w, to);
             });
             case.check(|| format!("depthwise {isa:?} {s:?}"), &got);
+        }
+    }
+}
+
+/// Gradients of inputs and weights by every path.
+fn check_gradients(s: ConvShape) {
+    let (x_pixels, y_pixels) = (s.input.0 * s.input.1, s.output.0 * s.output.1);
+    let (x, w, dy, before) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3), values(s.x_len(), 4));
+    let absolute = |values: &[f32]| values.iter().map(|value| value.abs()).collect::<Vec<f32>>();
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let (x_size, w_size, dy_size) = (absolute(&x), absolute(&w), absolute(&dy));
+    let dx_want = wide(reference::input_gradient(&s, &dy, &w));
+    let dx_size = wide(reference::input_gradient(&s, &dy_size, &w_size));
+    let dw_want = wide(reference::weight_gradient(&s, &x, &dy));
+    let dw_size = wide(reference::weight_gradient(&s, &x_size, &dy_size));
+    let added: Vec<f64> = dx_want.iter().zip(&before).map(|(dx, before)| dx + f64::from(*before)).collect();
+    let added_size: Vec<f64> = dx_size.iter().zip(&before).map(|(dx, before)| dx + f64::from(before.abs())).collect();
+    let (x, dy, before) =
+        (lines(&x, s.x_len() / s.batch), lines(&dy, s.y_len() / s.batch), lines(&before, s.x_len() / s.batch));
+    let planes = || Planes { x: x.chunks_exact(x_pixels).collect(), dy: dy.chunks_exact(y_pixels).collect() };
+    let input_gradient = |convolve: &Convolve<'_>| {
+        [false, true].map(|add| {
+            let mut dx = if add { before.clone() } else { vec![HalfLine([rounded(f32::NAN); LANES]); before.len()] };
+            let mut outputs: Vec<Output<'_>> =
+                dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, add)).collect();
+            convolve(&planes().dy, &mut outputs);
+            rows(&dx, s.batch)
+        })
+    };
+    let check_input = |what: &str, [dx, sum]: &[Vec<f32>; 2]| {
+        let terms = s.out_channels / s.groups * s.taps();
+        assert_near(|| format!("{what} {s:?}: input gradient"), dx, &dx_want, &dx_size, terms);
+        assert_near(|| format!("{what} {s:?}: added"), sum, &added, &added_size, terms);
+    };
+    let check_weights = |what: &str, dw: &[f32], blocks: f64| {
+        let terms = blocks as usize * LANES * y_pixels;
+        for (at, ((&got, want), size)) in dw.iter().zip(&dw_want).zip(&dw_size).enumerate() {
+            let tolerance = f64::from(f32::EPSILON) * (terms + 4) as f64 * (blocks * size + 1.0);
+            let want = blocks * want + 1.0;
+            assert!((f64::from(got) - want).abs() <= tolerance, "{what} {s:?}: weight gradient {at}: {got} for {want}");
+        }
+    };
+    let mut same: Option<[Vec<f32>; 4]> = None;
+    for path in HalfPath::available() {
+        let weights = packed(Weights::backward(s), &w);
+        let [dx, sum] = input_gradient(&|from, to| convolve(path, &weights, from, to));
+        check_input(path.name(), &[dx.clone(), sum.clone()]);
+        // Added to what is there.
+        let (mut dw, mut of_all) = (vec![1f32; s.w_len()], vec![1f32; s.w_len()]);
+        weight::of_block(path, &s, &planes(), &mut dw);
+        check_weights(path.name(), &dw, 1.0);
+        if s.groups == 1 {
+            weight::of_all(path, &s, &[planes(), planes(), planes()], &mut of_all);
+            check_weights(path.name(), &of_all, 3.0);
+        }
+        if !matches!(path, HalfPath::Avx512Bf16(_)) {
+            let got = [dx, sum, dw, of_all];
+            assert!(*same.get_or_insert_with(|| got.clone()) == got, "{} {s:?}: bits of gradients", path.name());
+        }
+    }
+    if s.groups == s.in_channels {
+        for isa in Isa::available() {
+            let mut dw = vec![1f32; s.w_len()];
+            depthwise::weight_gradient(isa, &Geometry::forward(&s), &planes(), &mut dw);
+            check_weights("depthwise", &dw, 1.0);
+            if s.groups == s.out_channels {
+                let geometry = Geometry::backward(&s);
+                check_input(
+                    "depthwise",
+                    &input_gradient(&|from, to| depthwise::convolve(isa, &geometry, from, &w, to)),
+                );
+            }
         }
     }
 }
@@ -187,7 +270,7 @@ fn what_is_not_finite_stays_where_it_is_read() {
             case.x[place] = NOT_FINITE[place % NOT_FINITE.len()];
             let want = reference::forward(&s, &case.x, &case.w);
             for path in HalfPath::available() {
-                let weights = Weights::new(s, &case.w);
+                let weights = packed(Weights::forward(s), &case.w);
                 let [got, _] = case.run(&|from, to| convolve(path, &weights, from, to));
                 for (at, (got, want)) in got.iter().zip(&want).enumerate() {
                     let same = if want.is_nan() { got.is_nan() } else { got.is_finite() == want.is_finite() };
@@ -205,7 +288,7 @@ fn denormal_numbers_are_kept_or_read_as_zero() {
     let mut case = Case::new(s);
     case.x.iter_mut().for_each(|x| *x *= 2f32.powi(-126));
     for path in HalfPath::available() {
-        let weights = Weights::new(s, &case.w);
+        let weights = packed(Weights::forward(s), &case.w);
         let [got, _] = case.run(&|from, to| convolve(path, &weights, from, to));
         let want = reference::forward(&s, &case.x, &case.w);
         let bound = 360.0 * 2f32.powi(-126) * 4.0;
@@ -242,7 +325,6 @@ fn finishes_are_made_in_f32_and_rounded_once() {
 /// Against the poolings of f32: a maximum is the same value, a mean the same mean, rounded.
 #[test]
 fn pools_are_those_of_f32_rounded() {
-    use crate::kernels::batch16::pool as wide;
     for (size, kernel, stride, padding, ceil) in
         [((8, 6), 2, 2, 0, false), ((9, 7), 3, 2, 1, false), ((7, 7), 2, 2, 0, true), ((5, 5), 5, 5, 0, false)]
     {
@@ -253,10 +335,10 @@ fn pools_are_those_of_f32_rounded() {
         let x_wide: Vec<Line> = x.iter().map(|line| line.wide()).collect();
         let (mut y, mut y_wide) = (vec![HalfLine::ZERO; results], vec![Line::ZERO; results]);
         pool::max(&windows, &x, &mut y);
-        wide::max(&windows, &x_wide, &mut y_wide);
+        pool::max(&windows, &x_wide, &mut y_wide);
         assert_eq!(y, y_wide.iter().map(|line| HalfLine::of(*line)).collect::<Vec<_>>());
         pool::average(&windows, &x, &mut y);
-        wide::average(&windows, &x_wide, &mut y_wide);
+        pool::average(&windows, &x_wide, &mut y_wide);
         assert_eq!(y, y_wide.iter().map(|line| HalfLine::of(*line)).collect::<Vec<_>>());
     }
 }
@@ -289,145 +371,4 @@ proptest! {
         prop_assume!(h + 2 * padding >= k && w + 2 * padding >= k);
         check(shape([n, channels, channels * multiplier], (h, w), k, stride, padding, channels));
     }
-}
-
-/// `cargo test --release -p conv-core bf16::tests::times -- --ignored --nocapture`
-#[test]
-#[ignore = "measures: prints medians beside the kernels of f32"]
-fn times() {
-    use crate::kernels::batch16::{conv as wide, norm, winograd};
-    use std::time::Instant;
-
-    fn medians(works: &mut [Work<'_>]) -> Vec<f64> {
-        let mut times = vec![Vec::new(); works.len()];
-        for _ in 0..21 {
-            for (times, (_, work)) in times.iter_mut().zip(works.iter_mut()) {
-                let started = Instant::now();
-                (0..4).for_each(|_| work());
-                times.push(started.elapsed().as_secs_f64() / 4.0 * 1e6);
-            }
-        }
-        times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
-        times.iter().map(|times| times[times.len() / 2]).collect()
-    }
-    let isa = Isa::best();
-    for s in [
-        shape([16, 3, 16], (32, 32), 3, 1, 1, 1),
-        shape([16, 16, 16], (32, 32), 3, 1, 1, 1),
-        shape([16, 32, 32], (16, 16), 3, 1, 1, 1),
-        shape([16, 64, 64], (8, 8), 3, 1, 1, 1),
-        shape([16, 64, 64], (32, 32), 3, 1, 1, 1),
-        shape([16, 128, 128], (16, 16), 3, 1, 1, 1),
-        shape([16, 256, 256], (8, 8), 3, 1, 1, 1),
-        shape([16, 512, 512], (4, 4), 3, 1, 1, 1),
-        shape([16, 512, 512], (2, 2), 3, 1, 1, 1),
-        shape([16, 16, 32], (32, 32), 1, 1, 0, 1),
-        shape([16, 64, 64], (32, 32), 1, 1, 0, 1),
-        shape([16, 64, 64], (32, 32), 3, 1, 1, 64),
-    ] {
-        let (x_pixels, y_pixels) = (s.input.0 * s.input.1, s.output.0 * s.output.1);
-        let (inputs, outputs, taps) = (s.in_channels / s.groups, s.out_channels / s.groups, s.taps());
-        let w = values(s.w_len(), 2);
-        // As far apart as the engine lays planes.
-        let (x_stride, y_stride) = (x_pixels + 5, y_pixels + 5);
-        let x = lines(&values(s.in_channels * x_stride * 16, 1), s.in_channels * x_stride);
-        let x_wide: Vec<Line> = x.iter().map(|line| line.wide()).collect();
-        let from: Vec<&[HalfLine]> = x.chunks_exact(x_stride).map(|plane| &plane[..x_pixels]).collect();
-        let from_wide: Vec<&[Line]> = x_wide.chunks_exact(x_stride).map(|plane| &plane[..x_pixels]).collect();
-        let geometry = Geometry::forward(&s);
-        let mut wide_weights = wide::Weights::new(isa, s.groups, outputs, inputs, taps);
-        wide_weights.pack(|g, row, c| &w[((g * outputs + row) * inputs + c) * taps..], |_, _| 1.0);
-        let of_winograd = (s.kernel, s.groups) == (3, 1) && s.in_channels >= 16 && s.input.0 >= 3;
-        let mut winograd_weights = winograd::Weights::new(isa, outputs, inputs);
-        if of_winograd {
-            winograd_weights.pack(|row, c| &w[(row * inputs + c) * 9..], |_| 1.0, false);
-        }
-        let weights = Weights::new(s, &w);
-        let mut y_wide = vec![Line::ZERO; s.out_channels * y_stride];
-        let mut y = vec![HalfLine::ZERO; s.out_channels * y_stride];
-        let (y_wide, y) = (std::cell::RefCell::new(&mut y_wide), std::cell::RefCell::new(&mut y));
-        let halves = |work: &dyn Fn(&mut [Output<'_>])| {
-            let mut y = y.borrow_mut();
-            let outputs = y.chunks_exact_mut(y_stride).map(|plane| &mut plane[..y_pixels]);
-            work(
-                &mut outputs
-                    .map(|plane| Output { plane, scale: 1.0, bias: 0.1, residual: None, relu: true })
-                    .collect::<Vec<_>>(),
-            );
-        };
-        let wides = |work: &dyn Fn(&mut [wide::Output<'_>])| {
-            let mut y = y_wide.borrow_mut();
-            let outputs = y.chunks_exact_mut(y_stride).map(|plane| &mut plane[..y_pixels]);
-            work(
-                &mut outputs
-                    .map(|plane| wide::Output { relu: true, ..wide::Output::plain(plane, false) })
-                    .collect::<Vec<_>>(),
-            );
-        };
-        let mut works: Vec<Work<'_>> = vec![(
-            "f32",
-            Box::new(|| {
-                wides(&|to| {
-                    if of_winograd {
-                        winograd::convolve(isa, s.input, &winograd_weights, &from_wide, to);
-                    } else {
-                        wide::convolve(isa, &geometry, &wide_weights, taps == 1 && outputs >= 16, &from_wide, to);
-                    }
-                });
-            }),
-        )];
-        works.push((
-            "f32 direct",
-            Box::new(|| {
-                wides(&|to| wide::convolve(isa, &geometry, &wide_weights, taps == 1 && outputs >= 16, &from_wide, to))
-            }),
-        ));
-        if s.groups == 1 {
-            for path in HalfPath::available().take(3) {
-                let (weights, from, halves) = (&weights, &from, &halves);
-                works.push((path.name(), Box::new(move || halves(&|to| convolve(path, weights, from, to)))));
-            }
-        } else {
-            works.push(("depthwise", Box::new(|| halves(&|to| depthwise::convolve(isa, &geometry, &from, &w, to)))));
-        }
-        let times = medians(&mut works);
-        let all: Vec<String> = (works.iter().zip(&times))
-            .map(|((name, _), time)| format!("{name} {time:.0} us ({:.0} GMAC/s)", s.macs() as f64 / time / 1e3))
-            .collect();
-        println!(
-            "{}x{} {}->{} of {:?}: {}",
-            s.kernel,
-            s.kernel,
-            s.in_channels,
-            s.out_channels,
-            s.input,
-            all.join(", ")
-        );
-    }
-    let pixels = 64 * 1024;
-    let x = lines(&values(pixels * 16, 1), pixels);
-    let x_wide: Vec<Line> = x.iter().map(|line| line.wide()).collect();
-    let (mut y, mut y_wide, mut copy) = (x.clone(), x_wide.clone(), x.clone());
-    let mut works: Vec<Work<'_>> = vec![
-        (
-            "f32",
-            Box::new(|| {
-                isa.execute(norm::Apply {
-                    x: &x_wide,
-                    scale: 2.0,
-                    shift: 0.5,
-                    residual: None,
-                    relu: true,
-                    y: &mut y_wide,
-                });
-            }),
-        ),
-        (
-            "bf16",
-            Box::new(|| isa.execute(Apply { x: &x, scale: 2.0, shift: 0.5, residual: None, relu: true, y: &mut y })),
-        ),
-        ("copy", Box::new(|| std::hint::black_box(&mut copy).copy_from_slice(std::hint::black_box(&x)))),
-    ];
-    let times = medians(&mut works);
-    println!("finish of 64 x 1024 lines: f32 {:.0}, bf16 {:.0}, copy of bf16 {:.0} us", times[0], times[1], times[2]);
 }

@@ -194,6 +194,13 @@ pub(crate) trait Simd: Copy + 'static {
         self.line(|at| self.sub(a[at], b[at]))
     }
 
+    /// The value where it is positive, -0 or not a number, else 0.
+    #[inline(always)]
+    fn line_relu(self, value: Self::W) -> Self::W {
+        // In this order NaN stays NaN.
+        self.line(|at| self.max(self.splat(0.0), value[at]))
+    }
+
     /// As [`Simd::mask`].
     #[inline(always)]
     fn line_mask(self, condition: Self::W, value: Self::W) -> Self::W {
