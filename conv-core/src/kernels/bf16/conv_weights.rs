@@ -99,12 +99,6 @@ impl Weights {
         self.destinations.div_ceil(ROWS)
     }
 
-    /// Bytes that they take once they are packed.
-    pub(crate) fn bytes(&self) -> usize {
-        let tiles: usize = self.parts.iter().map(Part::tiles).sum();
-        self.groups() * self.blocks() * tiles * size_of::<[Pairs; ROWS]>()
-    }
-
     /// Gives their memory back.
     pub(crate) fn clear(&mut self) {
         self.parts.iter_mut().for_each(|part| part.values = Vec::new());
