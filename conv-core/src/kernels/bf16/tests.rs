@@ -1,3 +1,5 @@
+mod gradients;
+
 use proptest::prelude::*;
 
 use super::conv::{Output, Weights, convolve};
@@ -5,7 +7,6 @@ use super::*;
 use crate::kernels::batch16::geometry::Geometry;
 use crate::kernels::batch16::norm::Apply;
 use crate::kernels::batch16::pool;
-use crate::kernels::batch16::weight::Planes;
 use crate::kernels::reference::{self, NOT_FINITE};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::Isa;
@@ -152,7 +153,7 @@ fn check(s: ConvShape) {
             assert_eq!(*same.get_or_insert_with(|| sums.clone()), sums, "{} {s:?}: bits", path.name());
         }
     }
-    check_gradients(s);
+    gradients::check(s);
     if s.groups == s.in_channels {
         let geometry = Geometry::forward(&s);
         for isa in Isa::available() {
@@ -160,78 +161,6 @@ fn check(s: ConvShape) {
                 depthwise::convolve(isa, &geometry, from, &case.w, to);
             });
             case.check(|| format!("depthwise {isa:?} {s:?}"), &got);
-        }
-    }
-}
-
-/// Gradients of inputs and weights by every path.
-fn check_gradients(s: ConvShape) {
-    let (x_pixels, y_pixels) = (s.input.0 * s.input.1, s.output.0 * s.output.1);
-    let (x, w, dy, before) = (values(s.x_len(), 1), values(s.w_len(), 2), values(s.y_len(), 3), values(s.x_len(), 4));
-    let absolute = |values: &[f32]| values.iter().map(|value| value.abs()).collect::<Vec<f32>>();
-    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-    let (x_size, w_size, dy_size) = (absolute(&x), absolute(&w), absolute(&dy));
-    let dx_want = wide(reference::input_gradient(&s, &dy, &w));
-    let dx_size = wide(reference::input_gradient(&s, &dy_size, &w_size));
-    let dw_want = wide(reference::weight_gradient(&s, &x, &dy));
-    let dw_size = wide(reference::weight_gradient(&s, &x_size, &dy_size));
-    let added: Vec<f64> = dx_want.iter().zip(&before).map(|(dx, before)| dx + f64::from(*before)).collect();
-    let added_size: Vec<f64> = dx_size.iter().zip(&before).map(|(dx, before)| dx + f64::from(before.abs())).collect();
-    let (x, dy, before) =
-        (lines(&x, s.x_len() / s.batch), lines(&dy, s.y_len() / s.batch), lines(&before, s.x_len() / s.batch));
-    let planes = || Planes { x: x.chunks_exact(x_pixels).collect(), dy: dy.chunks_exact(y_pixels).collect() };
-    let input_gradient = |convolve: &Convolve<'_>| {
-        [false, true].map(|add| {
-            let mut dx = if add { before.clone() } else { vec![HalfLine([rounded(f32::NAN); LANES]); before.len()] };
-            let mut outputs: Vec<Output<'_>> =
-                dx.chunks_exact_mut(x_pixels).map(|plane| Output::plain(plane, add)).collect();
-            convolve(&planes().dy, &mut outputs);
-            rows(&dx, s.batch)
-        })
-    };
-    let check_input = |what: &str, [dx, sum]: &[Vec<f32>; 2]| {
-        let terms = s.out_channels / s.groups * s.taps();
-        assert_near(|| format!("{what} {s:?}: input gradient"), dx, &dx_want, &dx_size, terms);
-        assert_near(|| format!("{what} {s:?}: added"), sum, &added, &added_size, terms);
-    };
-    let check_weights = |what: &str, dw: &[f32], blocks: f64| {
-        let terms = blocks as usize * LANES * y_pixels;
-        for (at, ((&got, want), size)) in dw.iter().zip(&dw_want).zip(&dw_size).enumerate() {
-            let tolerance = f64::from(f32::EPSILON) * (terms + 4) as f64 * (blocks * size + 1.0);
-            let want = blocks * want + 1.0;
-            assert!((f64::from(got) - want).abs() <= tolerance, "{what} {s:?}: weight gradient {at}: {got} for {want}");
-        }
-    };
-    let mut same: Option<[Vec<f32>; 4]> = None;
-    for path in HalfPath::available() {
-        let weights = packed(Weights::backward(s), &w);
-        let [dx, sum] = input_gradient(&|from, to| convolve(path, &weights, from, to));
-        check_input(path.name(), &[dx.clone(), sum.clone()]);
-        // Added to what is there.
-        let (mut dw, mut of_all) = (vec![1f32; s.w_len()], vec![1f32; s.w_len()]);
-        weight::of_block(path, &s, &planes(), &mut dw);
-        check_weights(path.name(), &dw, 1.0);
-        if s.groups == 1 {
-            weight::of_all(path, &s, &[planes(), planes(), planes()], &mut of_all);
-            check_weights(path.name(), &of_all, 3.0);
-        }
-        if !matches!(path, HalfPath::Avx512Bf16(_)) {
-            let got = [dx, sum, dw, of_all];
-            assert!(*same.get_or_insert_with(|| got.clone()) == got, "{} {s:?}: bits of gradients", path.name());
-        }
-    }
-    if s.groups == s.in_channels {
-        for isa in Isa::available() {
-            let mut dw = vec![1f32; s.w_len()];
-            depthwise::weight_gradient(isa, &Geometry::forward(&s), &planes(), &mut dw);
-            check_weights("depthwise", &dw, 1.0);
-            if s.groups == s.out_channels {
-                let geometry = Geometry::backward(&s);
-                check_input(
-                    "depthwise",
-                    &input_gradient(&|from, to| depthwise::convolve(isa, &geometry, from, &w, to)),
-                );
-            }
         }
     }
 }

@@ -24,6 +24,9 @@ use crate::kernels::taps::Progression;
 /// Lines of turned inputs and of gradients of outputs that are worked on at a time, where each block is worked on by itself.
 const CACHE: usize = 1 << 12;
 
+/// Pairs of a chunk: those of two pixels.
+const CHUNK: usize = 2 * PAIRS;
+
 /// Where turned inputs lie, by line.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -232,7 +235,7 @@ impl Task for Sums<'_> {
     fn execute<S: Simd>(self, simd: S) {
         let Self { path, layout, inputs, x, per_channels, dy, offsets, dw } = self;
         let (k, taps) = (layout.shape.kernel, layout.shape.taps());
-        let product = Product::new(path, ROWS);
+        let product = Product::new(path, CHUNK);
         // What is multiplied with every output: a tap of 16 channels.
         let columns: Vec<(usize, usize)> =
             (0..x.len() / per_channels.max(1)).flat_map(|block| (0..taps).map(move |tap| (block, tap))).collect();
@@ -251,7 +254,7 @@ impl Task for Sums<'_> {
                 // SAFETY: a block's tiles are one a chunk. A chunk reads two columns of turned inputs from that of an output
                 // that there is, or is the second of the last pair, at a tap: of these a row has as many columns as `Layout`
                 // says, and there are all rows of all outputs. `sums` are 4 tiles. Inside `Task::execute`.
-                unsafe { product.sums(simd, together, tiles, values, offsets, ROWS, &mut sums) };
+                unsafe { product.sums(simd, together, tiles, values, offsets, CHUNK, &mut sums) };
                 for (at, sums) in sums.iter().enumerate() {
                     let (of, at) = (at / (TILES / together), at % (TILES / together));
                     let Some(&(channels, tap)) = columns.get(at) else { continue };
