@@ -1,3 +1,4 @@
+mod goldens;
 mod gradients;
 
 use proptest::prelude::*;

@@ -93,8 +93,8 @@ fn norms_are_those_of_f32_rounded() {
         assert_eq!(moments, isa.execute(Measure { plane: &x_wide, images }), "{isa:?}");
         let masks = [
             (Mask::Open, Mask::Open),
-            (Mask::Output(&*y), Mask::Output(&*y_wide)),
-            (Mask::Affine { x: &*x, scale: 0.7, shift: 0.1 }, Mask::Affine { x: &*x_wide, scale: 0.7, shift: 0.1 }),
+            (Mask::Output(&y), Mask::Output(&y_wide)),
+            (Mask::Affine { x: &x, scale: 0.7, shift: 0.1 }, Mask::Affine { x: &x_wide, scale: 0.7, shift: 0.1 }),
         ];
         for ((mask, mask_wide), add) in masks.into_iter().flat_map(|masks| [(masks, false), (masks, true)]) {
             let (mut residual, mut residual_wide) = (before.clone(), widen(&before));
