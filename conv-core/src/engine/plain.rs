@@ -7,10 +7,11 @@ use super::format::Format;
 use super::group_norm::{affine, gradients};
 use super::layers::{Channel, Plain, PlainOp};
 use super::memory::Content;
+use crate::kernels::batch16::Line;
 use crate::kernels::batch16::crossed_gate::{CrossedGate, CrossedGateGradient};
 use crate::kernels::batch16::gate::{MapGradient, Mapped, Product, ProductSum, Softmax, SoftmaxGradient};
 use crate::kernels::batch16::group_norm::{GroupNorm, GroupNormGradient};
-use crate::kernels::batch16::{Line, pool};
+use crate::kernels::batch16::pool::{Pool, PoolGradient, Pooling, PoolingBack};
 
 /// Planes that may be written, one after the other.
 type Written<'a, 'b> = &'a mut [Option<&'b mut [Line]>];
@@ -19,11 +20,14 @@ impl<F: Format> Context<'_, F> {
     pub(super) fn plain(&self, layer: &Plain, block: &mut Block<F::Line>) {
         block.slab.write(self.layout, &self.program.all(layer.y), Content::Value, |slab, mut planes| {
             let x = self.values(slab, &layer.x);
-            let pairs = x.iter().zip(planes.iter_mut().flatten());
+            let mut pool = |pooling, windows| {
+                let pairs = x.iter().zip(planes.iter_mut().flatten());
+                pairs.for_each(|(x, y)| self.format.isa().execute(Pool { pooling, windows, x, y }));
+            };
             match &layer.op {
-                PlainOp::MaxPool(windows) => pairs.for_each(|(x, y)| pool::max(windows, x, y)),
-                PlainOp::MeanPool(windows) => pairs.for_each(|(x, y)| pool::average(windows, x, y)),
-                PlainOp::Repeat(windows) => pairs.for_each(|(x, y)| pool::repeat(windows, x, y)),
+                PlainOp::MaxPool(windows) => pool(Pooling::Max, windows),
+                PlainOp::MeanPool(windows) => pool(Pooling::Mean, windows),
+                PlainOp::Repeat(windows) => pool(Pooling::Repeat, windows),
                 _ => {
                     let by = self.factors(slab, layer);
                     let (mut x_memory, mut by_memory) = (Vec::new(), Vec::new());
@@ -119,18 +123,18 @@ impl<F: Format> Context<'_, F> {
         });
     }
 
-    fn gradient_of_f32(&self, layer: &Plain, read: &Read<'_>, planes: Written<'_, '_>, chain: &mut Chain) {
+    fn gradient_of_f32<'b>(&self, layer: &Plain, read: &Read<'b>, planes: Written<'_, '_>, chain: &mut Chain) {
         let (isa, Read { dy, x, y, by }) = (self.format.isa(), read);
+        let mut pool = |windows, back: &dyn Fn(usize) -> PoolingBack<'b>| {
+            for (c, (dx, &adds)) in planes.iter_mut().zip(&layer.adds).enumerate() {
+                let Some(dx) = dx else { continue };
+                isa.execute(PoolGradient { back: back(c), windows, dy: dy[c], dx, adds });
+            }
+        };
         match &layer.op {
-            PlainOp::MaxPool(windows) => each_cleared(planes, &layer.adds, |c, dx| {
-                pool::max_backward(windows, x[c], y[c], dy[c], dx);
-            }),
-            PlainOp::MeanPool(windows) => each_cleared(planes, &layer.adds, |c, dx| {
-                pool::average_backward(windows, dy[c], dx);
-            }),
-            PlainOp::Repeat(windows) => each_cleared(planes, &layer.adds, |c, dx| {
-                pool::repeat_backward(windows, dy[c], dx);
-            }),
+            PlainOp::MaxPool(windows) => pool(windows, &|c| PoolingBack::Max { x: x[c], y: y[c] }),
+            PlainOp::MeanPool(windows) => pool(windows, &|_| PoolingBack::Mean),
+            PlainOp::Repeat(windows) => pool(windows, &|_| PoolingBack::Repeat),
             PlainOp::Map(map) => {
                 for (c, (dx, &adds)) in planes.iter_mut().zip(&layer.adds).enumerate() {
                     let Some(dx) = dx else { continue };
@@ -205,15 +209,4 @@ fn kept(keeps: bool, channels: &[Channel]) -> &[Channel] {
 
 fn picked<'a>(planes: &[&'a [Line]], of: &[usize]) -> Vec<&'a [Line]> {
     of.iter().map(|&c| planes[c]).collect()
-}
-
-/// `work` on every plane that is wanted, which adds to it: zeros are there before where nothing is.
-fn each_cleared(planes: Written<'_, '_>, adds: &[bool], work: impl Fn(usize, &mut [Line])) {
-    for (c, (dx, &adds)) in planes.iter_mut().zip(adds).enumerate() {
-        let Some(dx) = dx else { continue };
-        if !adds {
-            dx.fill(Line::ZERO);
-        }
-        work(c, dx);
-    }
 }

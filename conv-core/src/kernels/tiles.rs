@@ -26,9 +26,11 @@ macro_rules! tiles {
 }
 pub(crate) use tiles;
 
-/// Rows of the tallest register tile of [`even_blocks`].
+/// No tile of [`even_blocks`] has more rows.
+pub(crate) const TALLEST: usize = 8;
+
 fn tallest(isa: Isa) -> usize {
-    if isa.is_wide() { 8 } else { 6 }
+    if isa.is_wide() { TALLEST } else { 6 }
 }
 
 /// Splits `count` rows into tiles `(first, rows)` of nearly equal height: the fewest tiles, and none much lower than the

@@ -71,13 +71,23 @@ impl Windows {
     }
 
     /// Existing pixels of window `o` along a side of `size`.
+    #[inline(always)]
     fn span(&self, o: usize, size: usize) -> Range<usize> {
         let start = o * self.stride;
         start.saturating_sub(self.padding)..(start + self.kernel).saturating_sub(self.padding).min(size)
     }
 
+    /// Whether every pixel lies in one window.
+    pub(crate) fn partition(&self) -> bool {
+        let covered = |input: usize, output: usize| output == input.div_ceil(self.kernel);
+        self.padding == 0
+            && self.stride == self.kernel
+            && covered(self.input.0, self.output.0)
+            && covered(self.input.1, self.output.1)
+    }
+
     /// Calls `visit(output index, rows, columns)` for every window.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn each(&self, mut visit: impl FnMut(usize, Range<usize>, Range<usize>)) {
         for y in 0..self.output.0 {
             let rows = self.span(y, self.input.0);
@@ -87,14 +97,14 @@ impl Windows {
         }
     }
 
-    /// Where the pixels of a window lie in a plane, row by row.
-    pub(crate) fn indices(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-    ) -> impl Iterator<Item = usize> + Clone + use<> {
-        let width = self.input.1;
-        rows.flat_map(move |row| row * width + columns.start..row * width + columns.end)
+    /// Calls `visit` with where each pixel of a window lies in a plane, row by row.
+    #[inline(always)]
+    pub(crate) fn visit(&self, rows: Range<usize>, columns: Range<usize>, mut visit: impl FnMut(usize)) {
+        for row in rows {
+            for at in row * self.input.1 + columns.start..row * self.input.1 + columns.end {
+                visit(at);
+            }
+        }
     }
 
     pub(super) fn pixels(&self) -> usize {

@@ -45,11 +45,11 @@ impl Weights {
             for &(first, rows) in &self.blocks {
                 let (block, tail) = rest.split_at_mut(rows * channels * taps);
                 rest = tail;
-                for row in 0..rows {
-                    let scale = scale(group, first + row);
-                    for channel in 0..channels {
-                        let from = at(group, first + row, channel);
-                        let to = block[channel * taps * rows + row..].iter_mut().step_by(rows);
+                // A channel's weights of all rows are a few lines, which stay near until they are full.
+                for (channel, to) in block.chunks_exact_mut((taps * rows).max(1)).enumerate() {
+                    for row in 0..rows {
+                        let (from, scale) = (at(group, first + row, channel), scale(group, first + row));
+                        let to = to[row..].iter_mut().step_by(rows);
                         to.zip(&from[..taps]).for_each(|(to, from)| *to = scale * *from);
                     }
                 }

@@ -1,74 +1,115 @@
 //! Pooling of a block's planes, and upsampling. Forward over lines as they are stored: a maximum is one of its values, a mean is
 //! made in f32 and rounded once. Gradients are sums of several windows and are made in f32.
 
+use super::gate::put;
 use super::{LANES, Line};
+use crate::kernels::simd::{Simd, Task};
 use crate::kernels::stored::Stored;
 use crate::kernels::windows::Windows;
 
-pub(crate) fn max<L: Stored>(w: &Windows, x: &[L], y: &mut [L]) {
-    w.each(|window, rows, columns| {
-        let mut best = [f32::NEG_INFINITY; LANES];
-        for at in w.indices(rows, columns) {
-            for (best, value) in best.iter_mut().zip(x[at].wide().0) {
-                // As PyTorch: what is not a number wins.
-                *best = if value > *best || value.is_nan() { value } else { *best };
-            }
-        }
-        y[window] = L::of(Line(best));
-    });
+/// What a window of pixels of the larger plane and a pixel of the smaller one make of each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pooling {
+    /// The largest pixel of a window. As in PyTorch, what is not a number wins.
+    Max,
+    /// The mean of a window's pixels, padding left out.
+    Mean,
+    /// Nearest upsampling, the way back of a pooling: every pixel of its window of `y` is the pixel of `x`.
+    Repeat,
 }
 
-/// The first of equal values gets the gradient, and the first NaN where there is one. `dx` is added to.
-pub(crate) fn max_backward(w: &Windows, x: &[Line], y: &[Line], dy: &[Line], dx: &mut [Line]) {
-    w.each(|window, rows, columns| {
-        let (y, mut left) = (&y[window].0, dy[window].0);
-        for at in w.indices(rows, columns) {
-            let (x, dx) = (&x[at].0, &mut dx[at].0);
-            for i in 0..LANES {
-                // A window with a NaN has that as its output.
-                let hit = x[i] == y[i] || x[i].is_nan();
-                dx[i] += if hit { left[i] } else { 0.0 };
-                left[i] = if hit { 0.0 } else { left[i] };
-            }
-        }
-    });
+/// One plane.
+pub(crate) struct Pool<'a, L> {
+    pub(crate) pooling: Pooling,
+    pub(crate) windows: &'a Windows,
+    pub(crate) x: &'a [L],
+    pub(crate) y: &'a mut [L],
 }
 
-pub(crate) fn average<L: Stored>(w: &Windows, x: &[L], y: &mut [L]) {
-    w.each(|window, rows, columns| {
-        let scale = 1.0 / (rows.len() * columns.len()) as f32;
-        let mut sum = [0f32; LANES];
-        for at in w.indices(rows, columns) {
-            sum.iter_mut().zip(x[at].wide().0).for_each(|(sum, value)| *sum += value);
+impl<L: Stored> Task for Pool<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn execute<S: Simd>(self, _: S) {
+        let Self { pooling, windows: w, x, y } = self;
+        match pooling {
+            Pooling::Max => w.each(|window, rows, columns| {
+                let mut best = Line([f32::NEG_INFINITY; LANES]);
+                w.visit(rows, columns, |at| {
+                    let x = x[at].wide().0;
+                    best = Line::each(|i| if x[i] > best.0[i] || x[i].is_nan() { x[i] } else { best.0[i] });
+                });
+                y[window] = L::of(best);
+            }),
+            Pooling::Mean => w.each(|window, rows, columns| {
+                let scale = 1.0 / (rows.len() * columns.len()) as f32;
+                let mut sum = Line::ZERO;
+                w.visit(rows, columns, |at| {
+                    let x = x[at].wide().0;
+                    sum = Line::each(|i| sum.0[i] + x[i]);
+                });
+                y[window] = L::of(Line::each(|i| sum.0[i] * scale));
+            }),
+            Pooling::Repeat => w.each(|window, rows, columns| w.visit(rows, columns, |at| y[at] = x[window])),
         }
-        y[window] = L::of(Line(sum.map(|sum| sum * scale)));
-    });
+    }
 }
 
-/// `dx` is added to.
-pub(crate) fn average_backward(w: &Windows, dy: &[Line], dx: &mut [Line]) {
-    w.each(|window, rows, columns| {
-        let scale = 1.0 / (rows.len() * columns.len()) as f32;
-        for at in w.indices(rows, columns) {
-            dx[at].0.iter_mut().zip(&dy[window].0).for_each(|(dx, dy)| *dx += dy * scale);
-        }
-    });
+/// How a pooling hands its gradient back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PoolingBack<'a> {
+    /// To the first of equal values of a window, and to the first NaN where there is one: `x` and `y` tell which it is.
+    Max { x: &'a [Line], y: &'a [Line] },
+    /// To every pixel of a window its share.
+    Mean,
+    /// To a pixel the sum of those that were made of it.
+    Repeat,
 }
 
-/// Nearest upsampling, the way back of a pooling: every pixel of its window of `y` is the pixel of `x`.
-pub(crate) fn repeat<L: Stored>(w: &Windows, x: &[L], y: &mut [L]) {
-    w.each(|window, rows, columns| w.indices(rows, columns).for_each(|at| y[at] = x[window]));
+/// `dx`, or `dx` and what it was before if it `adds`.
+pub(crate) struct PoolGradient<'a> {
+    pub(crate) back: PoolingBack<'a>,
+    pub(crate) windows: &'a Windows,
+    pub(crate) dy: &'a [Line],
+    pub(crate) dx: &'a mut [Line],
+    pub(crate) adds: bool,
 }
 
-/// `dx` is added to.
-pub(crate) fn repeat_backward(w: &Windows, dy: &[Line], dx: &mut [Line]) {
-    w.each(|window, rows, columns| {
-        let mut sum = [0f32; LANES];
-        for at in w.indices(rows, columns) {
-            sum.iter_mut().zip(&dy[at].0).for_each(|(sum, dy)| *sum += dy);
+impl Task for PoolGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn execute<S: Simd>(self, _: S) {
+        let Self { back, windows: w, dy, dx, adds } = self;
+        // Only where each pixel is met once can its gradient be written at once.
+        let once = matches!(back, PoolingBack::Repeat) || w.partition();
+        if !once && !adds {
+            dx.fill(Line::ZERO);
         }
-        dx[window].0.iter_mut().zip(sum).for_each(|(dx, sum)| *dx += sum);
-    });
+        let adds = adds || !once;
+        match back {
+            PoolingBack::Max { x, y } => w.each(|window, rows, columns| {
+                let (y, mut left) = (&y[window].0, dy[window]);
+                w.visit(rows, columns, |at| {
+                    let x = &x[at].0;
+                    // A window with a NaN has that as its output.
+                    let hit = |i: usize| x[i] == y[i] || x[i].is_nan();
+                    put(&mut dx[at], Line::each(|i| if hit(i) { left.0[i] } else { 0.0 }), adds);
+                    left = Line::each(|i| if hit(i) { 0.0 } else { left.0[i] });
+                });
+            }),
+            PoolingBack::Mean => w.each(|window, rows, columns| {
+                let scale = 1.0 / (rows.len() * columns.len()) as f32;
+                let share = Line::each(|i| dy[window].0[i] * scale);
+                w.visit(rows, columns, |at| put(&mut dx[at], share, adds));
+            }),
+            PoolingBack::Repeat => w.each(|window, rows, columns| {
+                let mut sum = Line::ZERO;
+                w.visit(rows, columns, |at| sum = Line::each(|i| sum.0[i] + dy[at].0[i]));
+                put(&mut dx[window], sum, adds);
+            }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +117,7 @@ mod tests {
     use super::*;
     use crate::kernels::flat::pool;
     use crate::kernels::reference::{NOT_FINITE, Special};
+    use crate::kernels::simd::Isa;
 
     fn lane(plane: &[Line], image: usize) -> Vec<f32> {
         plane.iter().map(|line| line.0[image]).collect()
@@ -104,6 +146,44 @@ mod tests {
         (0..pixels).map(line).collect()
     }
 
+    /// On every instruction set the same bits, of which one is returned.
+    fn pooled(pooling: Pooling, windows: &Windows, x: &[Line], pixels: usize) -> Vec<Line> {
+        let on = |isa: Isa| {
+            let mut y = vec![Line::splat(f32::NAN); pixels];
+            isa.execute(Pool { pooling, windows, x, y: &mut y });
+            y
+        };
+        same(Isa::available().map(on))
+    }
+
+    /// Added to ones, and written over what is no number: the same bits on every instruction set, of which the second is returned.
+    fn back(back: PoolingBack<'_>, windows: &Windows, dy: &[Line], pixels: usize) -> Vec<Line> {
+        let on = |before: f32, adds: bool| {
+            same(Isa::available().map(|isa| {
+                let mut dx = vec![Line::splat(before); pixels];
+                isa.execute(PoolGradient { back, windows, dy, dx: &mut dx, adds });
+                dx
+            }))
+        };
+        let (added, written) = (on(1.0, true), on(f32::NAN, false));
+        // Where windows overlap, the one is rounded on its way.
+        let near = |a: f32, b: f32| (a - (1.0 + b)).abs() <= 1e-5 || a.is_nan() && b.is_nan() || a == b;
+        let pairs = added.iter().flat_map(|line| line.0).zip(written.iter().flat_map(|line| line.0));
+        pairs.for_each(|(added, written)| assert!(near(added, written), "{added} is not one more than {written}"));
+        written
+    }
+
+    fn same(planes: impl Iterator<Item = Vec<Line>>) -> Vec<Line> {
+        // Which NaN it is says nothing.
+        let bits = |value: f32| if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() };
+        let bits = |plane: &[Line]| plane.iter().flat_map(|line| line.0.map(bits)).collect::<Vec<_>>();
+        let all = |a: Vec<Line>, b: Vec<Line>| {
+            assert_eq!(bits(&a), bits(&b));
+            b
+        };
+        planes.reduce(all).unwrap()
+    }
+
     /// Against the poolings of single planes, which are plain loops.
     #[test]
     fn every_lane_is_pooled_as_a_plane_of_its_own() {
@@ -117,17 +197,15 @@ mod tests {
             let windows = Windows::new(size, kernel, stride, padding, ceil).unwrap();
             let (pixels, results) = (size.0 * size.1, windows.output.0 * windows.output.1);
             let (x, dy) = (planes(pixels, 1), planes(results, 2));
-            let (mut highest, mut mean) = (vec![Line::ZERO; results], vec![Line::ZERO; results]);
-            max(&windows, &x, &mut highest);
-            average(&windows, &x, &mut mean);
-            let (mut dx_max, mut dx_mean) = (vec![Line::ZERO; pixels], vec![Line::ZERO; pixels]);
-            max_backward(&windows, &x, &highest, &dy, &mut dx_max);
-            average_backward(&windows, &dy, &mut dx_mean);
+            let highest = pooled(Pooling::Max, &windows, &x, results);
+            let mean = pooled(Pooling::Mean, &windows, &x, results);
+            let through = PoolingBack::Max { x: &x, y: &highest };
+            let dx_max = back(through, &windows, &dy, pixels);
+            let dx_mean = back(PoolingBack::Mean, &windows, &dy, pixels);
             // The gradient of one image meets the values of another: all kinds of both.
             let turned: Vec<Line> =
                 dy.iter().map(|line| Line(std::array::from_fn(|i| line.0[(i + 7) % LANES]))).collect();
-            let mut dx_turned = vec![Line::ZERO; pixels];
-            max_backward(&windows, &x, &highest, &turned, &mut dx_turned);
+            let dx_turned = back(through, &windows, &turned, pixels);
             for image in 0..LANES {
                 let what =
                     |pass: &'static str| move || format!("{pass}, image {image} of {size:?}, {kernel}, {stride}");
@@ -151,10 +229,8 @@ mod tests {
             let windows = Windows::new(size, kernel, kernel, 0, true).unwrap();
             let (pixels, results) = (size.0 * size.1, windows.output.0 * windows.output.1);
             let (small, large) = (planes(results, 1), planes(pixels, 2));
-            let mut repeated = vec![Line::splat(f32::NAN); pixels];
-            repeat(&windows, &small, &mut repeated);
-            let mut sums = vec![Line::splat(1.0); results];
-            repeat_backward(&windows, &large, &mut sums);
+            let repeated = pooled(Pooling::Repeat, &windows, &small, pixels);
+            let sums = back(PoolingBack::Repeat, &windows, &large, results);
             for image in 0..LANES {
                 let what = |pass: &'static str| move || format!("{pass}, image {image} of {size:?} by {kernel}");
                 let (small, large) = (lane(&small, image), lane(&large, image));
@@ -162,7 +238,7 @@ mod tests {
                 let window = |at: usize| at / size.1 / kernel * windows.output.1 + column(at);
                 let want: Vec<f32> = (0..pixels).map(|at| small[window(at)]).collect();
                 Special::Same.assert(what("repeated"), &lane(&repeated, image), &want);
-                let mut want = vec![1.0; results];
+                let mut want = vec![0.0; results];
                 (0..pixels).for_each(|at| want[window(at)] += large[at]);
                 Special::Same.assert(what("gradient"), &lane(&sums, image), &want);
             }

@@ -10,7 +10,7 @@ use super::{LANES, Line};
 use crate::kernels::epilogue::{self, Whole};
 use crate::kernels::scratch;
 use crate::kernels::simd::{Isa, Simd, Task};
-use crate::kernels::tiles::{even_blocks, tiles};
+use crate::kernels::tiles::{TALLEST, even_blocks, tiles};
 
 /// Products per tile.
 const FREQUENCIES: usize = 16;
@@ -49,17 +49,19 @@ impl Weights {
         for &(first, rows) in &self.blocks {
             let (block, tail) = rest.split_at_mut(rows * channels * FREQUENCIES);
             rest = tail;
-            for row in 0..rows {
-                let scale = scale(first + row);
-                for channel in 0..channels {
-                    let mut g = [0f32; 9];
-                    g.copy_from_slice(&at(first + row, channel)[..9]);
-                    if turned {
-                        g.reverse();
-                    }
-                    for (f, value) in transform_kernel(&g).into_iter().enumerate() {
-                        block[(f * channels + channel) * rows + row] = scale * value;
-                    }
+            // All rows of a channel at once, so that they are written side by side.
+            for channel in 0..channels {
+                let mut g = [[0f32; TALLEST]; 9];
+                for (tap, g) in g.iter_mut().enumerate() {
+                    let tap = if turned { 8 - tap } else { tap };
+                    g[..rows].iter_mut().enumerate().for_each(|(row, g)| *g = at(first + row, channel)[tap]);
+                }
+                for (f, values) in transform_kernel(&g).into_iter().enumerate() {
+                    let to = &mut block[(f * channels + channel) * rows..][..rows];
+                    to.iter_mut()
+                        .zip(values)
+                        .enumerate()
+                        .for_each(|(row, (to, value))| *to = scale(first + row) * value);
                 }
             }
         }
@@ -77,13 +79,16 @@ pub(crate) fn multiplications((height, width): (usize, usize)) -> f64 {
     (tiles * FREQUENCIES) as f64 / (height * width * 9) as f64
 }
 
-/// `G g G^T`.
-fn transform_kernel(g: &[f32; 9]) -> [f32; FREQUENCIES] {
-    let combine = |a: f32, b: f32, c: f32| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
-    let columns: [[f32; 4]; 3] = std::array::from_fn(|x| combine(g[x], g[3 + x], g[6 + x]));
-    let mut u = [0.0; FREQUENCIES];
-    for y in 0..4 {
-        u[4 * y..4 * y + 4].copy_from_slice(&combine(columns[0][y], columns[1][y], columns[2][y]));
+/// `G g G^T` of the kernels of several rows.
+fn transform_kernel(g: &[[f32; TALLEST]; 9]) -> [[f32; TALLEST]; FREQUENCIES] {
+    let mut u = [[0.0; TALLEST]; FREQUENCIES];
+    for row in 0..TALLEST {
+        let combine = |a: f32, b: f32, c: f32| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
+        let columns: [[f32; 4]; 3] = std::array::from_fn(|x| combine(g[x][row], g[3 + x][row], g[6 + x][row]));
+        for y in 0..4 {
+            let values = combine(columns[0][y], columns[1][y], columns[2][y]);
+            (0..4).for_each(|x| u[4 * y + x][row] = values[x]);
+        }
     }
     u
 }

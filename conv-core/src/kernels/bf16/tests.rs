@@ -7,7 +7,7 @@ use super::conv::{Output, Weights, convolve};
 use super::*;
 use crate::kernels::batch16::geometry::Geometry;
 use crate::kernels::batch16::norm::Apply;
-use crate::kernels::batch16::pool;
+use crate::kernels::batch16::pool::{Pool, Pooling};
 use crate::kernels::reference::{self, NOT_FINITE};
 use crate::kernels::shape::ConvShape;
 use crate::kernels::simd::Isa;
@@ -264,12 +264,11 @@ fn pools_are_those_of_f32_rounded() {
         x[3].0[5] = rounded(f32::NAN);
         let x_wide: Vec<Line> = x.iter().map(|line| line.wide()).collect();
         let (mut y, mut y_wide) = (vec![HalfLine::ZERO; results], vec![Line::ZERO; results]);
-        pool::max(&windows, &x, &mut y);
-        pool::max(&windows, &x_wide, &mut y_wide);
-        assert_eq!(y, y_wide.iter().map(|line| HalfLine::of(*line)).collect::<Vec<_>>());
-        pool::average(&windows, &x, &mut y);
-        pool::average(&windows, &x_wide, &mut y_wide);
-        assert_eq!(y, y_wide.iter().map(|line| HalfLine::of(*line)).collect::<Vec<_>>());
+        for pooling in [Pooling::Max, Pooling::Mean] {
+            Isa::best().execute(Pool { pooling, windows: &windows, x: &x, y: &mut y });
+            Isa::best().execute(Pool { pooling, windows: &windows, x: &x_wide, y: &mut y_wide });
+            assert_eq!(y, y_wide.iter().map(|line| HalfLine::of(*line)).collect::<Vec<_>>());
+        }
     }
 }
 
