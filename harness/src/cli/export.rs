@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::choice::TrialChoice;
+use crate::data::Transform;
 use crate::export::{Exported, Format, class_names};
 use crate::methods::network_label;
 use crate::run::FinishedNetwork;
@@ -47,6 +48,7 @@ fn facts(finished: &FinishedNetwork) -> BTreeMap<String, String> {
         ("method", network_label(config)),
         ("backbone", config.backbone.name.clone()),
         ("data", record.trial.data.label.clone()),
+        ("transform", Transform::of(&config.dataset, finished.input.geometry.shape).told()),
         ("seed", config.seed.to_string()),
         ("build", record.environment.build()),
         ("parameters", record.network.cost.params.to_string()),

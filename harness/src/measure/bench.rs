@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
-use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training};
+use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Precision, Training};
 
 use super::noise::noisy;
 use crate::backbones::{self, Backbone};
@@ -14,7 +14,7 @@ use crate::config::TrialConfig;
 use crate::data::{Batch, Geometry};
 use crate::experiment::price::{compressed, outcome, price};
 use crate::methods::Methods;
-use crate::train::{Optimizer, step};
+use crate::train::{Optimizer, remembered, step};
 
 /// A network to be timed.
 pub struct Entrant {
@@ -23,6 +23,7 @@ pub struct Entrant {
     fused: Option<Model>,
     config: TrialConfig,
     geometry: Geometry,
+    precision: Precision,
 }
 
 /// A network and its parameters.
@@ -64,7 +65,7 @@ impl Entrant {
         let methods = Methods::new(config)?;
         let fused = methods.fused().map(|fused| Model::new(config, geometry, &fused, true)).transpose()?;
         let trained = Model::new(config, geometry, &methods, true)?;
-        Ok(Self { trained, fused, config: config.clone(), geometry: *geometry })
+        Ok(Self { trained, fused, config: config.clone(), geometry: *geometry, precision: Precision::F32 })
     }
 
     /// The network that training begins with, or that infers in the end, alone: what a process holds that only trains or only
@@ -84,7 +85,12 @@ impl Entrant {
             Some(filters) if !filters.is_empty() => Model::of(&*outcome(config, filters)?, config, made_by)?,
             _ => Model::new(config, geometry, made_by, inferring.is_some())?,
         };
-        Ok(Self { trained, fused: None, config: config.clone(), geometry: *geometry })
+        Ok(Self { trained, fused: None, config: config.clone(), geometry: *geometry, precision: Precision::F32 })
+    }
+
+    /// The same, computed in this precision.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     fn inferring(&self) -> &Model {
@@ -97,15 +103,15 @@ impl Entrant {
     }
 
     /// Bytes that a process holds at its peak which does nothing else with so many images: parameters and running statistics, the
-    /// images, what the engine takes, and in training the optimizer's momentum. None off the engine.
+    /// images, what the engine takes, and in training what the optimizer remembers. None off the engine.
     pub(super) fn footprint(&self, images: usize, train: bool) -> Result<Option<u64>> {
         let (c, h, w) = self.geometry.shape;
         let model = if train { &self.trained } else { self.inferring() };
         let backend = self.config.recipe.kernels.backend();
         let Ok(engine) = model.network.footprint(backend, [images, c, h, w], train)? else { return Ok(None) };
         let parameters: usize = model.store.named().iter().map(|(_, var)| var.elem_count()).sum();
-        let momentum = if train { model.store.params() } else { 0 };
-        Ok(Some(engine.bytes() + 4 * ((parameters + images * c * h * w) as u64 + momentum)))
+        let memory = if train { remembered(&self.config.recipe) * model.store.params() } else { 0 };
+        Ok(Some(engine.bytes() + 4 * ((parameters + images * c * h * w) as u64 + memory)))
     }
 
     /// The names of the layers of the network that infers, in order.
@@ -137,12 +143,24 @@ impl Entrant {
         Optimizer::new(self.trained.store.trainable(), &self.config.recipe)
     }
 
-    pub(super) fn training(&self) -> Training<'_> {
-        self.trained.network.training(self.config.recipe.kernels.backend())
+    /// # Errors
+    /// What its precision cannot compute; a kernel path that the environment names and this processor does not have.
+    pub(super) fn training(&self) -> Result<Training<'_>> {
+        Ok(self.trained.network.training_in(self.config.recipe.kernels.backend(), self.precision)?)
     }
 
-    pub(super) fn inference(&self) -> Inference<'_> {
-        self.inferring().network.inference(self.config.recipe.kernels.backend())
+    /// # Errors
+    /// As of training.
+    pub(super) fn inference(&self) -> Result<Inference<'_>> {
+        Ok(self.inferring().network.inference_in(self.config.recipe.kernels.backend(), self.precision)?)
+    }
+
+    /// What its inference runs on, as stamps call it.
+    ///
+    /// # Errors
+    /// As of its inference.
+    pub fn kernel_path(&self) -> Result<&'static str> {
+        Ok(self.inference()?.kernel_path())
     }
 
     pub(super) fn batch(&self, images: usize) -> Result<Batch> {
@@ -162,7 +180,7 @@ impl Entrant {
     /// # Errors
     /// Those of the step.
     pub fn train_once(&self, batch: usize) -> Result<()> {
-        let (mut optimizer, mut training) = (self.optimizer(), self.training());
+        let (mut optimizer, mut training) = (self.optimizer(), self.training()?);
         for _ in 0..2 {
             step(&mut training, &mut optimizer, &self.batch(batch)?, 1e-3, 0.0)?;
         }
@@ -203,7 +221,7 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
     let mut times = vec![Times::default(); entrants.len()];
     let mut running = Vec::new();
     for entrant in entrants {
-        running.push((entrant.optimizer(), entrant.training(), entrant.batch(batch)?, entrant.batch(1)?));
+        running.push((entrant.optimizer(), entrant.training()?, entrant.batch(batch)?, entrant.batch(1)?));
     }
     for round in 0..rounds.warm_up + rounds.measured {
         let keep = round >= rounds.warm_up;
@@ -219,7 +237,7 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
             measure(&mut times.train_step, &mut || {
                 step(training, optimizer, many, 1e-3, 0.0).map(drop).context("in a training step")
             })?;
-            let mut inference = entrant.inference();
+            let mut inference = entrant.inference()?;
             // The first call lays out memory and packs the weights, once per model.
             inference.forward(&many.images)?;
             if batch > 1 {
@@ -228,7 +246,7 @@ pub fn race(entrants: &[Entrant], batch: usize, rounds: Rounds) -> Result<Vec<Ti
                     Ok(())
                 })?;
             }
-            let mut inference = entrant.inference();
+            let mut inference = entrant.inference()?;
             inference.forward(&one.images)?;
             for _ in 0..SINGLES {
                 measure(&mut times.infer_one, &mut || {

@@ -82,7 +82,7 @@ fn measure(network: &TrialConfig, of: &TrialConfig, images: usize) -> Result<f64
     let geometry = data::geometry(&network.dataset)?;
     let entrants = [Entrant::new(network, &geometry)?, Entrant::new(of, &geometry)?];
     let batch = entrants[0].batch(images)?.images;
-    let mut running = entrants.iter().map(Entrant::inference).collect::<Vec<_>>();
+    let mut running = entrants.iter().map(Entrant::inference).collect::<Result<Vec<_>>>()?;
     let mut times = [vec![], vec![]];
     let mut repeats = [1, 1];
     for round in 0..WARM_UP + ROUNDS {

@@ -190,7 +190,7 @@ impl<'a> Running<'a> {
             many: entrant.batch(batch)?,
             one: entrant.batch(1)?,
             optimizer: entrant.optimizer(),
-            training: entrant.training(),
+            training: entrant.training()?,
             samples: BTreeMap::new(),
         })
     }
@@ -200,7 +200,7 @@ impl<'a> Running<'a> {
         let started = Instant::now();
         step(&mut self.training, &mut self.optimizer, &self.many, 1e-3, 0.0).context("in a training step")?;
         let train = (started.elapsed(), self.training.layers(), 1);
-        let mut inference = self.entrant.inference();
+        let mut inference = self.entrant.inference()?;
         // The first call lays out memory and packs the weights, once per model.
         inference.forward(&self.many.images)?;
         inference.time_layers();
@@ -208,7 +208,7 @@ impl<'a> Running<'a> {
         inference.forward(&self.many.images)?;
         let layers = if self.batch < SMALLEST_BATCH { inference.image_layers() } else { inference.layers() };
         let infer = (started.elapsed(), layers, 1);
-        let mut inference = self.entrant.inference();
+        let mut inference = self.entrant.inference()?;
         inference.forward(&self.one.images)?;
         inference.time_layers();
         let started = Instant::now();

@@ -121,7 +121,7 @@ fn infer(question: &Question, held: Option<f64>) -> Result<Answer> {
     let read = |images: usize, purpose: Use, time: Duration| -> Result<Box<Reading>> {
         forget_peak();
         let batch = entrant.batch(images)?.images;
-        let mut inference = entrant.inference();
+        let mut inference = entrant.inference()?;
         let mut once = || inference.forward(&batch).context("in inference").map(drop);
         // The first call lays out memory and packs the weights.
         let (first, executed) = meter::measure(&mut once);

@@ -17,7 +17,7 @@ pub use feed::{Feed, SharedData, workers};
 pub use fit::{Diverged, StepMetrics, TrainingPhase, fit, step};
 pub use metrics::{Prediction, evaluate, predict};
 pub use observe::{Control, Interrupted, Observer, StepLog};
-pub use optimizer::Optimizer;
+pub use optimizer::{Optimizer, remembered};
 pub use progress::{Progress, Tally};
 pub use schedule::LearningRate;
 

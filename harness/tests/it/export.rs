@@ -237,6 +237,11 @@ fn a_trained_network_leaves_the_harness() {
     assert_eq!(written.trim_end(), "out/weights.safetensors");
     let written = WeightsFile::read(&fs::read(folder.path().join("out/weights.safetensors")).unwrap()).unwrap();
     assert!(written.tensors.contains_key("layer1.0.bn1.running_mean") && written.metadata["names"] == "pytorch");
+    assert_eq!(
+        written.metadata["transform"],
+        "training on random crops (4 pixels of padding) and random flips; evaluation on images resized to cover 32 x 32 where they \
+         do not have that size, and their centre"
+    );
 
     let trial = fs::read_dir(folder.path().join("reports/small/trials")).unwrap().next().unwrap().unwrap().path();
     let path = trial.to_str().unwrap();

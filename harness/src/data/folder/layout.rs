@@ -75,17 +75,17 @@ pub fn classes(folder: &Path) -> Result<Vec<String>> {
     Ok(classes)
 }
 
-/// The first image of the first class.
+/// The images of the first class, at least one.
 ///
 /// # Errors
 /// There is none.
-pub fn first_image(folder: &Path) -> Result<(FileList, usize)> {
+pub fn first_class(folder: &Path) -> Result<FileList> {
     let classes = classes(folder)?;
     let base = if folder.join("train").is_dir() { "train/" } else { "" };
     let members = members(folder, &format!("{base}{}", classes[0]), &mut Passed::default())?;
     let mut list = FileList::new(folder);
     members.iter().for_each(|name| list.push(name));
-    Ok((list, 0))
+    Ok(list)
 }
 
 /// The images of a folder; `share` of each class becomes test images where it is set.

@@ -102,7 +102,7 @@ fn find_geometry(path: &Path, config: &DatasetConfig, cache: &Path) -> Result<Ge
 
 /// Whether the first image of a folder has colours.
 fn coloured_first(folder: &Path) -> bool {
-    let head = layout::first_image(folder).and_then(|(list, first)| header(&list, first));
+    let head = layout::first_class(folder).and_then(|list| header(&list, 0));
     head.is_ok_and(|header| header.shape.0 == 3)
 }
 

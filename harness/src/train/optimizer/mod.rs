@@ -26,6 +26,11 @@ pub struct Optimizer {
     slots: Vec<Slot>,
 }
 
+/// How many values an optimizer of this recipe remembers for each value of a parameter.
+pub fn remembered(recipe: &Recipe) -> u64 {
+    Rule::new(recipe, 1).memory().iter().filter(|(ending, _)| *ending != STEPS).count() as u64
+}
+
 /// A parameter and what the optimizer keeps for it.
 struct Slot {
     name: String,

@@ -143,6 +143,17 @@ fn buffers_round_trip_and_refuse_strangers() {
     assert!(other.set_state(&wrong).is_err());
 }
 
+#[test]
+fn what_is_remembered_is_as_much_as_is_said() {
+    for (rule, expected) in [(None, 1), (Some(UpdateRule::Adam), 2), (Some(UpdateRule::AdamW), 2)] {
+        let recipe = Recipe { optimizer: rule, ..recipe(true) };
+        let var = Var::zeros((3, 5), DType::F32, &Device::Cpu).unwrap();
+        let state = Optimizer::new(vec![("w".into(), var.clone())], &recipe).state().unwrap();
+        let values: usize = state.values().filter(|tensor| tensor.rank() > 0).map(Tensor::elem_count).sum();
+        assert_eq!((remembered(&recipe), values), (expected, 15 * expected as usize));
+    }
+}
+
 /// Three steps of `torch.optim.Adam` and `AdamW` at the gradients 1, -3 and 0.5, from 1, with decay: by hand in double precision.
 #[test]
 fn adams_steps_by_hand() {
