@@ -46,3 +46,14 @@ pub use written::Written;
 pub fn kernel_path() -> &'static str {
     Isa::best().name()
 }
+
+/// The same of what is computed in this precision.
+///
+/// # Errors
+/// bf16 by instructions that the environment variable `CONV_PATH` names and this processor does not have.
+pub fn kernel_path_in(precision: Precision) -> candle_core::Result<&'static str> {
+    match precision {
+        Precision::F32 => Ok(kernel_path()),
+        Precision::Bf16 => Ok(kernels::bf16::HalfPath::best()?.name()),
+    }
+}

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use clap::{Args, ValueEnum};
-use conv_core::{Cost, Precision};
+use clap::Args;
+use conv_core::Cost;
 
 use super::table::{Cell, Format, Table};
 use super::{cost, deployed, layers};
-use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
+use crate::config::{Precision, TrialConfig};
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, price};
@@ -59,43 +59,12 @@ pub struct NetworkArgs {
     /// The Python that has these runtimes [default: $HARNESS_PYTHON, or python3].
     #[arg(long, requires = "deployed", value_name = "PROGRAM")]
     python: Option<PathBuf>,
-    /// Of values and weights in training and inference. Speed-ups are against vanilla in the same.
-    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["layers", "deployed"])]
-    precision: BenchPrecision,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Only trains the one method a step and prints the process's peak memory in MiB.
     #[arg(long, hide = true)]
     memory: bool,
-}
-
-/// [`Precision`] on a command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum BenchPrecision {
-    /// Single precision.
-    #[default]
-    F32,
-    /// bfloat16, summed in f32; CONV_PATH=amx or avx512bf16 says by which instructions.
-    Bf16,
-}
-
-impl BenchPrecision {
-    fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-impl From<BenchPrecision> for Precision {
-    fn from(precision: BenchPrecision) -> Self {
-        match precision {
-            BenchPrecision::F32 => Self::F32,
-            BenchPrecision::Bf16 => Self::Bf16,
-        }
-    }
 }
 
 /// A number of at least 1, and of no more than anyone can mean.
@@ -125,10 +94,7 @@ fn measure(args: &NetworkArgs) -> Result<String> {
         let settings = deployed::Settings { batch: args.batch, threads, rounds, python };
         return Ok(deployed::table(&configs, &settings)?.render(args.format));
     }
-    let entrant = |config: &TrialConfig| {
-        let entrant = Entrant::new(config, &data::geometry(&config.dataset)?)?;
-        Ok(entrant.in_precision(args.precision.into()))
-    };
+    let entrant = |config: &TrialConfig| Entrant::new(config, &data::geometry(&config.dataset)?);
     let entrants = configs.iter().map(entrant).collect::<Result<Vec<_>>>()?;
     if args.memory {
         for entrant in &entrants {
@@ -151,14 +117,10 @@ fn measure(args: &NetworkArgs) -> Result<String> {
     for (((config, spec), price), (entrant, measured)) in
         configs.iter().zip(&specs).zip(&prices).zip(entrants.iter().zip(&times))
     {
-        let mut cells = row(args, config, price, measured, &times[0], memory(args, spec));
-        if args.precision == BenchPrecision::Bf16 {
-            // What bf16 cannot run is refused, so nothing is off the engine.
-            cells.push(Cell::Text(format!("bf16 by {}", entrant.kernel_path()?)));
-            table.push(cells);
-            continue;
-        }
-        let off_engine = planned(entrant, args.batch, Use::Train)?.err();
+        let mut cells = row(args, config, price, measured, &times[0], memory(args, spec))?;
+        // In bf16 what would not run on the engine is refused.
+        let single = config.recipe.precision() == Precision::F32;
+        let off_engine = planned(entrant, args.batch, Use::Train)?.err().filter(|_| single);
         if off_engine.is_some() && args.format == Format::Table {
             let trained = columns(args.batch).iter().zip(&mut cells).filter(|(name, _)| name.starts_with("train_"));
             trained.for_each(|(_, cell)| *cell = cell.marked());
@@ -191,7 +153,7 @@ fn memory(args: &NetworkArgs, spec: &str) -> Option<f64> {
     }
     let mut command = Command::new(std::env::current_exe().ok()?);
     command.args(["bench", "--memory", "--backbone", &args.backbone, "--method", spec]);
-    command.args(["--batch", &args.batch.to_string(), "--precision", args.precision.name()]);
+    command.args(["--batch", &args.batch.to_string()]);
     command.args(args.threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
     command.args(sets(args, spec).flat_map(|set| ["--set", set]));
     command.args(args.dataset.iter().flat_map(|dataset| ["--dataset", dataset]));
@@ -227,7 +189,7 @@ fn columns(batch: usize) -> &'static [&'static str] {
         "train_speedup".into(),
         "infer_b1_speedup".into(),
         format!("infer_b{batch}_speedup"),
-        "precision".into(),
+        "kernels".into(),
         "noisy".into(),
         "remark".into(),
     ];
@@ -243,7 +205,7 @@ fn row(
     times: &Times,
     vanilla: &Times,
     memory: Option<f64>,
-) -> Vec<Cell> {
+) -> Result<Vec<Cell>> {
     let four = |times: &[f64]| [0.5, 0.1, 0.9, 0.99].map(|q| Cell::Real(quantile(times, q)));
     let ratio = |of: fn(&Times) -> &Vec<f64>| Cell::Real(quantile(of(vanilla), 0.5) / quantile(of(times), 0.5));
     // A multiply-accumulate is two operations; a training step is counted as three forward passes.
@@ -272,7 +234,7 @@ fn row(
     if !one {
         row.push(ratio(|times| &times.infer_batch));
     }
-    row.push(Cell::text(args.precision.name()));
+    row.push(Cell::Text(config.recipe.kernel_path()?));
     row.push(times.noisy().map_or(Cell::Empty, |noisy| Cell::text(if noisy { "noisy" } else { "quiet" })));
-    row
+    Ok(row)
 }

@@ -56,8 +56,8 @@ pub fn table(configs: &[TrialConfig], settings: &Settings<'_>) -> Result<Table> 
     let values = (0..settings.batch * c * h * w).map(|at| (at % 251) as f32 / 125.0 - 1.0).collect();
     let images = Tensor::from_vec::<_, f32>(values, (settings.batch, c, h, w), &Device::Cpu)?;
     let mut times = vec![vec![Vec::new(); names.len()]; networks.len()];
-    let mut inferences: Vec<_> =
-        networks.iter().map(|network| network.network.inference(network.config.recipe.kernels.backend())).collect();
+    let inferences = networks.iter().map(|network| network.config.recipe.inference(&network.network));
+    let mut inferences = inferences.collect::<candle_core::Result<Vec<_>>>()?;
     for round in 0..settings.rounds.warm_up + settings.rounds.measured {
         for (index, inference) in inferences.iter_mut().enumerate() {
             for (place, name) in names.iter().enumerate() {

@@ -136,7 +136,7 @@ fn predictions(
     };
     let looks = (Transform::of(stored, shape), &input.normalization);
     let batches = Loader::eval(images, indices, looks, BATCH, workers(threads));
-    predict(finished.network(), finished.backend(), batches)
+    predict(finished.network(), finished.recipe(), batches)
 }
 
 /// A row a class, and one of all images at the end.

@@ -43,7 +43,7 @@ pub fn predict(args: &PredictArgs) -> Result<String> {
     for path in &args.images {
         let image =
             read(path, input, &transform).with_context(|| format!("{}: cannot be used as an image", path.display()))?;
-        let logits = pool.install(|| finished.network().inference(finished.backend()).forward(&image))?;
+        let logits = pool.install(|| finished.recipe().inference(finished.network())?.forward(&image))?;
         let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
         ensure!(logits.iter().all(|logit| !logit.is_nan()), "{}: the logits are not numbers", path.display());
         let shares = softmax(&logits);

@@ -13,5 +13,5 @@ pub use error::{Complaint, ExperimentError};
 pub use field::{Field, Kind};
 pub use schema::{
     BackboneConfig, BudgetConfig, Control, Fit, GivenClassifier, Head, InitConfig, Kernels, LayerOverride,
-    MethodConfig, Protocol, Recipe, Replace, Schedule, TrialConfig, UpdateRule,
+    MethodConfig, Precision, Protocol, Recipe, Replace, Schedule, TrialConfig, UpdateRule,
 };

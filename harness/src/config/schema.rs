@@ -7,7 +7,7 @@
 use std::fmt::Display;
 
 use conv_core::options::{Bounds, FACTOR, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
-use conv_core::{Backend, OffEngine, choice, options};
+use conv_core::{Backend, Inference, Network, OffEngine, Training, choice, options};
 use serde::{Deserialize, Serialize};
 
 use super::DatasetConfig;
@@ -114,6 +114,8 @@ options! {
         finetune_lr: f64 = 0.01, POSITIVE;
         /// What computes: own kernels, the same without Winograd's, or candle's operations (slow); equal to rounding.
         kernels: Kernels = Kernels::Own, Kind::Choice(Kernels::names), column = Some("recipe_kernels");
+        /// Of values, their gradients and weights where they are multiplied, in training and inference; when absent: f32.
+        precision: Option<Precision> = None, Kind::Choice(Precision::names);
     }
 }
 
@@ -153,6 +155,16 @@ choice! {
     }
 }
 
+choice! {
+    /// What values are while a network is computed. Parameters, statistics of norms and the optimizer are f32 in either.
+    Precision {
+        /// Single precision.
+        F32 = "f32",
+        /// bfloat16: half the bytes of f32, with the same range and 8 significant bits. Sums are f32.
+        Bf16 = "bf16",
+    }
+}
+
 impl Kernels {
     /// The same as the engine calls it.
     pub fn backend(self) -> Backend {
@@ -180,6 +192,50 @@ impl Recipe {
         self.eps.unwrap_or(1e-8)
     }
 
+    /// What values are, said or not.
+    pub fn precision(&self) -> Precision {
+        self.precision.unwrap_or(Precision::F32)
+    }
+
+    fn computed(&self) -> (Backend, conv_core::Precision) {
+        let precision = match self.precision() {
+            Precision::F32 => conv_core::Precision::F32,
+            Precision::Bf16 => conv_core::Precision::Bf16,
+        };
+        (self.kernels.backend(), precision)
+    }
+
+    /// Training steps of a network as this recipe computes them.
+    ///
+    /// # Errors
+    /// What its precision cannot compute; kernels that `CONV_PATH` names and this processor does not have.
+    pub fn training<'n>(&self, network: &'n Network) -> candle_core::Result<Training<'n>> {
+        let (backend, precision) = self.computed();
+        network.training_in(backend, precision)
+    }
+
+    /// Inference of a network as this recipe computes it.
+    ///
+    /// # Errors
+    /// As of training.
+    pub fn inference<'n>(&self, network: &'n Network) -> candle_core::Result<Inference<'n>> {
+        let (backend, precision) = self.computed();
+        network.inference_in(backend, precision)
+    }
+
+    /// Which kernels compute it on this processor, for stamps.
+    ///
+    /// # Errors
+    /// Kernels that `CONV_PATH` names and this processor does not have.
+    pub fn kernel_path(&self) -> candle_core::Result<String> {
+        let path = conv_core::kernel_path_in(self.computed().1)?;
+        Ok(match self.kernels {
+            Kernels::Own => path.to_owned(),
+            Kernels::Direct => format!("{path} direct"),
+            Kernels::Candle => "candle".to_owned(),
+        })
+    }
+
     /// The same training, written in the one way that all recipes of it have: what is said though it is the default, or though
     /// nothing reads it, is not there.
     #[must_use]
@@ -199,13 +255,16 @@ impl Recipe {
             beta1: said(self.beta1, beta1),
             beta2: said(self.beta2, beta2),
             eps: said(self.eps, eps),
+            precision: self.precision.filter(|precision| *precision != Precision::F32),
             ..self
         }
     }
 
-    /// Why training steps of this recipe run operation by operation, whatever the network; none where that is up to it.
+    /// Why training steps of this recipe run operation by operation, whatever the network; none where that is up to it, and in
+    /// bf16, which refuses to.
     pub fn off_engine(&self) -> Option<OffEngine> {
-        self.kernels.backend().off_engine(self.batch, true)
+        let why = self.kernels.backend().off_engine(self.batch, true);
+        why.filter(|_| self.precision() == Precision::F32)
     }
 }
 

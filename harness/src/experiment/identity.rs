@@ -183,6 +183,7 @@ mod tests {
             "recipe.optimizer=sgd",
             "recipe.beta1=0.8",
             "recipe.finetune_epochs=3",
+            "recipe.precision=f32",
             "method.shuffle=2",
             "method.tail_kernel=3",
         ] {
@@ -199,6 +200,7 @@ mod tests {
             "recipe.subset=1000",
             "recipe.kernels=candle",
             "recipe.kernels=direct",
+            "recipe.precision=bf16",
             "dataset.augment=false",
             "dataset.size=64",
             "dataset.crop=none",

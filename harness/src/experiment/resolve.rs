@@ -11,7 +11,9 @@ use super::sweep::check;
 use super::sweep::document::{Document, Entry, find, insert};
 use crate::config::error::{At, Complaint, ExperimentError, explain};
 use crate::config::field::{self, Check};
-use crate::config::{BackboneConfig, DatasetConfig, InitConfig, LayerOverride, MethodConfig, Recipe, UpdateRule};
+use crate::config::{
+    BackboneConfig, DatasetConfig, InitConfig, Kernels, LayerOverride, MethodConfig, Precision, Recipe, UpdateRule,
+};
 use crate::methods::{self, Compression};
 
 /// The experiment's name, fit to be a folder's.
@@ -149,6 +151,10 @@ pub(super) fn check_recipe(
         let what = "`recipe.warmup_epochs` is out of range";
         let accepted = format!("at most recipe.epochs = {}", recipe.epochs);
         return fail("recipe.warmup_epochs", Complaint::new(what, recipe.warmup_epochs.to_string(), accepted));
+    }
+    if recipe.precision() == Precision::Bf16 && recipe.kernels == Kernels::Candle {
+        let what = "`recipe.precision` is \"bf16\", which candle's operations (`recipe.kernels`) do not compute here";
+        return fail("recipe.precision", Complaint::new(what, "", "recipe.kernels = \"own\", or f32"));
     }
     // The defaults are SGD's: Adam moves every weight by about the rate at every step, and diverges or stalls at these.
     let tunes = compression.is_some_and(|compression| compression.reads_finetuning().1) && recipe.finetune_epochs > 0;

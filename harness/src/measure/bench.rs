@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
-use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Precision, Training};
+use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training};
 
 use super::noise::noisy;
 use crate::backbones::{self, Backbone};
@@ -23,7 +23,6 @@ pub struct Entrant {
     fused: Option<Model>,
     config: TrialConfig,
     geometry: Geometry,
-    precision: Precision,
 }
 
 /// A network and its parameters.
@@ -65,7 +64,7 @@ impl Entrant {
         let methods = Methods::new(config)?;
         let fused = methods.fused().map(|fused| Model::new(config, geometry, &fused, true)).transpose()?;
         let trained = Model::new(config, geometry, &methods, true)?;
-        Ok(Self { trained, fused, config: config.clone(), geometry: *geometry, precision: Precision::F32 })
+        Ok(Self { trained, fused, config: config.clone(), geometry: *geometry })
     }
 
     /// The network that training begins with, or that infers in the end, alone: what a process holds that only trains or only
@@ -85,12 +84,7 @@ impl Entrant {
             Some(filters) if !filters.is_empty() => Model::of(&*outcome(config, filters)?, config, made_by)?,
             _ => Model::new(config, geometry, made_by, inferring.is_some())?,
         };
-        Ok(Self { trained, fused: None, config: config.clone(), geometry: *geometry, precision: Precision::F32 })
-    }
-
-    /// The same, computed in this precision.
-    pub fn in_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+        Ok(Self { trained, fused: None, config: config.clone(), geometry: *geometry })
     }
 
     fn inferring(&self) -> &Model {
@@ -146,21 +140,13 @@ impl Entrant {
     /// # Errors
     /// What its precision cannot compute; a kernel path that the environment names and this processor does not have.
     pub(super) fn training(&self) -> Result<Training<'_>> {
-        Ok(self.trained.network.training_in(self.config.recipe.kernels.backend(), self.precision)?)
+        Ok(self.config.recipe.training(&self.trained.network)?)
     }
 
     /// # Errors
     /// As of training.
     pub(super) fn inference(&self) -> Result<Inference<'_>> {
-        Ok(self.inferring().network.inference_in(self.config.recipe.kernels.backend(), self.precision)?)
-    }
-
-    /// What its inference runs on, as stamps call it.
-    ///
-    /// # Errors
-    /// As of its inference.
-    pub fn kernel_path(&self) -> Result<&'static str> {
-        Ok(self.inference()?.kernel_path())
+        Ok(self.config.recipe.inference(&self.inferring().network)?)
     }
 
     pub(super) fn batch(&self, images: usize) -> Result<Batch> {

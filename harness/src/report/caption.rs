@@ -11,7 +11,7 @@ use super::comparison::{by, names, varies};
 use super::markup::escaped;
 use super::section::Part;
 use super::{conventions, measured, tuning};
-use crate::config::{Kernels, Recipe, Schedule, UpdateRule};
+use crate::config::{Kernels, Precision, Recipe, Schedule, UpdateRule};
 use crate::data::transform::Deviations;
 use crate::experiment::choice::Choice;
 use crate::experiment::tuning::without;
@@ -203,6 +203,9 @@ fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augmentation: &str) -> String
         Kernels::Direct => ", computed without Winograd's convolutions",
         Kernels::Candle => ", computed by candle's own operations",
     };
+    if recipe.precision() == Precision::Bf16 {
+        text += ", values and weights in bfloat16 (parameters, sums and statistics in f32)";
+    }
     let default = Recipe::default();
     let values = recipe.values().into_iter().zip(default.values());
     for (field, (value, usual)) in Recipe::OPTIONS.iter().zip(values) {
@@ -222,7 +225,7 @@ const TUNED_IN_PLACE: [&str; 4] = ["batch", "lr", "momentum", "weight_decay"];
 /// Keys of a recipe that a caption tells in words of their own: in [`recipe`], with the images, or of the cut. Any other is told
 /// as it is written in a file, where it is not at its default.
 const TOLD: &str = "epochs batch lr schedule milestones gamma warmup_epochs optimizer beta1 beta2 eps momentum nesterov weight_decay \
-    decay_norm_and_bias label_smoothing subset finetune_epochs finetune_lr kernels";
+    decay_norm_and_bias label_smoothing subset finetune_epochs finetune_lr kernels precision";
 
 fn seeds(group: &Group<'_>) -> String {
     let mut all: Vec<u64> = group.rows.iter().flat_map(SettingRow::seeds).collect();

@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
-use conv_core::{Backend, Network};
+use conv_core::Network;
 
 use super::PricedTrial;
 use super::model::{Model, compressed_as};
 use crate::backbones::{self, Backbone};
+use crate::config::Recipe;
 use crate::data;
 use crate::methods::Methods;
 use crate::results::{Outcome, RunFolder, TrialRecord};
@@ -80,9 +81,9 @@ impl FinishedNetwork {
         &*self.model.backbone
     }
 
-    /// What its trial computed it with.
-    pub fn backend(&self) -> Backend {
-        self.record.trial.config.recipe.kernels.backend()
+    /// What its trial computed it by.
+    pub fn recipe(&self) -> &Recipe {
+        &self.record.trial.config.recipe
     }
 
     /// Every parameter and running statistic, the very tensors that the network reads.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use baselines::masking::{Magnitude, Masks};
 use baselines::pruning::{Evidence, Importance, Pruned, widths_of};
 use candle_core::{DType, Device, Tensor, Var};
-use conv_core::{Backend, Cost, Network, ParamStore, meter};
+use conv_core::{Cost, Network, ParamStore, meter};
 
 use crate::backbones::{self, Backbone, network_cost};
 use crate::config::Recipe;
@@ -51,7 +51,7 @@ impl Model {
     /// What `batches` of training images say of the filters: gradients in training mode, as the network is. Its running
     /// statistics move with it.
     pub fn importance(&self, recipe: &Recipe, batches: impl Iterator<Item = Result<Batch>>) -> Result<Importance> {
-        let (mut importance, mut training) = (Importance::default(), self.network.training(recipe.kernels.backend()));
+        let (mut importance, mut training) = (Importance::default(), recipe.training(&self.network)?);
         let scale = |(name, scale): (String, Var)| Some((name.strip_suffix(".bn.weight")?.to_owned(), scale));
         let scales: Vec<(String, Var)> = self.store.trainable().into_iter().filter_map(scale).collect();
         for batch in batches {
@@ -99,9 +99,9 @@ impl Model {
     }
 
     /// Multiply-accumulates of the operations that are run for one image of this shape.
-    pub fn executed(&self, backend: Backend, (c, h, w): (usize, usize, usize)) -> Result<u64> {
+    pub fn executed(&self, recipe: &Recipe, (c, h, w): (usize, usize, usize)) -> Result<u64> {
         let image = Tensor::zeros((1, c, h, w), DType::F32, &Device::Cpu)?;
-        let (logits, executed) = meter::measure(|| self.network.inference(backend).forward(&image));
+        let (logits, executed) = meter::measure(|| recipe.inference(&self.network)?.forward(&image));
         logits.context("counting what an image takes")?;
         Ok(executed.macs)
     }
@@ -140,7 +140,7 @@ pub(super) fn compressed_as(
 
 #[cfg(test)]
 mod tests {
-    use conv_core::normal_stream;
+    use conv_core::{Backend, normal_stream};
 
     use super::*;
     use crate::config::TrialConfig;

@@ -51,7 +51,11 @@ impl PricedTrial {
         TrialRecord {
             trial: self.frozen.clone(),
             network: self.network(vec![]),
-            environment: environment.computed_by(self.frozen.config.recipe.kernels.backend()),
+            // A trial may have failed because there are no such kernels.
+            environment: match self.frozen.config.recipe.kernel_path() {
+                Ok(kernels) => environment.computed_by(kernels),
+                Err(_) => environment.clone(),
+            },
             outcome,
         }
     }

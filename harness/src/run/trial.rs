@@ -11,8 +11,8 @@ use super::limits;
 use super::model::{GRADIENTS, Model, compressed_as};
 use super::priced::summary;
 use crate::backbones::{self, Backbone, filters, network_cost};
-use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
+use crate::config::{Precision, TrialConfig};
 use crate::experiment::nonzero::{Nonzero, ranked};
 use crate::experiment::phases::Phases;
 use crate::experiment::price::{self, Price};
@@ -84,7 +84,7 @@ pub fn run_trial(
     options: TrialOptions,
 ) -> Result<TrialRecord> {
     let FrozenTrial { key, config, .. } = &trial.frozen;
-    let environment = environment.computed_by(config.recipe.kernels.backend());
+    let environment = environment.computed_by(config.recipe.kernel_path()?);
     let dir = folder.trial_dir(key);
     let mut course = Course::new(&dir, key, TRAIN, &environment, options.allow_path_change, observer)?;
     let base = Base::of(trial, folder, &environment)?;
@@ -168,12 +168,14 @@ impl<'t> Training<'t> {
         let before = if course.progress.phase == TRAIN { methods.before() } else { None };
         let model = Model::new(begun, before.as_ref().unwrap_or(&methods), config.seed)?;
         let (c, h, w) = geometry.shape;
-        let off_engine = model.network.engine_layers(recipe.kernels.backend(), [recipe.batch, c, h, w], true)?.err();
-        if let Some(why) = off_engine {
+        let plan = model.network.engine_layers(recipe.kernels.backend(), [recipe.batch, c, h, w], true)?;
+        // In bf16 what would not run on the engine is refused.
+        if let Some(why) = plan.err().filter(|_| recipe.precision() == Precision::F32) {
             environment.off_engine = why.to_string();
             course.observer.off_engine(&environment.off_engine);
         }
         if let Ok(engine) = model.network.footprint(recipe.kernels.backend(), [recipe.batch, c, h, w], true)? {
+            // Of f32; bf16 takes less.
             limits::check_memory(engine.bytes(), memory)?;
         }
         let start = match &config.init {
@@ -245,7 +247,7 @@ impl<'t> Training<'t> {
         if self.phases.finetune.iter().all(|&epochs| epochs == 0) {
             let evaluate = |batches| {
                 let batches = self.course.evaluating(batches);
-                evaluate(&self.model.network, recipe.kernels.backend(), batches)
+                evaluate(&self.model.network, recipe, batches)
             };
             let validation = self.feed.validation().map(evaluate).transpose();
             self.course.progress.validation = validation.context("on the validation images")?;
@@ -336,11 +338,11 @@ impl<'t> Training<'t> {
 
     /// Reads the test split, if the protocol says so.
     fn evaluate(&mut self) -> Result<(Measures, Option<Vec<Prediction>>)> {
-        self.executed = self.model.executed(self.config.recipe.kernels.backend(), self.feed.shape())?;
+        self.executed = self.model.executed(&self.config.recipe, self.feed.shape())?;
         let mut predictions = None;
         if self.config.test {
             let batches = self.course.evaluating(self.feed.test()?);
-            let predicted = predict(&self.model.network, self.config.recipe.kernels.backend(), batches);
+            let predicted = predict(&self.model.network, &self.config.recipe, batches);
             predictions = Some(predicted.context("on the test images")?);
         }
         let test = predictions.as_deref().map(Evaluation::of).transpose().context("on the test images")?;

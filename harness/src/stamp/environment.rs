@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conv_core::Backend;
 use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
 use super::{Environment, sources};
@@ -59,14 +58,9 @@ impl Environment {
         format!("{} on {}", self.build(), self.cpu)
     }
 
-    /// The stamp of results that `backend` computes.
-    pub fn computed_by(&self, backend: Backend) -> Self {
-        let name = match backend {
-            Backend::Engine { winograd: true } => conv_core::kernel_path().to_owned(),
-            Backend::Engine { winograd: false } => format!("{} direct", conv_core::kernel_path()),
-            Backend::Candle => "candle".to_owned(),
-        };
-        Self { kernels: name, ..self.clone() }
+    /// The stamp of results that these kernels compute.
+    pub fn computed_by(&self, kernels: String) -> Self {
+        Self { kernels, ..self.clone() }
     }
 }
 

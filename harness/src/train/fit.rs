@@ -43,7 +43,7 @@ pub fn fit(
     let mut optimizer =
         Optimizer::new(store.trainable(), recipe).with_penalty(phase.penalty).with_masks(course.masks())?;
     course.restore_optimizer(&mut optimizer)?;
-    let mut training = network.training(recipe.kernels.backend());
+    let mut training = recipe.training(network)?;
     for done in course.progress.epoch.saturating_sub(phase.first_epoch)..phase.epochs {
         let epoch = phase.first_epoch + done;
         let (first, earlier, started) = (course.progress.tally.steps, course.progress.tally.seconds, Instant::now());
@@ -69,7 +69,7 @@ pub fn fit(
                 course.obey(control, store, &optimizer)?;
                 batch
             });
-            let found = evaluate(network, recipe.kernels.backend(), batches).context("on the validation images")?;
+            let found = evaluate(network, recipe, batches).context("on the validation images")?;
             let loss = found.loss;
             if !loss.is_finite() {
                 bail!(Diverged(format!(

@@ -1,9 +1,10 @@
 //! What a network makes of every image of a split, and the loss and accuracy that this comes to.
 
 use anyhow::{Result, ensure};
-use conv_core::{Backend, Network};
+use conv_core::Network;
 
 use super::Evaluation;
+use crate::config::Recipe;
 use crate::data::Batch;
 
 /// What a network made of one image.
@@ -19,16 +20,16 @@ pub struct Prediction {
     pub loss: f64,
 }
 
-/// What `network`, not training, makes of every image of `batches`, in their order, computed by `backend`.
+/// What `network`, not training, makes of every image of `batches`, in their order, computed as by its `recipe`.
 ///
 /// # Errors
-/// A batch that cannot be read; a label that the network has no class for.
+/// What the recipe's precision cannot compute. A batch that cannot be read; a label that the network has no class for.
 pub fn predict(
     network: &Network,
-    backend: Backend,
+    recipe: &Recipe,
     batches: impl IntoIterator<Item = Result<Batch>>,
 ) -> Result<Vec<Prediction>> {
-    let (mut predictions, mut inference) = (Vec::new(), network.inference(backend));
+    let (mut predictions, mut inference) = (Vec::new(), recipe.inference(network)?);
     for batch in batches {
         let batch = batch?;
         let logits = inference.forward(&batch.images)?.to_vec2()?;
@@ -37,16 +38,16 @@ pub fn predict(
     Ok(predictions)
 }
 
-/// Loss and accuracy of `network`, not training, over `batches`, computed by `backend`.
+/// Loss and accuracy of `network`, not training, over `batches`, computed as by its `recipe`.
 ///
 /// # Errors
 /// No images; those of [`predict`].
 pub fn evaluate(
     network: &Network,
-    backend: Backend,
+    recipe: &Recipe,
     batches: impl IntoIterator<Item = Result<Batch>>,
 ) -> Result<Evaluation> {
-    Evaluation::of(&predict(network, backend, batches)?)
+    Evaluation::of(&predict(network, recipe, batches)?)
 }
 
 /// `logits`: a row an image, a column a class.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 const HEADER: &str = "backbone,method,params,macs,train_step_ms,train_step_ms_p10,train_step_ms_p90,train_step_ms_p99,\
     infer_b1_ms,infer_b1_ms_p10,infer_b1_ms_p90,infer_b1_ms_p99,infer_b8_ms,infer_b8_ms_p10,infer_b8_ms_p90,infer_b8_ms_p99,\
-    peak_mib,train_gflop_per_s,infer_gflop_per_s,theoretical_speedup,train_speedup,infer_b1_speedup,infer_b8_speedup,precision,noisy,remark";
+    peak_mib,train_gflop_per_s,infer_gflop_per_s,theoretical_speedup,train_speedup,infer_b1_speedup,infer_b8_speedup,kernels,noisy,remark";
 
 const SMALL: [&str; 7] = ["bench", "--backbone", "resnet20", "--batch", "8", "--rounds", "1"];
 
@@ -54,7 +54,7 @@ fn a_row_a_method_beside_vanilla_with_the_costs_that_cost_tells() {
         }
         assert!((17..23).all(|column| value(column) > 0.0 && value(column).is_finite()), "{spec}: {row:?}");
         assert!(row[16].is_empty() || value(16) > 1.0, "{spec}: {row:?}");
-        assert_eq!((&*row[23], &*row[24]), ("f32", ""), "one round tells nothing of noise");
+        assert_eq!((&*row[23], &*row[24]), (conv_core::kernel_path(), ""), "one round tells nothing of noise");
         if *spec == "vanilla" {
             assert!((19..23).all(|column| value(column) == 1.0), "{row:?}");
         }
@@ -63,18 +63,17 @@ fn a_row_a_method_beside_vanilla_with_the_costs_that_cost_tells() {
 
 #[test]
 fn networks_train_and_infer_in_bf16() {
-    let (header, rows) = csv(&[&SMALL[..], &["--precision", "bf16", "--method", "compconv,depth=2"]].concat());
+    let half = ["--set", "recipe.precision=bf16"];
+    let (header, rows) = csv(&[&SMALL[..], &half, &["--method", "compconv,depth=2"]].concat());
     assert_eq!((header.join(",").as_str(), rows.len()), (HEADER, 2));
     for row in rows {
         let measured = [4, 8, 12, 17, 18, 20, 21, 22].map(|column| row[column].parse::<f64>().unwrap_or(0.0));
         assert!(measured.iter().all(|&value| value > 0.0), "{row:?}");
-        assert_eq!(row[23], "bf16");
-        assert!(row[25].starts_with("bf16 by "), "{row:?}");
+        assert_eq!(row[23], conv_core::kernel_path_in(conv_core::Precision::Bf16).unwrap());
     }
     let folder = TempDir::new().unwrap();
-    let arguments = [&SMALL[..], &["--precision", "bf16", "--set", "recipe.kernels=candle"]].concat();
-    let (code, _, err) = harness(folder.path(), &arguments);
-    assert!(code != 0 && err.contains("bf16"), "{code}: {err}");
+    let (code, _, err) = harness(folder.path(), &[&SMALL[..], &half, &["--set", "recipe.kernels=candle"]].concat());
+    assert!(code != 0 && err.contains("`recipe.precision` is \"bf16\""), "{code}: {err}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod isolation;
 mod kernels;
 mod measure;
 mod own_rival;
+mod precision;
 mod published_costs;
 mod report;
 mod report_conventions;

@@ -82,6 +82,13 @@ fn from_given_weights_stopped_anywhere() -> Result<()> {
 }
 
 #[test]
+fn in_bf16_stopped_anywhere() -> Result<()> {
+    let workshop = Workshop::with(&["recipe.precision=bf16".to_owned()])?;
+    stopped_anywhere_in(&workshop, "vanilla", 17)?;
+    stopped_anywhere_in(&workshop, "pruned", 17)
+}
+
+#[test]
 fn pruned_and_never_tuned_stopped_anywhere() -> Result<()> {
     stopped_anywhere("pruned ratio=0.3", 18)
 }

@@ -1,0 +1,34 @@
+//! Trials in bfloat16: what they say of themselves, and what they are compared with.
+
+use std::fs;
+
+use polars::prelude::{ParquetReader, SerReader};
+
+use crate::support;
+
+const EXPERIMENT: &str = "name = 'small'\n[dataset]\nname = 'synthetic'\nsources = ['synthetic:90+60']\n[backbone]\n\
+    name = 'resnet20'\nwidth = 0.5\n[recipe]\nepochs = 2\nbatch = 8\n[protocol]\nvalidation = 10\nseeds = [0, 1]\n\
+    controls = []\n[run]\nmeasure_rounds = 1\n[[grid]]\nrecipe.precision = ['f32', 'bf16']\n\
+    method.name = ['vanilla', 'ghost', 'pruned']\nrecipe.finetune_epochs = 1\n";
+
+#[test]
+fn rows_say_their_precision_and_are_compared_within_it() {
+    let folder = support::folder(EXPERIMENT);
+    let run = support::harness(folder.path(), &["x.toml", "--progress", "plain"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let output = folder.path().join("reports/small");
+    let results = ParquetReader::new(fs::File::open(output.join("results.parquet")).unwrap()).finish().unwrap();
+    let text = |title: &str| results.column(title).unwrap().str().unwrap().clone();
+    let half = conv_core::kernel_path_in(conv_core::Precision::Bf16).unwrap();
+    let (precisions, kernels) = (text("precision"), text("kernels"));
+    let mut rows = 0;
+    for (precision, kernels) in precisions.iter().zip(kernels.iter()) {
+        let expected = if precision == Some("bf16") { half } else { conv_core::kernel_path() };
+        assert_eq!(kernels, Some(expected), "{precision:?}");
+        rows += usize::from(precision == Some("bf16"));
+    }
+    assert_eq!((rows, results.height()), (6, 12));
+    let readme = fs::read_to_string(output.join("README.md")).unwrap();
+    println!("{readme}");
+    assert!(readme.contains("values and weights in bfloat16"), "{readme}");
+}
