@@ -104,9 +104,9 @@ fn a_batch_of_one_image_has_one_inference_and_says_that_it_trains_off_the_engine
         ["bench", "--backbone", "resnet20", "--batch", "1", "--rounds", "1", "--method", "ghost", "--no-memory"];
     let (header, rows) = csv(&arguments);
     let columns: BTreeSet<&String> = header.iter().collect();
-    assert_eq!((columns.len(), header.len()), (20, 20), "{header:?}");
+    assert_eq!((columns.len(), header.len()), (21, 21), "{header:?}");
     for row in rows {
-        let remark = row[19..].join(",");
+        let remark = row[20..].join(",");
         assert!(remark.contains("operation by operation") && remark.contains("1 image at a time"), "{row:?}");
     }
     // For people every figure of training is marked, and none of inference; programs get numbers.
