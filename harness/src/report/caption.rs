@@ -320,8 +320,9 @@ mod tests {
             Kind::Integer(low, _) => Value::Integer(value.and_then(Value::as_integer).unwrap_or(*low) + 1),
             Kind::Number(_) => Value::Float(0.25),
             Kind::Choice(names) => {
-                let mut others = names().into_iter().filter(|name| value.and_then(Value::as_str) != Some(name));
-                Value::String(others.next().unwrap().into())
+                // The first of an absent one may be what absence means.
+                let others = names().into_iter().filter(|name| value.and_then(Value::as_str) != Some(name));
+                Value::String(others.last().unwrap().into())
             }
             Kind::List(element) => Value::Array(vec![other(element, None)]),
             kind => panic!("no other value of {kind} is known here"),

@@ -72,7 +72,8 @@ fn networks_train_and_infer_in_bf16() {
         assert_eq!(row[23], conv_core::kernel_path_in(conv_core::Precision::Bf16).unwrap());
     }
     let folder = TempDir::new().unwrap();
-    let (code, _, err) = harness(folder.path(), &[&SMALL[..], &half, &["--set", "recipe.kernels=candle"]].concat());
+    let (code, _, err) =
+        harness(folder.path(), &[&SMALL[..], &half, &["--method", "ghost", "--set", "recipe.kernels=candle"]].concat());
     assert!(code != 0 && err.contains("`recipe.precision` is \"bf16\""), "{code}: {err}");
 }
 
