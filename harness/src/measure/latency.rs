@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::bench::{Entrant, quantile};
-use crate::config::TrialConfig;
+use crate::config::{Kernels, Precision, TrialConfig};
 use crate::data;
 use crate::experiment::budget::Stopwatch;
 
@@ -72,8 +72,13 @@ impl Stopwatch for Latencies {
 
 /// Names a network by all that decides its time, but the machine.
 fn name(config: &TrialConfig, images: usize) -> Result<String> {
-    let TrialConfig { dataset, backbone, method, layers, .. } = config;
-    let text = serde_json::to_string(&(&dataset.name, backbone, method, layers, images))?;
+    let TrialConfig { dataset, backbone, method, layers, recipe, .. } = config;
+    let mut text = serde_json::to_string(&(&dataset.name, backbone, method, layers, images))?;
+    // Without a word on what is usual, so that names there were stay.
+    let computed = (recipe.kernels, recipe.precision());
+    if computed != (Kernels::Own, Precision::F32) {
+        text += &format!(" {} {}", computed.0.name(), computed.1.name());
+    }
     Ok(format!("{} {}", crate::methods::label(method), &blake3::hash(text.as_bytes()).to_hex()[..16]))
 }
 

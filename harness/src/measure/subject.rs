@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::TrialConfig;
+use crate::config::{Precision, TrialConfig};
 use crate::experiment::price::Price;
 
 /// A network and what it is measured for.
@@ -31,7 +31,12 @@ impl Subject {
 
     fn new(config: &TrialConfig, architecture: &str, images: usize) -> Self {
         let (backbone, kernels) = (&config.backbone.name, config.recipe.kernels.name());
-        let text = format!("{backbone} {kernels} {images}\n{architecture}");
+        // Without a word on f32, as before there was anything else.
+        let precision = match config.recipe.precision() {
+            Precision::F32 => "",
+            Precision::Bf16 => " bf16",
+        };
+        let text = format!("{backbone} {kernels}{precision} {images}\n{architecture}");
         let signature = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
         Self { signature, config: config.clone(), images, widths: BTreeMap::new() }
     }

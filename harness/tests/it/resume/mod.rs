@@ -83,8 +83,9 @@ fn from_given_weights_stopped_anywhere() -> Result<()> {
 
 #[test]
 fn in_bf16_stopped_anywhere() -> Result<()> {
-    stopped_anywhere("vanilla precision=bf16", 17)?;
-    stopped_anywhere("pruned precision=bf16", 17)
+    let workshop = Workshop::with(&["recipe.precision=bf16", "recipe.kernels=own"].map(str::to_owned))?;
+    stopped_anywhere_in(&workshop, "vanilla", 17)?;
+    stopped_anywhere_in(&workshop, "pruned", 17)
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Workshop {
              method.weights = ['scratch', 'scratch_compute']\n[[grid]]\nmethod.name = 'pruned'\nmethod.ranking = 'global'\n\
              method.weights = 'scratch'\n[[grid]]\nmethod.name = 'lowrank'\nmethod.from = 'trained'\n[[grid]]\n\
              method.name = 'magnitude'\n[[grid]]\nmethod.name = 'magnitude'\nmethod.ratio = 0.9\nmethod.steps = 2\n\
-             recipe.finetune_epochs = 2\n[[grid]]\nmethod.name = ['vanilla', 'pruned']\nrecipe.precision = 'bf16'\n",
+             recipe.finetune_epochs = 2\n",
             images.display()
         );
         fs::write(dir.path().join("small.toml"), text)?;
