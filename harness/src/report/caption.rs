@@ -321,8 +321,8 @@ mod tests {
             Kind::Number(_) => Value::Float(0.25),
             Kind::Choice(names) => {
                 // The first of an absent one may be what absence means.
-                let others = names().into_iter().filter(|name| value.and_then(Value::as_str) != Some(name));
-                Value::String(others.last().unwrap().into())
+                let mut others = names().into_iter().filter(|name| value.and_then(Value::as_str) != Some(name));
+                Value::String(others.next_back().unwrap().into())
             }
             Kind::List(element) => Value::Array(vec![other(element, None)]),
             kind => panic!("no other value of {kind} is known here"),
