@@ -178,16 +178,16 @@ fn train(trial: &Trial, data: &SharedData, threads: usize) -> Result<()> {
     let steps = feed.steps_per_epoch();
     let rate = LearningRate::of_recipe(recipe, recipe.epochs, steps);
     let mut optimizer = Optimizer::new(store.trainable(), recipe);
-    let mut training = network.training(recipe.kernels.backend());
+    let mut training = recipe.training(&network)?;
     for epoch in 0..recipe.epochs {
         for (index, batch) in feed.train(epoch + 1, 0).enumerate() {
             let lr = rate.at(epoch * steps + index);
             step(&mut training, &mut optimizer, &batch?, lr, recipe.label_smoothing)?;
         }
-        evaluate(&network, recipe.kernels.backend(), feed.validation().context("no validation images")?)?;
+        evaluate(&network, recipe, feed.validation().context("no validation images")?)?;
     }
     if config.test {
-        evaluate(&network, recipe.kernels.backend(), feed.test()?)?;
+        evaluate(&network, recipe, feed.test()?)?;
     }
     Ok(())
 }
