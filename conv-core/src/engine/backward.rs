@@ -62,7 +62,7 @@ impl<F: Format> Context<'_, F> {
     }
 
     pub(super) fn finish_input_gradient(&self, finish: &FinishLayer, block: &mut Block<F::Line>) {
-        let (plan, images) = (&finish.plan, block.images);
+        let (plan, images, isa) = (&finish.plan, block.images, self.format.isa());
         block.slab.write(self.layout, &plan.x, Content::Gradient, |slab, planes| {
             let (x, dy) = (self.values(slab, &plan.x), self.gradients(slab, &self.program.all(plan.y)));
             let masks = self.masks(finish, slab, &x);
@@ -71,18 +71,7 @@ impl<F: Format> Context<'_, F> {
                 let (mean, scale) = (finish.mean[c], finish.scale[c]);
                 let (slope, shift) = (finish.slope[c], finish.offset[c]);
                 let (dy, mask, add) = (dy[c], masks[c], plan.adds[c]);
-                self.format.isa().execute(InputGradient {
-                    dy,
-                    mask,
-                    x: x[c],
-                    mean,
-                    scale,
-                    slope,
-                    shift,
-                    images,
-                    dx,
-                    add,
-                });
+                isa.execute(InputGradient { dy, mask, x: x[c], mean, scale, slope, shift, images, dx, add });
             }
         });
     }

@@ -81,15 +81,27 @@ pub(crate) fn survey(
     regime: Regime,
 ) -> LoweringResult<Vec<EngineLayer>> {
     match regime {
-        Regime::Batch { winograd } => {
-            let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;
-            Ok(survey::of_batch(&layers, &program, <Single as Format>::kernel))
-        }
+        Regime::Batch { winograd } => survey_of::<Single>(graph, output, image, mode, winograd),
         Regime::Image => {
             let (layers, program) = image::lower_flat(graph, output, image)?;
             Ok(survey::of_image(&layers, &program, &ArenaLayout::new(&layers, &program)))
         }
     }
+}
+
+/// The same of a format, whose engine is always that of batches.
+///
+/// # Errors
+/// As of [`survey`].
+pub(crate) fn survey_of<F: Format>(
+    graph: &Graph,
+    output: Value,
+    image: (usize, usize, usize),
+    mode: Mode,
+    winograd: bool,
+) -> LoweringResult<Vec<EngineLayer>> {
+    let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;
+    Ok(survey::of_batch(&layers, &program, F::kernel))
 }
 
 /// How much memory the engine of a regime takes for so many images of `[channels, h, w]`, without making it.

@@ -10,7 +10,7 @@ use std::fmt;
 use candle_core::{Result, Tensor};
 
 use crate::engine::choice::{Regime, regime_of};
-use crate::engine::{self, Backend, EngineLayer, Footprint, Mode, OffEngine};
+use crate::engine::{self, Backend, EngineLayer, Footprint, Half, Mode, OffEngine, SMALLEST_BATCH};
 use crate::graph::{Graph, Value};
 
 use autograd::EnginePool;
@@ -95,7 +95,8 @@ impl Network {
     /// The same in this precision. In bf16 nothing is computed in f32 instead: what cannot run is refused.
     ///
     /// # Errors
-    /// bf16 of what only candle's operations can compute; bf16 by instructions that the environment variable `CONV_PATH` names and this processor does not have.
+    /// bf16 of what only candle's operations can compute; bf16 by instructions that the environment variable `CONV_PATH` names
+    /// and this processor does not have.
     pub fn inference_in(&self, backend: Backend, precision: Precision) -> Result<Inference<'_>> {
         self.inference(backend).with_precision(precision)
     }
@@ -115,6 +116,29 @@ impl Network {
             Err(why) => Ok(Err(why)),
             Ok((regime, mode)) => {
                 engine::or_off_engine(engine::survey(&self.graph, self.output, (c, h, w), mode, regime))
+            }
+        }
+    }
+
+    /// The same in this precision. In bf16 the engine computes any number of images, and what it cannot is refused.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn engine_layers_in(
+        &self,
+        backend: Backend,
+        precision: Precision,
+        sizes: [usize; 4],
+        train: bool,
+    ) -> Result<std::result::Result<Vec<EngineLayer>, OffEngine>> {
+        let [n, c, h, w] = sizes;
+        if precision == Precision::F32 {
+            return self.engine_layers(backend, sizes, train);
+        }
+        match regime_and_mode(backend, n.max(SMALLEST_BATCH), train) {
+            Err(why) => Ok(Err(why)),
+            Ok((_, mode)) => {
+                engine::or_off_engine(engine::survey_of::<Half>(&self.graph, self.output, (c, h, w), mode, false))
             }
         }
     }

@@ -109,6 +109,10 @@ fn measure(args: &NetworkArgs) -> Result<String> {
         ensure!(there == priced, "{spec}: {there} parameters where its price says {priced}: a defect");
     }
     if args.layers {
+        ensure!(
+            configs.iter().all(|config| config.recipe.precision() == Precision::F32),
+            "--layers: bytes and limits are of f32, and so must the networks be\n  accepted: recipe.precision = \"f32\""
+        );
         let labels: Vec<String> = configs.iter().map(|config| methods::label(&config.method)).collect();
         return layers::table(&entrants, &labels, args.batch, rounds, args.format);
     }
@@ -118,9 +122,7 @@ fn measure(args: &NetworkArgs) -> Result<String> {
         configs.iter().zip(&specs).zip(&prices).zip(entrants.iter().zip(&times))
     {
         let mut cells = row(args, config, price, measured, &times[0], memory(args, spec))?;
-        // In bf16 what would not run on the engine is refused.
-        let single = config.recipe.precision() == Precision::F32;
-        let off_engine = planned(entrant, args.batch, Use::Train)?.err().filter(|_| single);
+        let off_engine = planned(entrant, args.batch, Use::Train)?.err();
         if off_engine.is_some() && args.format == Format::Table {
             let trained = columns(args.batch).iter().zip(&mut cells).filter(|(name, _)| name.starts_with("train_"));
             trained.for_each(|(_, cell)| *cell = cell.marked());

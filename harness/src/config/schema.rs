@@ -7,7 +7,7 @@
 use std::fmt::Display;
 
 use conv_core::options::{Bounds, FACTOR, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
-use conv_core::{Backend, Inference, Network, OffEngine, Training, choice, options};
+use conv_core::{Backend, EngineLayer, Inference, Network, OffEngine, Training, choice, options};
 use serde::{Deserialize, Serialize};
 
 use super::DatasetConfig;
@@ -221,6 +221,21 @@ impl Recipe {
     pub fn inference<'n>(&self, network: &'n Network) -> candle_core::Result<Inference<'n>> {
         let (backend, precision) = self.computed();
         network.inference_in(backend, precision)
+    }
+
+    /// What the layers of a network do with images `[n, c, h, w]` as this recipe computes them; or why that does not run on the
+    /// engine.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn engine_layers(
+        &self,
+        network: &Network,
+        sizes: [usize; 4],
+        train: bool,
+    ) -> candle_core::Result<Result<Vec<EngineLayer>, OffEngine>> {
+        let (backend, precision) = self.computed();
+        network.engine_layers_in(backend, precision, sizes, train)
     }
 
     /// Which kernels compute it on this processor, for stamps.

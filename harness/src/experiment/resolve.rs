@@ -154,7 +154,7 @@ pub(super) fn check_recipe(
     }
     if recipe.precision() == Precision::Bf16 && recipe.kernels == Kernels::Candle {
         let what = "`recipe.precision` is \"bf16\", which candle's operations (`recipe.kernels`) do not compute here";
-        return fail("recipe.precision", Complaint::new(what, "", "recipe.kernels = \"own\", or f32"));
+        return fail("recipe.precision", Complaint::new(what, "", "recipe.kernels = \"own\" or \"direct\", or f32"));
     }
     // The defaults are SGD's: Adam moves every weight by about the rate at every step, and diverges or stalls at these.
     let tunes = compression.is_some_and(|compression| compression.reads_finetuning().1) && recipe.finetune_epochs > 0;

@@ -10,7 +10,7 @@ use conv_core::{EngineLayer, Inference, Network, OffEngine, ParamStore, Training
 
 use super::noise::noisy;
 use crate::backbones::{self, Backbone};
-use crate::config::TrialConfig;
+use crate::config::{Precision, TrialConfig};
 use crate::data::{Batch, Geometry};
 use crate::experiment::price::{compressed, outcome, price};
 use crate::methods::Methods;
@@ -97,8 +97,12 @@ impl Entrant {
     }
 
     /// Bytes that a process holds at its peak which does nothing else with so many images: parameters and running statistics, the
-    /// images, what the engine takes, and in training what the optimizer remembers. None off the engine.
+    /// images, what the engine takes, and in training what the optimizer remembers. None off the engine, and in bf16, of
+    /// which there is no plan.
     pub(super) fn footprint(&self, images: usize, train: bool) -> Result<Option<u64>> {
+        if self.config.recipe.precision() == Precision::Bf16 {
+            return Ok(None);
+        }
         let (c, h, w) = self.geometry.shape;
         let model = if train { &self.trained } else { self.inferring() };
         let backend = self.config.recipe.kernels.backend();
@@ -130,7 +134,7 @@ impl Entrant {
     pub(super) fn engine_layers(&self, images: usize, train: bool) -> Result<Result<Vec<EngineLayer>, OffEngine>> {
         let (c, h, w) = self.geometry.shape;
         let model = if train { &self.trained } else { self.inferring() };
-        Ok(model.network.engine_layers(self.config.recipe.kernels.backend(), [images, c, h, w], train)?)
+        Ok(self.config.recipe.engine_layers(&model.network, [images, c, h, w], train)?)
     }
 
     pub(super) fn optimizer(&self) -> Optimizer {

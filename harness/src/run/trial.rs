@@ -11,8 +11,8 @@ use super::limits;
 use super::model::{GRADIENTS, Model, compressed_as};
 use super::priced::summary;
 use crate::backbones::{self, Backbone, filters, network_cost};
+use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
-use crate::config::{Precision, TrialConfig};
 use crate::experiment::nonzero::{Nonzero, ranked};
 use crate::experiment::phases::Phases;
 use crate::experiment::price::{self, Price};
@@ -168,9 +168,7 @@ impl<'t> Training<'t> {
         let before = if course.progress.phase == TRAIN { methods.before() } else { None };
         let model = Model::new(begun, before.as_ref().unwrap_or(&methods), config.seed)?;
         let (c, h, w) = geometry.shape;
-        let plan = model.network.engine_layers(recipe.kernels.backend(), [recipe.batch, c, h, w], true)?;
-        // In bf16 what would not run on the engine is refused.
-        if let Some(why) = plan.err().filter(|_| recipe.precision() == Precision::F32) {
+        if let Err(why) = recipe.engine_layers(&model.network, [recipe.batch, c, h, w], true)? {
             environment.off_engine = why.to_string();
             course.observer.off_engine(&environment.off_engine);
         }

@@ -71,7 +71,13 @@ fn networks_train_and_infer_in_bf16() {
         assert!(measured.iter().all(|&value| value > 0.0), "{row:?}");
         assert_eq!(row[23], conv_core::kernel_path_in(conv_core::Precision::Bf16).unwrap());
     }
+    // However few images, nothing falls off the engine.
+    let one = ["bench", "--backbone", "resnet20", "--batch", "1", "--rounds", "1", "--method", "ghost", "--no-memory"];
+    let (_, rows) = csv(&[&one[..], &half].concat());
+    assert!(rows.iter().all(|row| row[20..].concat().is_empty()), "{rows:?}");
     let folder = TempDir::new().unwrap();
+    let (code, _, err) = harness(folder.path(), &[&SMALL[..], &half, &["--method", "vanilla", "--layers"]].concat());
+    assert!(code != 0 && err.contains("are of f32"), "{code}: {err}");
     let (code, _, err) =
         harness(folder.path(), &[&SMALL[..], &half, &["--method", "ghost", "--set", "recipe.kernels=candle"]].concat());
     assert!(code != 0 && err.contains("`recipe.precision` is \"bf16\""), "{code}: {err}");

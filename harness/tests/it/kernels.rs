@@ -98,6 +98,13 @@ fn cost_shows_the_kernels_of_every_layer_and_what_leaves_the_engine() {
     let direct = row(&cost_layers(&["recipe.kernels=direct"]), "layer1.0.conv1");
     assert_eq!((&direct["forward"], &direct["infer_b1"]), (&"direct".into(), &"pixels".into()));
 
+    // In bf16 the engine computes any number of images, by kernels of its own.
+    let half = row(&cost_layers(&["recipe.precision=bf16", "recipe.batch=4"]), "layer1.0.conv1");
+    for pass in ["forward", "infer", "infer_b1"] {
+        assert_eq!(half[pass], "bf16 product", "{half}");
+    }
+    assert!(half["remark"].is_null(), "{half}");
+
     let candle = cost_layers(&["recipe.kernels=candle"]);
     assert_eq!((candle.len(), &candle[0]["infer_b1"]), (1, &"operations".into()));
 }

@@ -39,6 +39,11 @@ fn rows_say_their_precision_and_are_compared_within_it() {
         assert!(row("| vanilla").contains("100.0 %"), "{table}");
         assert!(!row("| ghost").contains("| – | – |"), "{table}");
     }
+    // There is no plan of memory in bf16, and that of f32 is not shown for it.
+    let planned = results.column("infer_b1_memory_analytic_mib").unwrap().f64().unwrap();
+    for (precision, planned) in precisions.iter().zip(planned.iter()) {
+        assert_eq!(planned.is_some(), precision == Some("f32"), "{precision:?}");
+    }
     let latency = |precision: &str| {
         let places = precisions.iter().enumerate().filter(move |(_, found)| *found == Some(precision));
         let times = results.column("infer_b1_ms_p50").unwrap().f64().unwrap();
