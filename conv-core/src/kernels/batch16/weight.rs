@@ -105,7 +105,7 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn rows<S: Simd>(&mut self, simd: S, count: usize) {
         tiles!(count; S; self.columns(simd);
-            wide [1 => 8, 2 => 8, 3 => 6, 4 => 5, 5 => 4, 6 => 4, 7 => 3, 8 => 2],
+            wide [1 => 8, 2 => 8, 3 => 6, 4 => 5, 5 => 4, 6 => 4, 7 => 3, 8 => 3],
             narrow [1 => 8, 2 => 4, 3 => 3, 4 => 3, 5 => 2, 6 => 2]
         );
     }
@@ -115,7 +115,8 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self, simd: S) {
         let mut channel = 0;
-        while self.inputs - channel >= C {
+        // A single channel at the end would keep the multipliers waiting for its loads: of four, two and two are better than three.
+        while self.inputs - channel >= C && (C != 3 || self.inputs - channel != 4) {
             self.tile::<S, R, C>(simd, channel);
             channel += C;
         }
@@ -185,9 +186,11 @@ impl Tiles<'_> {
                 totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total = simd.add(*total, sum));
             }
         }
-        for (r, row) in totals.iter().enumerate() {
-            for (c, &total) in row.iter().enumerate() {
-                self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += simd.sum(total);
+        let mut sums = [[0f32; C]; R];
+        simd.sums(totals.as_flattened(), sums.as_flattened_mut());
+        for (r, row) in sums.iter().enumerate() {
+            for (c, sum) in row.iter().enumerate() {
+                self.dw[((self.first + r) * self.inputs + channel + c) * taps + tap] += sum;
             }
         }
     }

@@ -139,6 +139,11 @@ pub(crate) trait Simd: Copy + 'static {
     fn mask(self, condition: Self::V, value: Self::V) -> Self::V;
     /// Sum over lanes, in one fixed order.
     fn sum(self, value: Self::V) -> f32;
+    /// Of each value what [`Simd::sum`] gives, to the bit. Many together may take fewer instructions.
+    #[inline(always)]
+    fn sums(self, values: &[Self::V], to: &mut [f32]) {
+        to.iter_mut().zip(values).for_each(|(to, &value)| *to = self.sum(value));
+    }
 
     /// Asks for the cache line of `at` to be brought near; nothing is read, so any address will do.
     fn prefetch(self, at: *const f32);
@@ -205,5 +210,40 @@ pub(crate) trait Simd: Copy + 'static {
     #[inline(always)]
     fn line_mask(self, condition: Self::W, value: Self::W) -> Self::W {
         self.line(|at| self.mask(condition[at], value[at]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many vectors, first each summed by itself, then all together.
+    struct BothWays(usize);
+
+    impl Task for BothWays {
+        type Output = (Vec<f32>, Vec<f32>);
+
+        #[inline(always)]
+        fn execute<S: Simd>(self, simd: S) -> Self::Output {
+            let noise: Vec<f32> = (crate::normal_stream(3, "sums", self.0 * S::LANES).into_iter())
+                .map(|value| (value * (8.0 * value).exp2()) as f32)
+                .collect();
+            // SAFETY: pieces of as many values as a vector has.
+            let values: Vec<S::V> = noise.chunks(S::LANES).map(|lanes| unsafe { simd.load(lanes.as_ptr()) }).collect();
+            let mut together = vec![f32::NAN; self.0];
+            simd.sums(&values, &mut together);
+            (values.into_iter().map(|value| simd.sum(value)).collect(), together)
+        }
+    }
+
+    #[test]
+    fn vectors_summed_together_have_the_bits_of_each_by_itself() {
+        for isa in Isa::available() {
+            for count in 0..40 {
+                let (alone, together) = isa.execute(BothWays(count));
+                let bits = |sums: Vec<f32>| sums.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                assert_eq!(bits(alone), bits(together), "{isa:?}, {count} vectors");
+            }
+        }
     }
 }

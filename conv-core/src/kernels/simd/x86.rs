@@ -100,6 +100,23 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sums(self, values: &[Self::V], to: &mut [f32]) {
+        for (values, to) in values.chunks(16).zip(to.chunks_mut(16)) {
+            // Four by themselves take as many instructions as sixteen together.
+            if values.len() < 5 {
+                to.iter_mut().zip(values).for_each(|(to, &value)| *to = self.sum(value));
+                continue;
+            }
+            let value = |at: usize| values.get(at).copied().unwrap_or(self.splat(0.0));
+            let mut lines = [0f32; 16];
+            let sums = instructions!(sums_of_16(value));
+            // SAFETY: `lines` are 16 values.
+            unsafe { self.store(lines.as_mut_ptr(), sums) };
+            to.copy_from_slice(&lines[..to.len()]);
+        }
+    }
+
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         instructions!(_mm_prefetch::<_MM_HINT_T1>(at.cast()))
     }
@@ -110,6 +127,30 @@ impl Simd for Avx512 {
     fn line_splat(self, value: f32) -> Self::W {
         [self.splat(value)]
     }
+}
+
+/// Lane `i` is the sum of `value(i)`'s lanes, added in the order of `_mm512_reduce_add_ps`: halves, quarters, pairs.
+///
+/// Two vectors at a time: each step adds what two of them have in one place to what they have in another, and leaves one vector with
+/// half as many lanes of either.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sums_of_16(value: impl Fn(usize) -> __m512) -> __m512 {
+    macro_rules! step {
+        ($shuffle:ident, $one:literal, $other:literal, $a:expr, $b:expr) => {{
+            let (a, b) = ($a, $b);
+            _mm512_add_ps($shuffle::<$one>(a, b), $shuffle::<$other>(a, b))
+        }};
+    }
+    // The quarters of a vector have one place in the result, the lanes of a quarter another: so values are taken four apart.
+    let quarters = |column: usize| {
+        let halves = |row: usize| {
+            step!(_mm512_shuffle_f32x4, 0x44, 0xee, value(4 * row + column), value(4 * (row + 1) + column))
+        };
+        step!(_mm512_shuffle_f32x4, 0x88, 0xdd, halves(0), halves(2))
+    };
+    let pairs = |column: usize| step!(_mm512_shuffle_ps, 0x44, 0xee, quarters(column), quarters(column + 1));
+    step!(_mm512_shuffle_ps, 0x88, 0xdd, pairs(0), pairs(2))
 }
 
 impl Simd for Avx2 {
