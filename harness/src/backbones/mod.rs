@@ -3,6 +3,7 @@
 //! A backbone is a list of [`Layer`]s with their exact shapes, and a way to chain them. Costs, building and pruning all
 //! read that one list, so that none of them can disagree with another.
 
+mod airbench;
 mod info;
 mod mobilenet;
 mod registry;

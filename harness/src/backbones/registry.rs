@@ -3,14 +3,16 @@
 use anyhow::{Context, ensure};
 
 use super::info::BackboneInfo;
-use super::{Backbone, Width, mobilenet, resnet_cifar, resnet_imagenet, vgg};
+use super::{Backbone, Width, airbench, mobilenet, resnet_cifar, resnet_imagenet, vgg};
 use crate::config::BackboneConfig;
 use crate::config::error::nearest;
 use crate::data::Geometry;
 
 /// Every backbone, family by family.
 pub fn all() -> impl Iterator<Item = &'static BackboneInfo> {
-    [vgg::BACKBONES, resnet_cifar::BACKBONES, resnet_imagenet::BACKBONES, mobilenet::BACKBONES].into_iter().flatten()
+    [vgg::BACKBONES, resnet_cifar::BACKBONES, resnet_imagenet::BACKBONES, mobilenet::BACKBONES, airbench::BACKBONES]
+        .into_iter()
+        .flatten()
 }
 
 /// The backbone of this name.

@@ -22,6 +22,8 @@ options! {
         crop: Option<Crop> = None, Kind::Choice(Crop::names);
         /// Whether training images are mirrored at random; true when absent, but false for svhn.
         flip: Option<bool> = None, Kind::Flag;
+        /// Which are mirrored: drawn for every epoch, or for the first and then each one's other way every other epoch; random when absent.
+        flip_order: Option<FlipOrder> = None, Kind::Choice(FlipOrder::names);
         /// Channels: 1 (grey) or 3 (RGB); when absent: those of the files, 3 unless all are grey.
         channels: Option<usize> = None, Kind::Integer(1, 3);
         /// For a folder without test images: the share of each class that becomes them.
@@ -66,6 +68,16 @@ choice! {
         Pad = "pad",
         /// The whole image, squeezed to the size.
         None = "none",
+    }
+}
+
+choice! {
+    /// How it is decided which training images are mirrored.
+    FlipOrder {
+        /// Drawn for every image in every epoch.
+        Random = "random",
+        /// Drawn for every image once; then in turns, so that two epochs see both sides of each (Jordan 2024, section 3.6).
+        Alternating = "alternating",
     }
 }
 

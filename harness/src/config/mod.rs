@@ -8,7 +8,7 @@ pub mod hints;
 pub mod quantity;
 pub mod schema;
 
-pub use dataset::{Crop, DatasetConfig, ImageSize, OnBadImage};
+pub use dataset::{Crop, DatasetConfig, FlipOrder, ImageSize, OnBadImage};
 pub use error::{Complaint, ExperimentError};
 pub use field::{Field, Kind};
 pub use schema::{

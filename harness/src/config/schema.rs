@@ -106,6 +106,8 @@ options! {
         decay_norm_and_bias: bool = true, Kind::Flag;
         /// Share of the target spread evenly over all classes.
         label_smoothing: f64 = 0.0, SHARE;
+        /// What is judged is an average over the steps of a phase, of which each step keeps this share; when absent: the last weights.
+        average: Option<f64> = None, SHARE;
         /// Train on this many images only, drawn class-balanced; 0: all.
         subset: usize = 0, at_least(0);
         /// For pruning, masks and factors of a trained network: how many of the epochs, the last ones, come after it is compressed.
@@ -136,6 +138,8 @@ choice! {
     Schedule {
         /// Half a cosine, from the peak to 0.
         Cosine = "cosine",
+        /// A straight line, from the peak to 0: with a warm-up, one cycle.
+        Linear = "linear",
         /// Times `gamma` at each milestone.
         Step = "step",
         /// The peak throughout.

@@ -11,6 +11,7 @@ pub(crate) enum Purpose {
     Split = 3,
     Synthetic = 4,
     Sample = 5,
+    Flip = 6,
 }
 
 /// The stream of (`purpose`, `seed`, `epoch`, `index`).

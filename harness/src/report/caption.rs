@@ -168,6 +168,7 @@ fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augmentation: &str) -> String
     };
     let schedule = match recipe.schedule {
         Schedule::Cosine => "cosine to 0".to_owned(),
+        Schedule::Linear => "linear to 0".to_owned(),
         Schedule::Step => format!("times {} at {:?} of the training", recipe.gamma, recipe.milestones),
         Schedule::Constant => "constant".to_owned(),
     };
@@ -198,6 +199,9 @@ fn recipe(recipe: &Recipe, tuned: Option<&Choice>, augmentation: &str) -> String
     if recipe.label_smoothing > 0.0 {
         let _ = write!(text, ", label smoothing {}", recipe.label_smoothing);
     }
+    if let Some(decay) = recipe.average {
+        let _ = write!(text, ", weights averaged over the steps (decay {decay})");
+    }
     text += match recipe.kernels {
         Kernels::Own => "",
         Kernels::Direct => ", computed without Winograd's convolutions",
@@ -225,7 +229,7 @@ const TUNED_IN_PLACE: [&str; 4] = ["batch", "lr", "momentum", "weight_decay"];
 /// Keys of a recipe that a caption tells in words of their own: in [`recipe`], with the images, or of the cut. Any other is told
 /// as it is written in a file, where it is not at its default.
 const TOLD: &str = "epochs batch lr schedule milestones gamma warmup_epochs optimizer beta1 beta2 eps momentum nesterov weight_decay \
-    decay_norm_and_bias label_smoothing subset finetune_epochs finetune_lr kernels precision";
+    decay_norm_and_bias label_smoothing average subset finetune_epochs finetune_lr kernels precision";
 
 fn seeds(group: &Group<'_>) -> String {
     let mut all: Vec<u64> = group.rows.iter().flat_map(SettingRow::seeds).collect();

@@ -40,7 +40,7 @@ pub struct Checkpoint {
     pub progress: Progress,
     /// Weights and running statistics, by name; for each weight of which some values stay 0, `NAME.mask` with a 1 for all others.
     pub weights: BTreeMap<String, Tensor>,
-    /// The optimizer's buffers, by parameter.
+    /// What the optimizer remembers, by parameter, and where weights are averaged their average so far.
     pub momentum: BTreeMap<String, Tensor>,
 }
 

@@ -9,7 +9,7 @@ use baselines::masking::Masks;
 use candle_core::Tensor;
 use conv_core::ParamStore;
 
-use super::{Checkpoint, Checkpoints, Control, Interrupted, Observer, Optimizer, Progress};
+use super::{Checkpoint, Checkpoints, Control, Interrupted, Memory, Observer, Progress};
 use crate::data::Batch;
 use crate::stamp::Environment;
 
@@ -146,10 +146,10 @@ impl<'a> Course<'a> {
         })
     }
 
-    /// Gives the optimizer the checkpoint's momentum, if it goes on from one.
-    pub(super) fn restore_optimizer(&mut self, optimizer: &mut Optimizer) -> Result<()> {
+    /// Gives back what the checkpoint says that was remembered, if it goes on from one.
+    pub(super) fn restore_memory(&mut self, memory: &mut Memory) -> Result<()> {
         let Some(momentum) = self.momentum.take() else { return Ok(()) };
-        optimizer.set_state(&momentum).with_context(|| {
+        memory.set_state(momentum).with_context(|| {
             format!("{}: does not fit the network; remove it to start afresh", self.checkpoints.newest().display())
         })
     }
@@ -197,9 +197,9 @@ impl<'a> Course<'a> {
     ///
     /// # Errors
     /// [`Interrupted`]; a checkpoint that cannot be written.
-    pub(super) fn obey(&mut self, control: Control, store: &ParamStore, optimizer: &Optimizer) -> Result<()> {
+    pub(super) fn obey(&mut self, control: Control, store: &ParamStore, memory: &Memory) -> Result<()> {
         if control >= Control::Checkpoint {
-            let checkpoint = self.checkpoint(&self.key, store, optimizer.state()?);
+            let checkpoint = self.checkpoint(&self.key, store, memory.state()?);
             self.checkpoints.save(&checkpoint)?;
         }
         if control == Control::Stop { Err(Interrupted.into()) } else { Ok(()) }

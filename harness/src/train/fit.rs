@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use conv_core::{Network, ParamStore, Training};
 
 use super::metrics::rank;
-use super::{Control, Course, EpochLog, Feed, LearningRate, Optimizer, evaluate};
+use super::{Average, Control, Course, EpochLog, Feed, LearningRate, Memory, Optimizer, evaluate};
 use crate::config::Recipe;
 use crate::data::Batch;
 
@@ -26,7 +26,8 @@ pub struct TrainingPhase {
 }
 
 /// Trains `network`, whose parameters are `store`'s, through what `course` has left of `phase`, with an optimizer of the
-/// phase's own. A checkpoint is written whenever the observer asks for one, and at the end of the phase.
+/// phase's own. A checkpoint is written whenever the observer asks for one, and at the end of the phase. Where the recipe has
+/// weights averaged, their average is what validation judges, and what the phase leaves.
 ///
 /// # Errors
 /// [`Interrupted`](super::Interrupted), if the observer asked for it; a loss that is no longer finite, with epoch and step;
@@ -40,22 +41,27 @@ pub fn fit(
     course: &mut Course<'_>,
 ) -> Result<()> {
     let steps = feed.steps_per_epoch();
-    let mut optimizer =
-        Optimizer::new(store.trainable(), recipe).with_penalty(phase.penalty).with_masks(course.masks())?;
-    course.restore_optimizer(&mut optimizer)?;
+    let optimizer = Optimizer::new(store.trainable(), recipe).with_penalty(phase.penalty).with_masks(course.masks())?;
+    let average = recipe.average.map(|decay| Average::new(store, decay)).transpose()?;
+    let mut memory = Memory { optimizer, average };
+    course.restore_memory(&mut memory)?;
     let mut training = recipe.training(network)?;
     for done in course.progress.epoch.saturating_sub(phase.first_epoch)..phase.epochs {
         let epoch = phase.first_epoch + done;
         let (first, earlier, started) = (course.progress.tally.steps, course.progress.tally.seconds, Instant::now());
         let mut batches = feed.train(epoch, first);
         for (index, batch) in (first..).zip(batches.by_ref()) {
-            let rate = phase.rate.at(done * steps + index);
-            let result = step(&mut training, &mut optimizer, &batch?, rate, recipe.label_smoothing)
+            let at = done * steps + index;
+            let rate = phase.rate.at(at);
+            let result = step(&mut training, &mut memory.optimizer, &batch?, rate, recipe.label_smoothing)
                 .with_context(|| format!("epoch {epoch}, step {} of {steps}, learning rate {rate:.3e}", index + 1))?;
+            if let Some(average) = &mut memory.average {
+                average.add(at)?;
+            }
             let seconds = earlier + started.elapsed().as_secs_f64();
             course.progress.tally.add(result, recipe.batch, seconds);
             let control = course.observer.step(&course.progress.tally.log(epoch));
-            course.obey(control, store, &optimizer)?;
+            course.obey(control, store, &memory)?;
         }
         feed.tell_waiting(epoch, batches.waited(), started.elapsed());
         let tally = course.progress.tally;
@@ -63,10 +69,16 @@ pub fn fit(
             bail!("epoch {epoch} had {} batches where {steps} were expected", tally.steps);
         }
         let mut validation = None;
+        memory.exchange()?;
         if let Some(batches) = feed.validation() {
             let batches = batches.map(|batch| {
                 let control = course.observer.evaluating();
-                course.obey(control, store, &optimizer)?;
+                if control > Control::Continue {
+                    // A checkpoint is of the weights that training goes on from.
+                    memory.exchange()?;
+                    course.obey(control, store, &memory)?;
+                    memory.exchange()?;
+                }
                 batch
             });
             let found = evaluate(network, recipe, batches).context("on the validation images")?;
@@ -77,6 +89,10 @@ pub fn fit(
                 )));
             }
             validation = Some(found);
+        }
+        let last = done + 1 == phase.epochs;
+        if !last {
+            memory.exchange()?;
         }
         let train = tally.log(epoch);
         let log = EpochLog {
@@ -93,8 +109,8 @@ pub fn fit(
         course.progress.finish_epoch(log.clone(), validation);
         let control = course.observer.epoch(&log)?;
         // What follows a phase, a cut or the test images, is done again after an interruption; the phase is not.
-        let least = if done + 1 == phase.epochs { Control::Checkpoint } else { Control::Continue };
-        course.obey(control.max(least), store, &optimizer)?;
+        let least = if last { Control::Checkpoint } else { Control::Continue };
+        course.obey(control.max(least), store, &memory)?;
     }
     Ok(())
 }

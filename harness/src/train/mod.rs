@@ -1,20 +1,24 @@
 //! Training: loop, optimizer, schedule, metrics, checkpoints.
 
+mod average;
 mod checkpoint;
 mod codec;
 mod course;
 mod feed;
 mod fit;
+mod memory;
 mod metrics;
 mod observe;
 mod optimizer;
 mod progress;
 mod schedule;
 
+pub use average::Average;
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use course::Course;
 pub use feed::{Feed, SharedData, workers};
 pub use fit::{Diverged, StepMetrics, TrainingPhase, fit, step};
+pub use memory::Memory;
 pub use metrics::{Prediction, evaluate, predict};
 pub use observe::{Control, Interrupted, Observer, StepLog};
 pub use optimizer::{Optimizer, remembered};

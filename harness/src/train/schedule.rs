@@ -10,12 +10,13 @@ use crate::config::{Recipe, Schedule};
 ///
 /// - warm-up, `t < W`: `lr (t + 1) / W`, so that the last warm-up step has the peak rate and none has 0;
 /// - `cosine`: `lr (1 + cos(pi (t - W) / (T - W))) / 2`, which would reach 0 at step `T`;
+/// - `linear`: `lr (1 - (t - W) / (T - W))`, which would reach 0 there too;
 /// - `step`: `lr gamma^m` with `m` the number of milestones reached, a milestone `f` being reached at step `round(f T)`
 ///   (fractions count from the start, warm-up included);
 /// - `constant`: `lr`.
 ///
 /// In PyTorch, stepped once per batch: `LinearLR(start_factor=1/W, total_iters=W-1)` and then
-/// `CosineAnnealingLR(T_max=T-W)`, joined by `SequentialLR` at `W`; `MultiStepLR`.
+/// `CosineAnnealingLR(T_max=T-W)` or `LinearLR(1, 0, T-W)`, joined by `SequentialLR` at `W`; `MultiStepLR`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearningRate {
     schedule: Schedule,
@@ -62,12 +63,15 @@ impl LearningRate {
                 let reached = self.milestones.iter().filter(|&&milestone| milestone <= t).count();
                 self.peak * self.gamma.powi(reached as i32)
             }
-            Schedule::Cosine => {
-                let length = (self.steps - self.warmup).max(1) as f64;
-                let progress = ((t - self.warmup) as f64 / length).min(1.0);
-                self.peak * (1.0 + (PI * progress).cos()) / 2.0
-            }
+            Schedule::Cosine => self.peak * (1.0 + (PI * self.progress(t)).cos()) / 2.0,
+            Schedule::Linear => self.peak * (1.0 - self.progress(t)),
         }
+    }
+
+    /// How much of what follows the warm-up lies before step `t`, in [0, 1].
+    fn progress(&self, t: usize) -> f64 {
+        let length = (self.steps - self.warmup).max(1) as f64;
+        ((t - self.warmup) as f64 / length).min(1.0)
     }
 }
 
@@ -94,6 +98,12 @@ mod tests {
         let half_root = 0.5f64.sqrt();
         let expected = [0.2, 0.4, 0.4, 0.2 * (1.0 + half_root), 0.2, 0.2 * (1.0 - half_root)];
         assert_close(&rates(&recipe, 3, 2), &expected);
+    }
+
+    #[test]
+    fn one_cycle_by_hand() {
+        let recipe = Recipe { lr: 0.4, warmup_epochs: 1.0, schedule: Schedule::Linear, ..Recipe::default() };
+        assert_close(&rates(&recipe, 3, 2), &[0.2, 0.4, 0.4, 0.3, 0.2, 0.1]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::decode::Picture;
 use super::random::{Purpose, stream};
 use super::registry;
-use crate::config::{Crop, DatasetConfig, ImageSize};
+use crate::config::{Crop, DatasetConfig, FlipOrder, ImageSize};
 use pad::{Augmentation, PADDING};
 use random_resized::draw;
 use resize::{centre, crop, resize};
@@ -31,6 +31,7 @@ pub struct Transform {
     /// Whether training images are cut at random.
     random: bool,
     flip: bool,
+    flip_order: FlipOrder,
     /// Of random crops.
     padding: usize,
 }
@@ -50,7 +51,8 @@ impl Transform {
         let crop = config.crop.unwrap_or_else(|| default_crop(config));
         let random = config.augment && matches!(crop, Crop::RandomResized | Crop::Pad);
         let padding = registry::find(&config.name).map_or(PADDING, |info| info.padding);
-        Self { shape, crop, random, flip: config.augment && config.flip.unwrap_or(default_flip(config)), padding }
+        let flip = config.augment && config.flip.unwrap_or(default_flip(config));
+        Self { shape, crop, random, flip, flip_order: config.flip_order.unwrap_or(FlipOrder::Random), padding }
     }
 
     /// `(c, h, w)` of what the network sees.
@@ -66,10 +68,22 @@ impl Transform {
 
     /// What is drawn for image `index` of stored images that are [kept](Self::keeps).
     pub(super) fn augmentation(&self, draw: Option<Draw>, index: usize) -> Augmentation {
-        let Some(Draw { seed, epoch }) = draw else { return Augmentation::NONE };
-        let all = Augmentation::draw(self.padding, seed, epoch, index);
+        let Some(draw) = draw else { return Augmentation::NONE };
+        let all = Augmentation::draw(self.padding, draw.seed, draw.epoch, index);
         let still = if self.random { all } else { Augmentation::NONE };
-        Augmentation { flip: self.flip && all.flip, ..still }
+        Augmentation { flip: self.flips(draw, index, all.flip), ..still }
+    }
+
+    /// Whether image `index` is mirrored, of which `drawn` is what this epoch's draw says.
+    fn flips(&self, Draw { seed, epoch }: Draw, index: usize, drawn: bool) -> bool {
+        let of_order = || match self.flip_order {
+            FlipOrder::Random => drawn,
+            FlipOrder::Alternating => {
+                let first = stream(Purpose::Flip, seed, 0, index as u64).next_u32() & 1 == 1;
+                first == (epoch % 2 == 1)
+            }
+        };
+        self.flip && of_order()
     }
 
     /// Writes a training image (where there is a `draw`), or else one of an evaluation, normalised, to `out` as `[c, h, w]`.
@@ -87,10 +101,10 @@ impl Transform {
         let (c, h, w) = self.shape;
         let (_, height, width) = picture.shape;
         let (sized, augmentation) = match draw_of {
-            Some(Draw { seed, epoch }) if self.random && self.crop == Crop::RandomResized => {
+            Some(of @ Draw { seed, epoch }) if self.random && self.crop == Crop::RandomResized => {
                 let mut rng = stream(Purpose::Augment, seed, epoch as u64, index as u64);
                 let part = draw(&mut rng, (height, width));
-                let flip = self.flip && rng.next_u32() & 1 == 1;
+                let flip = self.flips(of, index, rng.next_u32() & 1 == 1);
                 (resize(&crop(picture, part), (h, w))?, Augmentation { flip, ..Augmentation::NONE })
             }
             _ => (self.sized(picture)?, self.augmentation(draw_of, index)),
@@ -153,7 +167,11 @@ impl Transform {
                 (whole.clone(), whole)
             }
         };
-        let flip = if self.flip { " and random flips" } else { ", no flips" };
+        let flip = match self.flip_order {
+            _ if !self.flip => ", no flips",
+            FlipOrder::Random => " and random flips",
+            FlipOrder::Alternating => " and flips of each in turns",
+        };
         format!("training on {training}{flip}; evaluation on {judged}")
     }
 
@@ -210,6 +228,9 @@ pub struct Deviations {
     size: Option<(usize, usize)>,
     crop: Option<Crop>,
     flip: Option<bool>,
+    /// A key that is younger than results that have the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flip_order: Option<FlipOrder>,
     channels: Option<usize>,
     test_share: Option<f64>,
 }
@@ -221,10 +242,14 @@ impl Deviations {
             size: sides(config).ok().flatten(),
             crop: config.crop.filter(|crop| *crop != default_crop(config)),
             flip: config.flip.filter(|flip| *flip != default_flip(config)),
+            flip_order: config.flip_order.filter(|order| {
+                // Without flips there is none.
+                *order != FlipOrder::Random && config.augment && config.flip.unwrap_or(default_flip(config))
+            }),
             channels: config.channels,
             test_share: config.test_share,
         };
-        let none = Self { size: None, crop: None, flip: None, channels: None, test_share: None };
+        let none = Self { size: None, crop: None, flip: None, flip_order: None, channels: None, test_share: None };
         (deviations != none).then_some(deviations)
     }
 }
@@ -283,13 +308,55 @@ mod tests {
     }
 
     #[test]
+    fn flips_in_turns_show_both_sides_every_two_epochs() {
+        for (crop, size) in [("pad", ""), ("random_resized", "size = 16")] {
+            let with = |order: &str| {
+                let config = config(&format!("crop = '{crop}'\n{size}\nflip_order = '{order}'"));
+                let transform = Transform::of(&config, (1, 16, 16));
+                // Dark on the left, bright on the right: what is cut of it still tells its side.
+                let image =
+                    Picture { pixels: (0..16 * 16).map(|at| (at % 16 * 16) as u8).collect(), shape: (1, 16, 16) };
+                let mirrored = move |seed, epoch, index| {
+                    let norm = Normalization { mean: vec![0.0], std: vec![1.0], of: String::new() };
+                    let mut out = vec![0.0; 16 * 16];
+                    transform.apply(&image, Some(Draw { seed, epoch }), index, &norm.table(), &mut out).unwrap();
+                    out.chunks(16).any(|row| row[7] > row[8])
+                };
+                (1..=6)
+                    .map(|epoch| (0..200).map(|index| mirrored(5, epoch, index)).collect::<Vec<_>>())
+                    .collect::<Vec<_>>()
+            };
+            let epochs = with("alternating");
+            let count = epochs[0].iter().filter(|&&mirrored| mirrored).count();
+            assert!((70..130).contains(&count), "{crop}: {count} of 200");
+            for pair in epochs.windows(2) {
+                assert!(pair[0].iter().zip(&pair[1]).all(|(one, other)| one != other), "{crop}");
+            }
+            let random = with("random");
+            assert_ne!(random[0], random[2], "{crop}");
+        }
+    }
+
+    #[test]
     fn only_what_is_not_the_default_counts() {
         assert_eq!(Deviations::of(&config("")), None);
         assert_eq!(Deviations::of(&config("crop = 'pad'\nflip = true\nmemory = '1GiB'\non_bad_image = 'skip'")), None);
         let of = |text: &str| Deviations::of(&config(text)).unwrap();
+        assert_eq!(Deviations::of(&config("flip_order = 'random'")), None);
+        assert_eq!(of("flip = false\nflip_order = 'alternating'"), of("flip = false"));
+        assert!(!serde_json::to_string(&of("flip = false")).unwrap().contains("flip_order"));
         assert_eq!(of("size = 64"), of("size = [64, 64]"));
         assert_eq!(of("size = 64"), of("size = 64\ncrop = 'random_resized'"));
-        let all = ["size = 64", "size = 32", "crop = 'none'", "flip = false", "channels = 1", "test_share = 0.2"];
+        let alternating = "flip_order = 'alternating'";
+        let all = [
+            "size = 64",
+            "size = 32",
+            "crop = 'none'",
+            "flip = false",
+            alternating,
+            "channels = 1",
+            "test_share = 0.2",
+        ];
         let all: Vec<_> = all.iter().map(|text| serde_json::to_string(&of(text)).unwrap()).collect();
         assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
     }
