@@ -145,8 +145,8 @@ pub fn nearest<'a>(name: &str, accepted: &[&'a str]) -> Option<&'a str> {
             let misplaced = name.rsplit('.').next() == Some(last(candidate)) && name != *candidate;
             (if misplaced { whole.min(1) } else { whole }, whole, *candidate)
         })
-        // A slip is likelier than another section.
-        .min_by_key(|(distance, whole, _)| (*distance, *whole))
+        // A slip is likelier than another section, and how a network is trained meant more often than how settings are tuned.
+        .min_by_key(|(distance, whole, candidate)| (*distance, candidate.starts_with("tune."), *whole))
         .map(|(distance, _, best)| (distance, best))?;
     (distance <= (name.rsplit('.').next().unwrap_or(name).len() / 3).max(1)).then_some(best)
 }
@@ -164,6 +164,8 @@ mod tests {
         assert_eq!(nearest("frobnicate", &["c0", "depth"]), None);
         assert_eq!(nearest("recipe.learning_rate", &["recipe.epochs", "recipe.lr"]), Some("recipe.lr"));
         assert_eq!(nearest("ResNet-20", &["resnet18", "resnet20"]), Some("resnet20"));
+        assert_eq!(nearest("epochs", &["tune.epochs", "recipe.epochs"]), Some("recipe.epochs"));
+        assert_eq!(nearest("recipe.warmup", &["recipe.epochs", "recipe.warmup_epochs"]), Some("recipe.warmup_epochs"));
         assert_eq!(nearest("x", &[]), None);
     }
 

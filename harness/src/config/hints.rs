@@ -1,7 +1,7 @@
 //! What people write, as other tools and languages have it, and what would be written here.
 
-/// Names that other frameworks have for keys of a recipe.
-const SYNONYMS: [(&str, &str); 9] = [
+/// Names that other frameworks have for keys.
+const SYNONYMS: [(&str, &str); 15] = [
     ("learningrate", "lr"),
     ("batchsize", "batch"),
     ("numepochs", "epochs"),
@@ -11,6 +11,12 @@ const SYNONYMS: [(&str, &str); 9] = [
     ("optim", "optimizer"),
     ("betas", "beta1"),
     ("epsilon", "eps"),
+    ("warmup", "warmup_epochs"),
+    ("ema", "average"),
+    ("path", "sources"),
+    ("root", "sources"),
+    ("imagesize", "size"),
+    ("val", "validation"),
 ];
 
 /// A name without what people write in different ways: capitals, hyphens, underscores, spaces.
@@ -30,6 +36,10 @@ pub(super) fn same_name(written: &str, name: &str) -> bool {
 /// What to write in place of a text that was meant as a number; none where it was not.
 pub fn number(text: &str) -> Option<String> {
     let text = text.trim();
+    let whole = text.trim_start_matches(['+', '-']);
+    if !whole.is_empty() && whole.bytes().all(|c| c.is_ascii_digit() || c == b'_') && beyond(text) {
+        return Some(format!("{text} is beyond all whole numbers there are; the largest is {}", i64::MAX));
+    }
     if let Ok(number) = text.parse::<f64>() {
         let digits = text.trim_start_matches(['+', '-']);
         return match text {
@@ -47,6 +57,12 @@ pub fn number(text: &str) -> Option<String> {
     Some(format!("write {}, with a point", shortest(number, &point)))
 }
 
+/// Whether digits make a number that no whole number of TOML is.
+fn beyond(digits: &str) -> bool {
+    let digits = digits.replace('_', "");
+    digits.parse::<i64>().is_err() && digits.parse::<f64>().is_ok()
+}
+
 /// The number as TOML has it, with digits on both sides of its point; with an exponent or a point where it was written so.
 fn shortest(number: f64, text: &str) -> String {
     let plain = number.to_string();
@@ -61,6 +77,11 @@ fn shortest(number: f64, text: &str) -> String {
 pub fn line(line: &str) -> Option<String> {
     let (_, value) = line.split_once('=')?;
     let value = value.split('#').next().unwrap_or_default().trim();
+    if let Some(list) = value.strip_prefix('[') {
+        // Between commas no comma is a point; what begins or ends with a point is what TOML does not take.
+        let mut items = list.trim_end_matches(']').split(',').map(|item| item.trim().trim_start_matches(['+', '-']));
+        return items.find(|item| item.starts_with('.') || item.ends_with('.')).and_then(number);
+    }
     // TOML's own numbers are no reason for a complaint, infinite ones aside.
     value.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)).then(|| number(value)).flatten()
 }
@@ -89,6 +110,13 @@ mod tests {
             assert_eq!(number(text).as_deref(), expected, "{text}");
         }
         assert!(number("1e400").unwrap().contains("largest is 1.79"));
+        for large in ["9223372036854775808", "99999999999999999999", "-1_000_000_000_000_000_000_000"] {
+            assert!(number(large).unwrap().contains("largest is 9223372036854775807"), "{large}");
+        }
+        assert_eq!(number("9223372036854775807").as_deref(), Some("write 9223372036854775807"));
+        assert_eq!(line("lr = [0.2, .1]").as_deref(), Some("write 0.1"));
+        assert_eq!(line("milestones = [1., 2]").as_deref(), Some("write 1.0"));
+        assert_eq!(line("lr = [0.2, 0.1"), None);
         assert_eq!(line("lr = .1  # rate").as_deref(), Some("write 0.1"));
         assert_eq!(line("name = 'x"), None);
     }

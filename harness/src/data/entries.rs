@@ -11,7 +11,7 @@ use crate::config::DatasetConfig;
 /// Where data sets are kept and got from, apart from what an experiment names.
 #[derive(Clone, Debug)]
 pub struct DataRoots {
-    /// A folder of data sets, looked at first: `cifar10/` and so on.
+    /// A folder of data sets, `cifar10/` and so on, for what is not where the experiment says.
     pub home: Option<PathBuf>,
     /// Where downloads come from.
     pub base_url: String,
@@ -59,17 +59,26 @@ pub(super) fn resolve(config: &DatasetConfig, info: &DatasetInfo, roots: &DataRo
         }
         return Ok(sources);
     }
-    // Who asks for synthetic data only gets that, whatever HARNESS_DATA holds.
-    let real = sources.iter().find(|(_, source)| !matches!(source, Source::Synthetic { .. }));
-    if let (Some(home), Some((_, source))) = (&roots.home, real) {
-        // An image folder is known by its own name only.
-        let name = match source {
-            Source::Path(path) if info.geometry.is_none() => path.file_name().unwrap_or_default().to_string_lossy(),
-            _ => info.name.into(),
-        };
-        sources.insert(0, (format!("HARNESS_DATA/{name}"), Source::Path(home.join(&*name))));
+    if let (Some(home), Some(name)) = (&roots.home, name_at_home(&sources, info)) {
+        // What is named goes before what is found, and that before what has to be got or made.
+        let named = sources.iter().take_while(|(_, source)| matches!(source, Source::Path(_))).count();
+        sources.insert(named, (format!("HARNESS_DATA/{name}"), Source::Path(home.join(&name))));
     }
     Ok(sources)
+}
+
+/// What the data set is called in a folder of data sets; nothing where it cannot be there.
+fn name_at_home(sources: &[(String, Source)], info: &DatasetInfo) -> Option<String> {
+    // Who asks for synthetic data only gets that.
+    let mut real = sources.iter().filter(|(_, source)| !matches!(source, Source::Synthetic { .. }));
+    if info.geometry.is_some() {
+        return real.next().map(|_| info.name.to_owned());
+    }
+    // An image folder has no name but its own, and a path from the root says where it is.
+    real.find_map(|(_, source)| match source {
+        Source::Path(path) if path.is_relative() => Some(path.file_name()?.to_string_lossy().into_owned()),
+        _ => None,
+    })
 }
 
 /// That an entry leads nowhere.

@@ -250,7 +250,7 @@ fn missing(info: &DatasetInfo, reader: &Reader, tried: &[String]) -> String {
     }
     let tried: String = tried.iter().map(|line| format!("\n  tried {line}")).collect();
     format!(
-        "dataset.name = \"{}\": no data found{tried}\nto get it: {}\nread are: {}",
+        "no data found for dataset.name = \"{}\"{tried}\nto get it: {}\nread are: {}",
         info.name,
         ways.join("; or "),
         reader.formats

@@ -1,7 +1,7 @@
 //! The networks of a sweep: settings that differ in the recipe alone share one, made and priced once.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use blake3::Hasher;
@@ -155,8 +155,11 @@ impl<'d> Networks<'d> {
         let images = images::most(&config.dataset)
             .map_err(|error| self.document.error(place("dataset.sources"), Complaint::new(explain(&error), "", "")))?;
         let head = identity::head(&config.backbone, &price.identity(), &config.dataset)?;
-        let matches =
-            |layer: &LayerOverride| price.layers.iter().any(|there| methods::matches(&layer.pattern, &there.name));
+        // Of several that fit the first makes a layer, and none makes what is no convolution.
+        let convolutions = price.layers.iter().filter(|layer| layer.is_convolution);
+        let makers: BTreeSet<usize> = convolutions
+            .filter_map(|layer| self.layers.iter().position(|of| methods::matches(&of.pattern, &layer.name)))
+            .collect();
         Ok(Network {
             label: methods::network_label(&config),
             compression: Methods::new(&config)?.compression().cloned(),
@@ -174,7 +177,7 @@ impl<'d> Networks<'d> {
                 blake3::hash(head.as_bytes()).as_slice().into()
             },
             images,
-            matched: self.layers.iter().map(matches).collect(),
+            matched: (0..self.layers.len()).map(|layer| makers.contains(&layer)).collect(),
             parts: Parts { dataset: config.dataset, backbone: config.backbone, method: config.method },
         })
     }

@@ -189,9 +189,9 @@ fn trials(count: u64) -> String {
 
 fn unmatched_layer(document: &Document, index: usize, pattern: &str) -> ExperimentError {
     let at = find(&document.layers[index].entries, "match").map_or(&document.layers[index].at, |entry| &entry.at);
-    let accepted =
-        "layer names as `harness cost` prints them; `*` stands for any run of characters, `|` for either of two";
-    document.error(at, Complaint::new(format!("no layer is called `{pattern}`"), "", accepted))
+    let accepted = "names of convolutions as `harness cost` prints them; `*` stands for any run of characters, `|` for either of two; where \
+         several [[layer]] fit, the first makes a layer";
+    document.error(at, Complaint::new(format!("no layer is called `{pattern}`, or none is left for it"), "", accepted))
 }
 
 impl Row<'_> {

@@ -26,6 +26,8 @@ pub const FUSED: &str = "fused after the last epoch";
 pub struct LayerPrice {
     /// Its name.
     pub name: String,
+    /// Whether it is a convolution, which methods make.
+    pub is_convolution: bool,
     /// What it costs.
     pub cost: Cost,
     /// What the same layer of the vanilla network costs.
@@ -137,7 +139,8 @@ impl std::error::Error for Unpriceable {}
 pub fn price(config: &TrialConfig) -> Result<Price, Unpriceable> {
     let blame = |key: &'static str| move |error: anyhow::Error| Unpriceable { key, why: explain(&error) };
     let method_error = |error: candle_core::Error| blame("method.name")(error.into());
-    let geometry = data::geometry(&config.dataset).map_err(blame("dataset.name"))?;
+    let images = if config.dataset.sources.is_empty() { "dataset.name" } else { "dataset.sources" };
+    let geometry = data::geometry(&config.dataset).map_err(blame(images))?;
     let methods = Methods::new(config).map_err(blame("method.name"))?;
     let nominal = backbones::by_name(&config.backbone, &geometry, 1.0).map_err(blame("backbone.name"))?;
     let mut backbone =
@@ -334,7 +337,8 @@ impl LayerDescriptions<'_> {
             if let LayerKind::Unit(spec) = &layer.kind {
                 remarks.extend(self.methods.passed_over(&layer.name, spec).map(String::from));
             }
-            Ok(LayerPrice { name: layer.name, cost, vanilla: vanilla_cost(nominal)?, depth, remarks })
+            let is_convolution = matches!(layer.kind, LayerKind::Unit(_));
+            Ok(LayerPrice { name: layer.name, is_convolution, cost, vanilla: vanilla_cost(nominal)?, depth, remarks })
         };
         network.layers().into_iter().zip(&nominal.layers()).map(price).collect()
     }

@@ -8,7 +8,7 @@ use conv_core::options::Described;
 
 use super::aggregate::{Group, SHORT_SCHEDULE, SettingRow};
 use super::comparison::{by, names, varies};
-use super::markup::escaped;
+use super::markup::{code, escaped};
 use super::section::Part;
 use super::{conventions, measured, tuning};
 use crate::config::{Kernels, Precision, Recipe, Schedule, UpdateRule};
@@ -29,9 +29,9 @@ pub(super) fn lines(group: &Group<'_>) -> Vec<String> {
         say("**Nothing was trained**: exact cost per image.".into());
     } else {
         say(format!(
-            "**Data**: {}, from `{}`. {}",
-            group.data(),
-            record.trial.data.source,
+            "**Data**: {}, from {}. {}",
+            escaped(&group.data()),
+            code(&record.trial.data.source),
             conventions::splits(record)
         ));
         let dataset = &record.trial.config.dataset;

@@ -15,12 +15,25 @@ pub fn escaped(text: &str) -> String {
             // Before a space it begins no tag.
             '<' if chars.peek().is_some_and(|after| !after.is_whitespace()) => out.push_str("&lt;"),
             '_' if within => out.push(c),
-            '\\' | '|' | '*' | '_' | '`' => out.extend(['\\', c]),
+            // What would begin an entity.
+            '&' if chars.peek().is_some_and(|after| after.is_alphanumeric() || *after == '#') => out.push_str("&amp;"),
+            // What would end the text of a link.
+            ']' if chars.peek().is_some_and(|after| "([:".contains(*after)) => out.extend(['\\', c]),
+            '\\' | '|' | '*' | '_' | '`' | '~' | '$' => out.extend(['\\', c]),
             c => out.push(c),
         }
         before = c;
     }
     out
+}
+
+/// Plain text as code in Markdown, in one line: between more backticks than it has in a row.
+pub fn code(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // A blank on either side is not part of the code.
+    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{pad}{}{pad}{fence}", text.replace('\n', " "))
 }
 
 fn parser(markdown: &str) -> Parser<'_> {
@@ -96,8 +109,22 @@ mod tests {
 
     #[test]
     fn escaped_text_is_what_markdown_shows() {
-        for text in ["layer1.*|layer2.0.*", "<i>a</i> & b", "a_b_c `d` \\ **x**", "P = 1 (VGG-16)"] {
+        for text in [
+            "layer1.*|layer2.0.*",
+            "<i>a</i> & b",
+            "<img src=x onerror=alert(1)> a*b*c &amp; &#60;",
+            "a_b_c `d` \\ **x**",
+            "P = 1 (VGG-16)",
+            "[x](y) [2,4] ~~s~~ $m$ [x][y]",
+        ] {
             assert_eq!(html_line(&escaped(text)), html_text(text).replace("&quot;", "\""), "{text}");
+        }
+    }
+
+    #[test]
+    fn code_may_have_backticks() {
+        for text in ["data/cifar10", "a`b", "``a", "<i> | x"] {
+            assert_eq!(html_line(&code(text)), format!("<code>{}</code>", html_text(text)), "{text}");
         }
     }
 

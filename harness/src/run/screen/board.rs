@@ -156,15 +156,21 @@ impl Board {
         let trial = &mut self.trials[index];
         (trial.summary, trial.reason) = (Some(*summary), None);
         // Without training there is a cost and nothing to tell; thousands may come in a second.
-        let validation = summary.validation?;
-        let best = self.best.entry(trial.entry.method.clone()).or_insert((validation, index));
-        if validation > best.0 {
-            *best = (validation, index);
+        if summary.validation.is_none() && summary.test.is_none() {
+            return None;
         }
-        let test = summary.test.map_or(String::new(), |test| format!(", test {}", percent(test)));
+        // By test images nothing is ranked while others may still be trained.
+        if let Some(validation) = summary.validation {
+            let best = self.best.entry(trial.entry.method.clone()).or_insert((validation, index));
+            if validation > best.0 {
+                *best = (validation, index);
+            }
+        }
+        let told = |name: &str, accuracy: Option<f64>| accuracy.map(|share| format!(", {name} {}", percent(share)));
+        let accuracies = [told("val", summary.validation), told("test", summary.test)];
         let text = format!(
-            "done, val {}{test}, {} params, {} MACs, {}",
-            percent(validation),
+            "done{}, {} params, {} MACs, {}",
+            accuracies.into_iter().flatten().collect::<String>(),
             summary.params,
             summary.macs,
             duration(summary.seconds)
