@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use super::choice::TrialChoice;
@@ -69,6 +69,16 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<String> {
     }
     let dataset = data::load(&config)?;
     let classes = dataset.geometry.classes;
+    let asked = config.name == "synthetic" || args.data.as_ref().is_some_and(|source| source.starts_with("synthetic"));
+    ensure!(
+        !dataset.provenance.synthetic || asked || finished.record.trial.data.synthetic,
+        "the images of its trial are not here ({}), and synthetic ones would say nothing of it\n  accepted: HARNESS_DATA, or \
+         --data SOURCE with where they are; --data synthetic, to have just these",
+        finished.record.trial.data.source
+    );
+    if args.data.is_some() || args.dataset.is_some() {
+        check_names(&finished, &config, classes)?;
+    }
     let pool = compute_threads(usize::from(args.threads.unwrap_or(0)))?;
     let predictions =
         pool.install(|| predictions(&finished, (dataset, &config), args.split, pool.current_num_threads()))?;
@@ -90,6 +100,21 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<String> {
         "{text}\nmost often taken for another\n\n{}",
         confusion_table(&mistakes, &names, CONFUSIONS).render(args.format)
     ))
+}
+
+/// Classes are matched by number: that they are called the same on both sides, where both are known.
+fn check_names(finished: &FinishedNetwork, config: &DatasetConfig, classes: usize) -> Result<()> {
+    let names = |config: &DatasetConfig| class_names(config, classes);
+    match (names(&finished.record.trial.config.dataset), names(config)) {
+        (Some(own), Some(these)) if own == these => {}
+        (Some(own), Some(these)) => bail!(
+            "the network tells {} apart, and these images are of {}\n  accepted: images of the same classes",
+            own.join(", "),
+            these.join(", ")
+        ),
+        _ => say!("note: what the classes are called is not known on both sides; they are matched by their numbers"),
+    }
+    Ok(())
 }
 
 impl Split {

@@ -69,7 +69,7 @@ fn read(path: &Path, input: &InputSpec, transform: &Transform) -> Result<Tensor>
     let image = StoredImage::read(path)?;
     let (channels, height, width) = image.shape();
     if (height, width) != (h, w) {
-        say!("note: {}: {height} x {width} pixels, scaled to cover {h} x {w}, the middle taken", path.display());
+        say!("note: {}: {height} x {width} pixels for a network of {h} x {w}: {}", path.display(), transform.judged());
     }
     if c < channels {
         say!("note: {}: in colour, made grey for a network of grey images", path.display());

@@ -97,7 +97,10 @@ fn words(state: &TaskState) -> (String, String) {
         TaskState::Preempted => {
             ("preempted".into(), "made room for another job: submit again, and it goes on from its checkpoint".into())
         }
-        TaskState::Gone => ("gone".into(), "no result, and not in the queue: submit again".into()),
+        TaskState::Gone(why) => {
+            let why = why.map_or(String::new(), |why| format!("{why}: "));
+            ("gone".into(), format!("{why}no result, and not in the queue: submit again"))
+        }
     }
 }
 

@@ -45,6 +45,20 @@ impl Check for Field {
         {
             return Err(complaint.help(format!("did you mean \"{name}\"?")));
         }
+        // What a person means by a value without brackets or quotes is plain, but not what TOML reads it as.
+        let written = match (&self.kind, value) {
+            (Kind::List(_) | Kind::NonEmptyList(_), Value::String(_) | Value::Integer(_) | Value::Float(_)) => {
+                Some(format!("write [{value}], in brackets"))
+            }
+            (Kind::Form(..), Value::Datetime(_)) => Some(format!("write \"{value}\", in quotes")),
+            (Kind::Integer(..), Value::Float(float)) if float.fract() == 0.0 && float.abs() < 1e15 => {
+                Some(format!("write {float:.0}"))
+            }
+            _ => None,
+        };
+        if let Some(written) = written.filter(|_| !self.kind.has_type(&literal(value))) {
+            return Err(complaint.help(written));
+        }
         if let (true, Some(hint)) = (self.kind.is_number(), value.as_str().and_then(hints::number)) {
             return Err(complaint.help(hint));
         }

@@ -52,6 +52,13 @@ pub fn number(text: &str) -> Option<String> {
             _ => Some(format!("write {}", shortest(number, text))),
         };
     }
+    // Thousands set apart, which begin with no 0.
+    let groups: Vec<&str> = text.split(',').collect();
+    let digits = |group: &&str| group.bytes().all(|c| c.is_ascii_digit());
+    let thousands = groups.len() > 1 && groups.iter().all(digits) && groups[1..].iter().all(|group| group.len() == 3);
+    if thousands && (1..=3).contains(&groups[0].len()) && !groups[0].starts_with('0') {
+        return Some(format!("write {}", groups.concat()));
+    }
     let point = text.replacen(',', ".", 1);
     let number = point.parse::<f64>().ok().filter(|number| number.is_finite())?;
     Some(format!("write {}, with a point", shortest(number, &point)))
@@ -97,6 +104,9 @@ mod tests {
             ("-.5", Some("write -0.5")),
             ("1.", Some("write 1.0")),
             ("0,1", Some("write 0.1, with a point")),
+            ("0,125", Some("write 0.125, with a point")),
+            ("1,000", Some("write 1000")),
+            ("12,000,000", Some("write 12000000")),
             (".1e-3", Some("write 1e-4")),
             ("0.1", Some("write 0.1")),
             ("+3", Some("write 3")),

@@ -5,7 +5,7 @@ use std::fmt;
 use conv_core::options::Kind;
 
 /// What a number of bytes may be written as.
-pub const SIZE: Kind = Kind::Form(|text| bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\"");
+pub const SIZE: Kind = Kind::Form(|text| bytes(text).is_some(), "a size, e.g. \"500MiB\", \"4GiB\", \"4G\"");
 
 /// A number of bytes, as files write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,10 @@ pub fn bytes(text: &str) -> Option<u64> {
         "kB" => 1e3,
         "MB" => 1e6,
         "GB" => 1e9,
-        "KiB" | "K" => 1024.0,
-        "MiB" | "M" => 1048576.0,
-        "GiB" | "G" => 1073741824.0,
-        "TiB" | "T" => 1099511627776.0,
+        "KiB" | "K" | "k" => 1024.0,
+        "MiB" | "M" | "m" => 1048576.0,
+        "GiB" | "G" | "g" => 1073741824.0,
+        "TiB" | "T" | "t" => 1099511627776.0,
         _ => return None,
     };
     let value = number.parse::<f64>().ok()? * factor;
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn sizes_as_people_write_them() {
-        assert_eq!((bytes("4G"), bytes("500M"), bytes("1T")), (Some(4 << 30), Some(500 << 20), Some(1 << 40)));
+        assert_eq!((bytes("4G"), bytes("500m"), bytes("1T")), (Some(4 << 30), Some(500 << 20), Some(1 << 40)));
         assert_eq!(bytes("1.5GiB"), Some(3 << 29));
         assert_eq!(bytes("500 MB"), Some(500_000_000));
         for refused in ["", "4", "GiB", "0MB", "-4GiB", "4gib", "1e30GB"] {

@@ -237,7 +237,7 @@ fn label(
 fn missing(info: &DatasetInfo, reader: &Reader, tried: &[String]) -> String {
     let mut ways = Vec::new();
     if info.geometry.is_none() {
-        ways.push("name the folder in dataset.sources".to_string());
+        ways.push("name the folder: dataset.sources = [\"FOLDER\"]".to_string());
     } else {
         ways.push(format!("put the files into data/{} and name that in dataset.sources", info.name));
     }

@@ -16,7 +16,10 @@ pub const MOST_THREADS: i64 = 1024;
 
 const COUNT: Kind = Kind::Integer(1, MOST_THREADS);
 const ROUNDS: Kind = Kind::Integer(1, 1000);
-const TIME: Kind = Kind::Form(|text| duration(text).is_some(), "a time, e.g. \"90s\", \"30min\", \"6h\"");
+const TIME: Kind = Kind::Form(
+    |text| duration(text).is_some(),
+    "a time, e.g. \"90s\", \"30min\", \"6h\", \"02:00:00\", \"1-12:00:00\"",
+);
 const POLICY: Kind =
     Kind::Form(|text| on_failure(text).is_some(), "\"continue\", \"stop\" or \"retry(N)\" with N from 1 to 100");
 
@@ -93,10 +96,10 @@ text_form! {
     Time, |text| duration(text).map(Time);
 }
 
-/// `90s`, `30min`, `6h`, `2d`, sums such as `1h30min`, and `02:00:00` or `1-12:00:00` as Slurm has them; more than nothing.
+/// `90s`, `30min`, `6h`, `2d`, sums such as `1h30min`, and `02:00:00`, `1-12:00:00` or `1-12` as Slurm has them; more than nothing.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
-    if rest.contains(':') {
+    if rest.contains([':', '-']) {
         return clock(rest).filter(|time| *time > Duration::ZERO);
     }
     let mut total = Duration::ZERO;
@@ -118,7 +121,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     (total > Duration::ZERO).then_some(total)
 }
 
-/// `HH:MM:SS`, `MM:SS`, or either after `DAYS-`.
+/// `HH:MM:SS`, `MM:SS`, or either after `DAYS-`; `DAYS-HOURS`.
 fn clock(text: &str) -> Option<Duration> {
     let whole = |part: &str| part.chars().all(|c| c.is_ascii_digit()).then(|| part.parse::<u64>().ok()).flatten();
     let (days, rest) = text.split_once('-').map_or((Some(0), text), |(days, rest)| (whole(days), rest));
@@ -126,6 +129,7 @@ fn clock(text: &str) -> Option<Duration> {
     let (hours, minutes, seconds) = match parts[..] {
         [hours, minutes, seconds] => (hours, minutes, seconds),
         [minutes, seconds] => (0, minutes, seconds),
+        [hours] if text.contains('-') => (hours, 0, 0),
         _ => return None,
     };
     // Only the first of them may count beyond its unit.
@@ -163,7 +167,7 @@ mod tests {
             assert_eq!(duration(refused), None, "{refused}");
         }
         assert_eq!(
-            ["02:00:00", "1-12:00:00", "90:00", "00:30", "36:00:00"].map(seconds),
+            ["02:00:00", "1-12:00:00", "90:00", "00:30", "1-12"].map(seconds),
             [7200.0, 129600.0, 5400.0, 30.0, 129600.0].map(Some)
         );
         for refused in

@@ -77,11 +77,27 @@ impl std::fmt::Display for TooLarge {
 
 impl std::error::Error for TooLarge {}
 
+/// That the parameters of a network, their gradients and what an optimizer remembers of them (values for each parameter) are no
+/// more than there is, before any of them is made.
+///
+/// # Errors
+/// As [`check_memory`].
+pub(super) fn check_parameters(params: u64, remembered: u64, limit: Option<u64>) -> Result<(), TooLarge> {
+    let planned = 4 * params.saturating_mul(2 + remembered);
+    let what = "the parameters alone, with gradients and what the optimizer remembers, take";
+    check(planned, limit, what, "a smaller network")
+}
+
 /// That what a training is planned to hold is there at all: a system that runs out of memory ends whatever it likes.
 ///
 /// # Errors
 /// More than `limit`, where there is one, or than this machine has.
 pub(super) fn check_memory(planned: u64, limit: Option<u64>) -> Result<(), TooLarge> {
+    let what = "training it takes, by the engine's plan,";
+    check(planned, limit, what, "a smaller recipe.batch, or a smaller network")
+}
+
+fn check(planned: u64, limit: Option<u64>, what: &str, accepted: &str) -> Result<(), TooLarge> {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let machine = machine_memory();
     let known = [limit.map(|bytes| (bytes, "run.memory allows")), machine.map(|bytes| (bytes, "this machine has"))];
@@ -89,11 +105,7 @@ pub(super) fn check_memory(planned: u64, limit: Option<u64>) -> Result<(), TooLa
     if planned <= most {
         return Ok(());
     }
-    Err(TooLarge(format!(
-        "training it takes {} MiB by the engine's plan, and {whose} {} MiB\n  accepted: a smaller recipe.batch, or a smaller network",
-        mib(planned),
-        mib(most)
-    )))
+    Err(TooLarge(format!("{what} {} MiB, and {whose} {} MiB\n  accepted: {accepted}", mib(planned), mib(most))))
 }
 
 /// Watches memory (resident, bytes) and time from now on, in a thread of its own: also a trial that hangs is ended.

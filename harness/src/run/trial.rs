@@ -21,7 +21,7 @@ use crate::results::{FrozenTrial, Measures, NetworkSummary, Outcome, Reporting, 
 use crate::stamp::Environment;
 use crate::train::{
     Course, EpochLog, Evaluation, Feed, LearningRate, Observer, Prediction, SharedData, TrainingPhase, evaluate, fit,
-    predict, workers,
+    predict, remembered, workers,
 };
 use crate::weights::WeightsFile;
 use crate::weights::start::Start;
@@ -146,6 +146,8 @@ impl<'t> Training<'t> {
         let (recipe, phases) = (&config.recipe, trial.phases()?);
         let feed = Feed::new(data, config, workers(environment.threads))?;
         let methods = Methods::new(config)?;
+        let params = trial.price.trained.params;
+        limits::check_parameters(params, remembered(recipe) + u64::from(recipe.average.is_some()), memory)?;
         let geometry = data.geometry;
         let whole = || backbones::by_name(&config.backbone, &geometry, methods.width());
         ensure!(

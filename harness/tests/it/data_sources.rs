@@ -40,7 +40,7 @@ fn used(data: &Dataset) -> (&str, u8) {
 }
 
 #[test]
-fn sources_are_tried_in_order_and_harness_data_first() -> Result<()> {
+fn sources_are_tried_in_order_and_harness_data_behind_the_paths() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (a, b, home) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("home"));
     let (a_name, b_name) = (a.display().to_string(), b.display().to_string());
@@ -55,7 +55,10 @@ fn sources_are_tried_in_order_and_harness_data_first() -> Result<()> {
     write_folder(&a, 10)?;
     assert_eq!(used(&load_from(&tried, &here)?), (a_name.as_str(), 10));
     write_folder(&home.join("cifar10"), 30)?;
+    assert_eq!(used(&load_from(&tried, &here)?), (a_name.as_str(), 10));
+    fs::remove_dir_all(&a)?;
     assert_eq!(used(&load_from(&tried, &here)?), ("HARNESS_DATA/cifar10", 30));
+    write_folder(&a, 10)?;
     let data = load_from(&config("cifar10", &["download"]), &here)?;
     assert_eq!(used(&data), ("HARNESS_DATA/cifar10", 30));
     // Who asks for synthetic data gets it.
@@ -72,6 +75,12 @@ fn an_image_folder_is_looked_up_by_its_own_name() -> Result<()> {
     let data = load_from(&config("images", &["data/pets"]), &here)?;
     assert_eq!(used(&data), ("HARNESS_DATA/pets", 5));
     assert_eq!(data.provenance.label, "pets (10 classes)");
+    // Another folder of that name is not it, where it is said which one is meant.
+    let mine = dir.path().join("mine/pets");
+    let named = mine.display().to_string();
+    assert!(load_from(&config("images", &[&named]), &here).is_err());
+    write_folder(&mine, 9)?;
+    assert_eq!(used(&load_from(&config("images", &[&named]), &here)?), (named.as_str(), 9));
     Ok(())
 }
 

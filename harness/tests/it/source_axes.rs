@@ -140,7 +140,7 @@ fn what_is_not_there_is_an_open_question_until_a_run_refuses_it() {
     let (rows, notes) = plan(dir.path());
     assert_eq!(rows.len(), 3, "{notes}");
     for sources in ["[\"gone\"]", "[\"gone\", \"lost\"]"] {
-        let note = format!("dataset.sources = {sources}: dataset.name = \"fashion-mnist\": no data found; until");
+        let note = format!("dataset.sources = {sources}: no data found for dataset.name = \"fashion-mnist\"; until");
         assert!(notes.contains(&note), "{notes}");
     }
     let refused = harness(dir.path(), &["x.toml"]);

@@ -148,6 +148,21 @@ impl Transform {
 
     /// What is done, in words: to training images, and to those that are judged.
     pub fn told(&self) -> String {
+        let (training, judged) = self.words();
+        let flip = match self.flip_order {
+            _ if !self.flip => ", no flips",
+            FlipOrder::Random => " and random flips",
+            FlipOrder::Alternating => " and flips of each in turns",
+        };
+        format!("training on {training}{flip}; evaluation on {judged}")
+    }
+
+    /// What is done, in words, to images that are judged.
+    pub fn judged(&self) -> String {
+        self.words().1
+    }
+
+    fn words(&self) -> (String, String) {
         let (_, h, w) = self.shape;
         let share = |side: usize| (side as f64 / CENTRE).round() as usize;
         let centre = if h == w {
@@ -155,7 +170,7 @@ impl Transform {
         } else {
             format!("resized to cover {} x {}, centre of {h} x {w}", share(h), share(w))
         };
-        let (training, judged) = match self.crop {
+        match self.crop {
             Crop::RandomResized if self.random => {
                 ("random resized crops (8 to 100 % of the area, aspects 3:4 to 4:3)".to_owned(), centre)
             }
@@ -166,13 +181,7 @@ impl Transform {
                 let whole = format!("whole images, squeezed to {h} x {w} where they are not");
                 (whole.clone(), whole)
             }
-        };
-        let flip = match self.flip_order {
-            _ if !self.flip => ", no flips",
-            FlipOrder::Random => " and random flips",
-            FlipOrder::Alternating => " and flips of each in turns",
-        };
-        format!("training on {training}{flip}; evaluation on {judged}")
+        }
     }
 
     fn covered(&self) -> String {

@@ -1,7 +1,7 @@
 //! `harness status` and `harness cancel`: how the submitted trials stand, from the results and from Slurm's queue.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -21,8 +21,8 @@ pub enum TaskState {
     Queued(String, String),
     /// It has no result: Slurm stopped it to make room for another job, and the site does not queue it again by itself.
     Preempted,
-    /// It has no result, and Slurm no longer knows of it: cancelled, or lost.
-    Gone,
+    /// It has no result, and Slurm no longer knows of it: cancelled, or lost; why, where the task's output says.
+    Gone(Option<&'static str>),
 }
 
 /// A submitted trial.
@@ -70,7 +70,7 @@ pub fn status(folder: &RunFolder) -> Result<Vec<SubmittedTrial>> {
                 (TrialState::Failed(record), None) => {
                     TaskState::Failed(record.failure().map_or_else(String::new, |failure| failure.reason.clone()))
                 }
-                (TrialState::Open | TrialState::Damaged(_), None) => TaskState::Gone,
+                (TrialState::Open | TrialState::Damaged(_), None) => ended(&job.output(index)),
             };
             let frozen = folder.frozen(key).ok();
             let label = names.get(key).map(|names| names.label.clone());
@@ -93,13 +93,29 @@ pub fn status(folder: &RunFolder) -> Result<Vec<SubmittedTrial>> {
         }
     }
     let gone: BTreeSet<u64> =
-        trials.iter().filter(|trial| trial.state == TaskState::Gone).map(|trial| trial.task.0).collect();
+        trials.iter().filter(|trial| matches!(trial.state, TaskState::Gone(_))).map(|trial| trial.task.0).collect();
     if !gone.is_empty() {
         let preempted = preempted(&gone.into_iter().collect::<Vec<_>>());
-        let stopped = |trial: &&mut SubmittedTrial| trial.state == TaskState::Gone && preempted.contains(&trial.task);
+        let stopped =
+            |trial: &&mut SubmittedTrial| matches!(trial.state, TaskState::Gone(_)) && preempted.contains(&trial.task);
         trials.iter_mut().filter(stopped).for_each(|trial| trial.state = TaskState::Preempted);
     }
     Ok(trials)
+}
+
+/// How a task without a result ended, by what Slurm writes into its output: sites without accounting tell it nowhere else.
+fn ended(output: &Path) -> TaskState {
+    let text = std::fs::read(output).unwrap_or_default();
+    let last = String::from_utf8_lossy(&text[text.len().saturating_sub(1 << 16)..]).into_owned();
+    let says = |words: &str| last.lines().rev().any(|line| line.contains("slurmstepd: error:") && line.contains(words));
+    match () {
+        () if says("DUE TO PREEMPTION") => TaskState::Preempted,
+        () if says("DUE TO TIME LIMIT") => TaskState::Gone(Some("reached its time limit")),
+        () if says("oom") => TaskState::Gone(Some("was ended for want of memory")),
+        () if says("DUE TO NODE FAILURE") => TaskState::Gone(Some("lost its node")),
+        () if says("CANCELLED") => TaskState::Gone(Some("was cancelled")),
+        () => TaskState::Gone(None),
+    }
 }
 
 /// How many epochs a trial has, its price permitting.
@@ -132,4 +148,27 @@ pub fn cancel(folder: &RunFolder, fits: impl Fn(&SubmittedTrial) -> bool) -> Res
         command("scancel", some)?;
     }
     Ok(Cancelled { submitted: trials.len(), fitting: fitting.len(), cancelled: tasks.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_task_ended_stands_in_its_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.out");
+        assert_eq!(ended(&path), TaskState::Gone(None));
+        for (line, expected) in [
+            ("JOB 7 ON node1 CANCELLED AT 2026-11-28T14:00:00 DUE TO PREEMPTION ***", TaskState::Preempted),
+            ("JOB 7 ON node1 CANCELLED AT x DUE TO TIME LIMIT ***", TaskState::Gone(Some("reached its time limit"))),
+            ("Detected 1 oom_kill event in StepId=7.batch.", TaskState::Gone(Some("was ended for want of memory"))),
+            ("*** JOB 7 ON node1 CANCELLED AT x ***", TaskState::Gone(Some("was cancelled"))),
+        ] {
+            std::fs::write(&path, format!("[1/1] epoch 3\nslurmstepd: error: *** {line}\n")).unwrap();
+            assert_eq!(ended(&path), expected, "{line}");
+        }
+        std::fs::write(&path, "a room for zoom, DUE TO PREEMPTION of nothing\n").unwrap();
+        assert_eq!(ended(&path), TaskState::Gone(None));
+    }
 }

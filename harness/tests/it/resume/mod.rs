@@ -88,6 +88,24 @@ fn in_bf16_stopped_anywhere() -> Result<()> {
     stopped_anywhere_in(&workshop, "pruned", 17)
 }
 
+/// With an average of the weights, which is judged at the end of each epoch and takes their place at the end of each phase.
+#[test]
+fn averaged_stopped_anywhere() -> Result<()> {
+    let average = ["recipe.average=0.8", "dataset.flip_order=alternating", "recipe.schedule=linear"];
+    let workshop = Workshop::with(&average.map(str::to_owned))?;
+    stopped_anywhere_in(&workshop, "vanilla", 17)?;
+    stopped_anywhere_in(&workshop, "pruned", 17)?;
+    // It is no other training: what is left differs, not what was lost on the way.
+    let (averaged, _) = workshop.bench("vanilla", "averaged")?.finished(2)?;
+    let last = Workshop::with(&average[1..].iter().map(|&set| set.to_owned()).collect::<Vec<_>>())?;
+    let (last, _) = last.bench("vanilla", "last")?.finished(2)?;
+    let losses = |outcome: &Outcome| outcome.epochs.iter().map(|epoch| epoch.train_loss).collect::<Vec<_>>();
+    assert_eq!(losses(&averaged), losses(&last));
+    assert_ne!(averaged.epochs[1].validation_loss, last.epochs[1].validation_loss);
+    assert_ne!(averaged.weights, last.weights);
+    Ok(())
+}
+
 #[test]
 fn pruned_and_never_tuned_stopped_anywhere() -> Result<()> {
     stopped_anywhere("pruned ratio=0.3", 18)
