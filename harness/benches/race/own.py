@@ -22,7 +22,7 @@ import torch
 SWEEP = """name = "own"
 dataset = {{ name = "cifar10", sources = ["synthetic:64+16"], augment = false }}
 backbone.name = "{backbone}"
-recipe = {{ epochs = 6, batch = 16, subset = 32, warmup_epochs = 1, lr = 0.01 }}
+recipe = {{ epochs = 6, batch = 16, subset = 32, warmup_epochs = 1, lr = 0.01, precision = "{precision}" }}
 protocol = {{ seeds = [0], validation = 16, controls = [] }}
 run.measure = false
 """
@@ -41,8 +41,8 @@ def png(pixels):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def sweep(backbone, methods):
-    text = SWEEP.format(backbone=backbone)
+def sweep(backbone, methods, precision):
+    text = SWEEP.format(backbone=backbone, precision=precision)
     for method in methods:
         name, *options = method.split(",")
         text += f'[[grid]]\nmethod.name = "{name}"\n' + "".join(f"method.{option}\n" for option in options)
@@ -70,8 +70,8 @@ def with_weights_of(other, model):
     return model.eval()
 
 
-def check(harness, job):
-    """[method, deviation]: of the exported network's logits from the race's, in parts of the largest one, or of the harness's
+def check(harness, job, precision):
+    """[method, deviation] of networks that were trained and infer in a precision: of the exported network's logits from the race's, in parts of the largest one, or of the harness's
     probabilities, in parts of the largest one, whichever is more."""
     harness, found = os.path.abspath(harness), []
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -83,7 +83,7 @@ def check(harness, job):
                 raise RuntimeError(f"`{' '.join(command)}` said {done.stderr.strip()}")
             return done.stdout
 
-        (folder / "own.toml").write_text(sweep(job.backbone, job.methods))
+        (folder / "own.toml").write_text(sweep(job.backbone, job.methods, precision))
         run("own.toml", "--output", "own", "--progress", "plain")
         rows = list(csv.DictReader((folder / "own/results.csv").open()))
         pixels = np.random.default_rng(0).integers(96, 160, (IMAGES, 32, 32, 3), dtype=np.uint8)

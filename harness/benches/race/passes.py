@@ -113,7 +113,9 @@ class Harness:
         for method, row in self.rows(1).items():
             same(self.side.name, method, {what: int(row[what]) for what in ("macs", "params")}, counted[method])
         worker = Python(None, self.settings)
-        found = worker.ask("own", harness=str(self.settings.harness), job=self.job)["apart"]
+        found = worker.ask(
+            "own", harness=str(self.settings.harness), job=self.job, precision=self.side.precision
+        )["apart"]
         worker.close()
         return max((apart, method) for method, apart in found)
 

@@ -41,6 +41,7 @@ BOTH = ("contiguous", "channels_last")
 
 SIDES = (
     Side("harness", "harness", F32, ALL, own=True, memory=True),
+    Side("harness-bf16", "harness", BF16, ALL, own=True, memory=True, options={"arguments": ["--set", "recipe.precision=bf16"]}),
     Side("torch", "torch", F32, ALL, memory=True, options={"layouts": BOTH}, environment=TORCH),
     Side("torch-compile", "torch", F32, ALL, slow=True, options={"layouts": BOTH, "compile": True}, environment=TORCH),
     Side("onnxruntime", "onnxruntime", F32, INFERENCE),

@@ -128,7 +128,7 @@ def answer(request, state):
     if kind == "own":
         import own
 
-        return {"apart": own.check(request["harness"], Job(**request["job"]))}
+        return {"apart": own.check(request["harness"], Job(**request["job"]), request["precision"])}
     if kind == "open":
         side = next(side for side in SIDES if side.name == request["side"])
         try:
