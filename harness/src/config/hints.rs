@@ -40,6 +40,9 @@ pub fn number(text: &str) -> Option<String> {
     if !whole.is_empty() && whole.bytes().all(|c| c.is_ascii_digit() || c == b'_') && beyond(text) {
         return Some(format!("{text} is beyond all whole numbers there are; the largest is {}", i64::MAX));
     }
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(format!("write {number}"));
+    }
     if let Ok(number) = text.parse::<f64>() {
         let digits = text.trim_start_matches(['+', '-']);
         return match text {
