@@ -86,8 +86,15 @@ impl Machine<'_> {
                 Node::Tensor { storage, offset, shape, strides } => {
                     Node::Tensor { storage: *storage, offset: *offset, shape: shape.clone(), strides: strides.clone() }
                 }
+                Node::Unread(kind) => {
+                    self.copy(kind.len())?;
+                    Node::Unread(kind.clone())
+                }
                 _ => bail!("a parameter that is no tensor"),
             },
+            ("torch._utils" | "torch._tensor", name, arguments) if torch && name.starts_with("_rebuild_") => {
+                self.unread(name, arguments)?
+            }
             ("torch", "Size", [sides]) if torch => {
                 let sides = self.items(*sides)?;
                 self.copy(size_of_val(sides))?;
@@ -105,6 +112,30 @@ impl Machine<'_> {
     fn unknown(&self, name: &str) -> Result<Node> {
         self.copy(name.len())?;
         Ok(Node::Unknown(name.to_owned()))
+    }
+
+    /// A tensor that one of PyTorch's other functions would make.
+    fn unread(&self, name: &str, arguments: &[Id]) -> Result<Node> {
+        // Types that came after storages had types of their own stand last.
+        let last = arguments.last().map(|last| &self.nodes[*last]);
+        let kind = match (name, last) {
+            ("_rebuild_qtensor", _) => "quantised",
+            ("_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor", _) => "sparse",
+            ("_rebuild_meta_tensor_no_storage", _) => "meta, without values",
+            ("_rebuild_tensor_v3", Some(Node::Global(_, kind))) => kind,
+            (other, _) => other,
+        };
+        self.copy(kind.len())?;
+        Ok(Node::Unread(kind.to_owned()))
+    }
+
+    /// The class of a module: the oldest form keeps it outside of the pickle, with its source.
+    pub(super) fn module_class(&self, outside: Id) -> Option<Node> {
+        let Node::Tuple(described) = &self.nodes[outside] else { return None };
+        let [kind, class, ..] = described[..] else { return None };
+        let Node::Global(module, name) = &self.nodes[class] else { return None };
+        let is_module = self.text(kind).ok()? == "module" && self.copy(module.len() + name.len()).is_ok();
+        is_module.then(|| Node::Global(module.clone(), name.clone()))
     }
 
     pub(super) fn build(&mut self, object: Id, state: Id) -> Result<()> {

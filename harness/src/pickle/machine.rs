@@ -1,6 +1,7 @@
 //! The instructions of a pickle.
 
 use std::cell::Cell;
+use std::num::IntErrorKind;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -75,12 +76,12 @@ impl<'b> Machine<'b> {
                 self.push(match line {
                     "00" => Node::Bool(false),
                     "01" => Node::Bool(true),
-                    number => Node::Integer(number.parse().context("no whole number")?),
+                    number => whole(number)?,
                 });
             }
             b'L' => {
                 let line = self.line()?;
-                self.push(Node::Integer(line.trim_end_matches('L').parse().context("no whole number of 64 bits")?));
+                self.push(whole(line.trim_end_matches('L'))?);
             }
             b'J' => {
                 let bytes = self.fixed::<4>()?;
@@ -217,7 +218,8 @@ impl<'b> Machine<'b> {
         match code {
             b'Q' => {
                 let name = self.pop()?;
-                self.push(Node::Persistent(name));
+                let node = self.module_class(name).unwrap_or(Node::Persistent(name));
+                self.push(node);
             }
             0x81 => {
                 let (arguments, class) = (self.pop()?, self.pop()?);
@@ -289,10 +291,13 @@ impl<'b> Machine<'b> {
     fn long<const N: usize>(&mut self) -> Result<()> {
         let size = self.size::<N>()?;
         let bytes = self.take(size)?;
-        ensure!(size <= 8, "a whole number of more than 64 bits");
-        let mut wide = [if bytes.last().is_some_and(|byte| *byte >= 128) { 255 } else { 0 }; 8];
-        wide[..size].copy_from_slice(bytes);
-        self.push(Node::Integer(i64::from_le_bytes(wide)));
+        let sign = if bytes.last().is_some_and(|byte| *byte >= 128) { 255 } else { 0 };
+        let mut wide = [sign; 8];
+        let (low, high) = bytes.split_at(size.min(8));
+        wide[..low.len()].copy_from_slice(low);
+        // More bytes than eight that only repeat the sign are some writers' way.
+        let fits = high.iter().all(|byte| *byte == sign) && (high.is_empty() || (wide[7] >= 128) == (sign == 255));
+        self.push(if fits { Node::Integer(i64::from_le_bytes(wide)) } else { Node::Large });
         Ok(())
     }
 
@@ -353,6 +358,15 @@ impl<'b> Machine<'b> {
         let id = self.memo.get(place).copied().flatten().context("a place in the memory where nothing is")?;
         self.stack.push(id);
         Ok(())
+    }
+}
+
+/// A whole number in digits.
+fn whole(digits: &str) -> Result<Node> {
+    match digits.parse() {
+        Ok(number) => Ok(Node::Integer(number)),
+        Err(error) if matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => Ok(Node::Large),
+        Err(_) => bail!("no whole number"),
     }
 }
 

@@ -23,6 +23,8 @@ enum Node {
     None,
     Bool(bool),
     Integer(i64),
+    /// A whole number of more than 64 bits: nothing that is read is one.
+    Large,
     Float(f64),
     Bytes(Vec<u8>),
     Text(String),
@@ -44,6 +46,8 @@ enum Node {
     },
     /// What a call of this name would make: nothing was called.
     Unknown(String),
+    /// A tensor of PyTorch's whose numbers are not read, and how they are kept.
+    Unread(String),
     /// A numpy array; the first kind of it is empty, until its state is there.
     Array {
         shape: Vec<usize>,
@@ -177,6 +181,14 @@ impl<'p> Value<'p> {
         }
     }
 
+    /// How a tensor of PyTorch's is kept that is not read, such as `sparse`.
+    pub fn unread(self) -> Option<&'p str> {
+        match self.node() {
+            Node::Unread(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
     /// What its file keeps outside of the pickle under this value.
     pub fn persistent(self) -> Option<Self> {
         match self.node() {
@@ -241,7 +253,7 @@ impl<'p> Value<'p> {
         match self.node() {
             Node::None => "nothing",
             Node::Bool(_) => "a truth value",
-            Node::Integer(_) | Node::Float(_) => "a number",
+            Node::Integer(_) | Node::Large | Node::Float(_) => "a number",
             Node::Bytes(_) => "bytes",
             Node::Text(_) => "a text",
             Node::List(_) => "a list",
@@ -249,7 +261,7 @@ impl<'p> Value<'p> {
             Node::Dict(_) => "a dict",
             Node::Global(..) | Node::Kind(..) => "a name",
             Node::Persistent(_) => "a storage",
-            Node::Tensor { .. } => "a tensor",
+            Node::Tensor { .. } | Node::Unread(_) => "a tensor",
             Node::Unknown(_) => "an object",
             Node::Array { .. } => "an array",
         }

@@ -74,6 +74,28 @@ fn arrays_by_columns_and_with_large_ends_first_are_put_in_order() {
 }
 
 #[test]
+fn whole_numbers_of_any_length_are_read_and_large_ones_are_nobodys() {
+    let integer = |pickle: &[u8]| {
+        let pickle = Pickle::read(pickle).unwrap();
+        (pickle.root().integer(), pickle.root().name())
+    };
+    for (pickle, expected) in [
+        (&b"\x80\x02\x8a\x00."[..], Some(0)),
+        (b"\x80\x02\x8a\x09\x07\0\0\0\0\0\0\0\0.", Some(7)),
+        (b"\x80\x02\x8a\x09\xf9\xff\xff\xff\xff\xff\xff\xff\xff.", Some(-7)),
+        (b"\x80\x02\x8a\x08\0\0\0\0\0\0\0\x80.", Some(i64::MIN)),
+        (b"\x80\x02\x8a\x09\0\0\0\0\0\0\0\x80\0.", None),
+        (b"\x80\x02\x8b\x0a\0\0\0\0\0\0\0\0\0\0\0\0\x01.", None),
+        (b"L9223372036854775807L\n.", Some(i64::MAX)),
+        (b"L9223372036854775808L\n.", None),
+        (b"I-9223372036854775809\n.", None),
+    ] {
+        assert_eq!(integer(pickle), (expected, "a number"), "{pickle:?}");
+    }
+    assert!(error(b"L12x\n.").contains("no whole number"));
+}
+
+#[test]
 fn nothing_is_called() {
     let text = error(b"cposix\nsystem\n(S'echo hacked'\ntR.");
     assert!(text.contains("it would call `posix.system`") && text.contains("byte 31"), "{text}");

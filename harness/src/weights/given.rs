@@ -11,11 +11,35 @@ use candle_core::{DType, Device, Tensor};
 
 use super::torch;
 
+/// The types that are read.
+pub(super) const READ: &str = "f32, f64, f16 or bf16";
+
+/// Parts of names that wrappers of a network put among them: data parallel ones, and compiled ones.
+const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
+
 /// The tensors of a file, each read when it is asked for: a shape that nobody wants takes no memory.
 #[derive(Debug)]
 pub struct GivenWeights {
     bytes: Vec<u8>,
-    tensors: BTreeMap<String, Stored>,
+    /// By name, without what wrappers put into it.
+    tensors: BTreeMap<String, Given>,
+    remarks: Vec<String>,
+}
+
+/// A tensor of a file.
+#[derive(Debug)]
+pub struct Given {
+    /// Its name, as the file has it.
+    pub name: String,
+    content: Content,
+}
+
+/// What a file keeps under a name.
+#[derive(Debug)]
+pub(super) enum Content {
+    Numbers(Stored),
+    /// Numbers that are not read, and of what type: counts and flags, which are never weights, and rarer ones.
+    Unread(String),
 }
 
 /// Where and how a file keeps a tensor.
@@ -28,15 +52,16 @@ pub(super) struct Stored {
     pub offset: usize,
     /// The storage's bytes in the file.
     pub storage: Range<usize>,
-    pub element: Element,
+    /// f32, f64, f16 or bf16.
+    pub kind: DType,
 }
 
-/// A type of numbers, with its name for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
-    Float(DType, &'static str),
-    /// Counts and flags: never weights.
-    Other,
+/// What a file holds, by the names that it has.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub tensors: BTreeMap<String, Content>,
+    /// What there is to say of how they were found.
+    pub remarks: Vec<String>,
 }
 
 impl GivenWeights {
@@ -54,7 +79,7 @@ impl GivenWeights {
     /// # Errors
     /// As of [`GivenWeights::read`], without the file's name.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
-        let tensors = if torch::is_zip(&bytes) {
+        let contents = if torch::is_zip(&bytes) {
             torch::read_zip(&bytes).context("a file of torch.save")?
         } else if torch::is_legacy(&bytes) {
             torch::read_legacy(&bytes).context("a file of torch.save before PyTorch 1.6")?
@@ -65,8 +90,15 @@ impl GivenWeights {
                 "is no file of weights that is known\n  accepted: safetensors, or a state dict that torch.save wrote (.pth, .pt)"
             )
         };
-        ensure!(!tensors.is_empty(), "holds no tensors");
-        Ok(Self { bytes, tensors })
+        ensure!(!contents.tensors.is_empty(), "holds no tensors");
+        let mut tensors = BTreeMap::<String, Given>::new();
+        for (name, content) in contents.tensors {
+            let parts: Vec<&str> = name.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
+            if let Some(other) = tensors.insert(parts.join("."), Given { name: name.clone(), content }) {
+                bail!("holds both `{}` and `{name}`, which are one name but for a wrapper's part of it", other.name);
+            }
+        }
+        Ok(Self { bytes, tensors, remarks: contents.remarks })
     }
 
     /// The content's BLAKE3, 64 hexadecimal digits.
@@ -74,16 +106,25 @@ impl GivenWeights {
         blake3::hash(&self.bytes).to_hex().to_string()
     }
 
-    /// Names and shapes, sorted by name; without counts and flags, of which no network has any.
-    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        let floats = self.tensors.iter().filter(|(_, stored)| stored.element != Element::Other);
-        floats.map(|(name, stored)| (name.as_str(), stored.shape.as_slice()))
+    /// All tensors by name, sorted; the names are without what wrappers put into them.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Given)> {
+        self.tensors.iter().map(|(name, given)| (name.as_str(), given))
+    }
+
+    /// The tensor of a name, without what wrappers put into it.
+    pub fn get(&self, name: &str) -> Option<&Given> {
+        self.tensors.get(name)
+    }
+
+    /// What there is to say of how its tensors were found.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// How its numbers are written, where that is not f32.
     pub fn converted(&self) -> Option<&'static str> {
-        let other = |stored: &Stored| match stored.element {
-            Element::Float(kind, name) if kind != DType::F32 => Some(name),
+        let other = |given: &Given| match &given.content {
+            Content::Numbers(stored) if stored.kind != DType::F32 => Some(stored.kind.as_str()),
             _ => None,
         };
         self.tensors.values().find_map(other)
@@ -92,16 +133,37 @@ impl GivenWeights {
     /// A tensor as f32. f64 is rounded to the nearest; f16 and bf16 are exact.
     ///
     /// # Errors
-    /// One that is not there, or lies outside of its storage.
+    /// One that is not there or of a type that is not read, or lies outside of its storage.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let stored = self.tensors.get(name).with_context(|| format!("`{name}` is not there"))?;
-        stored.read(&self.bytes).with_context(|| format!("`{name}`"))
+        let given = self.tensors.get(name).with_context(|| format!("`{name}` is not there"))?;
+        match &given.content {
+            Content::Numbers(stored) => stored.read(&self.bytes).with_context(|| format!("`{}`", given.name)),
+            Content::Unread(kind) => bail!("`{}` is {kind}; accepted: {READ}", given.name),
+        }
+    }
+}
+
+impl Given {
+    /// Its shape; none where its type is not read.
+    pub fn shape(&self) -> Option<&[usize]> {
+        match &self.content {
+            Content::Numbers(stored) => Some(&stored.shape),
+            Content::Unread(_) => None,
+        }
+    }
+
+    /// Its type, where that is not read.
+    pub fn unread(&self) -> Option<&str> {
+        match &self.content {
+            Content::Numbers(_) => None,
+            Content::Unread(kind) => Some(kind),
+        }
     }
 }
 
 impl Stored {
     fn read(&self, bytes: &[u8]) -> Result<Tensor> {
-        let Element::Float(kind, _) = self.element else { bail!("holds no floating-point numbers") };
+        let kind = self.kind;
         let size = kind.size_in_bytes();
         let storage = bytes.get(self.storage.clone()).context("lies outside of the file")?;
         let last = self.shape.iter().zip(&self.strides).try_fold(self.offset, |last, (side, stride)| {
@@ -154,18 +216,20 @@ fn contiguous(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-fn safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Stored>> {
+fn safetensors(bytes: &[u8]) -> Result<Contents> {
     let file = SliceSafetensors::new(bytes)?;
-    let mut tensors = BTreeMap::new();
+    let mut contents = Contents::default();
     for (name, view) in file.tensors() {
         let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
-        let element = match DType::try_from(view.dtype()) {
-            Ok(kind) if kind.is_float() => Element::Float(kind, kind.as_str()),
-            _ => Element::Other,
-        };
         let shape = view.shape().to_vec();
         let storage = start..start + view.data().len();
-        tensors.insert(name, Stored { strides: contiguous(&shape), shape, offset: 0, storage, element });
+        let content = match DType::try_from(view.dtype()) {
+            Ok(kind @ (DType::F32 | DType::F64 | DType::F16 | DType::BF16)) => {
+                Content::Numbers(Stored { strides: contiguous(&shape), shape, offset: 0, storage, kind })
+            }
+            _ => Content::Unread(format!("{:?}", view.dtype()).to_lowercase()),
+        };
+        contents.tensors.insert(name, content);
     }
-    Ok(tensors)
+    Ok(contents)
 }

@@ -2,6 +2,7 @@
 
 mod file;
 pub mod given;
+mod matching;
 pub mod names;
 pub mod start;
 #[cfg(test)]

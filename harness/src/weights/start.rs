@@ -7,17 +7,16 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use conv_core::ParamStore;
 
-use super::given::GivenWeights;
-use super::names::TorchNames;
+use super::given::{Given, GivenWeights};
+use super::matching::Matching;
 use crate::backbones::{Backbone, LayerKind};
 use crate::config::{GivenClassifier, InitConfig};
 
 /// Of lists of names so many are shown.
 const SHOWN: usize = 6;
 
-/// How implementations of the same networks differ from torchvision's names: the CIFAR ones call the classifier `linear`, and a
-/// projection `shortcut`.
-const ALIASES: [(&str, &str); 2] = [("fc.", "linear."), (".downsample.", ".shortcut.")];
+/// How names of classifiers begin, in this harness and elsewhere.
+const CLASSIFIERS: [&str; 3] = ["fc.", "linear.", "classifier."];
 
 /// What a file gives a network.
 #[derive(Debug)]
@@ -29,7 +28,21 @@ pub struct Start {
     pub unused: Vec<String>,
     /// How the file writes numbers, where that is not f32.
     pub converted: Option<&'static str>,
+    /// What else there is to say of it, in the middle of a sentence.
+    remarks: Vec<String>,
 }
+
+/// A tensor of the network that the file does not give, and why.
+struct Misfit<'n> {
+    ours: &'n str,
+    what: &'static str,
+    /// For a list of such.
+    text: String,
+}
+
+const MISSING: &str = "missing";
+const MISSHAPEN: &str = "of another shape";
+const UNREAD: &str = "of a type that is not read";
 
 impl Start {
     /// What the file of `[init]` gives the network `backbone`, whose parameters are the store's.
@@ -54,72 +67,134 @@ impl Start {
     /// # Errors
     /// As of [`Start::read`].
     pub fn of(file: &GivenWeights, init: &InitConfig, backbone: &dyn Backbone, store: &ParamStore) -> Result<Self> {
-        let shapes: BTreeMap<&str, &[usize]> = file.shapes().collect();
         let wanted: Vec<(String, Vec<usize>)> =
             store.named().into_iter().map(|(name, var)| (name, var.dims().to_vec())).collect();
-        let names = naming(&shapes, &wanted, backbone);
+        let names = Matching::of(file, &wanted, backbone);
         let heads = heads(backbone);
-        let is_head =
-            |ours: &str| init.classifier == GivenClassifier::New && heads.iter().any(|head| under(ours, head));
-        let mut start = Self { tensors: BTreeMap::new(), fresh: vec![], unused: vec![], converted: file.converted() };
-        let (mut used, mut missing, mut misshapen) = (BTreeSet::new(), vec![], vec![]);
-        let mut of_head = vec![];
+        let of_head = |ours: &str| heads.iter().any(|head| under(ours, head));
+        let new_head = init.classifier == GivenClassifier::New;
+        let mut start = Self {
+            tensors: BTreeMap::new(),
+            fresh: vec![],
+            unused: vec![],
+            converted: file.converted(),
+            remarks: file.remarks().to_vec(),
+        };
+        if !names.prefix.is_empty() {
+            start.remarks.push(format!("names without their `{}`", names.prefix));
+        }
+        let (mut used, mut misfits) = (BTreeSet::new(), vec![]);
         for (ours, shape) in &wanted {
-            let theirs = names.get(ours).map(String::as_str).filter(|theirs| shapes.contains_key(theirs));
-            used.extend(theirs);
-            if is_head(ours) {
+            let theirs = names.theirs(ours);
+            let found = file.get(&theirs);
+            if found.is_some() {
+                used.insert(theirs.clone());
+            }
+            if new_head && of_head(ours) {
                 start.fresh.push(ours.clone());
                 continue;
             }
-            match theirs.map(|theirs| (theirs, shapes[theirs])) {
-                Some((theirs, given)) if given == shape => {
-                    start.tensors.insert(ours.clone(), file.tensor(theirs)?);
-                }
-                Some((theirs, given)) => {
-                    if heads.iter().any(|head| under(ours, head)) {
-                        of_head.push(ours);
+            let (what, text) = match found {
+                None => (MISSING, format!("`{theirs}`")),
+                Some(given) => match (given.shape(), given.unread()) {
+                    (Some(given), _) if given == shape => {
+                        start.tensors.insert(ours.clone(), file.tensor(&theirs)?);
+                        continue;
                     }
-                    misshapen.push(format!("`{theirs}` is {given:?}, expected {shape:?}"));
-                    start.fresh.push(ours.clone());
-                }
-                None => {
-                    missing.push(format!("`{}`", names.get(ours).unwrap_or(ours)));
-                    start.fresh.push(ours.clone());
-                }
-            }
+                    (Some(other), _) => (MISSHAPEN, format!("`{}` is {other:?}, expected {shape:?}", given.name)),
+                    (None, kind) => (UNREAD, format!("`{}` is {}", given.name, kind.unwrap_or_default())),
+                },
+            };
+            start.fresh.push(ours.clone());
+            misfits.push(Misfit { ours, what, text });
         }
-        let others = shapes.keys().filter(|theirs| !used.contains(*theirs));
+        start.fold_biases(file, &names, &wanted, &mut used)?;
         // Another classifier's layers need not have this one's names.
-        let replaced = |theirs: &str| {
-            init.classifier == GivenClassifier::New
-                && ["fc.", "linear.", "classifier."].iter().any(|head| theirs.starts_with(head))
+        let of_classifier = |name: &str| {
+            let bare = name.strip_prefix(&names.prefix).unwrap_or(name);
+            CLASSIFIERS.iter().any(|head| bare.starts_with(head))
         };
-        start.unused = others.filter(|theirs| !replaced(theirs)).map(|theirs| (*theirs).to_owned()).collect();
+        // Types that are not read are counts and flags, or were wanted and told of above.
+        let others = file.tensors().filter(|(name, given)| given.shape().is_some() && !used.contains(*name));
+        let others: Vec<_> = others.filter(|(name, _)| !(new_head && of_classifier(name))).collect();
+        start.unused = others.iter().map(|(_, given)| given.name.clone()).collect();
         ensure!(
-            !start.tensors.is_empty(),
+            !start.tensors.is_empty() || misfits.iter().any(|misfit| misfit.what != MISSING),
             "none of its tensors is one of this network's\n  found: {}\n  accepted: {}",
-            list(&shapes.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>()),
-            list(&wanted.iter().map(|(ours, _)| format!("`{}`", names.get(ours).unwrap_or(ours))).collect::<Vec<_>>())
+            list(file.tensors().map(|(_, given)| format!("`{}`", given.name))),
+            list(wanted.iter().map(|(ours, _)| format!("`{}`", names.theirs(ours))))
         );
-        let left = |all: &[String]| list(&all.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>());
-        let whole = missing.is_empty() && misshapen.is_empty() && start.unused.is_empty();
-        if !(init.partial || whole) {
-            let lines = [
-                ("missing", list(&missing)),
-                ("of another shape", list(&misshapen)),
-                ("not of this network", left(&start.unused)),
-            ];
-            let lines = lines.iter().filter(|(_, names)| !names.is_empty());
-            let lines: String = lines.map(|(what, names)| format!("\n  {what}: {names}")).collect();
-            let only_head = missing.is_empty() && start.unused.is_empty() && of_head.len() == misshapen.len();
+        if start.tensors.is_empty() || !(init.partial || misfits.is_empty() && others.is_empty()) {
+            let line = |what: &str, names: String| match &*names {
+                "" => String::new(),
+                names => format!("\n  {what}: {names}"),
+            };
+            let of_kind = |kind| misfits.iter().filter(move |misfit| misfit.what == kind);
+            let lines =
+                [MISSING, MISSHAPEN, UNREAD].map(|kind| line(kind, list(of_kind(kind).map(|m| m.text.clone()))));
+            let unused = line("not of this network", list(start.unused.iter().map(|name| format!("`{name}`"))));
+            let only_head =
+                misfits.iter().all(|misfit| of_head(misfit.ours)) && others.iter().all(|(name, _)| of_classifier(name));
             let help = if only_head {
                 "init.classifier = \"new\" makes the classifier anew"
             } else {
                 "init.partial = true loads what fits and leaves the rest fresh"
             };
-            bail!("does not fit the network{lines}\n  help: {help}");
+            bail!("does not fit the network{}{unused}\n  help: {help}", lines.concat());
         }
+        let unread = misfits.iter().filter(|misfit| misfit.what == UNREAD).count();
+        if unread > 0 {
+            start.remarks.push(format!("{unread} of a type that is not read"));
+        }
+        start.check_finite(file, &names)?;
         Ok(start)
+    }
+
+    /// Takes the bias of a convolution that a batch norm follows off the norm's mean, as networks here have no such biases. The norm
+    /// subtracts what is added before it, of a batch as of the running mean, so that nothing else changes.
+    fn fold_biases(
+        &mut self,
+        file: &GivenWeights,
+        names: &Matching,
+        wanted: &[(String, Vec<usize>)],
+        used: &mut BTreeSet<String>,
+    ) -> Result<()> {
+        let mut folded = 0;
+        for (ours, shape) in wanted {
+            let Some(layer) = ours.strip_suffix(".bn.running_mean") else { continue };
+            let bias = format!("{layer}.bias");
+            let theirs = names.theirs(&bias);
+            let Some(mean) = self.tensors.get_mut(ours) else { continue };
+            let has_bias = wanted.iter().any(|(name, _)| *name == bias);
+            if has_bias || file.get(&theirs).and_then(Given::shape) != Some(shape) {
+                continue;
+            }
+            *mean = mean.sub(&file.tensor(&theirs)?)?;
+            used.insert(theirs);
+            folded += 1;
+        }
+        if folded > 0 {
+            self.remarks.push(format!("{folded} biases of convolutions taken off the means of the norms behind them"));
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// Values that are no numbers, or beyond those of f32: nothing could be made of such a network.
+    fn check_finite(&self, file: &GivenWeights, names: &Matching) -> Result<()> {
+        let mut broken = vec![];
+        for (ours, tensor) in &self.tensors {
+            if !tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite()) {
+                let theirs = names.theirs(ours);
+                broken.push(format!("`{}`", file.get(&theirs).map_or(&theirs, |given| &given.name)));
+            }
+        }
+        ensure!(
+            broken.is_empty(),
+            "has values that are infinite or no numbers\n  found: in {}\n  accepted: finite values of f32",
+            list(broken)
+        );
+        Ok(())
     }
 
     /// Gives the network these weights.
@@ -134,7 +209,7 @@ impl Start {
 
     /// What there is to say of it under a table.
     pub fn remark(&self, init: &InitConfig) -> String {
-        let Self { tensors, fresh, unused, converted } = self;
+        let Self { tensors, fresh, unused, converted, remarks } = self;
         let mut text = format!("starts from given weights ({}", init.name());
         if let Some(kind) = converted {
             text += &format!(", converted from {kind}");
@@ -146,34 +221,8 @@ impl Start {
         if !unused.is_empty() {
             text += &format!(", {} of the file's not used", unused.len());
         }
-        text
+        remarks.iter().fold(text, |text, remark| format!("{text}, {remark}"))
     }
-}
-
-/// The network's tensors as the file calls them: by this harness's names or by PyTorch's, whichever fit more of it. One scheme for
-/// all: the second convolution of a VGG is `features.1` here, where PyTorch's first norm is.
-fn naming(
-    shapes: &BTreeMap<&str, &[usize]>,
-    wanted: &[(String, Vec<usize>)],
-    backbone: &dyn Backbone,
-) -> BTreeMap<String, String> {
-    let own: BTreeMap<String, String> = wanted.iter().map(|(ours, _)| (ours.clone(), ours.clone())).collect();
-    let Some(torch) = TorchNames::of(backbone) else { return own };
-    let theirs = |ours: &str| {
-        let torch = torch.theirs(ours)?;
-        let alias = ALIASES.iter().fold(torch.clone(), |name, (usual, other)| {
-            if name.starts_with(usual) || usual.starts_with('.') { name.replacen(usual, other, 1) } else { name }
-        });
-        Some(if shapes.contains_key(torch.as_str()) || !shapes.contains_key(alias.as_str()) { torch } else { alias })
-    };
-    let torch = wanted.iter().map(|(ours, _)| (ours.clone(), theirs(ours).unwrap_or_else(|| ours.clone()))).collect();
-    let fitting = |names: &BTreeMap<String, String>| {
-        let fits = |(ours, shape): &&(String, Vec<usize>)| {
-            names.get(ours).and_then(|theirs| shapes.get(theirs.as_str())).is_some_and(|given| given == shape)
-        };
-        wanted.iter().filter(fits).count()
-    };
-    if fitting(&torch) >= fitting(&own) { torch } else { own }
 }
 
 /// The linear layer that makes the logits, and its norm.
@@ -187,7 +236,8 @@ fn under(name: &str, layer: &str) -> bool {
 }
 
 /// The first few, and how many more there are.
-fn list(all: &[String]) -> String {
+fn list(all: impl IntoIterator<Item = String>) -> String {
+    let all: Vec<String> = all.into_iter().collect();
     let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if all.len() > SHOWN { format!("{shown} and {} more ({} in all)", all.len() - SHOWN, all.len()) } else { shown }
 }

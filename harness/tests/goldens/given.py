@@ -6,6 +6,7 @@ The small files hold one state dict in many forms; `weights/given` reads each of
     a.weight  f32 [2, 3]: 0 .. 5, stored transposed      b.weight  f64 [2]: 0.5, -1.5
     c.bias    f16 [3]: 1, 2, 3, the middle of 5 numbers   d.weight  bf16 [1]: -2
     bn.num_batches_tracked  int64
+`both.pth` has it under `state_dict` and its double under `model`; `unread.pth` has tensors of types that are not read.
 
 `logits.safetensors`: logits [1, 10] of torchvision's resnet18 and resnet50 for an image of 64 x 64, in double precision. Weights and
 image are not stored: both sides compute them from a tensor's name (`values` of backbones.py).
@@ -68,6 +69,34 @@ class Odd:
         self.rate = 0.1
 
 
+# The old form keeps the source of a module's class beside it; a class that is made so has none.
+Whole = type("Whole", (torch.nn.Module,), {})
+
+
+def save_odd(plain, wrapped):
+    """What a reader trips over: places in the zip, what stands beside the weights, types, whole modules in disguise."""
+    # With a name of this length the zip's directory and the records behind it begin one entry apart.
+    torch.save(plain, HERE / "name_of_21_characters.pth")
+    beside = {"best_acc1": torch.tensor(71.2), "rng_state": torch.zeros(16, dtype=torch.uint8), "large": -(2**70), "small": -(2**62)}
+    torch.save({"epoch": 3, "state_dict": wrapped, **beside}, HERE / "beside.pth")
+    doubled = {name: 2 * tensor for name, tensor in plain.items()}
+    torch.save({"model": doubled, "state_dict": plain}, HERE / "both.pth")
+    unread = {
+        "count": torch.tensor([1, 2]),
+        "complex": torch.zeros(1, dtype=torch.complex64),
+        "quantised": torch.quantize_per_tensor(torch.zeros(1), 0.1, 0, torch.qint8),
+        "sparse": torch.nn.Parameter(torch.eye(2).to_sparse()),
+        "meta": torch.zeros(1, device="meta"),
+        "float8": torch.zeros(1).to(torch.float8_e4m3fn),
+    }
+    torch.save(plain | unread, HERE / "unread.pth")
+    torch.save(plain | {"complex": unread["complex"]}, HERE / "legacy_unread.pth", _use_new_zipfile_serialization=False)
+    whole = Whole()
+    whole.weight = torch.nn.Parameter(torch.zeros(2))
+    torch.save(whole, HERE / "legacy_module.pth", _use_new_zipfile_serialization=False)
+    torch.save({"epoch": 3, "model": torch.nn.Linear(2, 2)}, HERE / "nested_module.pth")
+
+
 def main():
     HERE.mkdir(exist_ok=True)
     plain = state()
@@ -79,6 +108,7 @@ def main():
     torch.save({name: torch.nn.Parameter(t) if t.is_floating_point() else t for name, t in plain.items()}, HERE / "parameters.pth")
     torch.save(torch.nn.Linear(2, 2), HERE / "module.pth")
     torch.save([1, 2], HERE / "list.pth")
+    save_odd(plain, wrapped)
     save_file({name: tensor.contiguous() for name, tensor in plain.items()}, HERE / "plain.safetensors")
     logits = {}
     for name in ["resnet18", "resnet50"]:
