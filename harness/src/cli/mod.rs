@@ -199,6 +199,9 @@ struct PlanArgs {
     /// Overrides any key, e.g. --set recipe.epochs=1.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Weights that networks start from, as of a run; the same as init.file.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
     /// Standard deviation, in points of top-1, of the difference of two methods between seeds: what the seeds can see depends on it
     /// [default: that of the results in the run folder].
     #[arg(long, value_name = "POINTS", value_parser = view::points)]
@@ -289,7 +292,7 @@ fn dispatch(command: Command) -> anyhow::Result<Reply> {
         Command::Trial(args) => Ok(trial::train(args)),
         Command::Plan(args) => {
             let view = view::View { only: args.only, format: args.format, spread: args.spread, output: args.output };
-            plan::print_plan(&args.file, &args.set, &view)?;
+            plan::print_plan(&args.file, &run::overrides(&args.set, args.init.as_deref()), &view)?;
             Ok(String::new().into())
         }
         Command::Report { folders, output, title } => {

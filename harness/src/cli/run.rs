@@ -49,11 +49,16 @@ pub struct SweepArgs {
     output: Option<PathBuf>,
 }
 
+/// Overrides of any key, and that of the file of weights.
+pub(super) fn overrides(set: &[String], init: Option<&Path>) -> Vec<String> {
+    let file = |path: &Path| format!("init.file={}", toml::Value::from(path.to_string_lossy().as_ref()));
+    set.iter().cloned().chain(init.map(file)).collect()
+}
+
 impl SweepArgs {
     /// All overrides, those that have an option of their own among them.
     fn overrides(&self) -> Vec<String> {
-        let file = |path: &PathBuf| format!("init.file={}", toml::Value::from(path.to_string_lossy().as_ref()));
-        self.set.iter().cloned().chain(self.init.as_ref().map(file)).collect()
+        overrides(&self.set, self.init.as_deref())
     }
 
     /// The experiment, cut to what was asked for, and how it is to be run.

@@ -24,7 +24,7 @@ impl Inits {
     /// What a setting starts from, the digest filled in.
     ///
     /// # Errors
-    /// A file that cannot be read, or whose content is another than the file of the experiment says.
+    /// A file that cannot be read, or whose content is another than the file of the experiment says; a digest of no file.
     pub fn resolve(
         &self,
         document: &Document,
@@ -32,12 +32,17 @@ impl Inits {
         network: &Network,
     ) -> anyhow::Result<InitConfig> {
         let mut init: InitConfig = section(entries, "init.")?;
-        let Some(file) = init.file.as_ref().filter(|_| !begins_fresh(network)) else {
-            return Ok(InitConfig::default());
-        };
         let fail = |key: &str, complaint| {
             let at = find(entries, key).map_or(&At::File, |entry| &entry.at);
             Err(document.error(at, complaint).into())
+        };
+        if let (None, Some(digest)) = (&init.file, &init.digest) {
+            let what = "`init.digest` is given, and no `init.file` that it could be of";
+            let accepted = "init.file = \"...\" beside it, or --init FILE";
+            return fail("init.digest", Complaint::new(what, digest, accepted));
+        }
+        let Some(file) = init.file.as_ref().filter(|_| !begins_fresh(network)) else {
+            return Ok(InitConfig::default());
         };
         match (self.digest(file), &init.digest) {
             (Err(why), _) => {

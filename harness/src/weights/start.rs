@@ -125,14 +125,6 @@ impl Start {
             list(wanted.iter().map(|(ours, _)| format!("`{}`", names.theirs(ours))))
         );
         if start.tensors.is_empty() || !(init.partial || misfits.is_empty() && others.is_empty()) {
-            let line = |what: &str, names: String| match &*names {
-                "" => String::new(),
-                names => format!("\n  {what}: {names}"),
-            };
-            let of_kind = |kind| misfits.iter().filter(move |misfit| misfit.what == kind);
-            let lines =
-                [MISSING, MISSHAPEN, UNREAD].map(|kind| line(kind, list(of_kind(kind).map(|m| m.text.clone()))));
-            let unused = line("not of this network", list(start.unused.iter().map(|name| format!("`{name}`"))));
             let only_head =
                 misfits.iter().all(|misfit| of_head(misfit.ours)) && others.iter().all(|(name, _)| of_classifier(name));
             let help = if only_head {
@@ -140,7 +132,7 @@ impl Start {
             } else {
                 "init.partial = true loads what fits and leaves the rest fresh"
             };
-            bail!("does not fit the network{}{unused}\n  help: {help}", lines.concat());
+            bail!("does not fit the network{}\n  help: {help}", lines(&misfits, &start.unused));
         }
         let unread = misfits.iter().filter(|misfit| misfit.what == UNREAD).count();
         if unread > 0 {
@@ -233,6 +225,15 @@ fn heads(backbone: &dyn Backbone) -> Vec<String> {
 
 fn under(name: &str, layer: &str) -> bool {
     name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// What does not fit, a line of each kind that there is.
+fn lines(misfits: &[Misfit<'_>], unused: &[String]) -> String {
+    let of_kind = |kind| misfits.iter().filter(move |misfit| misfit.what == kind).map(|misfit| misfit.text.clone());
+    let kinds = [MISSING, MISSHAPEN, UNREAD].map(|kind| (kind, list(of_kind(kind))));
+    let unused = ("not of this network", list(unused.iter().map(|name| format!("`{name}`"))));
+    let there = kinds.into_iter().chain([unused]).filter(|(_, names)| !names.is_empty());
+    there.map(|(what, names)| format!("\n  {what}: {names}")).collect()
 }
 
 /// The first few, and how many more there are.

@@ -146,4 +146,38 @@ fn what_cannot_start_from_the_weights_says_which_tensors() {
     assert!(readme.contains("starts from given weights") && readme.contains("fresh"), "{readme}");
     let (done, text, _) = run(dir.path(), "ghost", ghost, &["--init", "nowhere.pth"]);
     assert!(!done && text.contains("nowhere.pth") && text.contains("init.file"), "{text}");
+    let digest = format!("init.digest='{}'", "0".repeat(64));
+    let (done, text, _) = run(dir.path(), "ghost", ghost, &["--set", &digest]);
+    assert!(!done && text.contains("`init.digest` is given, and no `init.file`"), "{text}");
+}
+
+#[test]
+fn a_plan_and_an_export_know_given_weights_as_a_run_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = "[recipe]\nepochs = 1\nbatch = 16\nlr = 0.05\n";
+    let (done, text, first) = run(dir.path(), "first", recipe, &[]);
+    assert!(done, "{text}");
+    let harness = |args: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("harness").unwrap();
+        let output = command.current_dir(dir.path()).args(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text)
+    };
+    let (done, text) = harness(&["plan", "first.toml", "--init", "nowhere.pth"]);
+    assert!(!done && text.contains("nowhere.pth") && text.contains("init.file"), "{text}");
+    let own = weights(&first);
+    let (done, text) = harness(&["plan", "first.toml", "--init", own.to_str().unwrap()]);
+    assert!(done && text.contains("vanilla"), "{text}");
+    // What leaves the harness comes back: a network that is not trained further has the same weights.
+    for format in ["pytorch", "safetensors"] {
+        let (done, text) = harness(&["export", "reports/first", "--format", format, "--output", "out"]);
+        assert!(done, "{text}");
+    }
+    let still = "[recipe]\nepochs = 0\n";
+    for file in ["out/weights.pth", "out/weights.safetensors"] {
+        let name = file.replace(['/', '.'], "_");
+        let (done, text, folder) = run(dir.path(), &name, still, &["--init", file]);
+        assert!(done, "{text}");
+        assert!(fs::read(weights(&folder)).unwrap() == fs::read(&own).unwrap(), "{file}");
+    }
 }
