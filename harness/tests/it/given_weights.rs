@@ -11,6 +11,7 @@ use harness::config::{BackboneConfig, InitConfig};
 use harness::data::Geometry;
 use harness::weights::names::TorchNames;
 use harness::weights::start::Start;
+use harness::weights::{WeightsFile, values};
 
 use super::support::uniform;
 
@@ -168,16 +169,21 @@ fn a_plan_and_an_export_know_given_weights_as_a_run_does() {
     let own = weights(&first);
     let (done, text) = harness(&["plan", "first.toml", "--init", own.to_str().unwrap()]);
     assert!(done && text.contains("vanilla"), "{text}");
-    // What leaves the harness comes back: a network that is not trained further has the same weights.
+    // What leaves the harness comes back; such a rate changes no weight of a convolution.
     for format in ["pytorch", "safetensors"] {
         let (done, text) = harness(&["export", "reports/first", "--format", format, "--output", "out"]);
         assert!(done, "{text}");
     }
-    let still = "[recipe]\nepochs = 0\n";
+    let still = "[recipe]\nepochs = 1\nbatch = 16\nlr = 1e-30\nweight_decay = 0.0\n";
+    let convolutions = |path: &Path| {
+        let file = WeightsFile::read(&fs::read(path).unwrap()).unwrap();
+        let convolutions = file.tensors.into_iter().filter(|(_, tensor)| tensor.rank() == 4);
+        convolutions.map(|(name, tensor)| (name, values(&tensor).unwrap())).collect::<Vec<_>>()
+    };
     for file in ["out/weights.pth", "out/weights.safetensors"] {
         let name = file.replace(['/', '.'], "_");
         let (done, text, folder) = run(dir.path(), &name, still, &["--init", file]);
         assert!(done, "{text}");
-        assert!(fs::read(weights(&folder)).unwrap() == fs::read(&own).unwrap(), "{file}");
+        assert!(convolutions(&weights(&folder)) == convolutions(&own), "{file}");
     }
 }
