@@ -1,25 +1,44 @@
 //! Archives as data sets are published in: tar, gzipped or not, told by content and not by name.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
+
+use super::foreign;
+
+/// What is expected of a file that is none.
+const EXPECTED: &str = "an archive of the release (tar, gzipped or not)";
+/// Endings of the archives that people take for the release's.
+const ENDINGS: [&str; 11] =
+    [".tar.gz", ".tgz", ".tar", ".gz", ".zip", ".7z", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".rar"];
 
 /// Calls `take` with the name (without folders) and the contents of every file of an archive.
 ///
 /// # Errors
 /// What is no archive, or a truncated or damaged one; what `take` refuses.
 pub fn each_file(path: &Path, mut take: impl FnMut(&str, &mut dyn Read) -> Result<()>) -> Result<()> {
+    let named = || path.display().to_string();
     let damaged = || format!("{}: a truncated or damaged archive", path.display());
-    if let Some(what) = no_archive(path) {
-        bail!("{}: {what}, where an archive of the release is expected", path.display());
-    }
     let file = File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+    if !is_archive(path) {
+        let head = foreign::beginning(path).unwrap_or_default();
+        foreign::refuse(&head, EXPECTED).with_context(named)?;
+        // Shorter than any archive.
+        ensure!(head.len() >= 20, "{}: neither gzip nor tar, where {EXPECTED} is expected", path.display());
+    }
     let file = BufReader::new(file);
-    let plain: Box<dyn Read> = if is_gzip(path) { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
-    let mut archive = tar::Archive::new(plain);
+    let mut plain: Box<dyn Read> = if is_gzip(path) { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let mut head = Vec::new();
+    // What cannot be unpacked is told below, where it is read again.
+    let unpacked = plain.by_ref().take(foreign::HEAD as u64).read_to_end(&mut head);
+    if is_gzip(path) && unpacked.is_ok() && !is_tar(&head) {
+        foreign::refuse(&head, EXPECTED).with_context(|| format!("{}: unpacked", path.display()))?;
+    }
+    unpacked.with_context(damaged)?;
+    let mut archive = tar::Archive::new(Cursor::new(head).chain(plain));
     for entry in archive.entries().with_context(damaged)? {
         let mut entry = entry.with_context(damaged)?;
         let entry_path = entry.path().with_context(damaged)?.into_owned();
@@ -35,43 +54,30 @@ pub fn each_file(path: &Path, mut take: impl FnMut(&str, &mut dyn Read) -> Resul
 
 /// Whether a file is an archive, by what it begins with: gzip, or a tar's own mark.
 pub fn is_archive(path: &Path) -> bool {
-    is_gzip(path) || begins(path).is_some_and(|head| &head[257..] == b"ustar")
+    is_gzip(path) || foreign::beginning(path).is_some_and(|head| is_tar(&head))
 }
 
 /// Whether its name says that a file is an archive.
 pub fn is_named_archive(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    [".tar.gz", ".tgz", ".tar"].iter().any(|ending| name.ends_with(ending))
+    ENDINGS[..3].iter().any(|ending| name.ends_with(ending))
 }
 
-fn begins(path: &Path) -> Option<[u8; 262]> {
-    let mut head = [0; 262];
-    let mut file = File::open(path).ok()?;
-    let mut filled = 0;
-    while filled < head.len() {
-        match file.read(&mut head[filled..]).ok()? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Some(head)
+/// The archive in a folder whose name begins with one of `names`, as browsers write `NAME (1).tar.gz`; else a file that is called
+/// like one, whatever it is instead.
+pub fn find_in(folder: &Path, names: &[&str]) -> Option<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    files.retain(|file| names.iter().any(|known| name(file).starts_with(known)) && file.is_file());
+    let found = files.iter().find(|file| is_archive(file));
+    found.or_else(|| files.iter().find(|file| ENDINGS.iter().any(|ending| name(file).ends_with(ending)))).cloned()
 }
 
 fn is_gzip(path: &Path) -> bool {
-    begins(path).is_some_and(|head| head.starts_with(&[0x1f, 0x8b]))
+    foreign::beginning(path).is_some_and(|head| head.starts_with(&[0x1f, 0x8b]))
 }
 
-/// What a file is that is known not to be an archive; a damaged one may be anything.
-fn no_archive(path: &Path) -> Option<String> {
-    let head = begins(path)?;
-    let text = String::from_utf8_lossy(&head).trim_start().to_lowercase();
-    let page = ["<!doctype", "<html", "<?xml"].iter().any(|start| text.starts_with(start));
-    match fs::metadata(path).ok()?.len() {
-        0 => Some("an empty file".into()),
-        _ if page => Some("a web page, saved under this name".into()),
-        _ if head.starts_with(b"PK") => Some("a zip archive".into()),
-        // Shorter than any archive.
-        1..20 => Some("neither gzip nor tar".into()),
-        _ => None,
-    }
+fn is_tar(head: &[u8]) -> bool {
+    head.get(257..262) == Some(b"ustar")
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Images, Splits, archive};
+use super::{Images, Splits, archive, foreign};
 use crate::pickle::Pickle;
 
 const SHAPE: (usize, usize, usize) = (3, 32, 32);
@@ -78,14 +78,7 @@ impl Release {
         if let Some(folder) = std::iter::once(path.to_path_buf()).chain(inside).find(|folder| holds(folder)) {
             return Some(folder);
         }
-        // By content, not by name: `cifar-10-python (1).tar.gz` is one, and so is what a browser has unpacked to `.tar`.
-        let mut files: Vec<PathBuf> = fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        files.sort();
-        let named = |file: &PathBuf| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.forms.iter().any(|(_, archive)| name.starts_with(archive)) && file.is_file()
-        };
-        files.into_iter().find(|file| named(file) && archive::is_archive(file))
+        archive::find_in(path, &self.forms.map(|(_, archive)| archive))
     }
 
     /// Reads what `Release::find` found: a folder or an archive.
@@ -165,6 +158,9 @@ impl Release {
     }
 
     fn append_pickle(&self, bytes: &[u8], records: usize, images: &mut Images) -> Result<()> {
+        if !bytes.starts_with(&[0x80]) {
+            foreign::refuse(bytes, "a pickle of the release")?;
+        }
         let pickle = Pickle::read(bytes)?;
         let root = pickle.root();
         let data = root
@@ -198,6 +194,9 @@ impl Release {
 
     fn append(&self, bytes: &[u8], records: usize, images: &mut Images) -> Result<()> {
         let size = self.label_bytes + PIXELS;
+        if bytes.len() != records * size {
+            foreign::refuse(bytes, "a file of the release")?;
+        }
         ensure!(
             bytes.len() == records * size,
             "{}{} bytes, where {records} records of {size} bytes make {}: truncated, or not this release",

@@ -84,7 +84,9 @@ fn name_at_home(sources: &[(String, Source)], info: &DatasetInfo) -> Option<Stri
 /// That an entry leads nowhere.
 pub(super) fn nothing_at(entry: &str, path: &Path) -> String {
     let hint = if entry.contains('$') { "; variables are not expanded here, `~` is" } else { "" };
-    format!("{entry}: nothing at {}{hint}", path.display())
+    // Such a folder may be where a download went wrong, or a disk that is not mounted.
+    let what = if path.is_dir() { "an empty folder at" } else { "nothing at" };
+    format!("{entry}: {what} {}{hint}", path.display())
 }
 
 /// A path with the user's home for the `~` that it begins with.

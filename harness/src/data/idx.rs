@@ -8,20 +8,43 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 
-use super::{Geometry, Images, Splits};
+use super::{Geometry, Images, Splits, foreign};
 
 /// The prefixes of the two splits.
 const SPLITS: [&str; 2] = ["train", "t10k"];
 
-/// Where torchvision puts them.
-const FOLDERS: [&str; 4] = ["", "raw", "FashionMNIST/raw", "MNIST/raw"];
+/// What torchvision calls the folder of each data set, in which `raw` has the files: they are called the same for all.
+const FOLDERS: [(&str, &str); 5] = [
+    ("mnist", "MNIST"),
+    ("fashion-mnist", "FashionMNIST"),
+    ("kmnist", "KMNIST"),
+    ("emnist", "EMNIST"),
+    ("qmnist", "QMNIST"),
+];
 
-/// The folder, at or in `folder`, that holds any of the four files.
-pub(super) fn find(folder: &Path) -> Option<PathBuf> {
+/// The folder, at or in `folder`, that holds any of the four files of the data set `name`.
+///
+/// # Errors
+/// One whose name says that it is another data set's.
+pub(super) fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
     let holds = |folder: &PathBuf| {
         SPLITS.iter().any(|split| ["images", "labels"].iter().any(|part| file(folder, split, part).is_some()))
     };
-    FOLDERS.iter().map(|inner| folder.join(inner)).find(holds)
+    let own = FOLDERS.iter().find(|(known, _)| *known == name).map(|(_, own)| *own);
+    let named = own.into_iter().flat_map(|own| [folder.join(own).join("raw"), folder.join(own)]);
+    let Some(found) = [folder.to_owned(), folder.join("raw")].into_iter().chain(named).find(holds) else {
+        return Ok(None);
+    };
+    let last = found.components().rev().find(|part| part.as_os_str() != "raw");
+    let other =
+        FOLDERS.iter().find(|(known, called)| *known != name && last.is_some_and(|last| last.as_os_str() == *called));
+    if let Some((other, _)) = other {
+        bail!(
+            "{}: is {other} by its name, where {name} is asked for\n  accepted: the folder of {name}",
+            found.display()
+        );
+    }
+    Ok(Some(found))
 }
 
 /// Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of `t10k`, each with or without `.gz`.
@@ -82,9 +105,15 @@ fn read_file(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut bytes = fs::read(path).context("cannot be read")?;
     let named_gz = path.extension().is_some_and(|extension| extension == "gz");
     if bytes.starts_with(&[0x1f, 0x8b]) || named_gz && !bytes.starts_with(&[0, 0]) {
+        if named_gz && !bytes.starts_with(&[0x1f, 0x8b]) {
+            foreign::refuse(&bytes, "an IDX file, gzipped or not,")?;
+        }
         let mut plain = Vec::new();
         GzDecoder::new(&bytes[..]).read_to_end(&mut plain).context("a truncated or damaged .gz file")?;
         bytes = plain;
+    }
+    if !bytes.starts_with(&[0, 0]) {
+        foreign::refuse(&bytes, "an IDX file")?;
     }
     let header = 4 + 4 * rank;
     ensure!(bytes.len() >= header, "{} bytes, less than the header's {header}: truncated", bytes.len());

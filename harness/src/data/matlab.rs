@@ -9,6 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::ZlibDecoder;
 
+use super::foreign;
+
 /// Bytes before the first element.
 const HEADER: usize = 128;
 const COMPRESSED: u32 = 15;
@@ -61,6 +63,9 @@ pub fn read(path: &Path, names: &[&str], most: usize) -> Result<BTreeMap<String,
         !bytes.starts_with(b"\x89HDF") && !bytes.starts_with(b"MATLAB 7.3"),
         "a MATLAB file of version 7.3 (HDF5)\n  accepted: one that `save -v7` wrote"
     );
+    if !bytes.starts_with(b"MATLAB ") {
+        foreign::refuse(&bytes, "a MATLAB file")?;
+    }
     let head = bytes.get(..HEADER).context("shorter than the header of a MATLAB file: truncated")?;
     ensure!(
         &head[126..] == b"IM" && head[125] == 1,

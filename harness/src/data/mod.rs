@@ -14,6 +14,7 @@ pub mod decoded;
 pub mod download;
 mod entries;
 pub mod folder;
+mod foreign;
 mod formats;
 pub mod idx;
 mod ledger;
@@ -26,9 +27,11 @@ pub mod parquet;
 mod photographs;
 mod random;
 mod registry;
+mod resident;
 mod set;
 mod sources;
 mod split;
+mod split_names;
 pub mod stl10;
 pub mod svhn;
 pub mod synthetic;
@@ -206,8 +209,8 @@ pub fn class_names(config: &DatasetConfig) -> Option<Vec<String>> {
     }
 }
 
-/// What there is to know of images of any size before they are read for a training, a line each: images a class, what is passed over,
-/// whether a sample of them can be decoded. Nothing for data of other kinds, or that is not there.
+/// What there is to know of encoded images before they are read for a training, a line each: images a class, what is passed over,
+/// whether a sample of them can be decoded. Nothing for data that is one array, or that is not there.
 ///
 /// # Errors
 /// An unknown name; a folder that could not be read.
@@ -215,9 +218,7 @@ pub fn examine(config: &DatasetConfig) -> Result<Vec<String>> {
     let info = by_name(&config.name)?;
     let roots = DataRoots::from_environment();
     match sources::locate_offline(config, info, &roots) {
-        Ok(Location::Files(path)) if formats::is_encoded(&path, config, info)? => {
-            folder::examine(&path, config, &roots.cache)
-        }
+        Ok(Location::Files(path)) => formats::examine(&path, config, info, &roots.cache),
         _ => Ok(vec![]),
     }
 }

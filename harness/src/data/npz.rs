@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use zip::ZipArchive;
 
-use super::{Geometry, Images, Splits};
+use super::{Geometry, Images, Splits, foreign};
 use crate::pickle::Array;
 
 /// Names of training images and labels, then of those that can be judged on, the preferred ones first.
@@ -97,6 +97,10 @@ pub fn read(path: &Path, most: u64) -> Result<Splits> {
 }
 
 fn open(path: &Path) -> Result<Zip> {
+    let head = foreign::beginning(path).context("cannot be opened")?;
+    if !head.starts_with(b"PK") {
+        foreign::refuse(&head, "an .npz file (a zip archive)")?;
+    }
     ZipArchive::new(BufReader::new(File::open(path).context("cannot be opened")?))
         .context("a truncated or damaged .npz file (a zip archive)")
 }
@@ -148,6 +152,13 @@ fn read_labels(zip: &mut Zip, name: &str, most: u64) -> Result<Vec<u16>> {
         "`{name}` is {:?}, where one class an image is expected: N, or N x 1",
         head.shape
     );
+    let others = [("U", "text"), ("S", "text"), ("T", "text"), ("O", "objects of Python")];
+    if let Some((_, what)) = others.iter().find(|(letter, _)| head.kind.starts_with(letter)) {
+        bail!(
+            "`{name}` holds {what} (`{}`), where whole numbers are expected\n  accepted: numpy.unique({name}, return_inverse=True)[1], say",
+            head.kind
+        );
+    }
     let bytes = head.read(zip, name, most)?;
     let array = Array { shape: &head.shape, kind: &head.kind, bytes: &bytes };
     let labels = array

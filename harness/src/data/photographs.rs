@@ -8,13 +8,14 @@ use std::fs::{self, Metadata};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::decode::{self, Picture, Unusual};
 use super::ledger::{Facts, Ledger};
 use super::listing::FileList;
+use super::resident::bad_image;
 use super::{Normalization, Transform};
 
 /// Files that are decoded before what was found is looked at.
@@ -71,8 +72,24 @@ impl Findings {
         self.skipped.extend(other.skipped);
     }
 
-    /// What was converted for a network that sees so many channels, of so many images, if anything was.
-    pub fn converted(&self, channels: usize, images: usize) -> Option<String> {
+    /// That so many images were found, all of `channels`.
+    pub fn of(channels: usize, images: usize) -> Self {
+        let (grey, coloured) = if channels == 1 { (images, 0) } else { (0, images) };
+        Self { grey, coloured, ..Self::default() }
+    }
+
+    /// What was converted for a network that sees so many channels, and what was left out, of so many images.
+    pub fn remarks(&self, channels: usize, images: usize) -> Vec<String> {
+        let skipped = self.skipped.first().map(|first| {
+            format!(
+                "{} of {images} images could not be decoded and were left out, the first: {first}",
+                self.skipped.len()
+            )
+        });
+        self.converted(channels, images).into_iter().chain(skipped).collect()
+    }
+
+    fn converted(&self, channels: usize, images: usize) -> Option<String> {
         let mut converted = match channels {
             3 if self.grey > 0 => vec![format!("{} grey to RGB", self.grey)],
             1 if self.coloured > 0 => vec![format!("{} in colour to grey", self.coloured)],
@@ -127,10 +144,7 @@ impl Photographs {
                     Err(error) if skip => findings.skipped.push(format!("{error:#}")),
                     Err(error) => {
                         ledger.save();
-                        bail!(
-                            "{error:#}\n  accepted: files that can be decoded; or dataset.on_bad_image = \"skip\", which leaves such \
-                             images out and counts them"
-                        )
+                        return Err(bad_image(&error));
                     }
                 }
             }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Images, Splits, archive};
+use super::{Images, Splits, archive, foreign};
 
 const SIDE: usize = 96;
 const PIXELS: usize = 3 * SIDE * SIDE;
@@ -25,8 +25,7 @@ pub(super) fn find(path: &Path) -> Option<PathBuf> {
     }
     let folders = [path.to_owned(), path.join("stl10_binary")];
     let holds = |folder: &PathBuf| FILES.iter().any(|name| folder.join(name).is_file());
-    let packed = ["stl10_binary.tar.gz", "stl10_binary.tar"].map(|name| path.join(name));
-    folders.into_iter().find(holds).or_else(|| packed.into_iter().find(|file| file.is_file()))
+    folders.into_iter().find(holds).or_else(|| archive::find_in(path, &["stl10_binary"]))
 }
 
 /// Reads what [`find`] found.
@@ -54,9 +53,14 @@ pub fn read(path: &Path) -> Result<Splits> {
         })?;
     }
     let mut take = |name: &str| {
-        contents
+        let bytes = contents
             .remove(name)
-            .with_context(|| format!("{}: missing; the release has {}", path.join(name).display(), FILES.join(", ")))
+            .with_context(|| format!("{}: missing; the release has {}", path.join(name).display(), FILES.join(", ")))?;
+        // Images may begin with any bytes, labels with those of classes alone.
+        if bytes.len() % PIXELS != 0 && name.ends_with("_X.bin") || name.ends_with("_y.bin") {
+            foreign::refuse(&bytes, "a file of the release").with_context(|| path.join(name).display().to_string())?;
+        }
+        Ok::<_, anyhow::Error>(bytes)
     };
     let [train, test] = [[FILES[0], FILES[1]], [FILES[2], FILES[3]]].map(|[pixels, labels]| {
         images(&take(pixels)?, &take(labels)?).with_context(|| format!("{} and {labels}", path.join(pixels).display()))

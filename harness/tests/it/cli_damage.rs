@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use flate2::{Compression, write::GzEncoder};
+use harness::config::DatasetConfig;
 use harness::data::{Geometry, parquet};
 use image::ImageFormat;
 use tempfile::TempDir;
@@ -115,7 +116,7 @@ fn a_footer_that_makes_the_reader_panic() {
     let shards = parquet::layout::find(&data, "cifar10").unwrap().unwrap();
     let panics = |at: &usize| {
         fs::write(&path, &flipped(&whole, [*at])[0]).unwrap();
-        parquet::read(&shards, &["label"], &Geometry { shape: CIFAR, classes: 10 })
+        parquet::read(&shards, &["label"], &Geometry { shape: CIFAR, classes: 10 }, &DatasetConfig::default())
             .is_err_and(|error| format!("{error:#}").contains("could not make sense of it"))
     };
     let at = (tail - footer..tail).find(panics).expect("a bit that matters so much");

@@ -82,7 +82,7 @@ pub fn encode(image: &[u8], (c, h, w): (usize, usize, usize), format: ImageForma
     Ok(bytes.into_inner())
 }
 
-fn write_parquet(path: &Path, encoded: &[Vec<u8>], labels: &[i64], columns: (&str, &str)) -> Result<()> {
+pub fn write_parquet(path: &Path, encoded: &[Vec<u8>], labels: &[i64], columns: (&str, &str)) -> Result<()> {
     let bytes = Series::new("bytes".into(), encoded.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let names = Series::new("path".into(), (0..encoded.len()).map(|i| format!("{i}.png")).collect::<Vec<_>>());
     let image = StructChunked::from_series(columns.0.into(), encoded.len(), [bytes, names].iter())?.into_series();

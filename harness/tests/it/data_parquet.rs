@@ -283,7 +283,7 @@ fn a_broken_image_in_parquet_is_named_or_left_out() -> Result<()> {
     fs::create_dir_all(place.path(""))?;
     let columns = vec![Column::from(image), Column::from(labels("label"))];
     ParquetWriter::new(File::create(place.path("train.parquet"))?).finish(&mut DataFrame::new(20, columns)?)?;
-    assert_says(&place.error("", CIFAR10), &["train.parquet", "row 7 has no image"]);
+    assert_says(&place.error("", CIFAR10), &["train.parquet", "row 7", "no bytes"]);
     assert_says(&place.error("", "name = 'images'\nsize = 16"), &["train.parquet row 7", "on_bad_image = \"skip\""]);
     let data = place.load("", "name = 'images'\nsize = 16\non_bad_image = 'skip'")?;
     assert_eq!(data.train.len(), 18);

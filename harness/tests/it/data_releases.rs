@@ -202,12 +202,12 @@ fn stl10_is_read_from_folder_and_archive() -> Result<()> {
 }
 
 /// An array as numpy writes it.
-fn npy(kind: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+pub fn npy(kind: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     let dict = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}\n");
     [&b"\x93NUMPY\x01\x00"[..], &(dict.len() as u16).to_le_bytes(), dict.as_bytes(), data].concat()
 }
 
-fn npz(path: &Path, method: CompressionMethod, arrays: &[(&str, Vec<u8>)]) -> Result<()> {
+pub fn npz(path: &Path, method: CompressionMethod, arrays: &[(&str, Vec<u8>)]) -> Result<()> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in arrays {
         zip.start_file(format!("{name}.npy"), SimpleFileOptions::default().compression_method(method))?;

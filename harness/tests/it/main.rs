@@ -16,6 +16,8 @@ mod compressions;
 mod data_cifar;
 mod data_download;
 mod data_formats;
+mod data_layouts;
+mod data_mistaken;
 mod data_parquet;
 mod data_photographs;
 mod data_releases;

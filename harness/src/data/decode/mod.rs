@@ -3,11 +3,13 @@
 //! torchvision does not. The format is told by content, whatever a file is called.
 
 mod jpeg;
+mod tiff;
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result, bail, ensure};
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use super::foreign;
+use anyhow::{Result, anyhow, bail, ensure};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 /// What is read, in words.
 pub(super) const FORMATS: &str = "PNG, JPEG, WebP, BMP, TIFF or GIF";
@@ -64,10 +66,17 @@ impl Unusual {
 pub(super) fn inspect(bytes: &[u8]) -> Result<Header> {
     let format = format(bytes)?;
     if format == ImageFormat::Jpeg {
-        let frame = jpeg::frame(bytes).context("a damaged image header: a JPEG without a frame")?;
+        let Some(frame) = jpeg::frame(bytes) else {
+            ensure!(jpeg::ends(bytes), "a truncated JPEG: its {} bytes end before the image begins", bytes.len());
+            bail!("a damaged image header: a JPEG without a frame");
+        };
         let channels = if frame.components == 1 { 1 } else { 3 };
         let unusual = (frame.components == 4).then_some(Unusual::Cmyk);
         return Ok(Header { shape: (channels, frame.height, frame.width), format, unusual });
+    }
+    if let Some((grey, _)) = looked_up(bytes, format) {
+        let (w, h) = decoder(&grey, format)?.dimensions();
+        return Ok(Header { shape: (3, h as usize, w as usize), format, unusual: Some(Unusual::Palette) });
     }
     let decoder = decoder(bytes, format)?;
     let (w, h) = decoder.dimensions();
@@ -96,36 +105,38 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture> {
         "a truncated JPEG: its {} bytes lack the end marker",
         bytes.len()
     );
+    if let Some((grey, colours)) = looked_up(bytes, format) {
+        let image = decoded(&grey, format)?;
+        let (w, h) = (image.width() as usize, image.height() as usize);
+        let pixels = image.into_luma8().iter().flat_map(|&index| colours[usize::from(index)]).collect();
+        return Ok(Picture { pixels, shape: (3, h, w) });
+    }
+    let image = decoded(bytes, format)?;
+    let (w, h) = (image.width() as usize, image.height() as usize);
+    let (channels, pixels) =
+        if image.color().has_color() { (3, image.into_rgb8().into_raw()) } else { (1, image.into_luma8().into_raw()) };
+    Ok(Picture { pixels, shape: (channels, h, w) })
+}
+
+/// A TIFF's indices as greys, and their colours.
+fn looked_up(bytes: &[u8], format: ImageFormat) -> Option<(Vec<u8>, tiff::Colours)> {
+    (format == ImageFormat::Tiff).then(|| tiff::as_grey(bytes)).flatten()
+}
+
+fn decoded(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
     let decoder = decoder(bytes, format)?;
     let (w, h) = decoder.dimensions();
     let pixels = u64::from(w) * u64::from(h);
     ensure!((1..=MOST_PIXELS).contains(&pixels), "an image of {h} x {w} pixels, where 1 to 2^28 in all are accepted");
-    let image = DynamicImage::from_decoder(decoder).context("a damaged image")?;
-    let (channels, pixels) =
-        if image.color().has_color() { (3, image.into_rgb8().into_raw()) } else { (1, image.into_luma8().into_raw()) };
-    Ok(Picture { pixels, shape: (channels, h as usize, w as usize) })
+    DynamicImage::from_decoder(decoder).map_err(|error| refused(error, "a damaged image"))
 }
 
-/// Writes an image of exactly `shape` to `out` as `[c, h, w]`; a grey image fills all three planes of an RGB shape.
-///
-/// # Errors
-/// What [`decode`] refuses; another size; colour where grey is expected.
-pub(super) fn decode_exactly(bytes: &[u8], shape: (usize, usize, usize), out: &mut [u8]) -> Result<Header> {
-    let header = inspect(bytes)?;
-    let found = header.shape;
-    ensure!(
-        (found.1, found.2) == (shape.1, shape.2),
-        "an image of {} x {} pixels, where {} x {} are expected",
-        found.1,
-        found.2,
-        shape.1,
-        shape.2
-    );
-    ensure!(found.0 <= shape.0, "an RGB image, where greyscale is expected");
-    let picture = decode(bytes)?;
-    ensure!(picture.shape.1 == shape.1 && picture.shape.2 == shape.2, "a damaged image header");
-    picture.with_channels(shape.0).planes(out);
-    Ok(header)
+/// An error of a decoder: what is sound, but of a kind that is not read, is not `damaged`.
+fn refused(error: ImageError, damaged: &'static str) -> anyhow::Error {
+    match error {
+        ImageError::Unsupported(kind) => anyhow!("an image of a kind that is not supported: {kind}"),
+        damage => anyhow::Error::new(damage).context(damaged),
+    }
 }
 
 impl Picture {
@@ -138,6 +149,23 @@ impl Picture {
             _ => return self,
         };
         Self { pixels, shape: (channels, h, w) }
+    }
+
+    /// Writes an image of the sides of `shape` to `out` as `[c, h, w]`, in its channels: grey fills all planes of RGB, and colour
+    /// becomes grey.
+    ///
+    /// # Errors
+    /// Another size.
+    pub(super) fn fit(self, shape: (usize, usize, usize), out: &mut [u8]) -> Result<()> {
+        let (_, h, w) = self.shape;
+        ensure!(
+            (h, w) == (shape.1, shape.2),
+            "an image of {h} x {w} pixels, where {} x {} are expected",
+            shape.1,
+            shape.2
+        );
+        self.with_channels(shape.0).planes(out);
+        Ok(())
     }
 
     /// Writes `[c, h, w]` to `out`.
@@ -162,13 +190,23 @@ fn format(bytes: &[u8]) -> Result<ImageFormat> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let guess = image::guess_format(bytes).ok().filter(|format| matches!(format, Bmp | Gif | Jpeg | Png | Tiff | WebP));
     let Some(format) = guess else {
+        if bytes.is_empty() {
+            bail!("not {FORMATS}: it has no bytes, as where a row of a table holds nothing, or a path alone");
+        }
+        if let Some(kind) = foreign::kind(bytes) {
+            bail!("not {FORMATS}: {kind}");
+        }
         bail!("not {FORMATS}: {} bytes that begin with {:02x?}", bytes.len(), &bytes[..bytes.len().min(4)])
     };
     Ok(format)
 }
 
 fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_> {
-    ImageReader::with_format(Cursor::new(bytes), format).into_decoder().context("a damaged image header")
+    let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder();
+    let decoder = decoder.map_err(|error| refused(error, "a damaged image header"))?;
+    let fractions = matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F);
+    ensure!(!fractions, "an image of a kind that is not supported: its values are fractions (32-bit floats)");
+    Ok(decoder)
 }
 
 /// An image of `tests/goldens/images`, where the script is that made it.
@@ -199,8 +237,7 @@ mod tests {
             for trailer in [&[0u8; 40][..], &[0xFF; 7], b"SEFT trailer of a phone", &[0xFF, 0xD8, 0xFF]] {
                 let more = [jpeg, trailer].concat();
                 assert!(jpeg::ends(&more), "{trailer:02x?}");
-                let mut out = vec![0; pixels.len()];
-                assert_eq!(decode_exactly(&more, (3, 32, 32), &mut out).unwrap().format, ImageFormat::Jpeg);
+                assert_eq!(decode(&more).unwrap().shape, (3, 32, 32));
             }
             for length in 2..jpeg.len() {
                 assert!(!jpeg::ends(&jpeg[..length]), "cut to {length} of {}", jpeg.len());
@@ -217,6 +254,7 @@ mod tests {
             ("grey-alpha.png", Some(Unusual::Alpha), 0),
             ("rgb.bmp", None, 0),
             ("rgb.tiff", None, 0),
+            ("palette.tiff", Some(Unusual::Palette), 0),
             ("lossless.webp", None, 0),
             // Decoders of JPEG round differently.
             ("cmyk.jpg", Some(Unusual::Cmyk), 6),
@@ -232,5 +270,38 @@ mod tests {
         }
         let grey = decode(&golden("photo.png")).unwrap().with_channels(1);
         assert_eq!(grey, decode(&golden("photo-grey.png")).unwrap());
+    }
+
+    #[test]
+    fn a_sound_image_of_a_kind_that_is_not_read_is_not_called_damaged() {
+        // A TIFF of 2 x 2 pixels of one value each.
+        let tiff = |interpretation: u32, bits: u32, kind: u32| {
+            let size = bits / 2;
+            let entries = [
+                (256u16, 2u32),
+                (257, 2),
+                (258, bits),
+                (259, 1),
+                (262, interpretation),
+                (273, 134),
+                (277, 1),
+                (278, 2),
+                (279, size),
+                (339, kind),
+            ];
+            let mut bytes = b"II*\0\x08\0\0\0\x0a\0".to_vec();
+            for (tag, value) in entries {
+                bytes.extend(tag.to_le_bytes());
+                bytes.extend([4, 0, 1, 0, 0, 0]);
+                bytes.extend(value.to_le_bytes());
+            }
+            bytes.resize(134 + size as usize, 0);
+            bytes
+        };
+        assert_eq!(decode(&tiff(1, 8, 1)).unwrap().shape, (1, 2, 2));
+        for (interpretation, bits, kind) in [(8, 8, 1), (1, 32, 3), (1, 32, 2)] {
+            let text = format!("{:#}", decode(&tiff(interpretation, bits, kind)).unwrap_err());
+            assert!(text.contains("not supported") && !text.contains("damaged"), "{text}");
+        }
     }
 }

@@ -7,11 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::labels;
 use crate::data::listing::{FileList, Files, Listing};
+use crate::data::split_names::{TESTS, TRAIN, find, split_of};
 
 /// Endings of the files that are taken for images; what they hold decides what they are.
 const ENDINGS: [&str; 11] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "tif", "tiff", "gif"];
-/// Folders of test images, the preferred one first.
-const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
 
 /// What is read, for people.
 pub const ACCEPTED: &str = "train/CLASS/* (or train/CLASS/images/*) with test/CLASS/* (or val, valid, validation), a val folder \
@@ -30,6 +29,8 @@ pub(super) struct Entries {
 struct Passed {
     count: usize,
     first: Option<String>,
+    /// The file of labels, which is read.
+    read: Option<String>,
 }
 
 impl Passed {
@@ -41,9 +42,15 @@ impl Passed {
     }
 }
 
+/// The folder of training images, by its name in `folder`.
+fn train_folder(folder: &Path) -> Option<String> {
+    let folders = entries(folder).ok()?.folders;
+    find(&TRAIN, &folders).map(|(_, name)| name.clone())
+}
+
 /// Whether a folder looks like one of images: it has a folder `train`, or one with an image in it.
 pub fn looks_like_images(folder: &Path) -> bool {
-    if folder.join("train").is_dir() {
+    if train_folder(folder).is_some() {
         return true;
     }
     let has_images = |class: &String| {
@@ -57,8 +64,8 @@ pub fn looks_like_images(folder: &Path) -> bool {
 /// # Errors
 /// A folder without any, or that cannot be listed.
 pub fn classes(folder: &Path) -> Result<Vec<String>> {
-    let train = folder.join("train");
-    if train.is_dir() {
+    if let Some(train) = train_folder(folder) {
+        let train = folder.join(train);
         let classes = entries(&train)?.folders;
         ensure!(!classes.is_empty(), "{}: no folders, expected one a class", train.display());
         return Ok(classes);
@@ -72,6 +79,14 @@ pub fn classes(folder: &Path) -> Result<Vec<String>> {
         "{}: no folder `train` and no folders of images in it; expected: {ACCEPTED}",
         folder.display()
     );
+    // A share of such images would be trained on, though its name says that it is not for that.
+    if let Some(split) = classes.iter().find(|class| split_of(class).is_some()) {
+        bail!(
+            "{}: is called as a split, beside folders of classes and without a folder `train`\n  accepted: {ACCEPTED}; or another \
+             name of that class",
+            folder.join(split).display()
+        );
+    }
     Ok(classes)
 }
 
@@ -81,7 +96,7 @@ pub fn classes(folder: &Path) -> Result<Vec<String>> {
 /// There is none.
 pub fn first_class(folder: &Path) -> Result<FileList> {
     let classes = classes(folder)?;
-    let base = if folder.join("train").is_dir() { "train/" } else { "" };
+    let base = train_folder(folder).map_or(String::new(), |train| train + "/");
     let members = members(folder, &format!("{base}{}", classes[0]), &mut Passed::default())?;
     let mut list = FileList::new(folder);
     members.iter().for_each(|name| list.push(name));
@@ -96,13 +111,16 @@ pub fn list(folder: &Path, share: Option<f64>) -> Result<Listing> {
     let classes = classes(folder)?;
     ensure!(classes.len() <= 1 << 16, "{}: {} classes, at most 65,536 are accepted", folder.display(), classes.len());
     let (mut passed, mut remarks) = (Passed::default(), Vec::new());
-    let has_train = folder.join("train").is_dir();
+    let train = train_folder(folder);
     let mut by_class = Vec::new();
     for class in &classes {
-        let base = if has_train { format!("train/{class}") } else { class.clone() };
+        let base = train.as_ref().map_or_else(|| class.clone(), |train| format!("{train}/{class}"));
         by_class.push(members(folder, &base, &mut passed)?);
     }
-    let tests = if has_train { test_folder(folder, &classes, &mut remarks)? } else { None };
+    let tests = match &train {
+        Some(train) => test_folder(folder, train, &classes, &mut remarks)?,
+        None => None,
+    };
     let train = files(folder, by_class);
     let mut listing = Listing { classes, train, test: Files::default(), remarks };
     match (tests, share) {
@@ -112,7 +130,7 @@ pub fn list(folder: &Path, share: Option<f64>) -> Result<Listing> {
         }
         (Some(test), Some(_)) => bail!(
             "{}: is the test split, and dataset.test_share is for folders without one\n  accepted: one of the two",
-            folder.join(test.folder).display()
+            folder.join(&test.folder).display()
         ),
         (None, Some(share)) => listing.share(share),
         (None, None) => {}
@@ -127,16 +145,21 @@ pub fn list(folder: &Path, share: Option<f64>) -> Result<Listing> {
 
 /// Where test images are.
 struct TestFolder {
-    folder: &'static str,
+    folder: String,
     /// File of their classes, where no folders tell them.
     labels: Option<std::path::PathBuf>,
 }
 
-fn test_folder(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Result<Option<TestFolder>> {
+fn test_folder(root: &Path, train: &str, classes: &[String], remarks: &mut Vec<String>) -> Result<Option<TestFolder>> {
     let (mut usable, mut unlabelled) = (Vec::new(), Vec::new());
-    for folder in TESTS.into_iter().filter(|name| root.join(name).is_dir()) {
-        let there = entries(&root.join(folder))?.folders;
-        let labels = labels::find(root, folder);
+    let mut others = entries(root)?.folders;
+    others.retain(|name| name != train);
+    for split in TESTS {
+        let Some((_, folder)) = find(&[split], &others) else { continue };
+        let folder = folder.clone();
+        others.retain(|name| *name != folder);
+        let there = entries(&root.join(&folder))?.folders;
+        let labels = labels::find(root, &folder);
         if there.iter().any(|name| classes.contains(name))
             || labels.is_none() && there.iter().any(|name| name != "images")
         {
@@ -146,6 +169,11 @@ fn test_folder(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Re
         } else {
             unlabelled.push(folder);
         }
+    }
+    if !others.is_empty() {
+        let shown: Vec<String> = others.iter().take(5).map(|name| format!("`{name}`")).collect();
+        let more = if others.len() > 5 { ", ..." } else { "" };
+        remarks.push(format!("beside `{train}`, and not read: {}{more}", shown.join(", ")));
     }
     let mut usable = usable.into_iter();
     let Some(test) = usable.next() else {
@@ -165,11 +193,11 @@ fn test_folder(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Re
         ));
     } else if let Some(other) = usable.next() {
         remarks.push(format!(
-            "the test split is `{}`; `{}` is not read, as validation images are carved from `train`",
+            "the test split is `{}`; `{}` is not read, as validation images are carved from `{train}`",
             test.folder, other.folder
         ));
     } else if test.folder != "test" {
-        remarks.push(format!("the test split is `{}`; validation images are carved from `train`", test.folder));
+        remarks.push(format!("the test split is `{}`; validation images are carved from `{train}`", test.folder));
     }
     Ok(Some(test))
 }
@@ -181,16 +209,18 @@ fn test_files(
     passed: &mut Passed,
     remarks: &mut Vec<String>,
 ) -> Result<Files> {
-    let folder = test.folder;
+    let folder = &test.folder;
     if let Some(path) = &test.labels {
         let inner =
             if root.join(folder).join("images").is_dir() { format!("{folder}/images") } else { folder.to_owned() };
+        let own = path.strip_prefix(root).unwrap_or(path).display().to_string();
+        passed.read = Some(own.clone());
         let names = members(root, &inner, passed)?;
-        remarks.push(format!(
-            "the classes of the images in `{inner}` are those of `{}`",
-            path.strip_prefix(root).unwrap_or(path).display()
-        ));
-        let labels = labels::read(path, &names, classes)?;
+        let (labels, strangers) = labels::read(path, &names, classes)?;
+        remarks.push(format!("the classes of the images in `{inner}` are those of `{own}`"));
+        if strangers > 0 {
+            remarks.push(format!("{strangers} lines of `{own}` are about no image in `{inner}`"));
+        }
         let mut list = FileList::new(root);
         names.iter().for_each(|name| list.push(name));
         return Ok(Files { list, labels });
@@ -208,8 +238,13 @@ fn test_files(
     let mut by_class = Vec::new();
     for class in classes {
         let base = format!("{folder}/{class}");
-        by_class.push(if there.folders.contains(class) { members(root, &base, passed)? } else { vec![] });
+        by_class.push(if there.folders.contains(class) { images(root, &base, passed)?.1 } else { vec![] });
     }
+    ensure!(
+        by_class.iter().any(|members| !members.is_empty()),
+        "{}: no image in any of its folders",
+        root.join(folder).display()
+    );
     Ok(files(root, by_class))
 }
 
@@ -222,30 +257,42 @@ fn files(root: &Path, by_class: Vec<Vec<String>>) -> Files {
     files
 }
 
-/// Paths, from `root`, of the images in its folder `base` or in `base/images`, sorted.
+/// Paths, from `root`, of the images in its folder `base` or in `base/images`, sorted; at least one.
 fn members(root: &Path, base: &str, passed: &mut Passed) -> Result<Vec<String>> {
-    let mut base = base.to_owned();
-    let mut there = entries(&root.join(&base))?;
-    if !there.files.iter().any(|name| is_image(name)) && there.folders.iter().any(|name| name == "images") {
-        passed.add(there.files.len() + there.hidden, || {
-            format!("{base}/{}", there.files.first().map_or(".*", |name| name))
-        });
-        base += "/images";
-        there = entries(&root.join(&base))?;
-    }
-    let (images, others): (Vec<String>, Vec<String>) = there.files.into_iter().partition(|name| is_image(name));
-    let other = others.first().or(there.folders.first()).map_or("hidden files", |name| name);
-    passed.add(others.len() + there.folders.len() + there.hidden, || format!("{base}/{other}"));
+    let (base, images) = images(root, base, passed)?;
     ensure!(
         !images.is_empty(),
         "{}: no image in it (no file that ends in {})",
         root.join(&base).display(),
         ENDINGS.map(|ending| format!(".{ending}")).join(", ")
     );
-    Ok(images.into_iter().map(|name| format!("{base}/{name}")).collect())
+    Ok(images)
 }
 
-fn is_image(name: &str) -> bool {
+/// The same, of which there may be none, and the folder that they are in.
+fn images(root: &Path, base: &str, passed: &mut Passed) -> Result<(String, Vec<String>)> {
+    let mut base = base.to_owned();
+    let entries = |base: &str, passed: &Passed| {
+        let mut there = entries(&root.join(base))?;
+        there.files.retain(|name| passed.read.as_ref().is_none_or(|read| *read != format!("{base}/{name}")));
+        Ok::<_, anyhow::Error>(there)
+    };
+    let mut there = entries(&base, passed)?;
+    if !there.files.iter().any(|name| is_image(name)) && there.folders.iter().any(|name| name == "images") {
+        passed.add(there.files.len() + there.hidden, || {
+            format!("{base}/{}", there.files.first().map_or(".*", |name| name))
+        });
+        base += "/images";
+        there = entries(&base, passed)?;
+    }
+    let (images, others): (Vec<String>, Vec<String>) = there.files.into_iter().partition(|name| is_image(name));
+    let other = others.first().or(there.folders.first()).map_or("hidden files", |name| name);
+    passed.add(others.len() + there.folders.len() + there.hidden, || format!("{base}/{other}"));
+    let images = images.into_iter().map(|name| format!("{base}/{name}")).collect();
+    Ok((base, images))
+}
+
+pub(super) fn is_image(name: &str) -> bool {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))
 }

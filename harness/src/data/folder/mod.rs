@@ -13,20 +13,21 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 
-use super::decode::{self, Header};
+use super::decode::{self, Header, Picture};
 use super::listing::{FileList, Files, Listing};
-use super::photographs::{Findings, Photographs};
+use super::photographs::Photographs;
+use super::resident::{self, Resident, none_lost, skips};
 use super::split::range;
 use super::transform::{channels, sides};
-use super::{Contents, Geometry, Images, parquet};
-use crate::config::{DatasetConfig, OnBadImage};
+use super::{Contents, Geometry, parquet};
+use crate::config::DatasetConfig;
 
 /// Bytes of decoded images that are kept where nothing is said of it.
 const MEMORY: u64 = 2 << 30;
 /// Bytes of a file that hold its header, but for large thumbnails and profiles.
 const HEAD: u64 = 1 << 16;
 /// Images of a split that a plan decodes.
-const SAMPLE: usize = 64;
+pub(super) const SAMPLE: usize = 64;
 
 /// Whether images of any size are at `path`.
 ///
@@ -122,69 +123,52 @@ fn blamed(folder: &Path) -> String {
 /// `dataset.size` does not say which is wanted.
 pub(super) fn read(folder: &Path, config: &DatasetConfig, cache: &Path) -> Result<Contents> {
     let listing = list(folder, config, cache).with_context(|| blamed(folder))?;
-    if sides(config)?.is_none() && config.on_bad_image != Some(OnBadImage::Skip) {
+    if sides(config)?.is_none() && !skips(config) {
         let shape = common_shape(&listing, config).with_context(|| blamed(folder))?;
         let images = (listing.train.list.len() + listing.test.list.len()) as u64;
         if channels(config)?.is_none() && images * (shape.0 * shape.1 * shape.2) as u64 <= memory(config) {
-            return resident(listing, shape);
+            return resident(listing, shape, config);
         }
     }
     encoded(listing, config)
 }
 
-/// Reads both splits of images that all have to be of `shape`.
+/// Reads both splits of images that all have to be of the sides of `shape`, whose channels are the data set's own.
 ///
 /// # Errors
-/// As of [`read`]; an image of another size, or in colour where it should be grey. Names the file.
-pub fn read_exactly(folder: &Path, shape: (usize, usize, usize), test_share: Option<f64>) -> Result<Contents> {
-    resident(layout::list(folder, test_share).with_context(|| blamed(folder))?, shape)
+/// As of [`read`]; an image of another size. Names the file.
+pub(super) fn read_exactly(folder: &Path, shape: (usize, usize, usize), config: &DatasetConfig) -> Result<Contents> {
+    resident(layout::list(folder, config.test_share).with_context(|| blamed(folder))?, shape, config)
 }
 
-fn resident(listing: Listing, shape: (usize, usize, usize)) -> Result<Contents> {
-    let Listing { train, test, mut remarks, .. } = listing;
-    let images = train.list.len() + test.list.len();
-    let mut found = Findings::default();
-    let [train, test] = [train, test].map(|files| in_memory(files, shape, &mut found));
-    let (train, test) = (train?.into(), test?.into());
-    remarks.extend(found.converted(shape.0, images));
-    Ok(Contents { train, test, remarks })
-}
-
-fn in_memory(files: Files, shape: (usize, usize, usize), found: &mut Findings) -> Result<Images> {
-    let Files { list, labels } = files;
-    let size = shape.0 * shape.1 * shape.2;
-    let mut pixels = vec![0; list.len() * size];
-    let read = |(index, out): (usize, &mut [u8])| -> Result<Header> {
-        decode::decode_exactly(&list.read(index)?, shape, out).with_context(|| list.shown(index))
+fn resident(listing: Listing, shape: (usize, usize, usize), config: &DatasetConfig) -> Result<Contents> {
+    let Listing { classes, train, test, mut remarks } = listing;
+    let decoded = |Files { list, labels }: Files| -> Result<Resident> {
+        let mut images = Resident::new(resident::decoded_shape(shape, config), config);
+        images.append(&labels, |index| Ok(list.read(index)?.into()), |index| list.shown(index))?;
+        Ok(images)
     };
-    let headers: Vec<Result<Header>> = pixels.par_chunks_exact_mut(size).enumerate().map(read).collect();
-    // The first error in the order of the files, not in time.
-    for header in headers {
-        let Header { shape: (c, ..), unusual, .. } = header?;
-        found.add(c, unusual);
-    }
-    Ok(Images { pixels, labels, shape })
+    let splits = [decoded(train)?, decoded(test)?];
+    let splits = resident::splits(splits, shape.0, config, |class| format!("class `{}`", classes[class]))?;
+    remarks.extend(splits.remarks);
+    Ok(Contents { train: splits.train.into(), test: splits.test.into(), remarks })
 }
 
 fn encoded(listing: Listing, config: &DatasetConfig) -> Result<Contents> {
-    let Listing { train, test, mut remarks, .. } = listing;
+    let Listing { classes, train, test, mut remarks } = listing;
     let images = train.list.len() + test.list.len();
     say!("data: {images} images are read and decoded once, so that none is found to be broken later");
-    let skip = config.on_bad_image == Some(OnBadImage::Skip);
-    let check = |files: &Files| Photographs::check(&files.list, &files.labels, skip);
+    let check = |files: &Files| Photographs::check(&files.list, &files.labels, skips(config));
+    let labels = train.labels.clone();
     let (train, mut found) = check(&train)?;
+    none_lost(&labels, train.labels(), &found, |class| format!("class `{}`", classes[class]))?;
     let (test, found_test) = check(&test)?;
     found.append(found_test);
     let mut splits = [train, test];
     Photographs::keep_within(&mut splits, memory(config));
     let [train, test] = splits;
     let channels = channels(config)?.unwrap_or(if found.coloured > 0 { 3 } else { 1 });
-    remarks.extend(found.converted(channels, images));
-    if let Some(first) = found.skipped.first() {
-        let skipped = found.skipped.len();
-        remarks
-            .push(format!("{skipped} of {images} images could not be decoded and were left out, the first: {first}"));
-    }
+    remarks.extend(found.remarks(channels, images));
     Ok(Contents { train: train.into(), test: test.into(), remarks })
 }
 
@@ -213,18 +197,22 @@ pub(super) fn examine(folder: &Path, config: &DatasetConfig, cache: &Path) -> Re
         (0..list.len()).step_by(list.len().div_ceil(SAMPLE).max(1)).map(move |index| (list, index))
     };
     let sample: Vec<_> = spread(&train.list).chain(spread(&test.list)).collect();
-    let broken = |(list, index): &(&FileList, usize)| -> Option<String> {
-        let decoded = list.read(*index).and_then(|bytes| decode::decode(&bytes).with_context(|| list.shown(*index)));
-        decoded.err().map(|error| format!("{error:#}"))
-    };
+    lines.push(sampled(&sample, |(list, index)| {
+        list.read(*index).and_then(|bytes| decode::decode(&bytes).with_context(|| list.shown(*index)))
+    }));
+    Ok(lines)
+}
+
+/// Whether a sample of images can be decoded, in words.
+pub(super) fn sampled<T: Sync>(sample: &[T], decode: impl Fn(&T) -> Result<Picture> + Sync) -> String {
+    let broken = |image: &T| decode(image).err().map(|error| format!("{error:#}"));
     let broken: Vec<String> = sample.par_iter().filter_map(broken).collect();
-    lines.push(match &broken[..] {
+    match &broken[..] {
         [] => format!("a sample of {} images could be decoded", sample.len()),
         [first, ..] => {
             format!("{} of a sample of {} images cannot be decoded, the first: {first}", broken.len(), sample.len())
         }
-    });
-    Ok(lines)
+    }
 }
 
 /// 3 if any image has colours, else 1.
@@ -238,7 +226,7 @@ fn any_colour(listing: &Listing) -> usize {
 
 /// The size that all images have.
 fn common_shape(listing: &Listing, config: &DatasetConfig) -> Result<(usize, usize, usize)> {
-    let skip = config.on_bad_image == Some(OnBadImage::Skip);
+    let skip = skips(config);
     let (mut sizes, mut coloured) = (BTreeMap::<(usize, usize), (usize, String)>::new(), false);
     for list in [&listing.train.list, &listing.test.list] {
         let headers: Vec<Result<Header>> = (0..list.len()).into_par_iter().map(|index| header(list, index)).collect();

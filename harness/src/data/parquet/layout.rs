@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Splits that can be judged on, the preferred one first.
-const TESTS: [&str; 5] = ["test", "val", "valid", "validation", "dev"];
+use crate::data::foreign;
+use crate::data::split_names::{TESTS, TRAIN, split_of, words};
+
 /// Folders below the one that is named in which files are looked for: `snapshots/REVISION/data` of the hub's cache.
 const DEPTH: usize = 3;
 /// A folder with more folders than this holds classes.
@@ -23,6 +24,8 @@ pub struct Shards {
     pub train: Vec<PathBuf>,
     /// The others by name, the preferred one first.
     pub tests: Vec<(&'static str, Vec<PathBuf>)>,
+    /// Files and folders of such beside them, which are not read.
+    pub passed: Vec<PathBuf>,
 }
 
 /// The Parquet files at or below `path`; `name` is that of the data set, which settles it where a folder has several.
@@ -31,7 +34,7 @@ pub struct Shards {
 /// Several data sets of which none has that name; a shard that is missing.
 pub fn find(path: &Path, name: &str) -> Result<Option<Shards>> {
     if path.is_file() {
-        let shards = || Shards { root: path.to_owned(), train: vec![path.to_owned()], tests: vec![] };
+        let shards = || Shards { root: path.to_owned(), train: vec![path.to_owned()], tests: vec![], passed: vec![] };
         return Ok((is_parquet(path) || has_magic(path)).then(shards));
     }
     let mut folders = vec![path.to_owned()];
@@ -41,6 +44,7 @@ pub fn find(path: &Path, name: &str) -> Result<Option<Shards>> {
             let shards = choose(found, path, name)?;
             for files in std::iter::once(&shards.train).chain(shards.tests.iter().map(|(_, files)| files)) {
                 complete(files)?;
+                of_one_set(files)?;
             }
             return Ok(Some(shards));
         }
@@ -56,7 +60,9 @@ fn choose(mut found: Vec<Shards>, path: &Path, name: &str) -> Result<Shards> {
     if found.len() > 1
         && let Some(same) = found.iter().position(|shards| plain(&own(shards)) == plain(name))
     {
-        return Ok(found.swap_remove(same));
+        let mut chosen = found.swap_remove(same);
+        chosen.passed.extend(found.into_iter().map(|other| other.root));
+        return Ok(chosen);
     }
     let names: Vec<String> = found.iter().map(own).collect();
     match (found.pop(), found.is_empty()) {
@@ -69,28 +75,44 @@ fn choose(mut found: Vec<Shards>, path: &Path, name: &str) -> Result<Shards> {
     }
 }
 
+/// The split that a file's name tells: its first word, as the hub has it, or else the only one of its words that is a split.
+fn split_in(name: &str) -> Option<&'static str> {
+    let first = name.split(['-', '_', '.']).next().and_then(split_of);
+    first.or_else(|| if let [only] = words(name)[..] { Some(only) } else { None })
+}
+
 /// The splits that lie in a folder itself.
 fn splits(folder: &Path) -> Option<Shards> {
     let direct = parquet_files(folder);
+    let mut folders = listed(folder);
+    folders.retain(|path| !file_name(path).starts_with('.') && path.is_dir());
     let of = |split: &str| {
-        let own = |path: &&PathBuf| {
-            let name = file_name(path);
-            let rest = name.strip_suffix(".parquet").and_then(|name| name.strip_prefix(split));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.']))
-        };
-        let files: Vec<PathBuf> = direct.iter().filter(own).cloned().collect();
-        if files.is_empty() { parquet_files(&folder.join(split)) } else { files }
+        let files: Vec<PathBuf> =
+            direct.iter().filter(|path| split_in(&file_name(path)) == Some(split)).cloned().collect();
+        let own = || folders.iter().filter(|path| file_name(path).eq_ignore_ascii_case(split));
+        if files.is_empty() { own().flat_map(|folder| parquet_files(folder)).collect() } else { files }
     };
-    let mut train = of("train");
+    let mut train = TRAIN.map(of).into_iter().find(|files| !files.is_empty()).unwrap_or_default();
     let tests: Vec<_> =
         TESTS.map(|split| (split, of(split))).into_iter().filter(|(_, files)| !files.is_empty()).collect();
-    let has_folders = || listed(folder).iter().any(|path| !file_name(path).starts_with('.') && path.is_dir());
-    if train.is_empty() && tests.is_empty() && !has_folders() {
+    if train.is_empty()
+        && tests.is_empty()
+        && folders.is_empty()
+        && direct.iter().all(|path| words(&file_name(path)).is_empty())
+    {
         // Files that name no split are training images, as on the hub; beside folders they may be a table of anything.
-        train = direct;
+        train = direct.clone();
     }
-    let any = !train.is_empty() || !tests.is_empty();
-    any.then(|| Shards { root: folder.to_owned(), train, tests })
+    if train.is_empty() && tests.is_empty() {
+        return None;
+    }
+    let is_read = |file: &PathBuf| train.contains(file) || tests.iter().any(|(_, files)| files.contains(file));
+    let beside = folders.iter().filter(|folder| {
+        let files = parquet_files(folder);
+        !files.is_empty() && !files.iter().any(is_read)
+    });
+    let passed = direct.iter().filter(|file| !is_read(file)).chain(beside).cloned().collect();
+    Some(Shards { root: folder.to_owned(), train, tests, passed })
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {
@@ -165,6 +187,27 @@ fn complete(files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// Checks that what stands before the split in the files' names is the same but for numbers: `a_train` and `b_train` are two data sets.
+fn of_one_set(files: &[PathBuf]) -> Result<()> {
+    let before = |file: &PathBuf| {
+        let name = file_name(file).to_lowercase();
+        let parts = name.split(|letter: char| !letter.is_alphabetic()).filter(|part| !part.is_empty());
+        parts.take_while(|part| split_of(part).is_none()).map(String::from).collect::<Vec<_>>()
+    };
+    let told = || files.iter().filter(|file| !words(&file_name(file)).is_empty());
+    if let Some(first) = told().next()
+        && let Some(other) = told().find(|file| before(file) != before(first))
+    {
+        bail!(
+            "{} and {} in one folder: are they of one data set?\n  accepted: the folder of one as the source; or names that are the \
+             same before the split, as train-0.parquet and train-1.parquet",
+            first.display(),
+            file_name(other)
+        );
+    }
+    Ok(())
+}
+
 impl Shards {
     /// The training files.
     ///
@@ -178,6 +221,13 @@ impl Shards {
             self.tests.first().map_or("test", |(name, _)| name)
         );
         Ok(&self.train)
+    }
+
+    /// What lies beside the files and is not read, if anything does.
+    pub fn remark(&self) -> Option<String> {
+        let shown = self.passed.iter().take(5).map(|path| format!("`{}`", self.shown(path))).collect::<Vec<_>>();
+        let more = if self.passed.len() > 5 { ", ..." } else { "" };
+        (!shown.is_empty()).then(|| format!("Parquet files that are not read: {}{more}", shown.join(", ")))
     }
 
     /// How a file is called in what is said of it.
@@ -202,10 +252,10 @@ pub fn check_frame(path: &Path) -> Result<()> {
         file.seek(SeekFrom::End(-8))?;
         file.read_exact(&mut tail).context("cannot be read")?;
     }
-    ensure!(
-        &magic != b"vers",
-        "a pointer of Git LFS instead of the file\n  accepted: the file, which `git lfs pull` in the clone gets"
-    );
+    let head = foreign::beginning(path).unwrap_or_default();
+    if !head.starts_with(b"PAR1") {
+        foreign::refuse(&head, "a Parquet file")?;
+    }
     ensure!(&magic == b"PAR1", "not a Parquet file ({size} bytes, without `PAR1` at its start)");
     ensure!(&tail[4..] == b"PAR1", "a truncated Parquet file ({size} bytes, without `PAR1` at its end)");
     let footer = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));

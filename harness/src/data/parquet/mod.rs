@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
-use image::ImageFormat;
 use polars::io::mmap::MmapBytesReader;
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
-use rayon::prelude::*;
 
-use super::{Geometry, Images, Splits, decode};
+use super::folder::{SAMPLE, sampled};
+use super::resident::{self, Resident};
+use super::{Geometry, Splits, decode};
+use crate::config::DatasetConfig;
 use layout::Shards;
 use table::Table;
 pub(super) use unpack::listing;
@@ -51,29 +52,57 @@ pub fn read_frame<R: MmapBytesReader>(source: R) -> Result<DataFrame> {
     without_panics(|| Ok(ParquetReader::new(source).finish()?))
 }
 
-/// Reads both splits of images that all have to be of one shape; `labels` are names of the label column that go before others.
+/// Reads both splits of images that all have to be of one size; `labels` are names of the label column that go before others.
 ///
 /// # Errors
-/// A missing shard or column, a damaged file or image, another image size than `geometry`'s, a label out of range.
-/// Names the file, and the row where there is one.
-pub fn read(shards: &Shards, labels: &[&str], geometry: &Geometry) -> Result<Splits> {
-    let mut jpeg = false;
-    let mut split = |files: &[PathBuf]| -> Result<Images> {
-        let mut images = Images { pixels: vec![], labels: vec![], shape: geometry.shape };
+/// A missing shard or column, a damaged file or, unless they are left out, image; another image size than `geometry`'s, a label out of
+/// range. Names the file, and the row where there is one.
+pub fn read(shards: &Shards, labels: &[&str], geometry: &Geometry, config: &DatasetConfig) -> Result<Splits> {
+    let split = |files: &[PathBuf]| -> Result<Resident> {
+        let mut images = Resident::new(resident::decoded_shape(geometry.shape, config), config);
         for file in files {
-            jpeg |= append(file, labels, geometry, &mut images).with_context(|| file.display().to_string())?;
+            append(file, labels, geometry, &mut images)?;
         }
         Ok(images)
     };
     let train = split(shards.training()?)?;
     let mut remarks = Vec::new();
     let tests = test_split(shards, labels, &mut remarks)?;
-    let test = split(&tests)?;
-    Ok(Splits { train, test, remark: jpeg.then_some("JPEG copy"), remarks })
+    let mut splits =
+        resident::splits([train, split(&tests)?], geometry.shape.0, config, |class| format!("class {class}"))?;
+    remarks.append(&mut splits.remarks);
+    Ok(Splits { remarks, ..splits })
+}
+
+/// What lies beside, which split is the test split, and whether a sample of the images can be decoded: of the first rows of each split.
+///
+/// # Errors
+/// A missing shard or column, a damaged file. Names the file.
+pub(super) fn examine(shards: &Shards, labels: &[&str]) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let tests = test_split(shards, labels, &mut lines)?;
+    let mut sample = Vec::new();
+    for file in [shards.training()?.first(), tests.first()].into_iter().flatten() {
+        let named = || file.display().to_string();
+        let table = Table::open(file, labels).with_context(named)?;
+        if let Some(rows) = table.rows().next() {
+            let rows = rows.with_context(named)?;
+            let images = rows.images().with_context(named)?;
+            let step = images.len().div_ceil(SAMPLE).max(1);
+            sample.extend(
+                images.iter().enumerate().step_by(step).map(|(row, image)| {
+                    (format!("{} row {row}", shards.shown(file)), image.unwrap_or_default().to_vec())
+                }),
+            );
+        }
+    }
+    lines.push(sampled(&sample, |(name, bytes)| decode::decode(bytes).with_context(|| name.clone())));
+    Ok(lines)
 }
 
 /// The files of the test split: the first whose images have classes. Says what there is to know of that choice.
 fn test_split(shards: &Shards, labels: &[&str], remarks: &mut Vec<String>) -> Result<Vec<PathBuf>> {
+    remarks.extend(shards.remark());
     let mut usable = Vec::new();
     for (name, files) in &shards.tests {
         if labelled(files, labels)? {
@@ -120,37 +149,28 @@ pub(super) fn classes(shards: &Shards, labels: &[&str]) -> Result<[Vec<u16>; 2]>
     Ok([split(shards.training()?)?, split(&test_split(shards, labels, &mut vec![])?)?])
 }
 
-/// Appends one file's images; whether any of them is a JPEG.
-fn append(path: &Path, labels: &[&str], geometry: &Geometry, images: &mut Images) -> Result<bool> {
-    let (c, h, w) = geometry.shape;
-    let mut jpeg = false;
-    for rows in Table::open(path, labels)?.rows() {
-        let rows = rows?;
-        for (row, class) in rows.labels.iter().enumerate() {
-            let row = rows.first + row;
-            match *class {
-                Some(class) if (0..geometry.classes as i64).contains(&class) => images.labels.push(class as u16),
-                Some(class) => {
-                    bail!("row {row} has label {class}, where 0 to {} are possible", geometry.classes - 1)
-                }
-                None => bail!("row {row} has no label"),
-            }
-        }
-        let encoded = rows.images()?;
-        if let Some(row) = encoded.iter().position(Option::is_none) {
-            bail!("row {} has no image\n  accepted: images in the files themselves, not their paths", rows.first + row);
-        }
-        let start = images.pixels.len();
-        images.pixels.resize(start + encoded.len() * c * h * w, 0);
-        let outs = images.pixels[start..].par_chunks_exact_mut(c * h * w);
-        let decoded = outs.zip(&encoded).enumerate().map(|(row, (out, bytes))| {
-            decode::decode_exactly(bytes.unwrap_or_default(), geometry.shape, out)
-                .with_context(|| format!("row {}", rows.first + row))
-        });
-        let headers: Vec<Result<decode::Header>> = decoded.collect();
-        for header in headers {
-            jpeg |= header?.format == ImageFormat::Jpeg;
-        }
+/// Appends one file's images.
+fn append(path: &Path, labels: &[&str], geometry: &Geometry, images: &mut Resident) -> Result<()> {
+    let named = || path.display().to_string();
+    for rows in Table::open(path, labels).with_context(named)?.rows() {
+        let rows = rows.with_context(named)?;
+        let class = |(row, class): (usize, &Option<i64>)| match *class {
+            Some(class) if (0..geometry.classes as i64).contains(&class) => Ok(class as u16),
+            Some(class) => bail!(
+                "{}: row {} has label {class}, where 0 to {} are possible",
+                named(),
+                rows.first + row,
+                geometry.classes - 1
+            ),
+            None => bail!("{}: row {} has no label", named(), rows.first + row),
+        };
+        let classes = rows.labels.iter().enumerate().map(class).collect::<Result<Vec<u16>>>()?;
+        let encoded = rows.images().with_context(named)?;
+        images.append(
+            &classes,
+            |row| Ok(encoded[row].unwrap_or_default().into()),
+            |row| format!("{}: row {}", named(), rows.first + row),
+        )?;
     }
-    Ok(jpeg)
+    Ok(())
 }

@@ -25,6 +25,7 @@ alpha = np.dstack([pixels, (x * 4 % 256).astype(np.uint8)])
 modes = {
     "palette.png": photo.quantize(16),
     "palette.gif": photo.quantize(32),
+    "palette.tiff": photo.quantize(16),
     "alpha.png": Image.fromarray(alpha, "RGBA"),
     "grey-alpha.png": Image.fromarray(alpha[..., [0, 3]], "LA"),
     "rgb.bmp": photo,
