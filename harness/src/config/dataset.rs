@@ -20,7 +20,7 @@ options! {
         /// How an image comes to its size; at random from 4 pixels of padding, 12 for stl10 (pad) or from a part of it (random_resized) while
         /// training; when absent: pad, and random_resized for photographs.
         crop: Option<Crop> = None, Kind::Choice(Crop::names);
-        /// Whether training images are mirrored at random; true when absent, but false for svhn.
+        /// Whether training images are mirrored at random; true when absent, but false for svhn and mnist.
         flip: Option<bool> = None, Kind::Flag;
         /// Which are mirrored: drawn for every epoch, or for the first and then each one's other way every other epoch; random when absent.
         flip_order: Option<FlipOrder> = None, Kind::Choice(FlipOrder::names);

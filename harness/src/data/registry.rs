@@ -136,6 +136,7 @@ pub static DATASETS: &[DatasetInfo] = &[
             label_columns: &["label"],
             ..Reader::new("IDX (plain or .gz), Parquet, image folder", Some((60_000, 10_000)))
         }),
+        flip: false,
         ..PLAIN
     },
     DatasetInfo {

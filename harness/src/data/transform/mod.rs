@@ -204,6 +204,12 @@ fn default_flip(config: &DatasetConfig) -> bool {
     registry::find(&config.name).is_none_or(|info| info.flip)
 }
 
+/// What an absent `dataset.flip` counts as in a trial's identity: MNIST was mirrored once, and those trials are not what they would be
+/// now.
+fn counted_flip(config: &DatasetConfig) -> bool {
+    config.name == "mnist" || default_flip(config)
+}
+
 /// `(height, width)` of `dataset.size`.
 ///
 /// # Errors
@@ -250,7 +256,11 @@ impl Deviations {
         let deviations = Self {
             size: sides(config).ok().flatten(),
             crop: config.crop.filter(|crop| *crop != default_crop(config)),
-            flip: config.flip.filter(|flip| *flip != default_flip(config)),
+            // Where nothing is random, it is not looked at.
+            flip: config
+                .flip
+                .or_else(|| config.augment.then(|| default_flip(config)))
+                .filter(|flip| *flip != counted_flip(config)),
             flip_order: config.flip_order.filter(|order| {
                 // Without flips there is none.
                 *order != FlipOrder::Random && config.augment && config.flip.unwrap_or(default_flip(config))
@@ -368,5 +378,21 @@ mod tests {
         ];
         let all: Vec<_> = all.iter().map(|text| serde_json::to_string(&of(text)).unwrap()).collect();
         assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn mnist_is_not_mirrored_and_its_mirrored_trials_keep_their_keys() {
+        let of = |name: &str, keys: &str| {
+            let config: DatasetConfig = toml::from_str(&format!("name = '{name}'\n{keys}")).unwrap();
+            (Transform::of(&config, (1, 28, 28)).flip, Deviations::of(&config))
+        };
+        let not_mirrored = |name| of(name, "flip = false").1;
+        assert_eq!(of("mnist", "flip = true"), (true, None));
+        assert_eq!(of("mnist", ""), (false, not_mirrored("mnist")));
+        assert!(not_mirrored("mnist").is_some());
+        assert_eq!(of("mnist", "augment = false"), (false, None));
+        assert_eq!(of("fashion-mnist", ""), (true, None));
+        assert_eq!(of("svhn", ""), (false, None));
+        assert!(of("svhn", "flip = true").1.is_some());
     }
 }
