@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::layout::is_image;
+use super::entries::is_image;
 
 /// What such files are called: Tiny ImageNet's, the Kaggle edition of ILSVRC's, and Caffe's.
 pub const NAMES: [&str; 3] = ["val_annotations.txt", "LOC_val_solution.csv", "val.txt"];

@@ -1,28 +1,17 @@
 //! Which files of a folder are images of which class and split.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
+use super::entries::{ENDINGS, entries, is_image};
 use super::labels;
 use crate::data::listing::{FileList, Files, Listing};
 use crate::data::split_names::{TESTS, TRAIN, find, split_of};
 
-/// Endings of the files that are taken for images; what they hold decides what they are.
-const ENDINGS: [&str; 11] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "tif", "tiff", "gif"];
-
 /// What is read, for people.
 pub const ACCEPTED: &str = "train/CLASS/* (or train/CLASS/images/*) with test/CLASS/* (or val, valid, validation), a val folder \
     with a file of labels beside its images, or CLASS/* with dataset.test_share";
-
-/// What is in a folder.
-#[derive(Default)]
-pub(super) struct Entries {
-    pub folders: Vec<String>,
-    pub files: Vec<String>,
-    pub hidden: usize,
-}
 
 /// What is no image, among images.
 #[derive(Default)]
@@ -44,6 +33,9 @@ impl Passed {
 
 /// The folder of training images, by its name in `folder`.
 fn train_folder(folder: &Path) -> Option<String> {
+    if folder.join(TRAIN[0]).is_dir() {
+        return Some(TRAIN[0].to_owned());
+    }
     let folders = entries(folder).ok()?.folders;
     find(&TRAIN, &folders).map(|(_, name)| name.clone())
 }
@@ -290,31 +282,4 @@ fn images(root: &Path, base: &str, passed: &mut Passed) -> Result<(String, Vec<S
     passed.add(others.len() + there.folders.len() + there.hidden, || format!("{base}/{other}"));
     let images = images.into_iter().map(|name| format!("{base}/{name}")).collect();
     Ok((base, images))
-}
-
-pub(super) fn is_image(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
-    ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))
-}
-
-/// What is in a folder, sorted; links are followed.
-pub(super) fn entries(folder: &Path) -> Result<Entries> {
-    let listed = || format!("{}: cannot be listed", folder.display());
-    let mut entries = Entries::default();
-    for entry in fs::read_dir(folder).with_context(listed)? {
-        let entry = entry.with_context(listed)?;
-        let Ok(name) = entry.file_name().into_string() else {
-            bail!("{}: a name that is no UTF-8", entry.path().display())
-        };
-        let kind = entry.file_type().with_context(listed)?;
-        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
-        match () {
-            () if name.starts_with('.') => entries.hidden += usize::from(!is_folder),
-            () if is_folder => entries.folders.push(name),
-            () => entries.files.push(name),
-        }
-    }
-    entries.folders.sort();
-    entries.files.sort();
-    Ok(entries)
 }

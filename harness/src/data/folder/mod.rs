@@ -1,6 +1,7 @@
 //! Images of any size, in a folder ([`layout`]) or in Parquet files ([`parquet`]): of which size, and whether they are kept in memory
 //! or decoded as they are needed.
 
+mod entries;
 mod labels;
 pub mod layout;
 

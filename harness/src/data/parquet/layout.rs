@@ -75,10 +75,11 @@ fn choose(mut found: Vec<Shards>, path: &Path, name: &str) -> Result<Shards> {
     }
 }
 
-/// The split that a file's name tells: its first word, as the hub has it, or else the only one of its words that is a split.
-fn split_in(name: &str) -> Option<&'static str> {
+/// The split that a file's name tells: its first word, as the hub has it; or the only one of its words that is a split, but for files
+/// beside `folders`, as those may be tables about the images in them.
+fn split_in(name: &str, beside_folders: bool) -> Option<&'static str> {
     let first = name.split(['-', '_', '.']).next().and_then(split_of);
-    first.or_else(|| if let [only] = words(name)[..] { Some(only) } else { None })
+    first.or_else(|| if let ([only], false) = (&words(name)[..], beside_folders) { Some(only) } else { None })
 }
 
 /// The splits that lie in a folder itself.
@@ -87,8 +88,11 @@ fn splits(folder: &Path) -> Option<Shards> {
     let mut folders = listed(folder);
     folders.retain(|path| !file_name(path).starts_with('.') && path.is_dir());
     let of = |split: &str| {
-        let files: Vec<PathBuf> =
-            direct.iter().filter(|path| split_in(&file_name(path)) == Some(split)).cloned().collect();
+        let files: Vec<PathBuf> = direct
+            .iter()
+            .filter(|path| split_in(&file_name(path), !folders.is_empty()) == Some(split))
+            .cloned()
+            .collect();
         let own = || folders.iter().filter(|path| file_name(path).eq_ignore_ascii_case(split));
         if files.is_empty() { own().flat_map(|folder| parquet_files(folder)).collect() } else { files }
     };
