@@ -26,6 +26,7 @@ pub fn each_file(path: &Path, mut take: impl FnMut(&str, &mut dyn Read) -> Resul
     if !is_archive(path) {
         let head = foreign::beginning(path).unwrap_or_default();
         foreign::refuse(&head, EXPECTED).with_context(named)?;
+        ensure!(!head.is_empty(), "{}: an empty file, where {EXPECTED} is expected", path.display());
         // Shorter than any archive.
         ensure!(head.len() >= 20, "{}: neither gzip nor tar, where {EXPECTED} is expected", path.display());
     }

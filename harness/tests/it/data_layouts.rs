@@ -99,7 +99,7 @@ fn a_file_of_labels_is_read_in_one_way_as_a_whole() -> Result<()> {
     );
     assert_eq!(labels("# names\na.png 1\nb.png 1\nc.png 2\n")?, [0, 0, 1]);
     assert_eq!(labels("# numbers\na.png 1\nb.png 1\nc.png 2\n")?, [1, 1, 2]);
-    assert_says(&wrong("a.png 3\nb.png 0\nc.png 2\n")?, &["line 1 has", "`3`", "line 2 has", "`0`", "in all lines"]);
+    assert_says(&wrong("a.png 3\nb.png 0\nc.png 2\n")?, &["line 2 has", "`0`", "line 1 a", "`3`", "in all lines"]);
     assert_says(&wrong("a.png 1\nb.png 7\nc.png 2\n")?, &["val.txt:2", "class `7`", "1 to 3", "0 to 2"]);
     // Both readings are the same one.
     for class in ["1", "2", "3"] {
