@@ -123,7 +123,8 @@ fn digits(root: &Path, shade: [u8; 3]) -> Result<()> {
 fn digits_in_colour_become_grey_unless_colours_are_asked_for() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let root = dir.path().join("digits");
-    let first = |keys: &str| -> Result<(Vec<u8>, (usize, usize, usize), String)> {
+    type First = (Vec<u8>, (usize, usize, usize), String);
+    let first = |keys: &str| -> Result<First> {
         let data = load(&root, &format!("name = 'mnist'\n{keys}"))?;
         let images = data.train.resident().context("in memory")?;
         let pixels = images.image(0).iter().step_by(28 * 28).copied().collect();
