@@ -82,14 +82,18 @@ pub(super) fn read(
             array(npz::read(&file, memory)?, npz::geometry(&file, memory)?)
         }
         Some(Form::Images) => images(path, config, info, cache),
-        None => {
-            let holds = match path.is_dir() {
-                true => contents(path)?.into_iter().take(5).collect::<Vec<_>>().join(", "),
-                false => foreign::kind_of(path).unwrap_or("a file").into(),
-            };
-            bail!("{}: no {} found here ({holds}), expected {}", path.display(), info.title, reader.formats)
-        }
+        None => bail!("{}", not_found(path, info)?),
     }
+}
+
+/// That what is at `path` is none of what is read, and what it is.
+fn not_found(path: &Path, info: &DatasetInfo) -> Result<String> {
+    let holds = match path.is_dir() {
+        true => contents(path)?.into_iter().take(5).collect::<Vec<_>>().join(", "),
+        false => foreign::kind_of(path).unwrap_or("a file").into(),
+    };
+    let expected = info.reader()?.formats;
+    Ok(format!("{}: no {} found here ({holds}), expected {expected}", path.display(), info.title))
 }
 
 /// Reads images in a folder, or of any size in Parquet files.
@@ -146,6 +150,7 @@ pub(super) fn is_encoded(path: &Path, config: &DatasetConfig, info: &DatasetInfo
 pub(super) fn geometry(path: &Path, config: &DatasetConfig, info: &DatasetInfo, cache: &Path) -> Result<Geometry> {
     match arrays(path, config, info)? {
         Some(file) => seen(config, npz::geometry(&file, folder::memory(config))?),
+        None if path.is_file() && !folder::is_there(path, config)? => bail!("{}", not_found(path, info)?),
         None => folder::geometry(path, config, cache),
     }
 }

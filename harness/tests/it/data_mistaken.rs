@@ -75,6 +75,10 @@ fn a_file_of_another_format_is_called_what_it_is_wherever_it_lies() -> Result<()
         fs::write(&path, bytes)?;
         assert_says(&error(&path, "name = 'images'"), &[&format!("no Images found here ({kind})")]);
         assert_says(&error(&path, "name = 'cifar10'"), &[kind]);
+        // What only asks for the size says the same.
+        let config = toml::from_str(&format!("sources = [{:?}]\nname = 'images'", path.display().to_string()))?;
+        let asked = data::geometry(&config).map(|_| ()).expect_err("an error");
+        assert_says(&format!("{asked:#}"), &[&format!("no Images found here ({kind})")]);
     }
     Ok(())
 }
