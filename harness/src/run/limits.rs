@@ -83,7 +83,7 @@ impl std::error::Error for TooLarge {}
 /// # Errors
 /// As [`check_memory`].
 pub(super) fn check_parameters(params: u64, remembered: u64, limit: Option<u64>) -> Result<(), TooLarge> {
-    let planned = 4 * params.saturating_mul(2 + remembered);
+    let planned = params.saturating_mul(4 * (2 + remembered));
     let what = "the parameters alone, with gradients and what the optimizer remembers, take";
     check(planned, limit, what, "a smaller network")
 }
@@ -149,7 +149,12 @@ mod tests {
     fn a_training_that_no_machine_could_hold_is_refused() {
         assert!(check_memory(1 << 20, None).is_ok() && check_memory(1 << 20, Some(2 << 20)).is_ok());
         let error = check_memory(3 << 20, Some(2 << 20)).unwrap_err().to_string();
-        assert!(error.contains("takes 3 MiB") && error.contains("run.memory allows 2 MiB"), "{error}");
+        assert!(error.contains("plan, 3 MiB") && error.contains("run.memory allows 2 MiB"), "{error}");
+        // Parameters, their gradients, and one value remembered of each.
+        assert!(check_parameters(1 << 18, 1, Some(3 << 20)).is_ok());
+        let error = check_parameters((1 << 18) + 1, 1, Some(3 << 20)).unwrap_err().to_string();
+        assert!(error.contains("parameters alone") && error.contains("4 MiB"), "{error}");
+        assert!(check_parameters(u64::MAX / 2, 4, Some(1 << 40)).is_err());
         let error = check_memory(1 << 50, None).unwrap_err().to_string();
         assert!(error.contains("this machine has"), "{error}");
     }

@@ -62,12 +62,15 @@ fn a_plan_says_which_data_is_there_and_what_it_passes_over() {
     };
     assert_eq!(
         plan("/no/such/home"),
-        "data: SYNTHETIC, 300 training and 50 test images that stand in for real ones; passed over: HARNESS_DATA/cifar10: nothing at \
-         /no/such/home/cifar10; nowhere: nothing at nowhere"
+        "data: SYNTHETIC, 300 training and 50 test images that stand in for real ones; passed over: nowhere: nothing at nowhere; \
+         HARNESS_DATA/cifar10: nothing at /no/such/home/cifar10"
     );
     std::fs::create_dir_all(folder.path().join("home/cifar10")).unwrap();
     std::fs::write(folder.path().join("home/cifar10/anything"), "x").unwrap();
-    assert_eq!(plan("home"), "data: cifar10, found at home/cifar10 (HARNESS_DATA/cifar10)");
+    assert_eq!(
+        plan("home"),
+        "data: cifar10, found at home/cifar10 (HARNESS_DATA/cifar10); passed over: nowhere: nothing at nowhere"
+    );
     // A run says so, too, and knows the user's home.
     let run = |sources: &str| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));

@@ -274,7 +274,7 @@ fn a_trained_network_leaves_the_harness() {
     assert_eq!(rows.len(), 3);
     let shares: Vec<f64> = rows.iter().map(|row| row["probability"].as_f64().unwrap()).collect();
     assert!(shares.windows(2).all(|pair| pair[0] >= pair[1]) && shares.iter().sum::<f64>() <= 1.0 + 1e-6, "{shares:?}");
-    assert!(predicted.err.contains("32 x 40 pixels, scaled to cover 32 x 32"), "{}", predicted.err);
+    assert!(predicted.err.contains("32 x 40 pixels for a network of 32 x 32: images resized"), "{}", predicted.err);
     fs::write(folder.path().join("b.png"), b"no image").unwrap();
     let broken = run(&["predict", path, "b.png"]);
     assert!(broken.code == 2 && broken.err.contains("b.png: cannot be used as an image"), "{}", broken.err);

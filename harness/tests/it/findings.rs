@@ -120,6 +120,7 @@ impl<'g> Asked<'g> {
             "params more" => quantity(self.row(0).params() - self.row(1).params()),
             "verdict" => verdict(self.pair()).to_owned(),
             "seeds" => self.group.rows.iter().map(|row| row.trials.len()).min().unwrap().to_string(),
+            "most seeds" => self.group.rows.iter().map(|row| row.trials.len()).max().unwrap().to_string(),
             "settings" => self.group.rows.len().to_string(),
             "pairs" => self.group.pairs().len().to_string(),
             "pairs told apart" => {
@@ -163,13 +164,15 @@ fn against(group: &Group<'_>, base: usize) -> String {
     for (at, row) in group.rows.iter().enumerate().filter(|(at, row)| *at != base && !row.is_vanilla()) {
         let pair = pair_of(group.pairs(), at, base).unwrap();
         let mean = pair.difference_on(at).unwrap();
-        let Interval { low, high } = pair.interval_on(at).unwrap();
+        // One seed has none.
+        let ends = pair.interval_on(at).map_or_else(
+            || "–".to_owned(),
+            |Interval { low, high }| format!("{} to {}", difference(low), difference(high)),
+        );
         let setting = row.label.split_once(' ').map_or(&*row.label, |(_, options)| options);
-        let (low, high) = (difference(low), difference(high));
-        let (macs, corrected) = (quantity(row.macs()), p_value(pair.tested.unwrap().adjusted));
-        let told = verdict((at, pair));
-        let line =
-            format!("| `{setting}` | {} | {low} to {high} | {macs} | {told} ({corrected}) |\n", difference(mean));
+        let corrected = pair.tested.map_or_else(|| "one seed".to_owned(), |tested| p_value(tested.adjusted));
+        let (macs, told) = (quantity(row.macs()), verdict((at, pair)));
+        let line = format!("| `{setting}` | {} | {ends} | {macs} | {told} ({corrected}) |\n", difference(mean));
         found.push((mean, line));
     }
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
