@@ -80,11 +80,10 @@ impl Backbone for Airbench {
             let mut network = Builder::new(methods, graph, vb);
             let mut x = images;
             for pair in self.layers.windows(2) {
-                if let LayerKind::Unit(_) = pair[0].kind {
-                    x = network.unit(&pair[0], x, None)?;
-                    if pair[1].input != pair[0].output && pair[1].input != (1, 1) {
-                        x = network.net.max_pool(x, 2, 2, 0)?;
-                    }
+                x = network.unit(&pair[0], x, None)?;
+                // What follows on half the size; the classifier follows on an average.
+                if matches!(pair[1].kind, LayerKind::Unit(_)) && pair[1].input != pair[0].output {
+                    x = network.net.max_pool(x, 2, 2, 0)?;
                 }
             }
             x = network.net.global_avg_pool(x)?;

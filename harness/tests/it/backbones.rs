@@ -58,6 +58,9 @@ fn closed_forms_are_what_is_built_and_executed() {
 #[test]
 fn other_geometries() {
     for (name, shape, classes) in [
+        // Down to a single pixel, and with rows that poolings leave out.
+        ("airbench94", (3, 8, 8), 10),
+        ("airbench94", (1, 15, 41), 3),
         ("resnet20", (1, 28, 28), 10),
         ("resnet20", (3, 33, 47), 100),
         ("resnet18", (1, 28, 28), 10),

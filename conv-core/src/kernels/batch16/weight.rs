@@ -115,7 +115,8 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn columns<S: Simd, const R: usize, const C: usize>(&mut self, simd: S) {
         let mut channel = 0;
-        // A single channel at the end would keep the multipliers waiting for its loads: of four, two and two are better than three.
+        // A single channel at the end would keep the multipliers waiting for its loads: four are two and two, and not three
+        // and one.
         while self.inputs - channel >= C && (C != 3 || self.inputs - channel != 4) {
             self.tile::<S, R, C>(simd, channel);
             channel += C;

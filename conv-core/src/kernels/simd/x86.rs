@@ -102,7 +102,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sums(self, values: &[Self::V], to: &mut [f32]) {
         for (values, to) in values.chunks(16).zip(to.chunks_mut(16)) {
-            // Four by themselves take as many instructions as sixteen together.
+            // So few by themselves take no more instructions than sixteen together.
             if values.len() < 5 {
                 to.iter_mut().zip(values).for_each(|(to, &value)| *to = self.sum(value));
                 continue;
