@@ -4,6 +4,8 @@
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path as FilePath;
 
+use anyhow::ensure;
+
 use super::split_sizes::SplitSizes;
 use super::table::{Cell, Format, Layout};
 use super::totals::{Speed, Totals, training_macs};
@@ -40,7 +42,8 @@ const COLUMNS: &[&str] = &[
 /// Writes every trial of a file with its price to stdout.
 ///
 /// # Errors
-/// An experiment that cannot be used, before anything is written; a filter that no trial passes.
+/// An experiment that cannot be used, before anything is written; a filter that no trial passes; after everything is written, data
+/// that is there and that a run would refuse.
 pub fn print_plan(file: &FilePath, set: &[String], view: &View) -> anyhow::Result<()> {
     let document = read(file, set)?;
     let folder = output(&document, view.output.as_deref())?;
@@ -99,7 +102,8 @@ fn print_rows(plan: &Plan<'_>, latencies: &Latencies, view: &View, out: &mut dyn
     out.write_all(layout.foot(totals.trials == 0).as_bytes())?;
     let minutes = |macs| speed.map(|speed| speed.minutes(macs) / speed.jobs);
     let tuning = tuning.map_or_else(String::new, |tuning| tuning.text(minutes));
-    let mut notes = totals.text(plan, speed.as_ref(), view) + &tuning;
+    let (text, refused) = totals.text(plan, speed.as_ref(), view);
+    let mut notes = text + &tuning;
     if latencies.measured() > 0 {
         notes += &format!(
             "{} times of inference were measured just now, for this plan only: a run measures its own, and keeps them\n",
@@ -112,7 +116,9 @@ fn print_rows(plan: &Plan<'_>, latencies: &Latencies, view: &View, out: &mut dyn
         // Rows alone go to stdout.
         write!(std::io::stderr(), "{notes}")?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    ensure!(refused.is_empty(), "a run would refuse its data: {}", refused.join("\n"));
+    Ok(())
 }
 
 fn cells(row: &Row<'_>, speed: Option<&Speed>, remarks_apart: bool) -> Vec<Cell> {

@@ -1,7 +1,8 @@
 //! Images of each class in the splits of what a plan trains on.
 
+use anyhow::{Result, ensure};
+
 use crate::config::DatasetConfig;
-use crate::config::error::explain;
 use crate::data::counts::{ClassCounts, Labels, labels};
 use crate::data::range;
 use crate::experiment::setting::Setting;
@@ -31,18 +32,48 @@ impl SplitSizes {
     }
 }
 
-/// What there is to say of the splits of a data set, for people; nothing where its files are not there.
-pub fn told(config: &DatasetConfig, validation: usize, subset: usize) -> Option<String> {
-    match labels(config).and_then(|labels| labels.map(|labels| labels.counts(validation, subset)).transpose()) {
-        Ok(counts) => counts.map(|ClassCounts { train, validation, test }| {
-            format!(
-                "images of a class: {} to train on, {} to validate, {} to test ({} classes)",
-                range(&train),
-                range(&validation),
-                range(&test),
-                train.len()
-            )
-        }),
-        Err(error) => Some(explain(&error)),
+/// What the trials of a plan ask of a data set.
+pub struct DataUse {
+    /// The images.
+    pub dataset: DatasetConfig,
+    /// Images carved for validation.
+    validation: usize,
+    /// Images trained on, of those that are left; 0: all.
+    subset: usize,
+    /// Whether the test split is read.
+    test: bool,
+}
+
+impl DataUse {
+    /// That of a setting.
+    pub fn of(setting: &Setting) -> Self {
+        Self {
+            dataset: setting.network.parts.dataset.clone(),
+            validation: setting.validation,
+            subset: setting.recipe.subset,
+            test: setting.test,
+        }
+    }
+
+    /// What there is to say of its splits, for people; nothing where its files are not there.
+    ///
+    /// # Errors
+    /// What a run would refuse: files that cannot be read, fewer images than are asked for, no test split where it is read.
+    pub fn told(&self) -> Result<Vec<String>> {
+        let Some(labels) = labels(&self.dataset)? else { return Ok(vec![]) };
+        let ClassCounts { train, validation, test } = labels.counts(self.validation, self.subset)?;
+        ensure!(
+            !self.test || test.iter().any(|&count| count > 0),
+            "{} has no test split\n  accepted: protocol.test = false; or dataset.test_share = 0.2, say, where a part of each class \
+             is to become it",
+            self.dataset.name
+        );
+        Ok(vec![format!(
+            "images of a class: {} to train on, {} to validate, {} to test ({} classes)",
+            range(&train),
+            range(&validation),
+            range(&test),
+            train.len()
+        )])
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use blake3::Hash;
 use conv_core::{Isa, peak_gflops};
 
+use super::sight;
+use super::split_sizes::DataUse;
 use super::view::View;
-use super::{sight, split_sizes};
 use crate::config::error::explain;
 use crate::config::{DatasetConfig, Recipe};
 use crate::data;
@@ -81,7 +82,7 @@ pub struct Totals {
     fewest: Option<usize>,
     remarks: Remarks,
     /// The data sets that something is trained on, with the validation images and the subset of the first setting.
-    data: Vec<(DatasetConfig, usize, usize)>,
+    data: Vec<DataUse>,
     /// Trainings that several trials begin with.
     bases: HashSet<Hash>,
 }
@@ -127,8 +128,8 @@ impl Totals {
     fn add_data(&mut self, setting: &Setting) {
         let dataset = &setting.network.parts.dataset;
         let same = |known: &DatasetConfig| (&known.name, &known.sources) == (&dataset.name, &dataset.sources);
-        if setting.recipe.epochs > 0 && !self.data.iter().any(|(known, ..)| same(known)) {
-            self.data.push((dataset.clone(), setting.validation, setting.recipe.subset));
+        if setting.recipe.epochs > 0 && !self.data.iter().any(|known| same(&known.dataset)) {
+            self.data.push(DataUse::of(setting));
         }
     }
 
@@ -143,8 +144,8 @@ impl Totals {
         self.fewest.into_iter().chain(current).min().unwrap_or(0)
     }
 
-    /// All of it for people, but the remarks.
-    pub fn text(&self, plan: &Plan<'_>, speed: Option<&Speed>, view: &View) -> String {
+    /// All of it for people, but the remarks; and what a run would refuse of the data that is there.
+    pub fn text(&self, plan: &Plan<'_>, speed: Option<&Speed>, view: &View) -> (String, Vec<String>) {
         let name = name(plan.document());
         let mut text = format!("{name}: {} {}", self.trials, if self.trials == 1 { "trial" } else { "trials" });
         if let Some(macs) = self.macs {
@@ -169,19 +170,19 @@ impl Totals {
             }
         }
         text += "\n";
-        for (config, validation, subset) in &self.data {
-            text += &match data::outlook(config) {
-                Ok(line) => format!("data: {line}\n"),
-                Err(error) => format!("data: {}\n", explain(&error).lines().next().unwrap_or_default()),
-            };
-            match data::examine(config) {
-                Ok(lines) => {
-                    let told = split_sizes::told(config, *validation, *subset);
-                    lines.into_iter().chain(told).for_each(|line| text += &format!("data: {line}\n"));
+        let mut refused = Vec::new();
+        for used in &self.data {
+            let lines =
+                [data::outlook(&used.dataset).map(|line| vec![line]), data::examine(&used.dataset), used.told()];
+            for lines in lines {
+                match lines {
+                    Ok(lines) => lines.into_iter().for_each(|line| text += &format!("data: {line}\n")),
+                    Err(error) => refused.push(explain(&error)),
                 }
-                Err(error) => text += &format!("data: {}\n", explain(&error)),
             }
         }
+        // What cannot be read is said by each that tries.
+        refused.dedup();
         if plan.trains && self.seeds.len() > 1 {
             text += "a run trains seed by seed: every setting on the first seed before any on the next\n";
         }
@@ -197,7 +198,7 @@ impl Totals {
             };
         }
         plan.notes().iter().for_each(|note| text += &format!("{note}\n"));
-        text
+        (text, refused)
     }
 }
 

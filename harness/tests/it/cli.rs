@@ -49,6 +49,38 @@ fn plan_lists_every_trial_once() {
 }
 
 #[test]
+fn a_plan_refuses_what_a_run_would_refuse_of_the_data() {
+    let head = "name = \"x\"\n[dataset]\nname = \"images\"\nsources = [\"set\"]\n[recipe]\nepochs = 1\nbatch = 2\n\
+                [backbone]\nname = \"resnet20\"\n[[grid]]\nmethod.name = \"vanilla\"\n[protocol]\n";
+    for (protocol, test, refused) in [
+        ("validation = 2\n", true, None),
+        ("validation = 2\n", false, Some("has no test split")),
+        ("validation = 2\ntest = false\n", false, None),
+        ("validation = 40\n", true, Some("40")),
+    ] {
+        let folder = folder(&format!("{head}{protocol}"));
+        let splits = ["train", "test"].into_iter().take(1 + usize::from(test));
+        for (split, class) in splits.flat_map(|split| ["a", "b"].map(|class| (split, class))) {
+            let class = folder.path().join("set").join(split).join(class);
+            std::fs::create_dir_all(&class).unwrap();
+            (0..4).for_each(|n| image::GrayImage::new(8, 8).save(class.join(format!("{n}.png"))).unwrap());
+        }
+        let ran = |arguments: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
+            let output = command.current_dir(folder.path()).env("HARNESS_DATA", "").args(arguments).output().unwrap();
+            (output.status.code(), crate::support::text(&output))
+        };
+        let (code, said) = ran(&["plan", "x.toml"]);
+        assert_eq!(code, Some(if refused.is_some() { 2 } else { 0 }), "{protocol} {said}");
+        if let Some(refused) = refused {
+            assert!(said.contains("vanilla") && said.contains(refused), "{said}");
+            let (code, said) = ran(&["x.toml", "--set", "run.measure=false"]);
+            assert!(code == Some(2) && said.contains(refused), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_plan_says_which_data_is_there_and_what_it_passes_over() {
     let folder = folder(
         "name = \"x\"\n[dataset]\nname = \"cifar10\"\nsources = [\"nowhere\", \"synthetic:300+50\"]\n[recipe]\nepochs = 1\n\

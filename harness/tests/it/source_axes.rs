@@ -52,12 +52,17 @@ fn harness(dir: &Path, arguments: &[&str]) -> Output {
 
 /// Label and aliases of every trial that a plan lists, and what is noted about them.
 fn plan(dir: &Path) -> (Vec<(String, String)>, String) {
+    let (code, rows, notes) = plan_and_code(dir);
+    assert_eq!(code, Some(0), "{notes}");
+    (rows, notes)
+}
+
+fn plan_and_code(dir: &Path) -> (Option<i32>, Vec<(String, String)>, String) {
     let output = harness(dir, &["plan", "x.toml", "--format", "json"]);
-    assert!(output.status.success(), "{}", text(&output));
     let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let cell = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let rows = rows.as_array().unwrap().iter().map(|row| (cell(row, "trial"), cell(row, "aliases"))).collect();
-    (rows, String::from_utf8(output.stderr).unwrap())
+    (output.status.code(), rows, String::from_utf8(output.stderr).unwrap())
 }
 
 fn run(dir: &Path, more: &[&str]) -> String {
@@ -151,8 +156,9 @@ fn what_is_not_there_is_an_open_question_until_a_run_refuses_it() {
     assert_eq!(plan(dir.path()).0.len(), 1);
     // A plan reads what is damaged no further than a run does: it is no one's equal.
     fs::write(dir.path().join("gone/train-labels-idx1-ubyte"), "no labels").unwrap();
-    let (rows, notes) = plan(dir.path());
+    let (code, rows, notes) = plan_and_code(dir.path());
     assert!(rows.len() == 2 && notes.contains("until its images can be read"), "{rows:?} {notes}");
+    assert!(code == Some(2) && notes.contains("a run would refuse its data"), "{notes}");
 }
 
 #[test]
