@@ -33,6 +33,7 @@ mod run;
 mod sight;
 mod slurm;
 mod split_sizes;
+mod starts;
 mod table;
 mod totals;
 mod trial;

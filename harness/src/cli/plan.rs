@@ -43,7 +43,7 @@ const COLUMNS: &[&str] = &[
 ///
 /// # Errors
 /// An experiment that cannot be used, before anything is written; a filter that no trial passes; after everything is written, data
-/// that is there and that a run would refuse.
+/// and weights that are there and that a run would refuse.
 pub fn print_plan(file: &FilePath, set: &[String], view: &View) -> anyhow::Result<()> {
     let document = read(file, set)?;
     let folder = output(&document, view.output.as_deref())?;
@@ -117,7 +117,7 @@ fn print_rows(plan: &Plan<'_>, latencies: &Latencies, view: &View, out: &mut dyn
         write!(std::io::stderr(), "{notes}")?;
     }
     out.flush()?;
-    ensure!(refused.is_empty(), "a run would refuse its data: {}", refused.join("\n"));
+    ensure!(refused.is_empty(), "a run would refuse this: {}", refused.join("\n"));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use conv_core::{Isa, peak_gflops};
 
 use super::sight;
 use super::split_sizes::DataUse;
+use super::starts::Starts;
 use super::view::View;
 use crate::config::error::explain;
 use crate::config::{DatasetConfig, Recipe};
@@ -83,6 +84,8 @@ pub struct Totals {
     remarks: Remarks,
     /// The data sets that something is trained on, with the validation images and the subset of the first setting.
     data: Vec<DataUse>,
+    /// Which networks were held against given weights.
+    starts: Starts,
     /// Trainings that several trials begin with.
     bases: HashSet<Hash>,
 }
@@ -107,6 +110,7 @@ impl Totals {
                 self.fewest = Some(self.fewest_seeds()).filter(|&seeds| seeds > 0);
                 self.current = Some((row.setting.clone(), 1));
                 self.add_data(&row.setting);
+                self.starts.add(row);
             }
         }
         self.remarks.add(row);
@@ -144,7 +148,7 @@ impl Totals {
         self.fewest.into_iter().chain(current).min().unwrap_or(0)
     }
 
-    /// All of it for people, but the remarks; and what a run would refuse of the data that is there.
+    /// All of it for people, but the remarks; and what a run would refuse of the data and weights that are there.
     pub fn text(&self, plan: &Plan<'_>, speed: Option<&Speed>, view: &View) -> (String, Vec<String>) {
         let name = name(plan.document());
         let mut text = format!("{name}: {} {}", self.trials, if self.trials == 1 { "trial" } else { "trials" });
@@ -183,6 +187,7 @@ impl Totals {
         }
         // What cannot be read is said by each that tries.
         refused.dedup();
+        refused.extend(self.starts.refused());
         if plan.trains && self.seeds.len() > 1 {
             text += "a run trains seed by seed: every setting on the first seed before any on the next\n";
         }

@@ -16,8 +16,8 @@ use super::setting::{Setting, Settings, Tally};
 use super::sweep::document::{Rule, find};
 use super::sweep::filter::{SHOWN, fits, none_fits};
 use super::sweep::{Document, Sweep};
-use crate::config::LayerOverride;
 use crate::config::error::{At, Complaint, ExperimentError};
+use crate::config::{LayerOverride, TrialConfig};
 
 /// A checked sweep, and what its trials share.
 #[derive(Debug)]
@@ -204,11 +204,16 @@ impl Row<'_> {
         }
     }
 
+    /// The trial in full, as its results keep it.
+    pub fn config(&self) -> TrialConfig {
+        self.setting.config(self.layers, self.seed)
+    }
+
     /// Whether it fits a filter (see [`super::Trial::matches`]).
     pub fn matches(&self, filter: &str) -> bool {
         let aliases = self.aliases.iter().flat_map(|aliases| &aliases.labels).map(|label| &**label);
         let labels: Vec<&str> = aliases.chain([&*self.setting.label]).collect();
-        fits(filter, &labels, self.seed, |key| self.setting.config(self.layers, self.seed).get(key))
+        fits(filter, &labels, self.seed, |key| self.config().get(key))
     }
 }
 

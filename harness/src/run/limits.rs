@@ -67,7 +67,7 @@ fn machine_memory() -> Option<u64> {
 
 /// A training that would hold more memory than there is.
 #[derive(Debug)]
-pub(super) struct TooLarge(String);
+pub struct TooLarge(String);
 
 impl std::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,7 +82,7 @@ impl std::error::Error for TooLarge {}
 ///
 /// # Errors
 /// As [`check_memory`].
-pub(super) fn check_parameters(params: u64, remembered: u64, limit: Option<u64>) -> Result<(), TooLarge> {
+pub fn check_parameters(params: u64, remembered: u64, limit: Option<u64>) -> Result<(), TooLarge> {
     let planned = params.saturating_mul(4 * (2 + remembered));
     let what = "the parameters alone, with gradients and what the optimizer remembers, take";
     check(planned, limit, what, "a smaller network")

@@ -29,6 +29,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use child::{ChildOptions, run_child};
 pub use finished::FinishedNetwork;
+pub use limits::check_parameters;
 pub use priced::PricedTrial;
 pub use probe::{ProbeOptions, run_probe};
 pub use trial::{TrialOptions, run_trial};

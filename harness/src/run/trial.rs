@@ -182,8 +182,7 @@ impl<'t> Training<'t> {
             init if init.is_fresh() => None,
             init => {
                 // Read anew by every attempt, so that the record can say what was made of it.
-                let begun = Model::new(whole()?, methods.before().as_ref().unwrap_or(&methods), config.seed)?;
-                let start = Start::read(init, &*begun.backbone, &begun.store).context("init.file")?;
+                let start = Start::of_trial(config)?;
                 if course.weights().is_none() {
                     start.give(&model.store)?;
                 }

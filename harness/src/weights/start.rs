@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use conv_core::ParamStore;
 
 use super::given::{Given, GivenWeights};
 use super::matching::Matching;
-use crate::backbones::{Backbone, LayerKind};
-use crate::config::{GivenClassifier, InitConfig};
+use crate::backbones::{self, Backbone, LayerKind};
+use crate::config::{GivenClassifier, InitConfig, TrialConfig};
+use crate::data;
+use crate::methods::Methods;
 
 /// Of lists of names so many are shown.
 const SHOWN: usize = 6;
@@ -45,6 +47,18 @@ const MISSHAPEN: &str = "of another shape";
 const UNREAD: &str = "of a type that is not read";
 
 impl Start {
+    /// What the file of `[init]` gives the network that a trial trains first.
+    ///
+    /// # Errors
+    /// As of [`Start::read`].
+    pub fn of_trial(config: &TrialConfig) -> Result<Self> {
+        let methods = Methods::new(config)?;
+        let backbone = backbones::by_name(&config.backbone, &data::geometry(&config.dataset)?, methods.width())?;
+        let store = ParamStore::new(config.seed, &Device::Cpu);
+        backbone.build(methods.before().as_ref().unwrap_or(&methods), store.builder())?;
+        Self::read(&config.init, &*backbone, &store).context("init.file")
+    }
+
     /// What the file of `[init]` gives the network `backbone`, whose parameters are the store's.
     ///
     /// # Errors

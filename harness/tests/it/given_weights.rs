@@ -169,6 +169,18 @@ fn a_plan_and_an_export_know_given_weights_as_a_run_does() {
     let own = weights(&first);
     let (done, text) = harness(&["plan", "first.toml", "--init", own.to_str().unwrap()]);
     assert!(done && text.contains("vanilla"), "{text}");
+    let methods =
+        ["plan", "first.toml", "--init", own.to_str().unwrap(), "--set", "method.name=['thin','ghost','spconv']"];
+    let (done, text) = harness(&methods);
+    assert!(
+        !done
+            && text.contains("a run would refuse this: ghost: init.file")
+            && text.contains("nor can another network start"),
+        "{text}"
+    );
+    assert!(text.contains("missing: `layer1.0.conv1.") && text.contains("init.partial = true"), "{text}");
+    let (done, text) = harness(&[&methods[..], &["--set", "init.partial=true"]].concat());
+    assert!(done, "{text}");
     // What leaves the harness comes back; such a rate changes no weight of a convolution.
     for format in ["pytorch", "safetensors"] {
         let (done, text) = harness(&["export", "reports/first", "--format", format, "--output", "out"]);

@@ -158,7 +158,7 @@ fn what_is_not_there_is_an_open_question_until_a_run_refuses_it() {
     fs::write(dir.path().join("gone/train-labels-idx1-ubyte"), "no labels").unwrap();
     let (code, rows, notes) = plan_and_code(dir.path());
     assert!(rows.len() == 2 && notes.contains("until its images can be read"), "{rows:?} {notes}");
-    assert!(code == Some(2) && notes.contains("a run would refuse its data"), "{notes}");
+    assert!(code == Some(2) && notes.contains("a run would refuse this"), "{notes}");
 }
 
 #[test]
