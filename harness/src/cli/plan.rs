@@ -102,7 +102,7 @@ fn print_rows(plan: &Plan<'_>, latencies: &Latencies, view: &View, out: &mut dyn
     out.write_all(layout.foot(totals.trials == 0).as_bytes())?;
     let minutes = |macs| speed.map(|speed| speed.minutes(macs) / speed.jobs);
     let tuning = tuning.map_or_else(String::new, |tuning| tuning.text(minutes));
-    let (text, refused) = totals.text(plan, speed.as_ref(), view);
+    let (text, refused) = totals.text(plan, speed.as_ref(), view, &mut splits);
     let mut notes = text + &tuning;
     if latencies.measured() > 0 {
         notes += &format!(

@@ -1,16 +1,18 @@
-//! Images of each class in the splits of what a plan trains on.
+//! Images of each class in the splits of what a plan trains on, and what a run would refuse of them.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::config::DatasetConfig;
+use crate::config::error::explain;
 use crate::data::counts::{ClassCounts, Labels, labels};
 use crate::data::range;
+use crate::experiment::Document;
 use crate::experiment::setting::Setting;
 
 /// The data sets of a plan with their labels, each read once.
 #[derive(Default)]
 pub struct SplitSizes {
-    known: Vec<(DatasetConfig, Option<Labels>)>,
+    known: Vec<(DatasetConfig, Result<Option<Labels>, String>)>,
 }
 
 impl SplitSizes {
@@ -20,60 +22,48 @@ impl SplitSizes {
         if setting.recipe.epochs == 0 {
             return None;
         }
-        let dataset = &setting.network.parts.dataset;
-        let same = |known: &DatasetConfig| {
-            (&known.name, &known.sources, known.test_share) == (&dataset.name, &dataset.sources, dataset.test_share)
-        };
-        let place = self.known.iter().position(|(known, _)| same(known)).unwrap_or_else(|| {
-            self.known.push((dataset.clone(), labels(dataset).ok().flatten()));
-            self.known.len() - 1
-        });
-        self.known[place].1.as_ref()?.counts(setting.validation, setting.recipe.subset).ok()
-    }
-}
-
-/// What the trials of a plan ask of a data set.
-pub struct DataUse {
-    /// The images.
-    pub dataset: DatasetConfig,
-    /// Images carved for validation.
-    validation: usize,
-    /// Images trained on, of those that are left; 0: all.
-    subset: usize,
-    /// Whether the test split is read.
-    test: bool,
-}
-
-impl DataUse {
-    /// That of a setting.
-    pub fn of(setting: &Setting) -> Self {
-        Self {
-            dataset: setting.network.parts.dataset.clone(),
-            validation: setting.validation,
-            subset: setting.recipe.subset,
-            test: setting.test,
-        }
+        let labels = self.labels(&setting.network.parts.dataset).as_ref().ok()?.as_ref()?;
+        labels.counts(setting.validation, setting.recipe.subset).ok()
     }
 
-    /// What there is to say of its splits, for people; nothing where its files are not there.
+    /// What there is to say of a setting's splits, for people; nothing where the files are not there.
     ///
     /// # Errors
     /// What a run would refuse: files that cannot be read, fewer images than are asked for, no test split where it is read.
-    pub fn told(&self) -> Result<Vec<String>> {
-        let Some(labels) = labels(&self.dataset)? else { return Ok(vec![]) };
-        let ClassCounts { train, validation, test } = labels.counts(self.validation, self.subset)?;
+    pub fn told(&mut self, setting: &Setting, document: &Document) -> Result<Option<String>> {
+        let dataset = &setting.network.parts.dataset;
+        let labels = match self.labels(dataset) {
+            Ok(Some(labels)) => labels,
+            Ok(None) => return Ok(None),
+            Err(why) => bail!(why.clone()),
+        };
+        setting.check_images(document, labels.training_images())?;
+        let ClassCounts { train, validation, test } = labels.counts(setting.validation, setting.recipe.subset)?;
         ensure!(
-            !self.test || test.iter().any(|&count| count > 0),
+            !setting.test || test.iter().any(|&count| count > 0),
             "{} has no test split\n  accepted: protocol.test = false; or dataset.test_share = 0.2, say, where a part of each class \
              is to become it",
-            self.dataset.name
+            dataset.name
         );
-        Ok(vec![format!(
+        Ok(Some(format!(
             "images of a class: {} to train on, {} to validate, {} to test ({} classes)",
             range(&train),
             range(&validation),
             range(&test),
             train.len()
-        )])
+        )))
     }
+
+    fn labels(&mut self, dataset: &DatasetConfig) -> &Result<Option<Labels>, String> {
+        let place = self.known.iter().position(|(known, _)| same_images(known, dataset)).unwrap_or_else(|| {
+            self.known.push((dataset.clone(), labels(dataset).map_err(|error| explain(&error))));
+            self.known.len() - 1
+        });
+        &self.known[place].1
+    }
+}
+
+/// Whether two data sets have the same images in the same splits.
+pub fn same_images(a: &DatasetConfig, b: &DatasetConfig) -> bool {
+    (&a.name, &a.sources, a.test_share) == (&b.name, &b.sources, b.test_share)
 }

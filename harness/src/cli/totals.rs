@@ -7,11 +7,11 @@ use blake3::Hash;
 use conv_core::{Isa, peak_gflops};
 
 use super::sight;
-use super::split_sizes::DataUse;
+use super::split_sizes::{SplitSizes, same_images};
 use super::starts::Starts;
 use super::view::View;
+use crate::config::Recipe;
 use crate::config::error::explain;
-use crate::config::{DatasetConfig, Recipe};
 use crate::data;
 use crate::experiment::network::Network;
 use crate::experiment::plan::{Plan, Row};
@@ -82,8 +82,8 @@ pub struct Totals {
     /// Seeds of the setting before it that has the fewest.
     fewest: Option<usize>,
     remarks: Remarks,
-    /// The data sets that something is trained on, with the validation images and the subset of the first setting.
-    data: Vec<DataUse>,
+    /// The first setting of each that asks something else of the data that it is trained on.
+    demands: Vec<Arc<Setting>>,
     /// Which networks were held against given weights.
     starts: Starts,
     /// Trainings that several trials begin with.
@@ -109,7 +109,7 @@ impl Totals {
                 self.loads.push((row.setting.network.cost.macs, row.setting.recipe.batch));
                 self.fewest = Some(self.fewest_seeds()).filter(|&seeds| seeds > 0);
                 self.current = Some((row.setting.clone(), 1));
-                self.add_data(&row.setting);
+                self.add_demand(&row.setting);
                 self.starts.add(row);
             }
         }
@@ -128,12 +128,12 @@ impl Totals {
         3.0 * images as f64 * epochs as f64 * setting.network.trained.macs as f64
     }
 
-    /// Notes what a setting is trained on, each data set once.
-    fn add_data(&mut self, setting: &Setting) {
-        let dataset = &setting.network.parts.dataset;
-        let same = |known: &DatasetConfig| (&known.name, &known.sources) == (&dataset.name, &dataset.sources);
-        if setting.recipe.epochs > 0 && !self.data.iter().any(|known| same(&known.dataset)) {
-            self.data.push(DataUse::of(setting));
+    /// Notes what a setting asks of the data that it is trained on.
+    fn add_demand(&mut self, setting: &Arc<Setting>) {
+        let asked = |setting: &Setting| (setting.validation, setting.recipe.subset, setting.recipe.batch, setting.test);
+        let known = |known: &Arc<Setting>| is_on_same_images(known, setting) && asked(known) == asked(setting);
+        if setting.recipe.epochs > 0 && !self.demands.iter().any(known) {
+            self.demands.push(setting.clone());
         }
     }
 
@@ -149,7 +149,13 @@ impl Totals {
     }
 
     /// All of it for people, but the remarks; and what a run would refuse of the data and weights that are there.
-    pub fn text(&self, plan: &Plan<'_>, speed: Option<&Speed>, view: &View) -> (String, Vec<String>) {
+    pub fn text(
+        &self,
+        plan: &Plan<'_>,
+        speed: Option<&Speed>,
+        view: &View,
+        splits: &mut SplitSizes,
+    ) -> (String, Vec<String>) {
         let name = name(plan.document());
         let mut text = format!("{name}: {} {}", self.trials, if self.trials == 1 { "trial" } else { "trials" });
         if let Some(macs) = self.macs {
@@ -175,9 +181,15 @@ impl Totals {
         }
         text += "\n";
         let mut refused = Vec::new();
-        for used in &self.data {
-            let lines =
-                [data::outlook(&used.dataset).map(|line| vec![line]), data::examine(&used.dataset), used.told()];
+        for (place, setting) in self.demands.iter().enumerate() {
+            let splits = splits.told(setting, plan.document()).map(Vec::from_iter);
+            // What is to be said of images is said once.
+            let again = self.demands[..place].iter().any(|known| is_on_same_images(known, setting));
+            let dataset = &setting.network.parts.dataset;
+            let lines = match again {
+                false => vec![data::outlook(dataset).map(|line| vec![line]), data::examine(dataset), splits],
+                true => vec![splits.map(|_| vec![])],
+            };
             for lines in lines {
                 match lines {
                     Ok(lines) => lines.into_iter().for_each(|line| text += &format!("data: {line}\n")),
@@ -205,6 +217,10 @@ impl Totals {
         plan.notes().iter().for_each(|note| text += &format!("{note}\n"));
         (text, refused)
     }
+}
+
+fn is_on_same_images(a: &Setting, b: &Setting) -> bool {
+    same_images(&a.network.parts.dataset, &b.network.parts.dataset)
 }
 
 fn name(document: &Document) -> &str {

@@ -68,6 +68,11 @@ fn at(path: &Path, config: &DatasetConfig, info: &DatasetInfo, roots: &DataRoots
 }
 
 impl Labels {
+    /// Images to train on, those for validation among them.
+    pub fn training_images(&self) -> usize {
+        self.train.len()
+    }
+
     /// Images of each class, with so many carved off for validation and so many of the rest trained on (0: all).
     ///
     /// # Errors

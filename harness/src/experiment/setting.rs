@@ -20,6 +20,7 @@ use super::sweep::document::{Entry, Rule, find, plain};
 use super::sweep::keys::Key;
 use super::sweep::vocabulary::{short, value_of};
 use super::sweep::{Document, ParsedCondition, Sweep};
+use crate::config::error::ExperimentError;
 use crate::config::schema::off_engine_remark;
 use crate::config::{InitConfig, Protocol, Recipe, TrialConfig};
 
@@ -64,6 +65,16 @@ impl Setting {
             Some(why) => self.network.remarks.iter().cloned().chain([off_engine_remark(why)]).collect(),
             None => self.network.remarks.clone(),
         }
+    }
+
+    /// Refuses it where the data turns out to have so many training images, and these are too few.
+    ///
+    /// # Errors
+    /// As of [`images::check`].
+    pub fn check_images(&self, document: &Document, images: usize) -> Result<(), ExperimentError> {
+        let dataset = &self.network.parts.dataset.name;
+        let demand = ImageDemand { dataset, recipe: &self.recipe, validation: self.validation };
+        images::check(document, |key| self.places.at(key), demand, images)
     }
 
     /// Whether it is to be compared with controls: it is trained, and cut, and no control itself.
