@@ -34,7 +34,7 @@ pub use cost::{Cost, Depth};
 pub use engine::{Backend, EngineLayer, Footprint, OffEngine, Pass, PassWork, SMALLEST_BATCH};
 pub use graph::{Graph, Value};
 pub use kernels::Isa;
-pub use measure::{copy_gbytes, peak_gflops};
+pub use measure::{copy_gbytes, peak_gflops, peak_gflops_of_bf16};
 pub use method::{Approximates, Checked, Description, FuseFn, Fused, Layer, Method, cost, describe, forward_unit};
 pub use network::{Gradients, Inference, Network, Precision, Step, Training};
 pub use scope::{Custom, CustomFn, Scope};

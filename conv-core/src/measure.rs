@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use crate::kernels::bf16::{HalfPath, peak};
 use crate::kernels::simd::{Isa, Simd, Task};
 
 /// Rounds, of which the best counts: whatever else the machine does only slows it down.
@@ -12,6 +13,9 @@ const ROUNDS: usize = 25;
 
 /// Multiply-adds a chain and round: some 10 ms, beside which starting the threads is short.
 const STEPS: usize = 1 << 22;
+
+/// Sums of tiles a round: some milliseconds where tiles are registers, and a tenth of a second where they are emulated.
+const SUMS: usize = 2000;
 
 /// Chains of multiply-adds, none of which waits for another: two units with a latency of four or five cycles need ten.
 /// With the factor they stay below 16 registers.
@@ -30,6 +34,17 @@ pub fn peak_gflops(isa: Isa) -> f64 {
     };
     let operations = 2 * isa.execute(Lanes) * chains * STEPS * rayon::current_num_threads();
     operations as f64 / seconds * 1e-9
+}
+
+/// The same of products of bfloat16, on the fastest of this processor's instructions for them or those that `CONV_PATH` names: sums
+/// of tiles out of the first-level cache.
+///
+/// # Errors
+/// Instructions that `CONV_PATH` names and this processor does not have.
+pub fn peak_gflops_of_bf16() -> candle_core::Result<f64> {
+    let path = HalfPath::best()?;
+    let seconds = best(|| drop(rayon::broadcast(|_| black_box(peak::multiply(path, SUMS)))));
+    Ok((2 * peak::MACS * SUMS * rayon::current_num_threads()) as f64 / seconds * 1e-9)
 }
 
 /// The most that all threads of the current rayon pool copy together, in 1e9 bytes a second, from one block of `bytes`
@@ -102,6 +117,8 @@ mod tests {
             let peak = peak_gflops(isa);
             assert!(peak > 0.0 && peak.is_finite(), "{isa:?}: {peak}");
         }
+        let of_bf16 = peak_gflops_of_bf16().unwrap();
+        assert!(of_bf16 > 0.0 && of_bf16.is_finite(), "{of_bf16}");
         for bytes in [1, 1 << 20] {
             let rate = copy_gbytes(bytes);
             assert!(rate > 0.0 && rate.is_finite(), "{bytes} bytes: {rate}");

@@ -2,11 +2,11 @@
 
 use super::arena::{ArenaLayout, Placed};
 use super::batch::{chain_lens, chains};
-use super::choice::BatchKernel;
-use super::layers::{Conv, Layers};
+use super::format::Format;
+use super::layers::Layers;
 use super::memory::Slots;
 use super::program::Program;
-use crate::kernels::batch16::{LANES, winograd};
+use crate::kernels::batch16::LANES;
 use crate::kernels::image::LANES as PIXELS;
 use crate::kernels::shape::ConvShape;
 
@@ -28,18 +28,18 @@ impl Footprint {
         self.values + self.weights + self.gradients
     }
 
-    fn of_values([values, weights, gradients]: [usize; 3]) -> Self {
-        let bytes = |values: usize| (values * size_of::<f32>()) as u64;
-        Self { values: bytes(values), weights: bytes(weights), gradients: bytes(gradients) }
+    fn of_bytes(bytes: [usize; 3]) -> Self {
+        let [values, weights, gradients] = bytes.map(|bytes| bytes as u64);
+        Self { values, weights, gradients }
     }
 }
 
-/// Of a batch engine with so many images.
-pub(super) fn of_batch(layers: &Layers, program: &Program, images: usize) -> Footprint {
+/// Of a batch engine of this format with so many images.
+pub(super) fn of_batch<F: Format>(layers: &Layers, program: &Program, images: usize) -> Footprint {
     let slots = Slots::new(layers, program, |buffer| (program.buffers[buffer].lines(), ()));
     let zeros = program.buffers.iter().map(|buffer| buffer.pixels).max().unwrap_or(0);
     let blocks = images.div_ceil(LANES);
-    let values = blocks * (slots.lens.iter().sum::<usize>() + zeros) * LANES;
+    let lines = blocks * (slots.lens.iter().sum::<usize>() + zeros);
     let gradients = if program.backward.phases.is_empty() {
         0
     } else {
@@ -47,16 +47,8 @@ pub(super) fn of_batch(layers: &Layers, program: &Program, images: usize) -> Foo
         let all: usize = program.parameters.iter().map(|parameter| parameter.elem_count()).sum();
         chains(blocks, of_chain) * of_chain + all
     };
-    Footprint::of_values([values, layers.convs.iter().map(of_directions).sum(), gradients])
-}
-
-/// Packed weights of a convolution in a batch engine, which has those of one direction at a time.
-fn of_directions(conv: &Conv) -> usize {
-    let of = |kernel| match kernel {
-        BatchKernel::Winograd => winograd::packed(conv.shape.out_channels, conv.shape.in_channels),
-        BatchKernel::Gathered | BatchKernel::Direct => conv.shape.w_len(),
-    };
-    of(conv.forward).max(conv.input_gradient.as_ref().map_or(0, |gradient| of(gradient.kernel)))
+    let weights = layers.convs.iter().map(F::packed_bytes).sum();
+    Footprint::of_bytes([lines * size_of::<F::Line>(), weights, gradients * size_of::<f32>()])
 }
 
 /// Of an engine of single images.
@@ -69,7 +61,7 @@ pub(super) fn of_image(layers: &Layers, program: &Program) -> Footprint {
             Placed::Channels => of_whole_vectors(&conv.shape),
         };
     }
-    Footprint::of_values([layout.end, weights, 0])
+    Footprint::of_bytes([layout.end, weights, 0].map(|values| values * size_of::<f32>()))
 }
 
 /// Weights whose outputs fill vectors: zeros stand where there is no output.
@@ -83,7 +75,10 @@ mod tests {
     use candle_core::{DType, Device, Result, Tensor};
 
     use super::*;
+    use crate::engine::half::{Half, HalfConv};
+    use crate::engine::single::Single;
     use crate::engine::{BatchEngine, Mode, lowering};
+    use crate::kernels::bf16::HalfPath;
     use crate::layers::{BatchNorm2d, Conv2d, Linear};
     use crate::{ConvSpec, Graph, ParamStore, Value};
 
@@ -105,21 +100,33 @@ mod tests {
     fn a_batch_engine_takes_what_its_plan_says() {
         let store = ParamStore::new(0, &Device::Cpu);
         let (graph, output) = network(&store).unwrap();
+        let image = (3, 12, 12);
         for (images, mode) in [(16, Mode::Infer), (37, Mode::Infer), (37, Mode::Train { images: false })] {
-            let (layers, program) = lowering::lower(&graph, output, (3, 12, 12), mode, true).unwrap();
-            let planned = of_batch(&layers, &program, images);
-            let mut engine = BatchEngine::new(&graph, output, (3, 12, 12), mode, true).unwrap();
-            let x = Tensor::ones((images, 3, 12, 12), DType::F32, &Device::Cpu).unwrap();
-            let y = engine.forward(&x, false).unwrap();
-            let mut gradients = 0;
-            if mode.trains() {
-                let returned = engine.backward(&y).unwrap();
-                gradients += returned.iter().map(|(_, gradient)| gradient.elem_count()).sum::<usize>();
-                gradients += engine.chains.iter().flat_map(|chain| &chain.gradients).map(Vec::len).sum::<usize>();
+            let (layers, program) = lowering::lower(&graph, output, image, mode, true).unwrap();
+            let single = BatchEngine::new(&graph, output, image, mode, true).unwrap();
+            let taken = taken_by(single, images, |conv| conv.packed() * size_of::<f32>());
+            assert_eq!(of_batch::<Single>(&layers, &program, images), taken, "f32, {images} images, {mode:?}");
+            let (layers, program) = lowering::lower(&graph, output, image, mode, false).unwrap();
+            for path in HalfPath::available() {
+                let half = BatchEngine::half(path, &graph, output, image, mode).unwrap();
+                let taken = taken_by(half, images, HalfConv::packed);
+                assert_eq!(of_batch::<Half>(&layers, &program, images), taken, "bf16, {images} images, {mode:?}");
             }
-            let values = engine.blocks.iter().map(|block| block.slab.lines() * LANES).sum();
-            let weights = engine.layers.convs.iter_mut().map(|conv| conv.packed()).sum();
-            assert_eq!(planned, Footprint::of_values([values, weights, gradients]), "{images} images, {mode:?}");
         }
+    }
+
+    /// What an engine has after it computed so many images.
+    fn taken_by<F: Format>(mut engine: BatchEngine<F>, images: usize, packed: fn(&mut F::Conv) -> usize) -> Footprint {
+        let x = Tensor::ones((images, 3, 12, 12), DType::F32, &Device::Cpu).unwrap();
+        let y = engine.forward(&x, false).unwrap();
+        let mut gradients = 0;
+        if engine.mode.trains() {
+            let returned = engine.backward(&y).unwrap();
+            gradients += returned.iter().map(|(_, gradient)| gradient.elem_count()).sum::<usize>();
+            gradients += engine.chains.iter().flat_map(|chain| &chain.gradients).map(Vec::len).sum::<usize>();
+        }
+        let lines: usize = engine.blocks.iter().map(|block| block.slab.lines()).sum();
+        let weights = engine.layers.convs.iter_mut().map(packed).sum();
+        Footprint::of_bytes([lines * size_of::<F::Line>(), weights, gradients * size_of::<f32>()])
     }
 }

@@ -25,6 +25,9 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// The kernel of a convolution's pass, for surveys.
     fn kernel(conv: &Conv, pass: Pass) -> &'static str;
 
+    /// Bytes of a convolution's weights as the kernels read them: of the direction that takes more, as one is there at a time.
+    fn packed_bytes(conv: &Conv) -> usize;
+
     /// Without weights.
     fn conv(self, plan: Conv) -> Self::Conv;
 

@@ -15,6 +15,7 @@ use crate::kernels::batch16::Line;
 use crate::kernels::batch16::weight::Planes;
 use crate::kernels::bf16::conv::{self, Output};
 use crate::kernels::bf16::{HalfLine, HalfPath, depthwise, weight};
+use crate::kernels::shape::ConvShape;
 use crate::kernels::stored::Stored;
 
 /// bfloat16, by these instructions.
@@ -40,10 +41,26 @@ enum Weights {
 }
 
 impl Weights {
+    fn forward(shape: ConvShape) -> Self {
+        Self::new(choice::half(&shape), || conv::Weights::forward(shape))
+    }
+
+    fn backward(shape: ConvShape) -> Self {
+        Self::new(choice::half_input_gradient(&shape), || conv::Weights::backward(shape))
+    }
+
     fn new(kernel: HalfKernel, product: impl FnOnce() -> conv::Weights) -> Self {
         match kernel {
             HalfKernel::Product => Self::Product(product()),
             HalfKernel::Depthwise => Self::Depthwise(Vec::new()),
+        }
+    }
+
+    /// Bytes that they take once they are packed, of a convolution of this shape.
+    fn bytes(&self, shape: &ConvShape) -> usize {
+        match self {
+            Self::Product(weights) => weights.bytes(),
+            Self::Depthwise(_) => shape.w_len() * size_of::<f32>(),
         }
     }
 
@@ -63,6 +80,18 @@ impl Weights {
             Self::Product(weights) => weights.clear(),
             Self::Depthwise(weights) => *weights = Vec::new(),
         }
+    }
+}
+
+impl HalfConv {
+    /// Bytes of packed weights that are there.
+    #[cfg(test)]
+    pub(super) fn packed(&mut self) -> usize {
+        let there = |weights: &Weights| match weights {
+            Weights::Product(weights) => weights.packed(),
+            Weights::Depthwise(weights) => size_of_val(weights.as_slice()),
+        };
+        there(&self.forward) + self.input_gradient.as_ref().map_or(0, there)
     }
 }
 
@@ -93,12 +122,16 @@ impl Format for Half {
         }
     }
 
+    fn packed_bytes(conv: &Conv) -> usize {
+        let backward = conv.input_gradient.is_some().then(|| Weights::backward(conv.shape));
+        let directions = [Some(Weights::forward(conv.shape)), backward];
+        directions.iter().flatten().map(|weights| weights.bytes(&conv.shape)).max().unwrap_or(0)
+    }
+
     fn conv(self, plan: Conv) -> HalfConv {
-        let shape = plan.shape;
-        let backward = || Weights::new(choice::half_input_gradient(&shape), || conv::Weights::backward(shape));
         HalfConv {
-            forward: Weights::new(choice::half(&shape), || conv::Weights::forward(shape)),
-            input_gradient: plan.input_gradient.is_some().then(backward),
+            forward: Weights::forward(plan.shape),
+            input_gradient: plan.input_gradient.is_some().then(|| Weights::backward(plan.shape)),
             scale: Vec::new(),
             bias: Vec::new(),
             plan,

@@ -104,10 +104,25 @@ pub(crate) fn survey_of<F: Format>(
     Ok(survey::of_batch(&layers, &program, F::kernel))
 }
 
-/// How much memory the engine of a regime takes for so many images of `[channels, h, w]`, without making it.
+/// How much memory the engine of batches in this format takes for so many images of `[channels, h, w]`, without making it.
 ///
 /// # Errors
 /// A graph that only operations can run; shapes that do not fit.
+pub(crate) fn footprint_of<F: Format>(
+    graph: &Graph,
+    output: Value,
+    (images, image): (usize, (usize, usize, usize)),
+    mode: Mode,
+    winograd: bool,
+) -> LoweringResult<Footprint> {
+    let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;
+    Ok(footprint::of_batch::<F>(&layers, &program, images))
+}
+
+/// The same of the engine of a regime, in f32.
+///
+/// # Errors
+/// As of [`footprint_of`].
 pub(crate) fn footprint(
     graph: &Graph,
     output: Value,
@@ -116,10 +131,7 @@ pub(crate) fn footprint(
     regime: Regime,
 ) -> LoweringResult<Footprint> {
     match regime {
-        Regime::Batch { winograd } => {
-            let (layers, program) = lowering::lower(graph, output, image, mode, winograd)?;
-            Ok(footprint::of_batch(&layers, &program, images))
-        }
+        Regime::Batch { winograd } => footprint_of::<Single>(graph, output, (images, image), mode, winograd),
         Regime::Image => {
             let (layers, program) = image::lower_flat(graph, output, image)?;
             Ok(footprint::of_image(&layers, &program))

@@ -10,11 +10,11 @@ use super::packed::{ConvLayer, Direction};
 use super::program::Pass;
 use super::survey::WINOGRAD;
 use crate::kernels::Isa;
-use crate::kernels::batch16::Line;
 use crate::kernels::batch16::conv::Output;
 use crate::kernels::batch16::depthwise::DepthwiseGradient;
 use crate::kernels::batch16::weight::{Planes, WeightGradient};
 use crate::kernels::batch16::weight_channels::{ByChannels, Turned};
+use crate::kernels::batch16::{Line, winograd};
 use crate::kernels::tiles::even_blocks;
 
 /// f32, on these instructions.
@@ -44,6 +44,15 @@ impl Format for Single {
                 WeightKernel::AllBlocks => "all blocks",
             },
         }
+    }
+
+    fn packed_bytes(conv: &Conv) -> usize {
+        let of = |kernel| match kernel {
+            BatchKernel::Winograd => winograd::packed(conv.shape.out_channels, conv.shape.in_channels),
+            BatchKernel::Gathered | BatchKernel::Direct => conv.shape.w_len(),
+        };
+        let most = of(conv.forward).max(conv.input_gradient.as_ref().map_or(0, |gradient| of(gradient.kernel)));
+        most * size_of::<f32>()
     }
 
     fn conv(self, plan: Conv) -> ConvLayer {

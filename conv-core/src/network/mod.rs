@@ -161,6 +161,30 @@ impl Network {
             }
         }
     }
+
+    /// The same in this precision.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn footprint_in(
+        &self,
+        backend: Backend,
+        precision: Precision,
+        sizes: [usize; 4],
+        train: bool,
+    ) -> Result<std::result::Result<Footprint, OffEngine>> {
+        let [n, c, h, w] = sizes;
+        if precision == Precision::F32 {
+            return self.footprint(backend, sizes, train);
+        }
+        match regime_and_mode(backend, n.max(SMALLEST_BATCH), train) {
+            Err(why) => Ok(Err(why)),
+            Ok((_, mode)) => {
+                let images = (n, (c, h, w));
+                engine::or_off_engine(engine::footprint_of::<Half>(&self.graph, self.output, images, mode, false))
+            }
+        }
+    }
 }
 
 /// How so many images of f32 on the CPU are computed.

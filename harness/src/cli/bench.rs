@@ -10,8 +10,8 @@ use conv_core::Cost;
 
 use super::table::{Cell, Format, Table};
 use super::{cost, deployed, layers};
+use crate::config::TrialConfig;
 use crate::config::schema::off_engine_remark;
-use crate::config::{Precision, TrialConfig};
 use crate::experiment::Experiment;
 use crate::experiment::keys::MOST_THREADS;
 use crate::experiment::price::{Price, price};
@@ -109,10 +109,6 @@ fn measure(args: &NetworkArgs) -> Result<String> {
         ensure!(there == priced, "{spec}: {there} parameters where its price says {priced}: a defect");
     }
     if args.layers {
-        ensure!(
-            configs.iter().all(|config| config.recipe.precision() == Precision::F32),
-            "--layers: bytes and limits are of f32, and so must the networks be\n  accepted: recipe.precision = \"f32\""
-        );
         let labels: Vec<String> = configs.iter().map(|config| methods::label(&config.method)).collect();
         return layers::table(&entrants, &labels, args.batch, rounds, args.format);
     }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::table::{Cell, Format, Table};
+use crate::config::Precision;
 use crate::measure::bench::{Entrant, Rounds};
 use crate::measure::layers::{LayerTimes, Limits, Use, time_layers};
 
@@ -36,21 +37,28 @@ bound: what would take longer at the limits, the kernel's own multiplications or
 /// # Errors
 /// Those of training and inference.
 pub fn table(entrants: &[Entrant], labels: &[String], batch: usize, rounds: Rounds, format: Format) -> Result<String> {
-    let limits = Limits::measure();
+    let mut limits: Vec<(Precision, Limits)> = Vec::new();
+    for precision in entrants.iter().map(Entrant::precision) {
+        if limits.iter().all(|(known, _)| *known != precision) {
+            limits.push((precision, Limits::measure(precision)?));
+        }
+    }
     let mut table = Table::new(COLUMNS);
-    for (times, label) in time_layers(entrants, batch, rounds)?.iter().zip(labels) {
-        push(&mut table, times, label, &limits);
+    for ((entrant, times), label) in entrants.iter().zip(time_layers(entrants, batch, rounds)?).zip(labels) {
+        if let Some((_, limits)) = limits.iter().find(|(precision, _)| *precision == entrant.precision()) {
+            push(&mut table, &times, label, limits);
+        }
     }
     let text = table.render(format);
-    Ok(if format == Format::Table { format!("{text}\n{}{LEGEND}", limits_line(&limits)) } else { text })
+    let lines: String = limits.iter().map(limits_line).collect();
+    Ok(if format == Format::Table { format!("{text}\n{lines}{LEGEND}") } else { text })
 }
 
-fn limits_line(limits: &Limits) -> String {
+fn limits_line((precision, limits): &(Precision, Limits)) -> String {
     let (gflops, gbytes, threads) = (limits.gflops, limits.gbytes, rayon::current_num_threads());
+    let of = if *precision == Precision::Bf16 { "products of bf16" } else { "multiply-adds" };
     let plural = if threads == 1 { "" } else { "s" };
-    format!(
-        "limits: {gflops:.1} GFLOP/s of multiply-adds and {gbytes:.1} GB/s of copies, on {threads} thread{plural}\n"
-    )
+    format!("limits: {gflops:.1} GFLOP/s of {of} and {gbytes:.1} GB/s of copies, on {threads} thread{plural}\n")
 }
 
 fn push(table: &mut Table, times: &LayerTimes, label: &str, limits: &Limits) {

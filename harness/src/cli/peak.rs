@@ -1,7 +1,7 @@
 //! `harness bench peak`: what the machine can do at most.
 
 use clap::Args;
-use conv_core::{Isa, copy_gbytes, peak_gflops};
+use conv_core::{Isa, Precision, copy_gbytes, kernel_path_in, peak_gflops, peak_gflops_of_bf16};
 
 use super::table::{Cell, Format, Table};
 use crate::experiment::keys::MOST_THREADS;
@@ -20,10 +20,10 @@ pub struct PeakArgs {
 
 /// Runs the command.
 pub fn measure_limits(args: &PeakArgs) -> anyhow::Result<String> {
-    compute_threads(args.threads.map_or(0, usize::from))?.install(|| Ok(measure(args.format)))
+    compute_threads(args.threads.map_or(0, usize::from))?.install(|| measure(args.format))
 }
 
-fn measure(format: Format) -> String {
+fn measure(format: Format) -> anyhow::Result<String> {
     let threads = Cell::Count(rayon::current_num_threads() as u64);
     let mut table = Table::new(&["name", "threads", "value", "unit"]);
     let mut row = |name: String, value: f64, unit: &str| {
@@ -32,6 +32,7 @@ fn measure(format: Format) -> String {
     for isa in Isa::available() {
         row(format!("fma {}", isa.name()), peak_gflops(isa), "GFLOP/s");
     }
+    row(format!("bf16 {}", kernel_path_in(Precision::Bf16)?), peak_gflops_of_bf16()?, "GFLOP/s");
     row("copy (read + write)".into(), copy_gbytes(COPIED), "GB/s");
-    table.render(format)
+    Ok(table.render(format))
 }

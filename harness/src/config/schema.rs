@@ -7,7 +7,7 @@
 use std::fmt::Display;
 
 use conv_core::options::{Bounds, FACTOR, INSIDE, Kind, NOT_NEGATIVE, POSITIVE, SHARE, at_least};
-use conv_core::{Backend, EngineLayer, Inference, Network, OffEngine, Training, choice, options};
+use conv_core::{Backend, EngineLayer, Footprint, Inference, Network, OffEngine, Training, choice, options};
 use serde::{Deserialize, Serialize};
 
 use super::DatasetConfig;
@@ -240,6 +240,20 @@ impl Recipe {
     ) -> candle_core::Result<Result<Vec<EngineLayer>, OffEngine>> {
         let (backend, precision) = self.computed();
         network.engine_layers_in(backend, precision, sizes, train)
+    }
+
+    /// How much memory the engine takes for images `[n, c, h, w]` as this recipe computes them; or why that does not run on it.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn footprint(
+        &self,
+        network: &Network,
+        sizes: [usize; 4],
+        train: bool,
+    ) -> candle_core::Result<Result<Footprint, OffEngine>> {
+        let (backend, precision) = self.computed();
+        network.footprint_in(backend, precision, sizes, train)
     }
 
     /// Which kernels compute it on this processor, for stamps.

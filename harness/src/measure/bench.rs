@@ -97,16 +97,13 @@ impl Entrant {
     }
 
     /// Bytes that a process holds at its peak which does nothing else with so many images: parameters and running statistics, the
-    /// images, what the engine takes, and in training what the optimizer remembers. None off the engine, and in bf16, of
-    /// which there is no plan.
+    /// images, what the engine takes, and in training what the optimizer remembers. None off the engine.
     pub(super) fn footprint(&self, images: usize, train: bool) -> Result<Option<u64>> {
-        if self.config.recipe.precision() == Precision::Bf16 {
-            return Ok(None);
-        }
         let (c, h, w) = self.geometry.shape;
         let model = if train { &self.trained } else { self.inferring() };
-        let backend = self.config.recipe.kernels.backend();
-        let Ok(engine) = model.network.footprint(backend, [images, c, h, w], train)? else { return Ok(None) };
+        let Ok(engine) = self.config.recipe.footprint(&model.network, [images, c, h, w], train)? else {
+            return Ok(None);
+        };
         let parameters: usize = model.store.named().iter().map(|(_, var)| var.elem_count()).sum();
         let memory = if train { remembered(&self.config.recipe) * model.store.params() } else { 0 };
         Ok(Some(engine.bytes() + 4 * ((parameters + images * c * h * w) as u64 + memory)))
@@ -119,6 +116,11 @@ impl Entrant {
     pub(super) fn layer_names(&self) -> Result<Vec<String>> {
         let price = price(&self.config)?;
         Ok(price.layers.into_iter().map(|layer| layer.name).collect())
+    }
+
+    /// What its values are.
+    pub fn precision(&self) -> Precision {
+        self.config.recipe.precision()
     }
 
     /// The parameters of both networks.

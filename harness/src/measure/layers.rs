@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use candle_core::TensorId;
-use conv_core::{EngineLayer, Isa, OffEngine, PassWork, SMALLEST_BATCH, Training, copy_gbytes, peak_gflops};
+use conv_core::{
+    EngineLayer, Inference, Isa, OffEngine, PassWork, Training, copy_gbytes, peak_gflops, peak_gflops_of_bf16,
+};
 
 use super::COPIED;
 use super::bench::{Entrant, Rounds};
+use crate::config::Precision;
 use crate::data::Batch;
 use crate::train::{Optimizer, step};
 
@@ -80,9 +83,16 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Measured now; takes some seconds.
-    pub fn measure() -> Self {
-        Self { gflops: peak_gflops(Isa::best()), gbytes: copy_gbytes(COPIED) }
+    /// Of products in this precision, measured now; takes some seconds.
+    ///
+    /// # Errors
+    /// bf16 by instructions that `CONV_PATH` names and this processor does not have.
+    pub fn measure(precision: Precision) -> Result<Self> {
+        let gflops = match precision {
+            Precision::F32 => peak_gflops(Isa::best()),
+            Precision::Bf16 => peak_gflops_of_bf16()?,
+        };
+        Ok(Self { gflops, gbytes: copy_gbytes(COPIED) })
     }
 }
 
@@ -99,6 +109,8 @@ pub struct LayerTime {
     pub work: PassWork,
     /// Images at a time.
     pub images: usize,
+    /// What values are, and weights as kernels read them.
+    pub precision: Precision,
 }
 
 impl LayerTime {
@@ -128,7 +140,11 @@ impl LayerTime {
     }
 
     fn bytes(&self) -> f64 {
-        4.0 * (self.work.values as f64 * self.images as f64 + self.work.weights as f64)
+        let bytes = match self.precision {
+            Precision::F32 => 4.0,
+            Precision::Bf16 => 2.0,
+        };
+        bytes * (self.work.values as f64 * self.images as f64 + self.work.weights as f64)
     }
 }
 
@@ -206,8 +222,7 @@ impl<'a> Running<'a> {
         inference.time_layers();
         let started = Instant::now();
         inference.forward(&self.many.images)?;
-        let layers = if self.batch < SMALLEST_BATCH { inference.image_layers() } else { inference.layers() };
-        let infer = (started.elapsed(), layers, 1);
+        let infer = (started.elapsed(), ran(&inference), 1);
         let mut inference = self.entrant.inference()?;
         inference.forward(&self.one.images)?;
         inference.time_layers();
@@ -215,7 +230,7 @@ impl<'a> Running<'a> {
         for _ in 0..SINGLES {
             inference.forward(&self.one.images)?;
         }
-        let infer_one = (started.elapsed(), inference.image_layers(), SINGLES);
+        let infer_one = (started.elapsed(), ran(&inference), SINGLES);
         if measured {
             for (purpose, (whole, layers, times)) in Use::ALL.into_iter().zip([train, infer, infer_one]) {
                 self.samples.entry(purpose).or_default().add(whole, layers, times);
@@ -243,6 +258,7 @@ impl<'a> Running<'a> {
                         kind: layer.kind.clone(),
                         work: PassWork { time: Some(time), ..work.clone() },
                         images: purpose.images(self.batch),
+                        precision: self.entrant.precision(),
                     });
                 }
             }
@@ -261,6 +277,11 @@ impl Samples {
         }
         self.layers = layers;
     }
+}
+
+/// What each layer did, of an inference of one number of images: one of the engines ran them.
+fn ran(inference: &Inference<'_>) -> Option<Vec<EngineLayer>> {
+    inference.layers().or_else(|| inference.image_layers())
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> Duration {

@@ -92,7 +92,7 @@ pub struct Reading {
 /// The peak memory of a use, in MiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryReading {
-    /// By the plan: parameters, images, what the engine takes, and the optimizer. None off the engine, and in bf16.
+    /// By the plan: parameters, images, what the engine takes, and the optimizer. None off the engine.
     pub analytic: Option<f64>,
     /// The peak of the process, beyond what it held before it made the network; the code it runs is left out. None where the system
     /// does not tell.

@@ -174,8 +174,7 @@ impl<'t> Training<'t> {
             environment.off_engine = why.to_string();
             course.observer.off_engine(&environment.off_engine);
         }
-        if let Ok(engine) = model.network.footprint(recipe.kernels.backend(), [recipe.batch, c, h, w], true)? {
-            // Of f32; bf16 takes less.
+        if let Ok(engine) = recipe.footprint(&model.network, [recipe.batch, c, h, w], true)? {
             limits::check_memory(engine.bytes(), memory)?;
         }
         let start = match &config.init {

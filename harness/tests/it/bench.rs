@@ -76,8 +76,13 @@ fn networks_train_and_infer_in_bf16() {
     let (_, rows) = csv(&[&one[..], &half].concat());
     assert!(rows.iter().all(|row| row[20..].concat().is_empty()), "{rows:?}");
     let folder = TempDir::new().unwrap();
-    let (code, _, err) = harness(folder.path(), &[&SMALL[..], &half, &["--method", "vanilla", "--layers"]].concat());
-    assert!(code != 0 && err.contains("are of f32"), "{code}: {err}");
+    let (_, rows) = csv(&[&SMALL[..], &half, &["--method", "vanilla", "--layers"]].concat());
+    for purpose in ["train", "infer", "infer_b1"] {
+        let of = |row: &&Vec<String>| row[1] == purpose && row[2] == "layer1.0.conv1";
+        let forward = rows.iter().find(of).unwrap_or_else(|| panic!("{purpose}: {rows:?}"));
+        assert_eq!(forward[5], "bf16 product", "{purpose}");
+        assert!(forward[6].parse::<f64>().unwrap() > 0.0 && forward[12].is_empty(), "{forward:?}");
+    }
     let (code, _, err) =
         harness(folder.path(), &[&SMALL[..], &half, &["--method", "ghost", "--set", "recipe.kernels=candle"]].concat());
     assert!(code != 0 && err.contains("`recipe.precision` is \"bf16\""), "{code}: {err}");
@@ -157,6 +162,8 @@ fn peak_has_a_row_for_every_path_of_this_processor_and_one_for_copies() {
     let paths = conv_core::Isa::available();
     let mut expected: Vec<[String; 2]> =
         paths.map(|path| [format!("fma {}", path.name()), "GFLOP/s".to_owned()]).collect();
+    let half = conv_core::kernel_path_in(conv_core::Precision::Bf16).unwrap();
+    expected.push([format!("bf16 {half}"), "GFLOP/s".to_owned()]);
     expected.push(["copy (read + write)".to_owned(), "GB/s".to_owned()]);
     let found: Vec<[String; 2]> = rows.iter().map(|row| [row[0].clone(), row[3].clone()]).collect();
     assert_eq!(found, expected);

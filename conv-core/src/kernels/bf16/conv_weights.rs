@@ -104,6 +104,18 @@ impl Weights {
         self.parts.iter_mut().for_each(|part| part.values = Vec::new());
     }
 
+    /// Bytes that they take once they are packed.
+    pub(crate) fn bytes(&self) -> usize {
+        let lines = self.parts.iter().map(|part| self.groups() * self.blocks() * part.tiles() * ROWS);
+        lines.sum::<usize>() * size_of::<Pairs>()
+    }
+
+    /// Bytes that are there.
+    #[cfg(test)]
+    pub(crate) fn packed(&self) -> usize {
+        self.parts.iter().map(|part| size_of_val(part.values.as_slice())).sum()
+    }
+
     /// From `w[o][c / groups][tap]`, which are rounded.
     pub(crate) fn pack(&mut self, w: &[f32]) {
         let (s, sources, destinations, blocks) = (self.shape, self.sources, self.destinations, self.blocks());

@@ -29,6 +29,7 @@ pub(crate) mod conv;
 mod conv_weights;
 pub(crate) mod depthwise;
 mod path;
+pub(crate) mod peak;
 mod phases;
 mod product;
 #[cfg(test)]
