@@ -74,11 +74,13 @@ impl Weights {
         }
     }
 
-    /// Gives their memory back.
-    fn clear(&mut self) {
-        match self {
-            Self::Product(weights) => weights.clear(),
-            Self::Depthwise(weights) => *weights = Vec::new(),
+    /// Takes the memory of the other direction's, which are empty then.
+    fn take_memory(&mut self, other: &mut Self) {
+        match (self, other) {
+            (Self::Product(weights), Self::Product(other)) => weights.take_memory(other),
+            (Self::Depthwise(weights), Self::Depthwise(other)) if weights.is_empty() => std::mem::swap(weights, other),
+            (_, Self::Product(other)) => other.clear(),
+            (_, Self::Depthwise(other)) => *other = Vec::new(),
         }
     }
 }
@@ -141,12 +143,12 @@ impl Format for Half {
     fn pack(conv: &mut HalfConv, direction: Direction, w: &[f32], finishes: &[FinishLayer], parameters: &[Vec<f32>]) {
         match (direction, &mut conv.input_gradient) {
             (Direction::Forward, backward) => {
-                backward.iter_mut().for_each(Weights::clear);
+                backward.iter_mut().for_each(|backward| conv.forward.take_memory(backward));
                 (conv.scale, conv.bias) = scale_and_bias(&conv.plan, finishes, parameters);
                 conv.forward.pack(w);
             }
             (Direction::Backward, Some(backward)) => {
-                conv.forward.clear();
+                backward.take_memory(&mut conv.forward);
                 backward.pack(w);
             }
             (Direction::Backward, None) => {}

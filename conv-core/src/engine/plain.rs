@@ -1,5 +1,5 @@
-//! Steps of plain layers over a block of images. Poolings and upsampling read and write lines as they are stored; what goes over
-//! several values, and all gradients, is made in f32.
+//! Steps of plain layers over a block of images. Poolings and upsampling read and write lines as they are stored, and so do their
+//! gradients where each value is written once; what goes over several values, and all other gradients, is made in f32.
 
 use super::block::{Block, Chain, Slab};
 use super::context::Context;
@@ -12,23 +12,22 @@ use crate::kernels::batch16::crossed_gate::{CrossedGate, CrossedGateGradient};
 use crate::kernels::batch16::gate::{MapGradient, Mapped, Product, ProductSum, Softmax, SoftmaxGradient};
 use crate::kernels::batch16::group_norm::{GroupNorm, GroupNormGradient};
 use crate::kernels::batch16::pool::{Pool, PoolGradient, Pooling, PoolingBack};
+use crate::kernels::stored::Stored;
+use crate::kernels::windows::Windows;
 
 /// Planes that may be written, one after the other.
-type Written<'a, 'b> = &'a mut [Option<&'b mut [Line]>];
+type Written<'a, 'b, L = Line> = &'a mut [Option<&'b mut [L]>];
 
 impl<F: Format> Context<'_, F> {
     pub(super) fn plain(&self, layer: &Plain, block: &mut Block<F::Line>) {
         block.slab.write(self.layout, &self.program.all(layer.y), Content::Value, |slab, mut planes| {
             let x = self.values(slab, &layer.x);
-            let mut pool = |pooling, windows| {
-                let pairs = x.iter().zip(planes.iter_mut().flatten());
-                pairs.for_each(|(x, y)| self.format.isa().execute(Pool { pooling, windows, x, y }));
-            };
-            match &layer.op {
-                PlainOp::MaxPool(windows) => pool(Pooling::Max, windows),
-                PlainOp::MeanPool(windows) => pool(Pooling::Mean, windows),
-                PlainOp::Repeat(windows) => pool(Pooling::Repeat, windows),
-                _ => {
+            match pooling(&layer.op) {
+                Some((pooling, windows)) => {
+                    let pairs = x.iter().zip(planes.iter_mut().flatten());
+                    pairs.for_each(|(x, y)| self.format.isa().execute(Pool { pooling, windows, x, y }));
+                }
+                None => {
                     let by = self.factors(slab, layer);
                     let (mut x_memory, mut by_memory) = (Vec::new(), Vec::new());
                     let (x, by) = (F::widened(x, &mut x_memory), F::widened(by, &mut by_memory));
@@ -95,7 +94,18 @@ impl<F: Format> Context<'_, F> {
     /// The gradient of what the layer reads; those of its parameters are added to the chain's.
     pub(super) fn plain_gradient(&self, layer: &Plain, block: &mut Block<F::Line>, chain: &mut Chain) {
         let (all, (keeps_x, keeps_y), (by, by_adds)) = (self.program.all(layer.y), layer.keeps(), layer.by());
-        block.slab.write(self.layout, &layer.x, Content::Gradient, |slab, planes| {
+        block.slab.write(self.layout, &layer.x, Content::Gradient, |slab, mut planes| {
+            if let Some((pooling, windows)) =
+                pooling(&layer.op).filter(|(pooling, windows)| pooling.writes_once(windows))
+            {
+                let read = Read {
+                    dy: self.gradients(slab, &all),
+                    x: self.values(slab, kept(keeps_x, &layer.x)),
+                    y: self.values(slab, kept(keeps_y, &all)),
+                    by: Vec::new(),
+                };
+                return self.pool_gradient(layer, (pooling, windows), &read, &mut planes);
+            }
             let (mut dy_memory, mut x_memory, mut y_memory, mut by_memory) = Default::default();
             let read = Read {
                 dy: F::widened(self.gradients(slab, &all), &mut dy_memory),
@@ -123,18 +133,31 @@ impl<F: Format> Context<'_, F> {
         });
     }
 
-    fn gradient_of_f32<'b>(&self, layer: &Plain, read: &Read<'b>, planes: Written<'_, '_>, chain: &mut Chain) {
+    fn pool_gradient<L: Stored>(
+        &self,
+        layer: &Plain,
+        (pooling, windows): (Pooling, &Windows),
+        Read { dy, x, y, .. }: &Read<'_, L>,
+        planes: Written<'_, '_, L>,
+    ) {
+        for (c, (dx, &adds)) in planes.iter_mut().zip(&layer.adds).enumerate() {
+            let Some(dx) = dx else { continue };
+            let back = match pooling {
+                Pooling::Max => PoolingBack::Max { x: x[c], y: y[c] },
+                Pooling::Mean => PoolingBack::Mean,
+                Pooling::Repeat => PoolingBack::Repeat,
+            };
+            self.format.isa().execute(PoolGradient { back, windows, dy: dy[c], dx, adds });
+        }
+    }
+
+    fn gradient_of_f32(&self, layer: &Plain, read: &Read<'_, Line>, planes: Written<'_, '_>, chain: &mut Chain) {
+        if let Some(pool) = pooling(&layer.op) {
+            return self.pool_gradient(layer, pool, read, planes);
+        }
         let (isa, Read { dy, x, y, by }) = (self.format.isa(), read);
-        let mut pool = |windows, back: &dyn Fn(usize) -> PoolingBack<'b>| {
-            for (c, (dx, &adds)) in planes.iter_mut().zip(&layer.adds).enumerate() {
-                let Some(dx) = dx else { continue };
-                isa.execute(PoolGradient { back: back(c), windows, dy: dy[c], dx, adds });
-            }
-        };
         match &layer.op {
-            PlainOp::MaxPool(windows) => pool(windows, &|c| PoolingBack::Max { x: x[c], y: y[c] }),
-            PlainOp::MeanPool(windows) => pool(windows, &|_| PoolingBack::Mean),
-            PlainOp::Repeat(windows) => pool(windows, &|_| PoolingBack::Repeat),
+            PlainOp::MaxPool(_) | PlainOp::MeanPool(_) | PlainOp::Repeat(_) => {}
             PlainOp::Map(map) => {
                 for (c, (dx, &adds)) in planes.iter_mut().zip(&layer.adds).enumerate() {
                     let Some(dx) = dx else { continue };
@@ -183,11 +206,21 @@ impl<F: Format> Context<'_, F> {
 }
 
 /// What a plain layer's gradient reads, each where it is kept.
-struct Read<'a> {
-    dy: Vec<&'a [Line]>,
-    x: Vec<&'a [Line]>,
-    y: Vec<&'a [Line]>,
-    by: Vec<&'a [Line]>,
+struct Read<'a, L> {
+    dy: Vec<&'a [L]>,
+    x: Vec<&'a [L]>,
+    y: Vec<&'a [L]>,
+    by: Vec<&'a [L]>,
+}
+
+/// What a pooling or upsampling makes of which windows.
+fn pooling(op: &PlainOp) -> Option<(Pooling, &Windows)> {
+    match op {
+        PlainOp::MaxPool(windows) => Some((Pooling::Max, windows)),
+        PlainOp::MeanPool(windows) => Some((Pooling::Mean, windows)),
+        PlainOp::Repeat(windows) => Some((Pooling::Repeat, windows)),
+        _ => None,
+    }
 }
 
 /// By place within a part: the channels there, one of each part.

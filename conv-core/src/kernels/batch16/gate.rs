@@ -4,11 +4,17 @@
 use super::{LANES, Line};
 use crate::kernels::map::{Map, exp};
 use crate::kernels::simd::{Simd, Task};
+use crate::kernels::stored::Stored;
 
 /// `to = value`, or `to + value` if it `adds`.
 #[inline(always)]
-pub(super) fn put(to: &mut Line, value: Line, adds: bool) {
-    *to = if adds { Line::each(|lane| to.0[lane] + value.0[lane]) } else { value };
+pub(super) fn put<L: Stored>(to: &mut L, value: Line, adds: bool) {
+    *to = L::of(if adds {
+        let before = to.wide().0;
+        Line::each(|lane| before[lane] + value.0[lane])
+    } else {
+        value
+    });
 }
 
 /// `y = map(x)`.

@@ -1,5 +1,5 @@
 //! Pooling of a block's planes, and upsampling. Forward over lines as they are stored: a maximum is one of its values, a mean is
-//! made in f32 and rounded once. Gradients are sums of several windows and are made in f32.
+//! made in f32 and rounded once. So are gradients where each pixel is in one window; where it is in several, their sum is made in f32.
 
 use super::gate::put;
 use super::{LANES, Line};
@@ -16,6 +16,13 @@ pub(crate) enum Pooling {
     Mean,
     /// Nearest upsampling, the way back of a pooling: every pixel of its window of `y` is the pixel of `x`.
     Repeat,
+}
+
+impl Pooling {
+    /// Whether each value of the gradient is written once, and may be as it is stored.
+    pub(crate) fn writes_once(self, windows: &Windows) -> bool {
+        matches!(self, Self::Repeat) || windows.partition()
+    }
 }
 
 /// One plane.
@@ -57,41 +64,51 @@ impl<L: Stored> Task for Pool<'_, L> {
 
 /// How a pooling hands its gradient back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum PoolingBack<'a> {
+pub(crate) enum PoolingBack<'a, L> {
     /// To the first of equal values of a window, and to the first NaN where there is one: `x` and `y` tell which it is.
-    Max { x: &'a [Line], y: &'a [Line] },
+    Max { x: &'a [L], y: &'a [L] },
     /// To every pixel of a window its share.
     Mean,
     /// To a pixel the sum of those that were made of it.
     Repeat,
 }
 
-/// `dx`, or `dx` and what it was before if it `adds`.
-pub(crate) struct PoolGradient<'a> {
-    pub(crate) back: PoolingBack<'a>,
+impl<L> PoolingBack<'_, L> {
+    fn pooling(&self) -> Pooling {
+        match self {
+            Self::Max { .. } => Pooling::Max,
+            Self::Mean => Pooling::Mean,
+            Self::Repeat => Pooling::Repeat,
+        }
+    }
+}
+
+/// `dx`, or `dx` and what it was before if it `adds`. Rounded after each window that a pixel is in: see [`Pooling::writes_once`].
+pub(crate) struct PoolGradient<'a, L> {
+    pub(crate) back: PoolingBack<'a, L>,
     pub(crate) windows: &'a Windows,
-    pub(crate) dy: &'a [Line],
-    pub(crate) dx: &'a mut [Line],
+    pub(crate) dy: &'a [L],
+    pub(crate) dx: &'a mut [L],
     pub(crate) adds: bool,
 }
 
-impl Task for PoolGradient<'_> {
+impl<L: Stored> Task for PoolGradient<'_, L> {
     type Output = ();
 
     #[inline(always)]
     fn execute<S: Simd>(self, _: S) {
         let Self { back, windows: w, dy, dx, adds } = self;
         // Only where each pixel is met once can its gradient be written at once.
-        let once = matches!(back, PoolingBack::Repeat) || w.partition();
+        let once = back.pooling().writes_once(w);
         if !once && !adds {
-            dx.fill(Line::ZERO);
+            dx.fill(L::default());
         }
         let adds = adds || !once;
         match back {
             PoolingBack::Max { x, y } => w.each(|window, rows, columns| {
-                let (y, mut left) = (&y[window].0, dy[window]);
+                let (y, mut left) = (y[window].wide().0, dy[window].wide());
                 w.visit(rows, columns, |at| {
-                    let x = &x[at].0;
+                    let x = x[at].wide().0;
                     // A window with a NaN has that as its output.
                     let hit = |i: usize| x[i] == y[i] || x[i].is_nan();
                     put(&mut dx[at], Line::each(|i| if hit(i) { left.0[i] } else { 0.0 }), adds);
@@ -100,12 +117,16 @@ impl Task for PoolGradient<'_> {
             }),
             PoolingBack::Mean => w.each(|window, rows, columns| {
                 let scale = 1.0 / (rows.len() * columns.len()) as f32;
-                let share = Line::each(|i| dy[window].0[i] * scale);
+                let dy = dy[window].wide().0;
+                let share = Line::each(|i| dy[i] * scale);
                 w.visit(rows, columns, |at| put(&mut dx[at], share, adds));
             }),
             PoolingBack::Repeat => w.each(|window, rows, columns| {
                 let mut sum = Line::ZERO;
-                w.visit(rows, columns, |at| sum = Line::each(|i| sum.0[i] + dy[at].0[i]));
+                w.visit(rows, columns, |at| {
+                    let dy = dy[at].wide().0;
+                    sum = Line::each(|i| sum.0[i] + dy[i]);
+                });
                 put(&mut dx[window], sum, adds);
             }),
         }
@@ -115,6 +136,7 @@ impl Task for PoolGradient<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::bf16::HalfLine;
     use crate::kernels::flat::pool;
     use crate::kernels::reference::{NOT_FINITE, Special};
     use crate::kernels::simd::Isa;
@@ -157,7 +179,7 @@ mod tests {
     }
 
     /// Added to ones, and written over what is no number: the same bits on every instruction set, of which the second is returned.
-    fn back(back: PoolingBack<'_>, windows: &Windows, dy: &[Line], pixels: usize) -> Vec<Line> {
+    fn back(back: PoolingBack<'_, Line>, windows: &Windows, dy: &[Line], pixels: usize) -> Vec<Line> {
         let on = |before: f32, adds: bool| {
             same(Isa::available().map(|isa| {
                 let mut dx = vec![Line::splat(before); pixels];
@@ -220,6 +242,36 @@ mod tests {
                 Special::Same.assert(what("mean backward"), &lane(&dx_mean, image), &want);
             }
         }
+    }
+
+    /// As lines of bf16 are stored: the gradient of f32, rounded once.
+    #[test]
+    fn gradients_that_are_written_once_are_rounded_once() {
+        let halves = |lines: Vec<Line>| lines.into_iter().map(HalfLine::of).collect::<Vec<_>>();
+        let wide = |halves: &[HalfLine]| halves.iter().map(|half| half.wide()).collect::<Vec<Line>>();
+        for (size, kernel) in [((8, 6), 2), ((9, 7), 3), ((5, 5), 5)] {
+            let windows = Windows::new(size, kernel, kernel, 0, true).unwrap();
+            let (pixels, results) = (size.0 * size.1, windows.output.0 * windows.output.1);
+            let (x, dy, before) = (halves(planes(pixels, 1)), halves(planes(results, 2)), halves(planes(pixels, 3)));
+            let mut y = vec![HalfLine::ZERO; results];
+            Isa::best().execute(Pool { pooling: Pooling::Max, windows: &windows, x: &x, y: &mut y });
+            let (wide_x, wide_y, wide_dy) = (wide(&x), wide(&y), wide(&dy));
+            for (back, of_f32) in [
+                (PoolingBack::Max { x: &x, y: &y }, PoolingBack::Max { x: &wide_x, y: &wide_y }),
+                (PoolingBack::Mean, PoolingBack::Mean),
+            ] {
+                assert!(back.pooling().writes_once(&windows));
+                for adds in [false, true] {
+                    let (mut dx, mut wide_dx) = (before.clone(), wide(&before));
+                    Isa::best().execute(PoolGradient { back, windows: &windows, dy: &dy, dx: &mut dx, adds });
+                    let work = PoolGradient { back: of_f32, windows: &windows, dy: &wide_dy, dx: &mut wide_dx, adds };
+                    Isa::best().execute(work);
+                    assert_eq!(dx, halves(wide_dx), "{back:?}, {size:?}, {kernel}, {adds}");
+                }
+            }
+        }
+        let overlapping = Windows::new((6, 6), 3, 1, 1, false).unwrap();
+        assert!(!Pooling::Max.writes_once(&overlapping) && Pooling::Repeat.writes_once(&overlapping));
     }
 
     /// Whole windows, and windows that the edge cuts.

@@ -1,9 +1,12 @@
 //! A convolution's weights in the order in which its tiles read them.
 
+use std::cell::RefCell;
+
 use super::phases::Phase;
 use super::product::{Pairs, ROWS};
 use super::rounded;
 use crate::kernels::shape::ConvShape;
+use crate::kernels::simd::{Isa, Simd, Task};
 
 /// How the pairs of a kernel row are cut into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,34 +119,82 @@ impl Weights {
         self.parts.iter().map(|part| size_of_val(part.values.as_slice())).sum()
     }
 
+    /// Takes the memory of another direction's, which are empty then.
+    pub(crate) fn take_memory(&mut self, other: &mut Self) {
+        for (part, other) in self.parts.iter_mut().zip(&mut other.parts) {
+            if part.values.is_empty() {
+                std::mem::swap(&mut part.values, &mut other.values);
+            }
+        }
+        other.clear();
+    }
+
     /// From `w[o][c / groups][tap]`, which are rounded.
     pub(crate) fn pack(&mut self, w: &[f32]) {
-        let (s, sources, destinations, blocks) = (self.shape, self.sources, self.destinations, self.blocks());
-        assert_eq!(w.len(), s.w_len(), "bf16 convolution: weights");
-        let taps = s.taps();
+        assert_eq!(w.len(), self.shape.w_len(), "bf16 convolution: weights");
+        let mut halves = HALVES.with(|halves| halves.take());
+        halves.resize(halves.len().max(w.len()), 0);
+        Isa::best().execute(Halved { from: w, to: &mut halves });
+        let groups = self.groups();
+        let (blocks, of_group) = (self.blocks(), self.sources * self.destinations * self.shape.taps());
+        let (steps, sources, destinations) = (self.steps(), self.sources, self.destinations);
         for part in &mut self.parts {
-            let (cut, tiles) = (part.cut, part.tiles());
+            let lines = part.tiles() * ROWS;
             part.values.clear();
-            part.values.resize(s.groups * blocks * tiles * ROWS, Pairs::ZERO);
-            for (at, block) in part.values.chunks_exact_mut((tiles * ROWS).max(1)).enumerate() {
+            part.values.resize(groups * blocks * lines, Pairs::ZERO);
+            let Part { rows, columns, cut, values } = part;
+            for (at, block) in values.chunks_exact_mut(lines.max(1)).enumerate() {
                 let (group, first) = (at / blocks, at % blocks * ROWS);
-                for destination in first..destinations.min(first + ROWS) {
-                    for source in 0..sources {
-                        let [o, c] = if self.backward { [source, destination] } else { [destination, source] };
-                        let (outputs, inputs) =
-                            if self.backward { (sources, destinations) } else { (destinations, sources) };
-                        let w = &w[((group * outputs + o) * inputs + c) * taps..][..taps];
-                        for (row, ky) in part.rows.taps.iter().enumerate() {
-                            for (column, kx) in part.columns.taps.iter().enumerate() {
-                                let pair = column * cut.pairs + source / 2;
-                                let tile = row * cut.chunks + pair / cut.chunk;
-                                let half = u32::from(rounded(w[ky * s.kernel + kx])) << (16 * (source % 2));
-                                block[tile * ROWS + destination - first].0[pair % cut.chunk] |= half;
+                let halves = &halves[group * of_group..][..of_group];
+                let rows_of_block = destinations.min(first + ROWS) - first;
+                for (row, ky) in rows.taps.iter().enumerate() {
+                    for (column, kx) in columns.taps.iter().enumerate() {
+                        let tap = ky * self.shape.kernel + kx;
+                        let of =
+                            |source: usize| halves[source * steps.0 + first * steps.1 + tap..].iter().step_by(steps.1);
+                        for pair in 0..sources.div_ceil(2) {
+                            let place = column * cut.pairs + pair;
+                            let (tile, place) = (row * cut.chunks + place / cut.chunk, place % cut.chunk);
+                            let lines = block[tile * ROWS..][..rows_of_block].iter_mut();
+                            if 2 * pair + 1 < sources {
+                                let pairs = of(2 * pair).zip(of(2 * pair + 1));
+                                for (line, (&low, &high)) in lines.zip(pairs) {
+                                    line.0[place] = u32::from(low) | u32::from(high) << 16;
+                                }
+                            } else {
+                                lines.zip(of(2 * pair)).for_each(|(line, &low)| line.0[place] = u32::from(low));
                             }
                         }
                     }
                 }
             }
         }
+        HALVES.with(|kept| kept.replace(halves));
+    }
+
+    /// How far apart sources and destinations lie in a group's weights.
+    fn steps(&self) -> (usize, usize) {
+        let taps = self.shape.taps();
+        if self.backward { (self.destinations * taps, taps) } else { (taps, self.sources * taps) }
+    }
+}
+
+thread_local! {
+    /// Rounded weights, kept between calls.
+    static HALVES: RefCell<Vec<u16>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Rounds as many values as there are.
+struct Halved<'a> {
+    from: &'a [f32],
+    to: &'a mut [u16],
+}
+
+impl Task for Halved<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn execute<S: Simd>(self, _: S) {
+        self.to.iter_mut().zip(self.from).for_each(|(to, &from)| *to = rounded(from));
     }
 }
