@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use conv_core::options::Described;
 
@@ -401,10 +402,26 @@ fn space(record: &TrialRecord) -> String {
     space.unwrap_or_else(|| "nothing".to_owned())
 }
 
-/// What two trained trials do not share of all that a comparison holds equal, each with both values; nothing where they may be
-/// compared.
-pub fn unlike(a: &TrialRecord, b: &TrialRecord) -> Vec<String> {
-    let differs = |name: &str, one: &str, other: &str| format!("{name} is {one} and {other}");
+/// Something that a comparison holds equal, and that is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlike {
+    /// What it is: a key, or in words.
+    pub key: String,
+    /// Of the one and of the other.
+    pub values: [String; 2],
+}
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [one, other] = &self.values;
+        write!(f, "{} is {one} and {other}", self.key)
+    }
+}
+
+/// What two trained trials do not share of all that a comparison holds equal; nothing where they may be compared.
+pub fn unlike(a: &TrialRecord, b: &TrialRecord) -> Vec<Unlike> {
+    let differs =
+        |key: &str, one: &str, other: &str| Unlike { key: key.to_owned(), values: [one, other].map(str::to_owned) };
     let mut found = Vec::new();
     for ((name, one), (_, other)) in shared(a).into_iter().zip(shared(b)).filter(|((_, one), (_, other))| one != other)
     {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::aggregate::{Group, SettingRow, Split, groups, unlike};
+use super::aggregate::{Group, SettingRow, Split, Unlike, groups, unlike};
 use super::caption::stamp_of;
 use super::markup::escaped;
 use super::numbers::{difference, p_value, quantity, signed, three_digits};
@@ -72,7 +72,7 @@ struct Pair<'a> {
     old: Group<'a>,
     new: Group<'a>,
     /// Why accuracies do not compare.
-    unlike: Vec<String>,
+    unlike: Vec<Unlike>,
     rows: Vec<Both<'a>>,
     split: Split,
 }
@@ -185,7 +185,7 @@ fn finding(pairs: &[Pair<'_>]) -> Vec<String> {
         ));
     }
     for pair in pairs.iter().filter(|pair| !pair.unlike.is_empty() && !pair.new.cost_only()) {
-        let unlike: Vec<String> = pair.unlike.iter().map(|line| escaped(line)).collect();
+        let unlike: Vec<String> = pair.unlike.iter().map(|unlike| escaped(&unlike.to_string())).collect();
         lines.push(format!(
             "**Not made alike** ({}): {}. Accuracies stand side by side, and no difference is drawn from them.",
             escaped(&pair.new.title()),

@@ -216,6 +216,10 @@ fn what_two_folders_made_alike_is_compared_and_nothing_else() {
         record.trial.data.fingerprint = "other".into();
         record.trial.config.recipe.lr = 0.2;
     });
+    make("rates", |record| {
+        measures(record).test.as_mut().unwrap().top1 += 0.001 * (1 + record.trial.config.seed % 2) as f64;
+        record.trial.config.recipe.lr = 0.2;
+    });
     let run = |arguments: &[&str]| harness(dir.path(), &[&["compare"], arguments].concat());
     let (code, out, err) = run(&["later", "study", "--label", "ghost"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
@@ -257,6 +261,13 @@ fn what_two_folders_made_alike_is_compared_and_nothing_else() {
     ] {
         assert!(unlike.contains(said), "{said:?} is not in\n{unlike}");
     }
+    let (code, out, err) = run(&["rates", "study", "--label", "ghost", "--despite", "recipe.lr"]);
+    assert!(code == 0 && out.contains("(12 epochs), though recipe.lr is 0.2 and 0.1\n"), "{out}{err}");
+    // Asked for, they are compared despite one of the two; not despite the other, nor despite what is no key.
+    let despite = refused(&["study", "elsewhere", "--label", "ghost", "--despite", "recipe.lr"]);
+    assert!(despite.contains("data fingerprint is 5eed and other\n") && !despite.contains("recipe.lr is"), "{despite}");
+    let no_key = refused(&["study", "elsewhere", "--label", "ghost", "--despite", "lr"]);
+    assert!(no_key.contains("such as recipe.precision"), "{no_key}");
     let unknown = refused(&["study", "later", "--label", "thin"]);
     assert!(unknown.contains("later") && unknown.contains("`thin` fits no trained row"), "{unknown}");
     let missing = refused(&["study", "later"]);

@@ -8,10 +8,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use harness::config::Precision;
 use harness::report::aggregate::{Group, SettingRow, Split, groups};
 use harness::report::numbers::{difference, p_equals, p_value, quantity, share, signed, thousands, three_digits};
 use harness::results::{Collected, Measured, RunFolder};
-use harness::statistics::{FALSE_VERDICTS, Interval, POWER, Pair, Verdict, compare_all, detectable_together, pair_of};
+use harness::statistics::{
+    Comparison, FALSE_VERDICTS, Interval, POWER, Pair, Tested, Verdict, compare_all, detectable_together, pair_of,
+    test_together,
+};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -151,7 +155,11 @@ impl<'g> Asked<'g> {
 }
 
 fn verdict((one, pair): (usize, &Pair)) -> &'static str {
-    match pair.verdict_on(one) {
+    told(pair.verdict_on(one))
+}
+
+fn told(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Better => "better",
         Verdict::Worse => "worse",
         Verdict::NotDistinguishable => "not told apart",
@@ -180,6 +188,47 @@ fn against(group: &Group<'_>, base: usize) -> String {
     format!("| setting | points | 95 % | MACs | verdict (p, corrected) |\n| --- | ---: | ---: | ---: | --- |\n{lines}")
         .trim_end()
         .to_owned()
+}
+
+/// Every row that was trained in bf16 beside the same of f32: one family of comparisons.
+fn of_bf16(study: &Study) -> Vec<(String, [String; 2], Comparison, Option<Tested>)> {
+    let all = groups(&study.trials.done);
+    let of = |precision: Precision| {
+        let groups = all.iter().filter(move |group| group.first().trial.config.recipe.precision() == precision);
+        groups.flat_map(|group| &group.rows)
+    };
+    let same = |row: &SettingRow<'_>| {
+        let label = row.label.replace("precision=bf16", "precision=f32");
+        of(Precision::F32).find(|other| other.label == label).unwrap_or_else(|| panic!("no row {label}"))
+    };
+    let pairs: Vec<(&SettingRow<'_>, &SettingRow<'_>)> = of(Precision::Bf16).map(|row| (row, same(row))).collect();
+    let comparisons: Vec<Comparison> = pairs.iter().map(|(half, single)| half.compare(single, Split::Test)).collect();
+    let freedom: usize = comparisons.iter().map(|comparison| comparison.seeds() - 1).sum();
+    let tested = test_together(&comparisons, freedom as f64);
+    let mean = |row: &SettingRow<'_>| {
+        let top1 = row.top1(Split::Test).unwrap();
+        format!("{:.2} ± {:.2}", top1.mean, top1.deviation.unwrap())
+    };
+    let found = pairs.into_iter().zip(comparisons).zip(tested);
+    found
+        .map(|(((half, single), comparison), tested)| {
+            let label = half.label.replace(" precision=bf16", "");
+            (label, [mean(single), mean(half)], comparison, tested)
+        })
+        .collect()
+}
+
+/// A table of them.
+fn table_of_bf16(study: &Study) -> String {
+    let lines = of_bf16(study).into_iter().map(|(label, [single, half], comparison, tested)| {
+        let (Interval { low, high }, tested) = (comparison.interval().unwrap(), tested.unwrap());
+        let (mean, seeds) = (comparison.difference.unwrap().mean, comparison.seeds());
+        let told = told(Verdict::of(tested.adjusted, mean));
+        let (ends, p) = (format!("{} to {}", difference(low), difference(high)), p_value(tested.adjusted));
+        format!("| `{label}` | {single} | {half} | {} | {ends} | {seeds} | {told} ({p}) |", difference(mean))
+    });
+    let head = "| network | f32 | bf16 | points | 95 % | seeds | verdict (p, corrected) |\n| --- | ---: | ---: | ---: | ---: | ---: | --- |";
+    [head.to_owned()].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 /// Paragraphs and items of lists broken anew, as answers are longer or shorter than their questions.
@@ -240,9 +289,22 @@ fn check(text: &str, document: &str) {
         let parts: Vec<&str> = question.split(": ").collect();
         let (study, backbone) =
             parts[0].split_once('@').map_or((parts[0], None), |(name, backbone)| (name, Some(backbone)));
-        let group = studies[study].group(backbone);
         text += before;
-        text += &Asked { group: &group, question: parts[1], rows: &parts[2..] }.answer();
+        text += &match parts[1] {
+            "bf16 beside f32" => table_of_bf16(&studies[study]),
+            // What the words around it say; nothing is written.
+            "bf16 is not told apart" => {
+                for (label, _, comparison, tested) in of_bf16(&studies[study]) {
+                    let verdict = Verdict::of(tested.unwrap().adjusted, comparison.difference.unwrap().mean);
+                    assert_eq!(told(verdict), "not told apart", "{label}: the text says otherwise");
+                }
+                String::new()
+            }
+            question => {
+                let group = studies[study].group(backbone);
+                Asked { group: &group, question, rows: &parts[2..] }.answer()
+            }
+        };
         rest = after;
     }
     let text = wrapped(&(text + rest));

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use conv_core::options::Described;
 
+use crate::config::{Complaint, Recipe};
 use crate::experiment::sweep::filter::{SHOWN, fits};
-use crate::report::aggregate::{Group, SettingRow, unlike};
+use crate::report::aggregate::{Group, SettingRow, Unlike, unlike};
 use crate::results::TrialRecord;
 
 /// A table's title, and two rows of it or of tables that are made alike.
@@ -32,17 +34,28 @@ pub(super) fn chosen<'a>(groups: &[Group<'a>], a: &str, b: &str) -> Result<Chose
     only(found, a, b)
 }
 
-/// A row of each of two folders, which have to be made alike; each is called by its folder, too.
-pub(super) fn across<'a>(sides: [(&Path, &[Group<'a>], &str); 2]) -> Result<Chosen<'a>> {
+/// A row of each of two folders, or of two tables of one, which have to be made alike, but for the keys `despite` which they are
+/// compared. Of two folders each is called by its folder, too.
+pub(super) fn across<'a>(sides: [(&Path, &[Group<'a>], &str); 2], despite: &[String]) -> Result<Chosen<'a>> {
+    let known = |key: &str| Recipe::OPTIONS.iter().any(|field| key.strip_prefix("recipe.") == Some(field.key));
+    if let Some(key) = despite.iter().find(|key| !known(key)) {
+        let accepted = "a key of the recipe, such as recipe.precision";
+        return Err(Complaint::new("--despite is no key in which recipes differ", key.clone(), accepted).into());
+    }
     let [(first, groups, a), (second, others, b)] = sides;
     let (mut found, mut apart) = (Vec::new(), Vec::new());
     for group in groups {
         for one in rows(group, a) {
             for other_group in others {
                 let unlike = unlike(group.first(), other_group.first());
+                let (allowed, unlike): (Vec<Unlike>, Vec<Unlike>) =
+                    unlike.into_iter().partition(|unlike| despite.contains(&unlike.key));
+                let title = allowed.iter().fold(group.title(), |title, unlike| format!("{title}, though {unlike}"));
                 for other in rows(other_group, b) {
+                    let itself = first == second && allowed.is_empty() && one.label == other.label;
                     match unlike.is_empty() {
-                        true => found.push((group.title(), [one.clone(), other])),
+                        _ if itself => {}
+                        true => found.push((title.clone(), [one.clone(), other])),
                         false => apart.push(unlike.clone()),
                     }
                 }
@@ -59,11 +72,11 @@ pub(super) fn across<'a>(sides: [(&Path, &[Group<'a>], &str); 2]) -> Result<Chos
             "`{a}` of {} and `{b}` of {} were not made alike: {}\n  accepted: results of the same data, backbone and recipe",
             first.display(),
             second.display(),
-            least.join("; ")
+            least.iter().map(Unlike::to_string).collect::<Vec<_>>().join("; ")
         )
     }
     let (title, mut rows) = only(found, a, b)?;
-    for (row, path) in rows.iter_mut().zip([first, second]) {
+    for (row, path) in rows.iter_mut().zip([first, second]).filter(|_| first != second) {
         row.label = format!("{} ({})", row.label, path.display());
     }
     Ok((title, rows))

@@ -20,7 +20,7 @@ use choice::{across, chosen};
 /// in 5 % of comparisons of equal methods. Trains nothing.
 ///
 /// FOLDER A B compares two methods of a run folder; FOLDER FOLDER --label L one method in two, and FOLDER:A FOLDER:B any two: of
-/// folders that were made alike, with the same data, backbone and recipe. A method is its label, a part of it, or KEY=VALUE,...
+/// folders that were made alike, with the same data, backbone and recipe, but for what --despite names. A method is its label, a part of it, or KEY=VALUE,...
 /// such as method=ghost,ratio=2.
 ///
 /// The verdict is over seeds, which train other networks; what each seed's two networks make of the test images is told beside
@@ -39,6 +39,9 @@ pub struct CompareArgs {
     /// A method that is compared between two folders.
     #[arg(long, value_name = "METHOD", conflicts_with = "b")]
     label: Option<String>,
+    /// A key of the recipe in which the two may differ, such as recipe.precision; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    despite: Vec<String>,
     /// What has to be the case for exit code 0.
     #[arg(long, value_enum, default_value_t)]
     require: Requirement,
@@ -132,14 +135,14 @@ pub fn compare_methods(args: &CompareArgs) -> Result<Reply> {
     let (folder, trials) = open(&first)?;
     let mut all = groups(&trials.done);
     all.retain(|group| !group.cost_only());
-    if first == second {
+    if first == second && args.despite.is_empty() {
         let (title, rows) = chosen(&all, &a, &b)?;
         return reply(args, &Pair { title, rows, folders: [&folder; 2] });
     }
     let (other_folder, other_trials) = open(&second)?;
     let mut others = groups(&other_trials.done);
     others.retain(|group| !group.cost_only());
-    let (title, rows) = across([(&first, &all, &a), (&second, &others, &b)])?;
+    let (title, rows) = across([(&first, &all, &a), (&second, &others, &b)], &args.despite)?;
     reply(args, &Pair { title, rows, folders: [&folder, &other_folder] })
 }
 
