@@ -88,6 +88,21 @@ def command(words):
     return " ".join(["python harness/benches/race", *kept])
 
 
+def kept_in(path):
+    """Writes times into this file as they come: what ends after hours is not lost with its end."""
+    if path is None:
+        return lambda times: None
+    file = path.open("w", newline="")
+    writer = csv.writer(file)
+
+    def keep(times):
+        writer.writerows(times)
+        file.flush()
+
+    keep([passes.Time._fields])
+    return keep
+
+
 def furthest(found):
     """Of a side's deviations, one a backbone, the largest, and where."""
     return "{:.0e} ({})".format(*max(found))
@@ -96,18 +111,16 @@ def furthest(found):
 def main():
     args = arguments()
     model, flags = machine.read()
+    keep = kept_in(args.csv)
     times, memory, versions, apart, absent = [], [], {}, {}, dict(args.absent)
     for backbone in args.backbone:
-        one = passes.race(backbone, args.run, args, flags)
+        one = passes.race(backbone, args.run, args, flags, keep)
         times, memory = times + one.times, memory + one.memory
         versions |= one.versions
         for name, far in one.apart.items():
             apart.setdefault(name, []).append(far)
         # What is missing for one network only is named with it.
         absent |= {name if len(args.backbone) == 1 or name not in versions else f"{name} ({backbone})": why for name, why in one.absent.items()}
-    if args.csv:
-        with open(args.csv, "w", newline="") as file:
-            csv.writer(file).writerows([passes.Time._fields, *times])
     found = cells(times, args.run)
     raced = {time.side for time in times}
     commit = output("git", "describe", "--always", "--dirty", "--abbrev=7")

@@ -168,8 +168,8 @@ def drop(racer, why, backbone, absent):
     racer.close()
 
 
-def race(backbone, sides, settings, flags):
-    """What a backbone came to."""
+def race(backbone, sides, settings, flags, keep):
+    """What a backbone came to; `keep` gets the times of every turn as soon as they are there."""
     times, memory, versions, apart, absent, running = [], [], {}, {}, {}, []
     with TemporaryDirectory() as folder:
         job, counted = export(folder, backbone, settings)
@@ -194,7 +194,9 @@ def race(backbone, sides, settings, flags):
             # There and back again, so that nobody always runs after the same one.
             for racer in list(running if turn % 2 == 0 else running[::-1]):
                 try:
-                    times += [Time(turn, racer.side.name, backbone, *row) for row in racer.time()]
+                    found = [Time(turn, racer.side.name, backbone, *row) for row in racer.time()]
+                    times += found
+                    keep(found)
                 except Failed as why:
                     # Whoever does not last has no times at all: ratios are of passes that both sides ran.
                     drop(racer, str(why), backbone, absent)
