@@ -77,13 +77,13 @@ impl Convolution<'_> {
     }
 }
 
-/// Into how many tasks so many multiply-accumulates are cut: of some microseconds, or of one where there are few. A
-/// function of the work alone, not of the threads.
+/// Into how many tasks so many multiply-accumulates are cut: of some microseconds, or of one where there are few, as a step that is
+/// shared out costs waiting, and fetching what other threads wrote. A function of the work alone, not of the threads.
 pub(crate) fn tasks(macs: usize) -> usize {
-    match macs >> 17 {
+    match macs >> 19 {
         0 => 1,
-        1..4 => 2,
-        4..16 => 4,
+        1 => 2,
+        2..4 => 4,
         _ => 8,
     }
 }

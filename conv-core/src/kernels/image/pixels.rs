@@ -55,7 +55,8 @@ impl Pixels {
             }
         }
         let macs = c.weights.len() * c.to.lines * LANES;
-        let (tasks, lines) = (tasks(macs), c.to.lines);
+        // Vectors of 16 are done with it before another thread has fetched its part.
+        let (tasks, lines) = (tasks(if isa.is_wide() { macs / 5 * 2 } else { macs }), c.to.lines);
         // Large maps are cut by lines, so that a thread keeps to its part of them from layer to layer.
         let cuts = match (lines >= 4 * tasks, blocks.len() >= tasks) {
             (true, _) => (1, tasks),
