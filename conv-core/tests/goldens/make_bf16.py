@@ -1,6 +1,8 @@
-"""Golden values of convolutions in bfloat16, from PyTorch: `python make_bf16.py` writes bf16.safetensors beside itself.
+"""Golden values of bfloat16, from PyTorch: `python make_bf16.py` writes bf16.safetensors and bf16_network.safetensors beside itself.
 
-Inputs, weights and outputs' gradients are bf16; so is what PyTorch makes of them: outputs, and gradients of inputs and weights.
+Of single convolutions inputs, weights and outputs' gradients are bf16; so is what PyTorch makes of them: outputs, and gradients of
+inputs and weights. Of a network in training parameters are f32, rounded where they are multiplied; norms are PyTorch's own
+of bf16 values with parameters and statistics in f32. What the same comes to in f64 from the rounded images and parameters is beside it.
 """
 
 from pathlib import Path
@@ -37,3 +39,38 @@ for label, (n, c, o, h, w, k, s, p, g) in {
     store[f"{label}/sizes"] = torch.tensor([s, p, g])
 
 save_file(store, Path(__file__).parent / "bf16.safetensors")
+
+shapes = {"a.weight": (8, 3, 3, 3), "b.weight": (8, 8, 3, 3), "fc.weight": (5, 8)}
+params = {name: torch.randn(shape) / shape[1] ** 0.5 for name, shape in shapes.items()}
+params |= {f"{layer}.bn.weight": torch.rand(8) + 0.5 for layer in "ab"} | {f"{layer}.bn.bias": torch.randn(8) / 4 for layer in "ab"}
+params["fc.bias"] = torch.randn(5)
+statistics = {f"{layer}.bn.running_{what}": make(8) for layer in "ab" for what, make in (("mean", torch.zeros), ("var", torch.ones))}
+images, labels = rand(19, 3, 12, 10), torch.arange(19) % 5
+store = {f"before/{name}": value for name, value in {**params, **statistics}.items()} | {"images": images.float(), "labels": labels}
+
+
+def step(multiplied, kept):
+    """Multiplies values of the one type, and keeps parameters and statistics in the other."""
+    own = {name: value.to(kept, copy=True).requires_grad_() for name, value in params.items()}
+    running = {name: value.to(kept, copy=True) for name, value in statistics.items()}
+
+    def weight(name):
+        return own[name].bfloat16().to(multiplied)
+
+    def normed(name, x):
+        of = (running[f"{name}.bn.running_{what}"] for what in ("mean", "var"))
+        x = F.conv2d(x, weight(f"{name}.weight"), padding=1)
+        return F.batch_norm(x, *of, own[f"{name}.bn.weight"], own[f"{name}.bn.bias"], training=True, momentum=0.1)
+
+    pooled = F.max_pool2d(F.relu(normed("a", images.to(multiplied))), 2)
+    maps = F.relu(normed("b", pooled) + pooled)
+    logits = F.linear(maps.mean((2, 3)), weight("fc.weight"), weight("fc.bias")).to(kept)
+    loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    loss.backward()
+    found = {name: value.grad for name, value in own.items()} | running | {"logits": logits.detach(), "loss": loss.detach()}
+    return {name: value.float() for name, value in found.items()}
+
+
+store |= {f"bf16/{name}": value for name, value in step(torch.bfloat16, torch.float32).items()}
+store |= {f"exact/{name}": value for name, value in step(torch.float64, torch.float64).items()}
+save_file(store, Path(__file__).parent / "bf16_network.safetensors")

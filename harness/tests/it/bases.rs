@@ -54,6 +54,10 @@ impl Sweep {
         fs::read_to_string(&self.said).unwrap().contains("waits for base")
     }
 
+    fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     fn finish(&mut self) {
         let status = self.process.wait().unwrap();
         assert!(status.success(), "{}", fs::read_to_string(&self.said).unwrap());
@@ -97,13 +101,18 @@ fn two_processes_train_one_base_and_the_death_of_either_is_no_harm() {
 
     // Nobody is killed, who waits is killed, who trains is killed.
     for fault in ["none", "waiting", "training"] {
-        let mut sweeps = ["0.5", "0.7"].map(|ratio| Sweep::start(path, fault, ratio));
-        let started = Instant::now();
+        let start = || ["0.5", "0.7"].map(|ratio| Sweep::start(path, fault, ratio));
+        let (mut sweeps, started) = (start(), Instant::now());
         let waiting = loop {
             if let Some(waiting) = sweeps.iter().position(Sweep::waits) {
                 break waiting;
             }
             assert!(started.elapsed() < Duration::from_secs(120), "{fault}: neither waits for the other");
+            // Where one was done before the other looked, they did not meet, and begin anew.
+            if sweeps.iter_mut().all(Sweep::has_ended) {
+                fs::remove_dir_all(path.join(fault)).unwrap();
+                sweeps = start();
+            }
             std::thread::sleep(Duration::from_millis(5));
         };
         let [first, second] = &mut sweeps;

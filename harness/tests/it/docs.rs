@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use harness::results::RunFolder;
+
 /// The documents whose commands are run; the guide for a new rival is followed word for word elsewhere.
 const DOCUMENTS: [&str; 11] = [
     "README.md",
@@ -90,8 +92,6 @@ fn every_command_of_the_documents_is_one_that_works() {
         }
     };
     copy("experiments");
-    // Any weights: what is run dry does not look which they are.
-    fs::copy(root().join("harness/tests/goldens/given/plain.pth"), dir.path().join("resnet20.pth")).unwrap();
     for name in ["FILE.toml", "experiments/NAME.toml"] {
         fs::copy(root().join("experiments/quick.toml"), dir.path().join(name)).unwrap();
     }
@@ -101,6 +101,11 @@ fn every_command_of_the_documents_is_one_that_works() {
                  --set protocol.controls=[] --set run.measure=false --set dataset.sources=[\"synthetic\"] --progress plain";
     let made = run(dir.path(), &small.split_whitespace().map(String::from).collect::<Vec<_>>());
     assert!(made.status.success(), "{made:?}");
+    // A trained network, by whatever name.
+    let trials = RunFolder::open(&dir.path().join("reports/cifar")).unwrap().collected().unwrap();
+    let vanilla = trials.done.iter().find(|record| record.trial.label == "vanilla").unwrap();
+    let weights = format!("reports/cifar/trials/{}/weights.safetensors", vanilla.trial.key);
+    fs::copy(dir.path().join(weights), dir.path().join("resnet20.pth")).unwrap();
     for name in ["cifar_full", "NAME", "new", "old"] {
         fs::create_dir_all(dir.path().join("reports")).unwrap();
         let copied = Command::new("cp")
