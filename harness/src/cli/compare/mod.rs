@@ -20,8 +20,8 @@ use choice::{across, chosen};
 /// in 5 % of comparisons of equal methods. Trains nothing.
 ///
 /// FOLDER A B compares two methods of a run folder; FOLDER FOLDER --label L one method in two, and FOLDER:A FOLDER:B any two: of
-/// folders that were made alike, with the same data, backbone and recipe, but for what --despite names. A method is its label, a part of it, or KEY=VALUE,...
-/// such as method=ghost,ratio=2.
+/// folders that were made alike, with the same data, backbone and recipe, but for what --despite names. A method is its label, a part
+/// of it, or KEY=VALUE,... such as method=ghost,ratio=2.
 ///
 /// The verdict is over seeds, which train other networks; what each seed's two networks make of the test images is told beside
 /// it. Of several comparisons some are false by chance: a report has all pairs with a correction for their number.
